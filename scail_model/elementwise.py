@@ -1,0 +1,80 @@
+"""What stands between the matrix products of a block: norms, rotation, gated residual adds.
+
+Inside, all of it is float32 (the precision rules of the official code); results leave in the dtype that the next
+matrix product computes in. On a GPU each function is one Triton kernel that reads and writes every element once
+(`kernels.py`); elsewhere, and whenever gradients are recorded, it is the plain PyTorch below, which is also the
+definition that the kernels are tested against.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from types import ModuleType
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from . import rope
+
+logger = logging.getLogger(__name__)
+
+
+def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
+    """LayerNorm(x) * weight + bias for x float32 [B, L, C]; weight and bias float32 [B or 1, 1, C]. Returns `dtype`."""
+    if kernels := _kernels(x):
+        return kernels.layer_norm(x, weight, bias, eps, dtype)
+    return torch.addcmul(bias, F.layer_norm(x, x.shape[-1:], eps=eps), weight).to(dtype)
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float, rotation: tuple[Tensor, Tensor] | None = None) -> Tensor:
+    """RMSNorm of x [B, L, C] over all of C, weight float32 [C], then, if given, the rotation (cos, sin), each
+    float32 [L, 64], of every head. Same dtype out as in; without gradients x itself may be overwritten."""
+    if kernels := _kernels(x):
+        return kernels.rms_norm_(x, weight, eps, rotation)
+    y = F.rms_norm(x.float(), x.shape[-1:], weight, eps)
+    if rotation is not None:
+        cos, sin = rotation
+        y = rope.rotate(y.unflatten(-1, (-1, 2 * cos.shape[-1])), cos, sin).flatten(-2)  # [B, L, heads, 128]
+    return y.to(x.dtype)
+
+
+def add_gated_(x: Tensor, y: Tensor, gate: Tensor | None = None) -> Tensor:
+    """x + y * gate (x + y without a gate) for x float32 [B, L, C], y [B, L, C] of any dtype, gate float32 [B, 1, C].
+
+    The sum is written over x, except while gradients are recorded.
+    """
+    if kernels := _kernels(x):
+        return kernels.add_gated_(x, y, gate)
+    y = y.float() if gate is None else y.float() * gate
+    return x + y if torch.is_grad_enabled() else x.add_(y)
+
+
+def gelu(x: Tensor) -> Tensor:
+    """GELU in its tanh form; without gradients in place, because a feed-forward's middle is the largest tensor."""
+    if torch.is_grad_enabled():
+        return F.gelu(x, approximate="tanh")
+    return torch.ops.aten.gelu_(x, approximate="tanh")
+
+
+def _kernels(x: Tensor) -> ModuleType | None:
+    """The Triton kernels if they can serve x: on a CUDA or ROCm device, and no gradient is to flow."""
+    if not x.is_cuda or torch.is_grad_enabled():
+        return None
+    return _load_kernels(x.device)
+
+
+@functools.cache
+def _load_kernels(device: torch.device) -> ModuleType | None:
+    """Import Triton and run one kernel on `device`, because a missing C compiler only shows then."""
+    try:
+        from . import kernels
+
+        row = torch.ones(1, 1, 128, device=device)
+        kernels.layer_norm(row, row, row, 1e-6, torch.float32)
+    except Exception as error:  # whatever breaks Triton on this machine, PyTorch computes the same, slower
+        logger.warning("SCAIL-2: Triton kernels are not available (%s: %s); PyTorch is used instead, which is a "
+                       "little slower and takes more memory.", type(error).__name__, str(error).split("\n")[0])
+        return None
+    return kernels

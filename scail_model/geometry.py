@@ -1,0 +1,121 @@
+"""Sizes of pictures and videos: cover and crop, half size, and the square that CLIP looks at.
+
+Originals: the preprocessing in `wan/scail.py` and `wan/utils/scail_utils.py` (resize that covers the target, centre
+crop, half-size driving video) and in `wan/modules/clip.py` (CLIP input). The resize there is torchvision's, which is
+torch's bicubic interpolation with antialiasing.
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_CHUNK = 4  # frames in work at a time, so that a long uint8 video never stands in memory as float32
+
+CLIP_SIZE = 224
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+def cover_crop(frames: Tensor, height: int, width: int) -> Tensor:
+    """Scale frames until they cover height x width, then cut out the centre.
+
+    frames: [T,3,h,w], uint8 or float, any range. Returns [T,3,height,width] in the same dtype. One side is scaled to
+    the target exactly, the other keeps the aspect ratio, rounded down; the crop offset is rounded down too. uint8 is
+    computed in float32, rounded half to even and clamped; floats keep the overshoot of bicubic at edges. Height and
+    width are never swapped. Frames that have the size already come back as they are. Source: golden case C1.
+
+    Raises ValueError for another shape, for no frames or pixels, and for a target below one pixel.
+    """
+    _check(frames, "frames", smallest=1)
+    if height < 1 or width < 1:
+        raise ValueError(f"the target size is {height}x{width} pixels, but each side needs at least 1: enlarge it")
+    scaled_height, scaled_width = _cover_size(frames.shape[2], frames.shape[3], height, width)
+    top, left = (scaled_height - height) // 2, (scaled_width - width) // 2
+
+    def crop(chunk: Tensor) -> Tensor:
+        return chunk[:, :, top : top + height, left : left + width]
+
+    if (scaled_height, scaled_width) == tuple(frames.shape[2:]):
+        return crop(frames)
+
+    def scale_and_crop(chunk: Tensor) -> Tensor:
+        scaled = F.interpolate(
+            _computable(chunk), (scaled_height, scaled_width), mode="bicubic", align_corners=False, antialias=True
+        )
+        scaled = crop(scaled)
+        return scaled.round().clamp(0, 255) if chunk.dtype == torch.uint8 else scaled
+
+    return _by_chunks(scale_and_crop, frames, (height, width), frames.dtype)
+
+
+def half_size(frames: Tensor) -> Tensor:
+    """Halve height and width: every 2x2 block becomes its mean, which is bilinear interpolation by one half.
+
+    frames: [T,3,H,W], uint8 or float. Returns [T,3,H//2,W//2] in the dtype of float frames; uint8 comes back as
+    float32 in levels 0..255, because a mean of four levels rounded to a level would lose two bits of the pose. Of an
+    odd height or width the last row or column is not seen, as in the official interpolation. Source: golden case C1,
+    `half_pose_float32`.
+
+    Raises ValueError for another shape, for no frames, and for a side of less than two pixels.
+    """
+    _check(frames, "frames", smallest=2)
+    dtype = torch.float32 if frames.dtype == torch.uint8 else frames.dtype
+
+    def halve(chunk: Tensor) -> Tensor:
+        return F.interpolate(_computable(chunk), scale_factor=0.5, mode="bilinear", align_corners=False)
+
+    return _by_chunks(halve, frames, (frames.shape[2] // 2, frames.shape[3] // 2), dtype)
+
+
+def clip_pixels(image: Tensor) -> Tensor:
+    """Turn the cropped reference picture into CLIP's input: stretched to a square, normalised per colour.
+
+    image: [3,H,W] or [1,3,H,W], float in -1..1. Returns [1,3,224,224] float32 in units of CLIP's own standard
+    deviation. The stretch is bicubic without antialiasing, unlike `cover_crop`. Source: golden case C3.
+
+    Raises ValueError for another shape, for no pixels, and for a dtype that is not float.
+    """
+    batch = image[None] if image.ndim == 3 else image
+    if batch.ndim != 4 or batch.shape[0] != 1:
+        raise ValueError(f"the image has shape {list(image.shape)}, but it must be [3,H,W] or [1,3,H,W]: pass one")
+    _check(batch, "image", smallest=1)
+    if not batch.is_floating_point():
+        raise ValueError(f"the image is {image.dtype}, but it must be float in -1..1: divide by 127.5 and subtract 1")
+    square = F.interpolate(batch.float(), (CLIP_SIZE, CLIP_SIZE), mode="bicubic", align_corners=False)
+    mean, std = (square.new_tensor(values).view(1, 3, 1, 1) for values in (CLIP_MEAN, CLIP_STD))
+    return (square * 0.5 + 0.5 - mean) / std
+
+
+def _check(frames: Tensor, name: str, smallest: int) -> None:
+    if frames.ndim != 4 or frames.shape[1] != 3:
+        raise ValueError(f"{name} has shape {list(frames.shape)}, but it must be [T,3,H,W]: move the colours to axis 1")
+    if frames.dtype != torch.uint8 and not frames.is_floating_point():
+        raise ValueError(f"{name} is {frames.dtype}, but it must be uint8 or float: convert it")
+    count, _, height, width = frames.shape
+    if count < 1 or min(height, width) < smallest:
+        raise ValueError(
+            f"{name} holds {count} frames of {height}x{width} pixels, but it must hold at least one of "
+            f"{smallest}x{smallest}: check where it was loaded or cut"
+        )
+
+
+def _cover_size(height: int, width: int, target_height: int, target_width: int) -> tuple[int, int]:
+    """The smallest size of the source's shape that covers the target, the free side rounded down."""
+    if width * target_height > target_width * height:
+        return target_height, width * target_height // height
+    return height * target_width // width, target_width
+
+
+def _computable(chunk: Tensor) -> Tensor:
+    """float64 stays; everything else is interpolated in float32, so that half precision is rounded once, at the end."""
+    return chunk if chunk.dtype == torch.float64 else chunk.float()
+
+
+def _by_chunks(resize: Callable[[Tensor], Tensor], frames: Tensor, size: tuple[int, int], dtype: torch.dtype) -> Tensor:
+    """Apply `resize` to a few frames at a time; [T,3,h,w] -> [T,3,*size] in `dtype`."""
+    result = torch.empty(*frames.shape[:2], *size, dtype=dtype, device=frames.device)
+    for source, target in zip(frames.split(_CHUNK), result.split(_CHUNK), strict=True):
+        target.copy_(resize(source))
+    return result

@@ -1,0 +1,88 @@
+"""Triton kernels of `elementwise.py`: one program per token row, float32 arithmetic, each element read and written
+once. Imported only where Triton is installed and a GPU asks for it."""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+
+def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
+    """See `elementwise.layer_norm`."""
+    batch, length, width = x.shape
+    x, weight, bias = x.contiguous(), weight.contiguous(), bias.contiguous()
+    out = torch.empty(x.shape, dtype=dtype, device=x.device)
+    _layer_norm[(length, batch)](
+        x, weight, bias, out, eps, length, width, weight.shape[0] > 1, BLOCK=triton.next_power_of_2(width), num_warps=8
+    )
+    return out
+
+
+def rms_norm_(x: Tensor, weight: Tensor, eps: float, rotation: tuple[Tensor, Tensor] | None) -> Tensor:
+    """See `elementwise.rms_norm`; overwrites x if it is contiguous."""
+    batch, length, width = x.shape
+    x = x.contiguous()
+    cos, sin = rotation if rotation is not None else (weight, weight)  # not read without a rotation
+    _rms_norm[(length, batch)](
+        x, weight, cos, sin, eps, length, width, rotation is not None,
+        PAIRS=cos.shape[-1] if rotation is not None else 1, BLOCK=triton.next_power_of_2(width), num_warps=8,
+    )
+    return x
+
+
+def add_gated_(x: Tensor, y: Tensor, gate: Tensor | None) -> Tensor:
+    """See `elementwise.add_gated_`; overwrites x if it is contiguous."""
+    batch, length, width = x.shape
+    x, y = x.contiguous(), y.contiguous()
+    _add_gated[(length, batch)](
+        x, y, x if gate is None else gate.contiguous(), length, width, gate is not None,
+        BLOCK=triton.next_power_of_2(width), num_warps=8,
+    )
+    return x
+
+
+@triton.jit
+def _layer_norm(x, weight, bias, out, eps, length, width, BATCHED: tl.constexpr, BLOCK: tl.constexpr):
+    item = tl.program_id(1)
+    row = (item * length + tl.program_id(0)).to(tl.int64) * width
+    columns = tl.arange(0, BLOCK)
+    inside = columns < width
+    affine = columns + (item * width if BATCHED else 0)
+    values = tl.load(x + row + columns, mask=inside, other=0.0).to(tl.float32)
+    mean = tl.sum(values, axis=0) / width
+    centred = tl.where(inside, values - mean, 0.0)
+    scale = tl.rsqrt(tl.sum(centred * centred, axis=0) / width + eps)
+    result = centred * scale * tl.load(weight + affine, mask=inside) + tl.load(bias + affine, mask=inside)
+    tl.store(out + row + columns, result.to(out.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def _rms_norm(x, weight, cos, sin, eps, length, width, ROTATE: tl.constexpr, PAIRS: tl.constexpr, BLOCK: tl.constexpr):
+    token = tl.program_id(0)
+    row = (tl.program_id(1) * length + token).to(tl.int64) * width
+    columns = tl.arange(0, BLOCK)
+    inside = columns < width
+    values = tl.load(x + row + columns, mask=inside, other=0.0).to(tl.float32)
+    scale = tl.rsqrt(tl.sum(values * values, axis=0) / width + eps)
+    values = values * scale * tl.load(weight + columns, mask=inside, other=0.0)
+    if ROTATE:
+        even, odd = tl.split(tl.reshape(values, (BLOCK // 2, 2)))
+        angle = token.to(tl.int64) * PAIRS + tl.arange(0, BLOCK // 2) % PAIRS  # every head turns alike
+        c, s = tl.load(cos + angle), tl.load(sin + angle)
+        values = tl.reshape(tl.join(even * c - odd * s, even * s + odd * c), (BLOCK,))
+    tl.store(x + row + columns, values.to(x.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def _add_gated(x, y, gate, length, width, GATED: tl.constexpr, BLOCK: tl.constexpr):
+    item = tl.program_id(1)
+    row = (item * length + tl.program_id(0)).to(tl.int64) * width
+    columns = tl.arange(0, BLOCK)
+    inside = columns < width
+    values = tl.load(y + row + columns, mask=inside).to(tl.float32)
+    if GATED:
+        values = values * tl.load(gate + item * width + columns, mask=inside)
+    values += tl.load(x + row + columns, mask=inside)
+    tl.store(x + row + columns, values, mask=inside)

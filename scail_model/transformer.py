@@ -1,0 +1,244 @@
+"""The SCAIL-2 transformer: reference, driving video, masks and noisy video in one token sequence.
+
+After `SCAIL2Model` in the official `wan/modules/model_scail2.py` (paper: arXiv 2606.10804). Read it top to bottom:
+the inputs become tokens, the tokens run through the blocks, the video tokens become a velocity.
+
+    [ additional references | reference | video | driving (pose) ]
+
+Video and references share one patch embedding, the driving video has its own, and one mask embedding is added to all
+of them. Everything that is float32 here stays float32 whatever dtype the weights are stored in.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from .attention import AttentionFunction, ParametersFunction, float32_parameters, sdpa
+from .blocks import GELU, Block, Head, ImageEmbedding, timestep_sinusoid
+from .config import CLIP_DIM, CLIP_TOKENS, TransformerConfig
+from .rope import segment_rotations
+
+
+class Layout(NamedTuple):
+    """What decides the positions of a token sequence; sizes in latent frames and latent pixels."""
+
+    frames: int
+    height: int
+    width: int
+    replacement: bool
+    additional_references: int
+
+    @property
+    def video(self) -> slice:
+        """Rows of the video tokens in the sequence."""
+        area = self.height * self.width // 4
+        first = (self.additional_references + 1) * area
+        return slice(first, first + self.frames * area)
+
+
+class SCAIL2Transformer(nn.Module):
+    """The network under the official checkpoint's names.
+
+    `operations` supplies Linear, Conv3d, LayerNorm and RMSNorm; `attention` is called as `attention(q, k, v, heads=,
+    transformer_options=)` on [B, L, heads * 128]; `parameters(layer, x)` returns a layer's weight and bias in float32
+    on x's device.
+    """
+
+    def __init__(self, config: TransformerConfig, *, operations=nn, attention: AttentionFunction = sdpa,
+                 parameters: ParametersFunction = float32_parameters, device=None, dtype=None) -> None:
+        super().__init__()
+        dim, factory = config.dim, {"device": device, "dtype": dtype}
+        patch = {"kernel_size": config.patch_size, "stride": config.patch_size, **factory}
+        self.config = config
+        self.parameters_of = parameters
+        self.patch_embedding = operations.Conv3d(config.in_dim, dim, **patch)
+        self.patch_embedding_pose = operations.Conv3d(config.in_dim, dim, **patch)
+        self.patch_embedding_mask = operations.Conv3d(config.mask_dim, dim, **patch)
+        self.text_embedding = nn.Sequential(
+            operations.Linear(config.text_dim, dim, **factory), GELU(), operations.Linear(dim, dim, **factory)
+        )
+        self.time_embedding = nn.Sequential(
+            operations.Linear(config.freq_dim, dim, **factory), nn.SiLU(), operations.Linear(dim, dim, **factory)
+        )
+        self.time_projection = nn.Sequential(nn.SiLU(), operations.Linear(dim, 6 * dim, **factory))
+        self.img_emb = ImageEmbedding(config, operations, parameters, **factory)
+        self.blocks = nn.ModuleList(
+            Block(config, operations, attention, parameters, **factory) for _ in range(config.num_layers)
+        )
+        self.head = Head(config, operations, parameters, **factory)
+        self._rotations: tuple[tuple[Layout, torch.device], tuple[Tensor, Tensor]] | None = None
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype in which linears and attention compute."""
+        return self.blocks[0].self_attn.q.weight.dtype
+
+    def forward(self, x: Tensor, timestep: Tensor, context: Tensor, clip_features: Tensor | None, *,
+                reference_latents: Tensor, reference_masks: Tensor, driving_latents: Tensor, driving_masks: Tensor,
+                replacement: bool, history_mask: Tensor | None = None, additional_latents: Tensor | None = None,
+                additional_masks: Tensor | None = None, transformer_options: dict[str, Any] | None = None) -> Tensor:
+        """Velocity of the video latent, float32 [B, 16, T, H, W].
+
+        x [B, 16, T, H, W], latents are normalised Wan 2.1 latents
+        timestep [B], 0..1000, fractions allowed
+        context [B, L <= 512, 4096], text embeddings; rows after the text are zero
+        clip_features [B, 257, 1280] of the reference, or None
+        reference_latents [B, 16, 1, H, W], reference_masks [B, 28, 1, H, W] (or 1+T frames)
+        driving_latents [B, 16, T, H/2, W/2], driving_masks [B, 28, T, H/2, W/2]
+        history_mask [B, 4, T, H, W], 1 where x holds clean frames of the segment before
+        additional_latents [B, 16, n, H, W], additional_masks [B, 28, n, H, W]
+
+        Raises ValueError for sizes, frame counts and text lengths that do not fit.
+        """
+        layout = self.check_inputs(
+            x, context, clip_features, replacement,
+            reference_latents=reference_latents, reference_masks=reference_masks, driving_latents=driving_latents,
+            driving_masks=driving_masks, history_mask=history_mask, additional_latents=additional_latents,
+            additional_masks=additional_masks,
+        )
+        tokens = self.embed_tokens(x, history_mask, reference_latents, reference_masks, driving_latents, driving_masks,
+                                   additional_latents, additional_masks)
+        embedding, modulation = self.embed_time(timestep.to(x.device).reshape(-1).expand(x.shape[0]))
+        context = self.embed_context(context, clip_features)
+        tokens = self.run_blocks(tokens, modulation, self.rotations(layout, x.device), context, layout.video,
+                                 {} if transformer_options is None else transformer_options)
+        patches = self.head(tokens, embedding)
+        _, patch_height, patch_width = self.config.patch_size
+        return rearrange(patches, "b (t h w) (p q c) -> b c t (h p) (w q)", t=layout.frames,
+                         h=layout.height // patch_height, p=patch_height, q=patch_width)
+
+    # Tokens
+
+    def embed_tokens(self, x: Tensor, history_mask: Tensor | None, reference_latents: Tensor, reference_masks: Tensor,
+                     driving_latents: Tensor, driving_masks: Tensor, additional_latents: Tensor | None,
+                     additional_masks: Tensor | None) -> Tensor:
+        """All inputs -> the token sequence, float32 [B, L, dim]."""
+        if additional_latents is not None:
+            reference_latents = torch.cat((additional_latents, reference_latents), dim=2)
+            reference_masks = torch.cat((additional_masks, reference_masks), dim=2)
+        references = reference_latents.shape[2]
+        # official pipeline: zeros on the video's frames; given frames are embedded like any other
+        video_masks = reference_masks[:, :, references:]
+        clean = torch.ones_like(x[:, :4, :1])  # [B, 4, 1, H, W]: references and driving frames are never noisy
+        history = torch.zeros_like(x[:, :4]) if history_mask is None else history_mask
+        mask = self.patch_embedding_mask
+        segments = (
+            self.patches(self.patch_embedding, _with_channels(reference_latents, clean))
+            + self.patches(mask, reference_masks[:, :, :references]),
+            self.patches(self.patch_embedding, _with_channels(x, history))
+            + (self.patches(mask, video_masks) if video_masks.shape[2] else self.parameters_of(mask, x)[1]),
+            self.patches(self.patch_embedding_pose, _with_channels(driving_latents, clean[..., ::2, ::2]))
+            + self.patches(mask, driving_masks),
+        )
+        return torch.cat(segments, dim=1)
+
+    def patches(self, layer: nn.Module, latents: Tensor) -> Tensor:
+        """Patch convolution as a matrix product, latents [B, C, T, H, W] -> float32 [B, T * H/2 * W/2, dim].
+
+        A convolution of float32 would run in TF32 on a GPU, three digits short.
+        """
+        weight, bias = self.parameters_of(layer, latents)
+        _, patch_height, patch_width = self.config.patch_size
+        tokens = rearrange(latents.float(), "b c t (h p) (w q) -> b (t h w) (c p q)", p=patch_height, q=patch_width)
+        return F.linear(tokens, weight.flatten(1), bias)
+
+    @torch.compiler.disable  # small, cached, and float64: nothing to gain from compiling it
+    def rotations(self, layout: Layout, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Rotary multipliers (cos, sin), float32 [L, 64] on `device`; the last layout's are kept."""
+        key = (layout, device)
+        if self._rotations is None or self._rotations[0] != key:
+            cos, sin = segment_rotations(layout.frames, layout.height, layout.width, replacement=layout.replacement,
+                                         additional_references=layout.additional_references)
+            self._rotations = key, (cos.float().to(device), sin.float().to(device))
+        return self._rotations[1]
+
+    # Time, text and image
+
+    def embed_time(self, timestep: Tensor) -> tuple[Tensor, Tensor]:
+        """timestep [B] -> embedding [B, dim] for the head and modulation [B, 6, dim] for the blocks, both float32."""
+        linear1, silu, linear2 = self.time_embedding
+        x = timestep_sinusoid(timestep, self.config.freq_dim)
+        embedding = F.linear(silu(F.linear(x, *self.parameters_of(linear1, x))), *self.parameters_of(linear2, x))
+        silu, projection = self.time_projection
+        modulation = F.linear(silu(embedding), *self.parameters_of(projection, x))
+        return embedding, modulation.unflatten(1, (6, self.config.dim))
+
+    def embed_context(self, context: Tensor, clip_features: Tensor | None) -> Tensor:
+        """Text [B, L, 4096] and CLIP features [B, 257, 1280] or None -> context tokens [B, (257 +) 512, dim]."""
+        dtype = self.compute_dtype(context)
+        # the rows after the text are zero before the embedding, so they become a constant that is attended to
+        text = F.pad(context.to(dtype), (0, 0, 0, self.config.text_len - context.shape[1]))
+        text = self.text_embedding(text)
+        if clip_features is None:
+            return text
+        return torch.cat((self.img_emb(clip_features, dtype), text), dim=1)
+
+    def compute_dtype(self, x: Tensor) -> torch.dtype:
+        """The dtype of linears and attention; a binding whose weights are cast as they are used may go by the input."""
+        return self.dtype
+
+    # Blocks
+
+    def run_blocks(self, tokens: Tensor, modulation: Tensor, rotation: tuple[Tensor, Tensor], context: Tensor,
+                   video: slice, transformer_options: dict[str, Any]) -> Tensor:
+        """Tokens [B, L, dim] -> the video's tokens [B, rows of `video`, dim].
+
+        The last block computes only those: reference and driving tokens are keys there, but nobody reads them after.
+        """
+        for block in self.blocks[:-1]:
+            tokens = block(tokens, modulation, rotation, context, transformer_options=transformer_options)
+        return self.blocks[-1](tokens, modulation, rotation, context, video, transformer_options)
+
+    # Checks
+
+    def check_inputs(self, x: Tensor, context: Tensor, clip_features: Tensor | None, replacement: bool,
+                     **conditions: Tensor | None) -> Layout:
+        """The layout of the sequence; ValueError if a size, frame count, text length or batch does not fit."""
+        batch, channels, frames, height, width = x.shape
+        if height % 4 or width % 4:
+            raise ValueError(
+                f"The video latent is {width}x{height} ({width * 8}x{height * 8} pixels), but SCAIL-2 needs multiples "
+                f"of 32 pixels: use width {_nearest(width)} and height {_nearest(height)}."
+            )
+        if context.shape[1] > self.config.text_len:
+            raise ValueError(f"The text has {context.shape[1]} tokens, but SCAIL-2 reads {self.config.text_len}: "
+                             "shorten the prompt.")
+        additional = conditions["additional_latents"]
+        if (additional is None) != (conditions["additional_masks"] is None):
+            raise ValueError("additional_latents and additional_masks belong together: give both or neither.")
+        extra = 0 if additional is None else additional.shape[2]
+        mask_frames = (1, 1 + frames)
+        expected = {
+            "x": [(batch, self.config.out_dim, frames, height, width)],
+            "context": [(batch, context.shape[1], self.config.text_dim)],
+            "clip_features": [(batch, CLIP_TOKENS, CLIP_DIM)],
+            "reference_latents": [(batch, 16, 1, height, width)],
+            "reference_masks": [(batch, self.config.mask_dim, n, height, width) for n in mask_frames],
+            "driving_latents": [(batch, 16, frames, height // 2, width // 2)],
+            "driving_masks": [(batch, self.config.mask_dim, frames, height // 2, width // 2)],
+            "history_mask": [(batch, 4, frames, height, width)],
+            "additional_latents": [(batch, 16, extra, height, width)],
+            "additional_masks": [(batch, self.config.mask_dim, extra, height, width)],
+        }
+        for name, value in {"x": x, "context": context, "clip_features": clip_features, **conditions}.items():
+            if value is not None and tuple(value.shape) not in expected[name]:
+                wanted = " or ".join(str(list(shape)) for shape in expected[name])
+                raise ValueError(f"{name} has shape {list(value.shape)}, but a video latent of {list(x.shape)} needs "
+                                 f"{wanted}: encode it for the same size and frame count.")
+        return Layout(frames, height, width, bool(replacement), extra)
+
+
+def _with_channels(latents: Tensor, clean: Tensor) -> Tensor:
+    """Append the four channels that mark clean frames: [B, 16, T, H, W] and [B, 4, 1 or T, H, W] -> [B, 20, ...]."""
+    return torch.cat((latents, clean.to(latents.dtype).expand(-1, -1, latents.shape[2], -1, -1)), dim=1)
+
+
+def _nearest(size: int) -> str:
+    """The two multiples of 32 pixels around a latent size, in pixels."""
+    below = max(size // 4 * 4, 4)
+    return f"{below * 8} or {below * 8 + 32}" if size % 4 else f"{size * 8}"

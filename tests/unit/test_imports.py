@@ -1,0 +1,59 @@
+"""The layers hold: which module may import which (read them from the leaves to the network)."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "scail_model"
+
+# module -> the modules of ours that it may import; a new file needs a line here
+ARROWS = {
+    "config": set(), "rope": set(), "masks": set(), "geometry": set(), "segments": set(), "solvers": set(),
+    "sat": set(),
+    "kernels": set(),
+    "elementwise": {"rope", "kernels"},
+    "attention": {"config", "elementwise"},
+    "blocks": {"config", "elementwise", "attention"},
+    "transformer": {"config", "rope", "attention", "blocks"},
+    "records": set(),
+    "pickles": {"records"},
+    "lora": {"sat"},
+    "checkpoint": {"lora", "pickles", "records", "sat"},
+    "comfy_model": {"config", "transformer"},
+    "comfy_loader": {"checkpoint", "comfy_model", "config"},
+}
+COMFYUI = {"comfy", "comfy_api", "comfy_extras", "comfy_execution", "server", "folder_paths", "nodes", "node_helpers",
+           "execution", "latent_preview"}
+
+
+def imports(path: Path) -> tuple[set[str], set[str]]:
+    """(absolute top-level packages, own modules) that a file imports, anywhere in it."""
+    absolute, own = set(), set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            absolute |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            absolute.add(node.module.split(".")[0])
+        elif isinstance(node, ast.ImportFrom):
+            own |= {node.module.split(".")[0]} if node.module else {alias.name for alias in node.names}
+    return absolute, own
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.glob("*.py")), ids=lambda path: path.stem)
+def test_modules_import_only_what_lies_below_them(path):
+    absolute, own = imports(path)
+    if path.stem == "__init__":
+        assert not absolute | own
+        return
+    assert own <= ARROWS[path.stem]
+    assert "scail_model" not in absolute, "relative imports only: inside ComfyUI the pack has another name"
+    assert not absolute & (COMFYUI - {"comfy"} if path.stem.startswith("comfy_") else COMFYUI)
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "headless").glob("*.py")), ids=lambda path: path.stem)
+def test_the_command_line_needs_no_comfyui(path):
+    absolute, _ = imports(path)
+    assert not absolute & COMFYUI
+    assert "scail_model" not in absolute
