@@ -52,24 +52,17 @@ def plan_segments(total_frames: int, segment_length: int = 81, overlap: int = 5)
     return segments
 
 
-def _segment(start: int, total_frames: int, segment_length: int, overlap: int) -> Segment:
-    stop = min(start + segment_length, total_frames)
-    length = -(-(stop - start - 1) // _GROUP) * _GROUP + 1
-    return Segment(start, stop, length, overlap)
-
-
-def _check(total_frames: int, segment_length: int, overlap: int) -> None:
-    counts = {"total_frames": total_frames, "segment_length": segment_length, "overlap": overlap}
-    for name, value in counts.items():
-        if not isinstance(value, int):
-            raise ValueError(f"{name} is {value!r}, but it must be a whole number of frames: round it")
-    if total_frames < 1:
-        raise ValueError(f"total_frames is {total_frames}, but there must be at least 1: check the driving video")
+def check_length(segment_length: int) -> None:
+    """Raise ValueError unless a segment can have this many frames: 4n+1, at least 5."""
     if segment_length < 5 or segment_length % _GROUP != 1:
         below = max(5, (segment_length - 1) // _GROUP * _GROUP + 1)
         raise ValueError(
             f"segment_length is {segment_length}, but it must be 4n+1 and at least 5: take {below} or {below + _GROUP}"
         )
+
+
+def check_overlap(overlap: int, segment_length: int) -> None:
+    """Raise ValueError unless a segment of this length can begin with this much history: 4n+1, and room behind it."""
     longest = segment_length - _GROUP
     if overlap < 1:
         raise ValueError(
@@ -82,3 +75,24 @@ def _check(total_frames: int, segment_length: int, overlap: int) -> None:
             f"overlap is {overlap}, but it must be 4n+1 and at most {longest} "
             f"in segments of {segment_length} frames: take {choice}"
         )
+
+
+def padded_length(frames: int) -> int:
+    """The smallest 4n+1 that holds `frames` frames."""
+    return -(-(frames - 1) // _GROUP) * _GROUP + 1
+
+
+def _segment(start: int, total_frames: int, segment_length: int, overlap: int) -> Segment:
+    stop = min(start + segment_length, total_frames)
+    return Segment(start, stop, padded_length(stop - start), overlap)
+
+
+def _check(total_frames: int, segment_length: int, overlap: int) -> None:
+    counts = {"total_frames": total_frames, "segment_length": segment_length, "overlap": overlap}
+    for name, value in counts.items():
+        if not isinstance(value, int):
+            raise ValueError(f"{name} is {value!r}, but it must be a whole number of frames: round it")
+    if total_frames < 1:
+        raise ValueError(f"total_frames is {total_frames}, but there must be at least 1: check the driving video")
+    check_length(segment_length)
+    check_overlap(overlap, segment_length)

@@ -21,7 +21,13 @@ ARROWS = {
     "pickles": {"records"},
     "lora": {"sat"},
     "checkpoint": {"lora", "pickles", "records", "sat"},
+    "identities": {"masks"},
+    "conditioning": {"geometry", "identities", "masks"},
+    "comfy_conditioning": {"conditioning", "geometry", "identities", "segments"},
     "comfy_model": {"config", "transformer"},
+    "comfy_prompts": set(),
+    "comfy_sampler": {"solvers"},
+    "comfy_video": {"comfy_conditioning", "comfy_sampler", "identities", "segments"},
     "comfy_loader": {"checkpoint", "comfy_model", "config"},
 }
 COMFYUI = {"comfy", "comfy_api", "comfy_extras", "comfy_execution", "server", "folder_paths", "nodes", "node_helpers",

@@ -6,6 +6,7 @@ import torch
 
 from scail_model.attention import sdpa
 from scail_model.blocks import timestep_sinusoid
+from scail_model.lora import merge_lora
 from scail_model.solvers import integrate
 
 pytestmark = pytest.mark.usefixtures("no_grad")
@@ -236,3 +237,16 @@ def test_sampling_loop_equals_the_official_one(model, tensors, info, run):
         latent = integrate(run["solver"], velocity, batched[f"{segment}.noise"], run["steps"], run["shift"],
                            pin=None if history is None else pin)
         torch.testing.assert_close(latent[0], tensors[f"{run['name']}.{segment}.final"], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(("file", "expected"), [
+    ("F1_lora_fp32", "official_fp32_a0.6::forward_A1_anim_t999"),
+    ("F1_lora_full_fp32", "fulldelta_full_a0.6::forward_A1_anim_t999"),
+])
+def test_a_merged_lora_changes_the_output_as_in_the_official_code(file, expected):
+    weights = golden.tiny_weights()
+    merge_lora(weights, golden.load(file)[0], 0.6)
+    merged = golden.tiny_transformer()
+    merged.load_state_dict(weights)
+    inputs, _ = arguments(name="anim_t999")
+    torch.testing.assert_close(merged(**inputs), golden.load("F1_lora_expected")[0][expected], rtol=0, atol=1e-5)
