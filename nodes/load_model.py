@@ -1,0 +1,41 @@
+"""Load SCAIL-2 Model: a file in `diffusion_models` -> MODEL."""
+
+import folder_paths
+import torch
+from comfy_api.latest import io
+
+from ..scail_model import comfy_loader
+from .types import CATEGORY
+
+_WEIGHT_DTYPES = {
+    "default": {},
+    "fp8_e4m3fn": {"dtype": torch.float8_e4m3fn},
+    "fp8_e4m3fn_fast": {"dtype": torch.float8_e4m3fn, "fp8_optimizations": True},
+    "fp8_e5m2": {"dtype": torch.float8_e5m2},
+}
+
+
+class SCAIL2LoadModel(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="SCAIL2LoadModel",
+            display_name="Load SCAIL-2 Model",
+            category=CATEGORY,
+            description="Loads the SCAIL-2 transformer with the official numerics. Takes bf16, fp16, fp32, fp8_scaled "
+                        "and int8 safetensors and the official SAT checkpoint.",
+            search_aliases=["scail", "scail2", "wan scail", "load diffusion model"],
+            inputs=[
+                io.Combo.Input("model_name", options=folder_paths.get_filename_list("diffusion_models"),
+                               tooltip="SCAIL-2 file in models/diffusion_models."),
+                io.Combo.Input("weight_dtype", options=list(_WEIGHT_DTYPES), default="default", advanced=True,
+                               tooltip="default keeps the file's own dtype. fp8 halves the memory of a bf16 or fp16 "
+                                       "file at some loss; the fast form also computes in fp8 where the GPU can."),
+            ],
+            outputs=[io.Model.Output(tooltip="The SCAIL-2 transformer, for LoRA loaders and any sampler.")],
+        )
+
+    @classmethod
+    def execute(cls, model_name: str, weight_dtype: str) -> io.NodeOutput:
+        path = folder_paths.get_full_path_or_raise("diffusion_models", model_name)
+        return io.NodeOutput(comfy_loader.load(path, dict(_WEIGHT_DTYPES[weight_dtype])))

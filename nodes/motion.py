@@ -1,0 +1,65 @@
+"""Build SCAIL-2 Motion Latent: one segment of the driving video -> conditioning and latent for any sampler."""
+
+from comfy_api.latest import io
+
+from ..scail_model import comfy_conditioning, segments
+from .types import CATEGORY, IdentitiesType, ReferenceType, driving_frames, driving_input
+
+
+class SCAIL2MotionTransfer(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="SCAIL2MotionTransfer",
+            display_name="Build SCAIL-2 Motion Latent",
+            category=CATEGORY,
+            description="Prepares one segment: encodes the driving frames and masks, and starts from the end of the "
+                        "segment before if its frames are given. For KSampler, SamplerCustom and the like.",
+            search_aliases=["WanSCAILToVideo", "scail to video", "motion transfer", "extend"],
+            inputs=[
+                io.Conditioning.Input("positive", tooltip="The prompt: describe the finished video."),
+                io.Conditioning.Input("negative", tooltip="The negative prompt; the official one is empty."),
+                io.Vae.Input("vae", tooltip="The Wan 2.1 VAE."),
+                ReferenceType.Input("reference", tooltip="From Encode SCAIL-2 Reference; it sets the size."),
+                driving_input(),
+                IdentitiesType.Input("identities", tooltip="From Bind SCAIL-2 Identities."),
+                io.Int.Input("start_frame", default=0, min=0, max=1_000_000,
+                             tooltip="Driving frame at which the new frames begin: 0, then as many frames as are made "
+                                     "already."),
+                io.Int.Input("length", default=81, min=1, max=8193, step=4,
+                             tooltip="Frames of this segment, 4n+1; the model was trained up to 81. The frames taken "
+                                     "over from the segment before count."),
+                io.Image.Input("previous_frames", optional=True,
+                               tooltip="Decoded frames of the segment before; the last ones begin this segment."),
+                io.Int.Input("overlap", default=5, min=1, max=81, step=4, optional=True, advanced=True,
+                             tooltip="How many previous frames are taken over, 4n+1; the model was trained with 5."),
+                io.Combo.Input("driving_background", options=["keep", "black"], default="keep", optional=True,
+                               advanced=True,
+                               tooltip="black hides everything but the masked people from the model, which can help "
+                                       "with busy backgrounds in animation."),
+            ],
+            outputs=[
+                io.Conditioning.Output(display_name="positive"),
+                io.Conditioning.Output(display_name="negative"),
+                io.Latent.Output(display_name="latent", tooltip="Empty latent, with the taken-over frames in place."),
+                io.Int.Output("frames", tooltip="How many decoded frames are real: the segment is filled up by "
+                                                "repeating the last driving frame where the video ends."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, positive, negative, vae, reference, driving, identities, start_frame: int, length: int,
+                previous_frames=None, overlap: int = 5, driving_background: str = "keep") -> io.NodeOutput:
+        segments.check_length(length)
+        comfy_conditioning.check_prompt(positive, "positive")
+        comfy_conditioning.check_prompt(negative, "negative")
+        frames, _, _ = driving_frames(driving)
+        history = None
+        if previous_frames is not None:
+            segments.check_overlap(overlap, length)
+            history = comfy_conditioning.history_frames(previous_frames, overlap, reference)
+        motion = comfy_conditioning.encode_motion(
+            vae, reference, frames, identities, start_frame, length, history=history,
+            black_background=driving_background == "black")
+        return io.NodeOutput(comfy_conditioning.with_values(positive, motion.values),
+                             comfy_conditioning.with_values(negative, motion.values), motion.latent, motion.frames)

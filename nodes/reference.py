@@ -1,0 +1,43 @@
+"""Encode SCAIL-2 Reference: pictures of the characters -> latents, mask channels and CLIP features."""
+
+from comfy_api.latest import io
+
+from ..scail_model import comfy_conditioning
+from .types import CATEGORY, IdentitiesType, ReferenceType
+
+
+class SCAIL2EncodeReference(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="SCAIL2EncodeReference",
+            display_name="Encode SCAIL-2 Reference",
+            category=CATEGORY,
+            description="Encodes the reference picture, and further views if there are any, at the size of the result. "
+                        "Pictures cover the size and are cropped at the centre.",
+            search_aliases=["reference image", "character", "multi reference"],
+            inputs=[
+                io.Vae.Input("vae", tooltip="The Wan 2.1 VAE."),
+                io.ClipVision.Input("clip_vision", tooltip="clip_vision_h, the CLIP of Wan 2.1 image-to-video."),
+                io.Image.Input("image", tooltip="The primary reference first; then additional views of the characters "
+                                                "or of the place, each with a mask of its own."),
+                IdentitiesType.Input("identities", tooltip="From Bind SCAIL-2 Identities."),
+                io.Int.Input("width", default=896, min=32, max=8192, step=32,
+                             tooltip="Width of the result in pixels, a multiple of 32."),
+                io.Int.Input("height", default=512, min=32, max=8192, step=32,
+                             tooltip="Height of the result in pixels, a multiple of 32."),
+                io.Combo.Input("replacement_background", options=["cut out", "keep"], default="cut out",
+                               optional=True, advanced=True,
+                               tooltip="Replacement only. cut out: the reference's surroundings are painted black "
+                                       "before encoding, as the authors advise. keep: they stay, as in the official "
+                                       "script."),
+            ],
+            outputs=[ReferenceType.Output("reference", tooltip="The encoded references and the size of the result.")],
+        )
+
+    @classmethod
+    def execute(cls, vae, clip_vision, image, identities, width: int, height: int,
+                replacement_background: str = "cut out") -> io.NodeOutput:
+        cut_out = identities.replacement and replacement_background == "cut out"
+        return io.NodeOutput(comfy_conditioning.encode_reference(
+            vae, clip_vision, image, identities, width, height, cut_out=cut_out))

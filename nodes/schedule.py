@@ -1,0 +1,28 @@
+"""SCAIL-2 Schedule: the official solvers as SAMPLER and SIGMAS."""
+
+from comfy_api.latest import io
+
+from ..scail_model import comfy_sampler
+from .types import CATEGORY, solver_inputs
+
+
+class SCAIL2Schedule(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="SCAIL2Schedule",
+            display_name="SCAIL-2 Schedule",
+            category=CATEGORY,
+            description="The official solver and noise levels, for SamplerCustom. The same numbers as the official "
+                        "scripts, which ComfyUI's own uni_pc and schedulers are not.",
+            search_aliases=["unipc", "dpm++", "flow", "scheduler", "sigmas"],
+            inputs=solver_inputs(),
+            outputs=[
+                io.Sampler.Output(tooltip="The solver, for SamplerCustom."),
+                io.Sigmas.Output(tooltip="Noise levels, one more than there are steps."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, solver: str, steps: int, shift: float) -> io.NodeOutput:
+        return io.NodeOutput(*comfy_sampler.make_sampler(solver, steps, shift))

@@ -1,0 +1,52 @@
+"""Types and inputs that several nodes share."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+
+CATEGORY = "SCAIL-2"
+SOLVERS = ["unipc", "dpm++", "euler"]
+
+IdentitiesType = io.Custom("SCAIL2_IDENTITIES")
+ReferenceType = io.Custom("SCAIL2_REFERENCE")
+
+
+def driving_input() -> io.Input:
+    return io.MultiType.Input(
+        "driving", [io.Image, io.Video],
+        tooltip="The driving video whose motion is followed, as frames or as a VIDEO. One driving frame gives one "
+                "frame of the result; nothing is resampled.",
+    )
+
+
+def solver_inputs() -> list[io.Input]:
+    return [
+        io.Combo.Input("solver", options=SOLVERS, default="unipc",
+                       tooltip="unipc is the official default; dpm++ is official too; euler is usual with distilled "
+                               "LoRAs."),
+        io.Int.Input("steps", default=40, min=1, max=1000,
+                     tooltip="Sampling steps. 40 is the official default; 8 (or 4 to 6) with a distilled LoRA."),
+        io.Float.Input("shift", default=3.0, min=0.01, max=100.0, step=0.01,
+                       tooltip="How far the steps lean towards high noise. 3 is the official default; 1 with the "
+                               "official distilled-LoRA recipe."),
+    ]
+
+
+def driving_frames(driving) -> tuple[Tensor, Fraction | None, dict | None]:
+    """IMAGE or VIDEO -> (frames uint8 [T, h, w, 3], frames per second, audio); the last two are None for an IMAGE."""
+    if isinstance(driving, Tensor):
+        return _to_levels(driving), None, None
+    components = driving.get_components()
+    return _to_levels(components.images), components.frame_rate, components.audio
+
+
+def _to_levels(images: Tensor) -> Tensor:
+    """IMAGE [T, h, w, 3 or 4] in 0..1 -> uint8 [T, h, w, 3], frame by frame, because a clip's float copy is large."""
+    levels = torch.empty(*images.shape[:3], 3, dtype=torch.uint8)
+    for frame, target in zip(images, levels, strict=True):
+        target.copy_(frame[..., :3].float().mul(255).round().clamp(0, 255))
+    return levels

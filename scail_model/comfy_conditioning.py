@@ -1,0 +1,168 @@
+"""References and driving video -> the conditioning values that SCAIL-2 models read in ComfyUI.
+
+The keys and layouts are those of core's `WanSCAILToVideo`, so core's SCAIL-2 model reads them too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import comfy.clip_vision
+import comfy.model_management
+import torch
+from torch import Tensor
+
+from . import conditioning
+from .geometry import cover_crop
+from .identities import Identities
+from .segments import padded_length
+
+# Wan 2.1's CLIP is ViT-H/14: 257 tokens of width 1280
+_CLIP_SHAPE = (257, 1280)
+_TEXT_TOKENS = 512
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Encoded reference pictures. latents [1, 16, 1, h, w] each, the primary first; masks [1, n, 28, h, w], the
+    primary last; clip as ComfyUI's CLIP_VISION_OUTPUT."""
+
+    width: int
+    height: int
+    latents: list[Tensor]
+    masks: Tensor
+    clip: Any
+
+
+@dataclass(frozen=True)
+class Motion:
+    """One segment: conditioning values, the LATENT to sample, and how many of its frames are real."""
+
+    values: dict[str, Any]
+    latent: dict[str, Tensor]
+    frames: int
+
+
+def encode_reference(vae, clip_vision, images: Tensor, identities: Identities, width: int, height: int, *,
+                     cut_out: bool) -> Reference:
+    """Encode reference pictures [n, h, w, 3] in 0..1, the primary first, with the label maps of `identities`.
+
+    Raises ValueError for a size that is no multiple of 32 and for more or fewer masks than pictures.
+    """
+    check_vae(vae)
+    conditioning.check_size(width, height)
+    count = len(identities.references)
+    if len(images) != count:
+        raise ValueError(f"There are {len(images)} reference pictures but {count} reference masks: give each picture "
+                         "one mask, in the same order.")
+    pixels = [
+        conditioning.reference_pixels(image, identities, index, height, width, cut_out=cut_out)
+        for index, image in enumerate(images)
+    ]
+    masks = [conditioning.reference_mask(identities, index, height, width) for index in range(count)]
+    ordered = torch.cat([*masks[1:], masks[0]], dim=1)  # [28, n, h, w]
+    clip = encode_clip(clip_vision, conditioning.clip_input(pixels[0]))
+    # each alone: together they would be encoded as frames of a video
+    latents = [vae.encode(picture.movedim(1, -1)) for picture in pixels]
+    return Reference(width, height, latents, ordered.movedim(1, 0)[None], clip)
+
+
+def encode_clip(clip_vision, pixels: Tensor) -> comfy.clip_vision.Output:
+    """CLIP features of a ready input [1, 3, 224, 224]; ComfyUI's own encoder would resize and crop it again.
+
+    Raises ValueError if the model is not the ViT-H of Wan 2.1.
+    """
+    comfy.model_management.load_model_gpu(clip_vision.patcher)
+    hidden = clip_vision.model(pixel_values=pixels.to(clip_vision.load_device), intermediate_output=-2)[1]
+    if tuple(hidden.shape[1:]) != _CLIP_SHAPE:
+        raise ValueError(f"The CLIP vision model gives features of shape {list(hidden.shape[1:])}, but SCAIL-2 needs "
+                         f"{list(_CLIP_SHAPE)}: load clip_vision_h.")
+    output = comfy.clip_vision.Output()
+    output["penultimate_hidden_states"] = hidden.to(comfy.model_management.intermediate_device())
+    return output
+
+
+def encode_motion(vae, reference: Reference, driving: Tensor, identities: Identities, start: int, length: int, *,
+                  history: Tensor | None = None, black_background: bool = False) -> Motion:
+    """Conditioning and latent of one segment.
+
+    driving uint8 [T, h, w, 3], all of it. `start` is the driving frame of the first new frame; history [n, H, W, 3] in
+    0..1 are the decoded frames before it, which the segment begins with. `length` counts both; where the video ends
+    earlier, the segment is as short as 4n+1 allows, and the last frame is repeated to get there.
+
+    Raises ValueError if the masks do not belong to the video, or `start` lies outside of it.
+    """
+    check_vae(vae)
+    first = start if history is None else start - len(history)
+    _check_frames(driving, identities, start, first)
+    frames = driving[first : first + length]
+    real = len(frames)
+    length = padded_length(real)
+    if black_background:
+        frames = conditioning.black_surroundings(frames, identities, first, first + real)
+    frames = torch.cat((frames, frames[-1:].expand(length - real, -1, -1, -1)))
+    pixels = conditioning.driving_pixels(frames, reference.height, reference.width)
+    mask = conditioning.driving_mask(identities, first, first + length, reference.height, reference.width)
+
+    samples = torch.zeros(1, 16, (length - 1) // 4 + 1, reference.height // 8, reference.width // 8)
+    latent = {"samples": samples}
+    if history is not None:
+        clean = vae.encode(history)
+        samples[:, :, : clean.shape[2]] = clean
+        latent["noise_mask"] = torch.ones_like(samples[:, :1])
+        latent["noise_mask"][:, :, : clean.shape[2]] = 0
+    # core's context windows expect mask frames for the video behind those of the references
+    video_masks = reference.masks.new_zeros(1, samples.shape[2], *reference.masks.shape[2:])
+    values = {
+        "reference_latents": reference.latents,
+        "ref_mask_28ch": torch.cat((reference.masks, video_masks), dim=1),
+        "pose_video_latent": vae.encode(pixels.movedim(1, -1)),
+        "driving_mask_28ch": mask.movedim(1, 0)[None],  # [1, T', 28, h', w']
+        "ref_mask_flag": not identities.replacement,
+        "clip_vision_output": reference.clip,
+    }
+    return Motion(values, latent, real)
+
+
+def history_frames(previous: Tensor, overlap: int, reference: Reference) -> Tensor:
+    """The last `overlap` of the previous frames [T, h, w, 3], at the size of the result.
+
+    Raises ValueError if there are fewer.
+    """
+    if len(previous) < overlap:
+        raise ValueError(f"There are {len(previous)} previous frames, but the overlap is {overlap}: connect all frames "
+                         "of the segment before, or lower the overlap.")
+    frames = previous[-overlap:, ..., :3].movedim(-1, 1)
+    return cover_crop(frames, reference.height, reference.width).movedim(1, -1)
+
+
+def check_prompt(entries: list, name: str) -> None:
+    """Raise ValueError if a CONDITIONING has more tokens than SCAIL-2 reads."""
+    longest = max(embedding.shape[1] for embedding, _ in entries)
+    if longest > _TEXT_TOKENS:
+        raise ValueError(f"The {name} prompt has {longest} tokens, but SCAIL-2 reads {_TEXT_TOKENS}: shorten it.")
+
+
+def check_vae(vae) -> None:
+    """Raise ValueError unless this is a VAE of Wan 2.1's kind: 16 channels, and time as a third axis."""
+    if vae.latent_channels != 16 or vae.latent_dim != 3:
+        raise ValueError(f"The VAE has {vae.latent_channels} channels and {vae.latent_dim} axes, but SCAIL-2 needs Wan "
+                         "2.1's with 16 and 3: load wan_2.1_vae.")
+
+
+def with_values(entries: list, values: dict[str, Any]) -> list:
+    """A CONDITIONING with `values` set on every entry."""
+    return [[embedding, {**options, **values}] for embedding, options in entries]
+
+
+def _check_frames(driving: Tensor, identities: Identities, start: int, first: int) -> None:
+    if len(driving) != len(identities.driving):
+        raise ValueError(f"The driving video has {len(driving)} frames, but its mask has {len(identities.driving)}: "
+                         "use a mask made from the same video.")
+    if start >= len(driving):
+        raise ValueError(f"The segment starts at frame {start}, but the driving video ends after {len(driving)} "
+                         "frames: lower start_frame, or stop here.")
+    if first < 0:
+        raise ValueError(f"The segment starts at frame {start} with {start - first} previous frames, which would be "
+                         "before the video: start_frame counts the frames made already.")

@@ -1,0 +1,81 @@
+"""Files in ComfyUI's model folders -> a MODEL with our transformer, loaded as core loads its own."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import comfy.model_management
+import comfy.model_patcher
+import comfy.utils
+from torch import Tensor
+
+from .checkpoint import load_checkpoint, open_index, with_official_names
+from .comfy_model import SCAIL2Config
+from .config import TransformerConfig
+
+_SAFETENSORS = (".safetensors", ".sft")
+
+
+def load(path: str | os.PathLike, model_options: dict[str, Any] | None = None,
+         disable_dynamic: bool = False) -> comfy.model_patcher.ModelPatcher:
+    """Load a SCAIL-2 transformer from any file that `load_checkpoint` accepts, also fp8 and int8 files.
+
+    model_options: `dtype` (storage), `fp8_optimizations`, `load_device`, `offload_device`, as in core's loader.
+    Raises RuntimeError for files that cannot be read and ValueError, naming the model, for files of another one.
+    """
+    state_dict, metadata = _read(os.fspath(path))
+    patcher = load_state_dict(state_dict, metadata, model_options, disable_dynamic)
+    # compile, weight hooks and several GPUs build the model again, without dynamic memory
+    patcher.cached_patcher_init = (load, (path, model_options))
+    return patcher
+
+
+def load_state_dict(state_dict: dict[str, Tensor], metadata: dict[str, str],
+                    model_options: dict[str, Any] | None = None,
+                    disable_dynamic: bool = False) -> comfy.model_patcher.ModelPatcher:
+    """`load` for tensors under official names; the dict is emptied."""
+    options = {} if model_options is None else model_options
+    state_dict, _ = comfy.utils.convert_old_quants(state_dict, "", metadata=metadata)
+    model_config = SCAIL2Config(TransformerConfig.from_state_dict(state_dict))
+    model_config.quant_config = comfy.utils.detect_layer_quantization(state_dict, "")
+    _choose_dtypes(model_config, state_dict, options)
+
+    model = model_config.get_model(state_dict, "")
+    # looked up at every call: ComfyUI exchanges the class when dynamic memory is on
+    patcher_class = comfy.model_patcher.ModelPatcher if disable_dynamic else comfy.model_patcher.CoreModelPatcher
+    offload_device = options.get("offload_device", comfy.model_management.unet_offload_device())
+    patcher = patcher_class(model, load_device=_load_device(options), offload_device=offload_device)
+    if not comfy.model_management.is_device_cpu(offload_device):
+        model.to(offload_device)
+    model.load_model_weights(state_dict, "", assign=patcher.is_dynamic())
+    return patcher
+
+
+def _read(path: str) -> tuple[dict, dict[str, str]]:
+    # open_index first: it names what is wrong with a file better than the readers do
+    if not path.lower().endswith(_SAFETENSORS):
+        return load_checkpoint(path)
+    open_index(path)
+    state_dict, metadata = comfy.utils.load_torch_file(path, return_metadata=True)
+    return with_official_names(state_dict), metadata or {}
+
+
+def _choose_dtypes(model_config: SCAIL2Config, state_dict: dict, options: dict[str, Any]) -> None:
+    """Storage and compute dtype by core's rules: quantised files keep theirs, the rest as asked or as the GPU likes."""
+    supported, device = model_config.supported_inference_dtypes, _load_device(options)
+    quantised = model_config.quant_config is not None
+    dtype = options.get("dtype")
+    if dtype is None:
+        dtype = comfy.model_management.unet_dtype(
+            model_params=comfy.utils.calculate_parameters(state_dict), supported_dtypes=list(supported),
+            weight_dtype=None if quantised else comfy.utils.weight_dtype(state_dict),
+        )
+    compute = comfy.model_management.unet_manual_cast(None if quantised else dtype, device, supported)
+    model_config.set_inference_dtype(dtype, compute)
+    if options.get("fp8_optimizations", False):
+        model_config.optimizations["fp8"] = True
+
+
+def _load_device(options: dict[str, Any]):
+    return options.get("load_device", comfy.model_management.get_torch_device())

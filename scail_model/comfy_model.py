@@ -1,0 +1,173 @@
+"""The transformer as ComfyUI's model management, samplers and patches see it.
+
+`ComfyTransformer` is the network with ComfyUI's layers and attention; `SCAIL2` is the model around it, which reads the
+conditioning keys of core's own SCAIL-2, so that either's conditioning nodes work with either's model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import comfy.ldm.modules.attention
+import comfy.model_base
+import comfy.model_prefetch
+import comfy.ops
+import comfy.patcher_extension
+import comfy.supported_models
+import torch
+from torch import Tensor, nn
+
+from .config import TransformerConfig
+from .transformer import SCAIL2Transformer
+
+# What a sampler hands over under core's names, and what is missing where one of them is absent.
+_CONDITIONS = {
+    "reference_latent": "a reference picture",
+    "ref_mask_latents": "the reference's mask",
+    "pose_latents": "a driving video",
+    "sam_latents": "the driving video's mask",
+    "ref_mask_flag": "a mode",
+}
+
+
+def float32_parameters(layer: nn.Module, x: Tensor) -> tuple[Tensor, Tensor | None]:
+    """A layer's weight and bias as float32 copies on x's device, from wherever ComfyUI keeps them, patches applied."""
+    weight, bias, stream = comfy.ops.cast_bias_weight(
+        layer, dtype=torch.float32, bias_dtype=torch.float32, device=x.device, offloadable=True
+    )
+    # copies, because the memory may be given to another layer as soon as this one is released
+    copies = weight.clone(), None if bias is None else bias.clone()
+    comfy.ops.uncast_bias_weight(layer, weight, bias, stream)
+    return copies
+
+
+class ComfyTransformer(SCAIL2Transformer):
+    """`SCAIL2Transformer` behind the call of ComfyUI's Wan models."""
+
+    def __init__(self, *, operations, device=None, dtype=None, **sizes: Any) -> None:
+        super().__init__(TransformerConfig(**sizes), operations=operations, attention=attention,
+                         parameters=float32_parameters, device=device, dtype=dtype)
+        self._dtype = dtype
+        if dtype is not None and dtype.itemsize == 1:
+            self._widen_small_parameters()
+        for block in self.blocks:
+            block.self_attn.attention = self_attention
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype that weights are stored in."""
+        return self._dtype
+
+    def compute_dtype(self, x: Tensor) -> torch.dtype:
+        """ComfyUI casts the inputs to the dtype of the run and the weights to that of the input."""
+        return x.dtype
+
+    def forward(self, x: Tensor, timestep: Tensor, context: Tensor, clip_fea: Tensor | None = None,
+                transformer_options: dict[str, Any] | None = None, **conditions: Any) -> Tensor:
+        """x [B, 16 + 4, T, H, W]; the conditions are those of core's `WAN21_SCAIL2`."""
+        options = {} if transformer_options is None else transformer_options
+        wrappers = comfy.patcher_extension.get_all_wrappers(comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, options)
+        executor = comfy.patcher_extension.WrapperExecutor.new_class_executor(self._forward, self, wrappers)
+        # caches look for the options as the last positional argument
+        return executor.execute(x, timestep, context, clip_fea, options, **conditions)
+
+    def _forward(self, x: Tensor, timestep: Tensor, context: Tensor, clip_fea: Tensor | None,
+                 transformer_options: dict[str, Any], **conditions: Any) -> Tensor:
+        _refuse_missing(conditions)
+        # core stacks the references, additional ones first, and appends four channels of ones, which are ours to add
+        references, masks = conditions["reference_latent"][:, :16], conditions["ref_mask_latents"]
+        extra = references.shape[2] - 1
+        return super().forward(
+            x[:, :16], timestep, context, clip_fea,
+            reference_latents=references[:, :, extra:], reference_masks=masks[:, :, extra:],
+            driving_latents=conditions["pose_latents"][:, :16], driving_masks=conditions["sam_latents"],
+            replacement=not conditions["ref_mask_flag"], history_mask=x[:, 16:],
+            additional_latents=references[:, :, :extra] if extra else None,
+            additional_masks=masks[:, :, :extra] if extra else None, transformer_options=transformer_options,
+        )
+
+    def run_blocks(self, tokens: Tensor, modulation: Tensor, rotation: tuple[Tensor, Tensor], context: Tensor,
+                   video: slice, transformer_options: dict[str, Any]) -> Tensor:
+        """As in the base class, with weights fetched one block ahead and ComfyUI's block replacements."""
+        replacements = transformer_options.get("patches_replace", {}).get("dit", {})
+        transformer_options["total_blocks"] = len(self.blocks)
+        transformer_options["block_type"] = "double"
+        queue = comfy.model_prefetch.make_prefetch_queue(list(self.blocks), tokens.device, transformer_options)
+        for index, block in enumerate(self.blocks):
+            comfy.model_prefetch.prefetch_queue_pop(queue, tokens.device, block)
+            transformer_options["block_index"] = index
+            replacement = replacements.get(("double_block", index))
+            if replacement is not None:
+                tokens = _run_replaced(block, replacement, tokens, modulation, rotation, context, transformer_options)
+            elif index + 1 < len(self.blocks):
+                tokens = block(tokens, modulation, rotation, context, transformer_options=transformer_options)
+            else:
+                tokens = block(tokens, modulation, rotation, context, video, transformer_options)
+        comfy.model_prefetch.prefetch_queue_pop(queue, tokens.device, None)
+        # a replaced last block returns the whole sequence
+        return tokens if tokens.shape[1] == video.stop - video.start else tokens[:, video]
+
+    def _widen_small_parameters(self) -> None:
+        """8-bit storage is for the blocks' linears; in the rest it would save nothing and cost the precision."""
+        linears = {f"{name}.weight" for name, module in self.blocks.named_modules() if isinstance(module, nn.Linear)}
+        for name, parameter in self.named_parameters():
+            if name.removeprefix("blocks.") not in linears:
+                parameter.data = parameter.data.to(torch.bfloat16)
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_options: dict[str, Any]) -> Tensor:
+    """The attention that ComfyUI was started with, or that a patch overrides it with."""
+    optimized = comfy.ldm.modules.attention.optimized_attention
+    return optimized(q, k, v, heads=heads, transformer_options=transformer_options)
+
+
+def self_attention(q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_options: dict[str, Any]) -> Tensor:
+    """`attention` followed by the `attn1_patch`es that a user's patch nodes have set."""
+    x = attention(q, k, v, heads, transformer_options)
+    for patch in transformer_options.get("patches", {}).get("attn1_patch", ()):
+        x = patch({"x": x, "q": q.unflatten(-1, (heads, -1)), "k": k.unflatten(-1, (heads, -1)),
+                   "transformer_options": transformer_options})
+    return x
+
+
+def _run_replaced(block: nn.Module, replacement, tokens: Tensor, modulation: Tensor, rotation: tuple[Tensor, Tensor],
+                  context: Tensor, transformer_options: dict[str, Any]) -> Tensor:
+    """Call a block replacement with the arguments it has in core's Wan models."""
+
+    def original_block(args: dict[str, Any]) -> dict[str, Tensor]:
+        # a copy: the block overwrites its input, and a replacement may compare it with the output
+        return {"img": block(args["img"].clone(), args["vec"], args["pe"], args["txt"],
+                             transformer_options=args["transformer_options"])}
+
+    arguments = {"img": tokens, "txt": context, "vec": modulation, "pe": rotation,
+                 "transformer_options": transformer_options}
+    return replacement(arguments, {"original_block": original_block})["img"]
+
+
+def _refuse_missing(conditions: dict[str, Any]) -> None:
+    missing = [what for name, what in _CONDITIONS.items() if conditions.get(name) is None]
+    if missing:
+        raise ValueError(f"SCAIL-2 cannot run without {', '.join(missing)}: connect it to the node that builds the "
+                         "motion latent.")
+
+
+class SCAIL2(comfy.model_base.WAN21_SCAIL2):
+    """Core's SCAIL-2 model, which knows the conditions and how context windows slice them, around our network."""
+
+    def __init__(self, model_config, model_type=comfy.model_base.ModelType.FLOW, device=None) -> None:
+        # past core's own constructors, which would build core's network
+        super(comfy.model_base.WAN21, self).__init__(model_config, model_type, device=device,
+                                                     unet_model=ComfyTransformer)
+        self.image_to_video = False
+        self.memory_usage_factor_conds = ("reference_latent", "pose_latents")
+
+
+class SCAIL2Config(comfy.supported_models.WAN21_T2V):
+    """Wan 2.1's latents, dtypes and memory factor, for the sizes of one checkpoint."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__(asdict(config))
+
+    def get_model(self, state_dict: dict[str, Tensor], prefix: str = "", device=None) -> SCAIL2:
+        return SCAIL2(self, device=device)

@@ -1,0 +1,66 @@
+"""Pictures, videos and label maps -> what the VAE, CLIP and the transformer read, at one size.
+
+The order of the steps is the official pipeline's (`wan/scail.py`): cover and crop, then halve (driving only), then
+encode or pack. Colours are 0..1 here, because that is what ComfyUI's VAE takes.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .geometry import clip_pixels, cover_crop, half_size
+from .identities import BLACK, WHITE, Identities
+from .masks import pack_driving_mask, pack_mask
+
+
+def check_size(width: int, height: int) -> None:
+    """Raise ValueError unless both are multiples of 32 pixels."""
+    for name, value in (("width", width), ("height", height)):
+        if value < 32 or value % 32:
+            below = max(value // 32 * 32, 32)
+            raise ValueError(f"The {name} is {value} pixels, but SCAIL-2 needs a multiple of 32: use {below} or "
+                             f"{below + 32}.")
+
+
+def reference_pixels(image: Tensor, identities: Identities, index: int, height: int, width: int, *,
+                     cut_out: bool) -> Tensor:
+    """One reference picture [h, w, 3] in 0..1 -> [1, 3, height, width] in 0..1 (bicubic overshoot kept).
+
+    `cut_out` paints everything black that is no person in the reference's mask; only the primary is ever cut out.
+    """
+    pixels = cover_crop(image[None, ..., :3].movedim(-1, 1).float(), height, width)
+    if cut_out and index == 0:
+        labels = identities.references[0]
+        person = ((labels != BLACK) & (labels != WHITE)).float().expand(1, 3, -1, -1)
+        pixels = pixels * (cover_crop(person, height, width) > 0.5)
+    return pixels
+
+
+def reference_mask(identities: Identities, index: int, height: int, width: int) -> Tensor:
+    """Mask channels of one reference, float32 [28, 1, height/8, width/8]."""
+    return pack_mask(cover_crop(identities.reference_colours(index).float() / 255, height, width))
+
+
+def clip_input(pixels: Tensor) -> Tensor:
+    """Reference pixels [1, 3, H, W] in 0..1 -> CLIP's input [1, 3, 224, 224]."""
+    return clip_pixels(pixels * 2 - 1)
+
+
+def driving_pixels(frames: Tensor, height: int, width: int) -> Tensor:
+    """Driving frames uint8 [T, h, w, 3] -> half-size float32 [T, 3, height/2, width/2] in 0..1."""
+    return half_size(cover_crop(frames.movedim(-1, 1), height, width)) / 255
+
+
+def driving_mask(identities: Identities, start: int, stop: int, height: int, width: int) -> Tensor:
+    """Mask channels of driving frames start..stop, float32 [28, T', height/16, width/16]."""
+    return pack_driving_mask(cover_crop(identities.driving_colours(start, stop), height, width))
+
+
+def black_surroundings(frames: Tensor, identities: Identities, start: int, stop: int) -> Tensor:
+    """Driving frames uint8 [T, h, w, 3] with everything black that is no person in the mask."""
+    index = torch.arange(start, stop).clamp(max=len(identities.driving) - 1)
+    labels = identities.driving[index]
+    person = ((labels != BLACK) & (labels != WHITE)).float()[:, None]  # [T, 1, H, W]
+    person = torch.nn.functional.interpolate(person, frames.shape[1:3], mode="nearest-exact")[:, 0, ..., None] > 0.5
+    return frames * person.to(frames.dtype)

@@ -1,0 +1,84 @@
+"""Pictures and masks at the model's size, against the steps of the official pipeline spelled out."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from scail_model import conditioning
+from scail_model import identities as ids
+from scail_model.masks import pack_mask
+
+
+def scene(mode, frames=5):
+    driving = torch.zeros(frames, 90, 160, dtype=torch.uint8)
+    driving[:, 20:70, 40:80] = 1
+    reference = torch.zeros(120, 100, dtype=torch.uint8)
+    reference[30:110, 20:70] = 1
+    return ids.bind(mode, driving, [reference])
+
+
+def resized(frames, height, width):
+    """Cover and centre crop of [T, 3, h, w] with torch alone."""
+    h, w = frames.shape[-2:]
+    scale = max(height / h, width / w)
+    size = (height, int(w * height / h)) if scale == height / h else (int(h * width / w), width)
+    big = F.interpolate(frames.float(), size, mode="bicubic", antialias=True)
+    top, left = (size[0] - height) // 2, (size[1] - width) // 2
+    return big[..., top : top + height, left : left + width]
+
+
+def test_reference_keeps_its_scene_in_animation():
+    image = torch.rand(120, 100, 3)
+    pixels = conditioning.reference_pixels(image, scene("animation"), 0, 64, 96, cut_out=False)
+    torch.testing.assert_close(pixels, resized(image.movedim(-1, 0)[None], 64, 96), rtol=0, atol=1e-6)
+
+
+def test_cut_out_blackens_everything_but_the_person():
+    image = torch.rand(120, 100, 3) * 0.5 + 0.5
+    identities = scene("replacement")
+    pixels = conditioning.reference_pixels(image, identities, 0, 64, 96, cut_out=True)
+    person = resized((identities.references[0] == 1).float().expand(1, 3, -1, -1), 64, 96) > 0.5
+    assert 0 < person.float().mean() < 1
+    assert pixels[~person].abs().max() == 0
+    torch.testing.assert_close(pixels[person], resized(image.movedim(-1, 0)[None], 64, 96)[person], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("mode", ids.MODES)
+def test_masks_are_packed_with_the_background_of_the_mode(mode):
+    identities = scene(mode)
+    reference = conditioning.reference_mask(identities, 0, 64, 96)
+    driving = conditioning.driving_mask(identities, 0, 5, 64, 96)
+    assert reference.shape == (28, 1, 8, 12)
+    assert driving.shape == (28, 2, 4, 6)
+    blue = 3
+    colours = identities.reference_colours(0).float() / 255
+    torch.testing.assert_close(reference, pack_mask(resized(colours, 64, 96)), rtol=0, atol=1e-6)
+    # first plane is white: the surroundings are kept from the reference in animation, from the video in replacement
+    assert (reference[0].max() > 0.9) == (mode == "animation")
+    assert (driving[0].max() > 0.9) == (mode == "replacement")
+    assert reference[blue].max() > 0.9
+    assert driving[blue].max() > 0.9
+
+
+def test_driving_video_is_rounded_at_full_size_and_halved():
+    frames = torch.randint(0, 256, (5, 90, 160, 3), dtype=torch.uint8)
+    full = resized(frames.movedim(-1, 1), 64, 96).round().clamp(0, 255)
+    expected = F.avg_pool2d(full, 2) / 255
+    torch.testing.assert_close(conditioning.driving_pixels(frames, 64, 96), expected, rtol=0, atol=2e-6)
+
+
+def test_black_surroundings_keep_only_people():
+    frames = torch.full((5, 90, 160, 3), 200, dtype=torch.uint8)
+    black = conditioning.black_surroundings(frames, scene("animation"), 0, 5)
+    assert black[:, 30, 50].unique().tolist() == [200]
+    assert black[:, 5, 5].unique().tolist() == [0]
+
+
+@pytest.mark.parametrize(("size", "message"), [
+    ((900, 512), "width is 900 pixels.*multiple of 32: use 896 or 928"),
+    ((896, 500), "height is 500 pixels.*use 480 or 512"),
+    ((0, 512), "width is 0 pixels.*use 32 or 64"),
+])
+def test_refuses_sizes_off_the_grid(size, message):
+    with pytest.raises(ValueError, match=message):
+        conditioning.check_size(*size)
