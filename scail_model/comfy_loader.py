@@ -8,6 +8,7 @@ from typing import Any
 import comfy.model_management
 import comfy.model_patcher
 import comfy.utils
+import torch
 from torch import Tensor
 
 from .checkpoint import load_checkpoint, open_index, with_official_names
@@ -40,6 +41,8 @@ def load_state_dict(state_dict: dict[str, Tensor], metadata: dict[str, str],
     model_config = SCAIL2Config(TransformerConfig.from_state_dict(state_dict))
     model_config.quant_config = comfy.utils.detect_layer_quantization(state_dict, "")
     _choose_dtypes(model_config, state_dict, options)
+    if options.get("fp8_optimizations", False) and model_config.quant_config is None:
+        _store_in_8_bits(state_dict, options["dtype"])
 
     model = model_config.get_model(state_dict, "")
     # looked up at every call: ComfyUI exchanges the class when dynamic memory is on
@@ -75,6 +78,13 @@ def _choose_dtypes(model_config: SCAIL2Config, state_dict: dict, options: dict[s
     model_config.set_inference_dtype(dtype, compute)
     if options.get("fp8_optimizations", False):
         model_config.optimizations["fp8"] = True
+
+
+def _store_in_8_bits(state_dict: dict[str, Tensor], dtype: torch.dtype) -> None:
+    """Convert the blocks' linears now: with dynamic memory, ComfyUI computes in fp8 only if weights come in fp8."""
+    for name, tensor in state_dict.items():
+        if name.startswith("blocks.") and tensor.ndim == 2:
+            state_dict[name] = tensor.to(dtype)
 
 
 def _load_device(options: dict[str, Any]):

@@ -8,7 +8,6 @@ definition that the kernels are tested against.
 
 from __future__ import annotations
 
-import functools
 import logging
 from types import ModuleType
 
@@ -58,14 +57,22 @@ def gelu(x: Tensor) -> Tensor:
     return torch.ops.aten.gelu_(x, approximate="tanh")
 
 
+# the kernels of each device that has been prepared; None where Triton does not work
+_KERNELS: dict[torch.device, ModuleType | None] = {}
+
+
+@torch.compiler.disable  # so that a compiled network finds them loaded
+def prepare(device: torch.device) -> None:
+    """Load the kernels for a device, once. Without this, or where they do not work, PyTorch computes the same."""
+    if device.type == "cuda" and device not in _KERNELS:
+        _KERNELS[device] = _load_kernels(device)
+
+
 def _kernels(x: Tensor) -> ModuleType | None:
     """The Triton kernels if they can serve x: on a CUDA or ROCm device, and no gradient is to flow."""
-    if not x.is_cuda or torch.is_grad_enabled():
-        return None
-    return _load_kernels(x.device)
+    return None if torch.is_grad_enabled() else _KERNELS.get(x.device)
 
 
-@functools.cache
 def _load_kernels(device: torch.device) -> ModuleType | None:
     """Import Triton and run one kernel on `device`, because a missing C compiler only shows then."""
     try:

@@ -122,8 +122,8 @@ def refuse_other_mode(mode: str, driving: Tensor | None, reference: Tensor | Non
         found = WHITE if white > black else BLACK
         if white + black and found != expected[name]:
             raise ValueError(f"The {name} mask has a {colours[found]} background, which means {other}, but the mode is "
-                             f"{mode} (background {colours[expected[name]]}): change the mode, or let the background be "
-                             "repainted.")
+                             f"{mode} (background {colours[expected[name]]}): change the mode, or let the background "
+                             "be repainted.")
 
 
 def paint(labels: Tensor, background: int | None = None) -> Tensor:

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from . import elementwise
 from .attention import AttentionFunction, ParametersFunction, float32_parameters, sdpa
 from .blocks import GELU, Block, Head, ImageEmbedding, timestep_sinusoid
 from .config import CLIP_DIM, CLIP_TOKENS, TransformerConfig
@@ -101,6 +102,7 @@ class SCAIL2Transformer(nn.Module):
             driving_masks=driving_masks, history_mask=history_mask, additional_latents=additional_latents,
             additional_masks=additional_masks,
         )
+        elementwise.prepare(x.device)
         tokens = self.embed_tokens(x, history_mask, reference_latents, reference_masks, driving_latents, driving_masks,
                                    additional_latents, additional_masks)
         embedding, modulation = self.embed_time(timestep.to(x.device).reshape(-1).expand(x.shape[0]))

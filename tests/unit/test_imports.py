@@ -16,7 +16,7 @@ ARROWS = {
     "elementwise": {"rope", "kernels"},
     "attention": {"config", "elementwise"},
     "blocks": {"config", "elementwise", "attention"},
-    "transformer": {"config", "rope", "attention", "blocks"},
+    "transformer": {"config", "rope", "elementwise", "attention", "blocks"},
     "records": set(),
     "pickles": {"records"},
     "lora": {"sat"},
