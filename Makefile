@@ -1,9 +1,10 @@
 # make test   everything that needs no GPU, in a virtual environment of its own
+# make demo   a video from nothing, without ComfyUI and without a download: into demo/
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
 
-.PHONY: test lint clean
+.PHONY: test lint demo clean
 
 test: lint
 	$(VENV)/bin/python -m pytest tests
@@ -11,10 +12,13 @@ test: lint
 lint: $(READY)
 	$(VENV)/bin/ruff check .
 
+demo: $(READY)
+	$(VENV)/bin/python tests/demo/make_demo.py demo
+
 $(READY): pyproject.toml tests/constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --constraint tests/constraints.txt --editable ".[dev]"
 	touch $@
 
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) demo build *.egg-info .pytest_cache .ruff_cache

@@ -8,6 +8,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from .options import add_generate
+
 _MODEL_FILES = "official SAT folder or .pt file, or a .safetensors file"
 
 
@@ -34,6 +36,10 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_convert(commands, "convert", "model", f"write a model ({_MODEL_FILES}) as one .safetensors file")
     _add_convert(commands, "convert-lora", "lora", "write a LoRA of the SCAIL-2 authors (.pt) in ComfyUI form")
+    summary = "make a video: a reference picture performs, or takes part in, a driving video"
+    generate = commands.add_parser("generate", help=summary, description=summary[0].upper() + summary[1:] + ".")
+    add_generate(generate)
+    generate.set_defaults(run=_generate)
     return parser
 
 
@@ -53,6 +59,12 @@ def _convert(arguments: argparse.Namespace) -> None:
     size = convert(arguments.source, arguments.target, kind=arguments.kind, dtype=DTYPES[arguments.dtype],
                    overwrite=arguments.overwrite)
     sys.stdout.write(f"wrote {arguments.target}, {size / 1e9:.3g} GB\n")
+
+
+def _generate(arguments: argparse.Namespace) -> None:
+    from .generate import run
+
+    run(arguments)
 
 
 def _fail(message: str) -> int:

@@ -1,0 +1,177 @@
+"""The Wan 2.1 encoders without ComfyUI: diffusers' VAE, transformers' umT5 and CLIP.
+
+They come from a folder in diffusers form, or from the official SCAIL-2 folder with its `.pth` files. Each is loaded
+when it is needed and given up after, because umT5 alone is 11 GB.
+"""
+
+from __future__ import annotations
+
+import html
+import pickle
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ftfy
+import torch
+import transformers
+from diffusers import AutoencoderKLWan
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from . import official_names
+
+# part -> (name in a diffusers folder, name in the official folder)
+_PLACES = {
+    "VAE": ("vae", "Wan2.1_VAE.pth"),
+    "text encoder": ("text_encoder", "umt5-xxl/models_t5_umt5-xxl-enc-bf16.pth"),
+    "tokenizer": ("tokenizer", "umt5-xxl"),
+    "CLIP": ("image_encoder", "models_clip_open-clip-xlm-roberta-large-vit-huge-14-onlyvisual.pth"),
+}
+
+Naming = Callable[[Mapping[str, Tensor]], tuple[dict[str, Any], dict[str, Tensor]]]
+
+
+@dataclass(frozen=True)
+class EncoderFiles:
+    """Where the parts lie: folders in diffusers form, or the official files."""
+
+    vae: Path
+    text: Path
+    tokenizer: Path
+    clip: Path
+
+
+def find_encoders(folder: Path) -> EncoderFiles:
+    """Find the parts in `folder` and check that their files are complete; nothing is loaded.
+
+    RuntimeError for a part that is missing, and for a file that is damaged or of another model.
+    """
+    if not folder.is_dir():
+        raise RuntimeError(f"The folder {folder} (--ckpt_dir) does not exist: check the path.")
+    found = []
+    for part, names in _PLACES.items():
+        path = next((folder / name for name in names if (folder / name).exists()), None)
+        if path is None:
+            raise RuntimeError(f"{folder} (--ckpt_dir) has no {part}, neither {names[0]}/ nor {names[1]}: give a "
+                               "Wan 2.1 folder in diffusers form or the official SCAIL-2 folder.")
+        found.append(path)
+    files = EncoderFiles(*found)
+    _check(files.vae, official_names.vae)
+    _check(files.text, official_names.t5)
+    _check(files.clip, official_names.clip)
+    return files
+
+
+def tokenize(files: EncoderFiles, prompt: str, limit: int) -> Tensor:
+    """Token numbers of a prompt as the official code cleans it, int64 [1, L]; ValueError for more than `limit`."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(files.tokenizer)
+    text = html.unescape(html.unescape(ftfy.fix_text(prompt)))
+    tokens = tokenizer(re.sub(r"\s+", " ", text).strip(), return_tensors="pt").input_ids
+    if tokens.shape[1] > limit:
+        raise ValueError(f"The prompt has {tokens.shape[1]} tokens, but SCAIL-2 reads {limit}: shorten it.")
+    return tokens
+
+
+def encode_texts(files: EncoderFiles, tokens: list[Tensor], device: torch.device, dtype: torch.dtype) -> list[Tensor]:
+    """Token numbers [1, L] each -> embeddings float32 [1, L, width] each.
+
+    One text at a time and without padding: that gives what the official padding to 512 and trimming gives.
+    """
+    model = _load_transformers(files.text, transformers.UMT5EncoderModel, transformers.UMT5Config,
+                               official_names.t5, dtype).to(device)
+    return [model(input_ids=numbers.to(device)).last_hidden_state.float() for numbers in tokens]
+
+
+def encode_clip(files: EncoderFiles, pixels: Tensor, device: torch.device) -> Tensor:
+    """CLIP's input [1, 3, 224, 224] -> features before its last layer, float32 [1, 257, 1280]."""
+    model = _load_transformers(files.clip, transformers.CLIPVisionModel, transformers.CLIPVisionConfig,
+                               official_names.clip, torch.float32).to(device)
+    return model(pixel_values=pixels.to(device), output_hidden_states=True).hidden_states[-2]
+
+
+class VAE:
+    """Wan 2.1's video VAE: pixels 0..1 to normalised latents and back, in float32."""
+
+    def __init__(self, files: EncoderFiles, device: torch.device) -> None:
+        self.model = _load_vae(files.vae).to(device)
+        self.device = device
+        config = self.model.config
+        self.mean, self.std = (torch.tensor(values, device=device).view(1, -1, 1, 1, 1)
+                               for values in (config.latents_mean, config.latents_std))
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """[T, 3, H, W] in 0..1 -> the latent's mean, [1, 16, (T-1)/4+1, H/8, W/8]."""
+        video = (pixels.to(self.device) * 2 - 1).movedim(0, 1)[None]  # [1, 3, T, H, W]
+        return (self.model.encode(video).latent_dist.mean - self.mean) / self.std
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """[1, 16, T', H', W'] -> [4T'-3, 3, 8H', 8W'] in 0..1, on the CPU."""
+        video = self.model.decode(latent * self.std + self.mean).sample  # [1, 3, T, H, W], clamped to -1..1
+        return (video[0].movedim(1, 0) / 2 + 0.5).cpu()
+
+
+def _load_vae(path: Path) -> nn.Module:
+    if path.is_dir():
+        model, report = AutoencoderKLWan.from_pretrained(path, torch_dtype=torch.float32, low_cpu_mem_usage=False,
+                                                         output_loading_info=True)
+        missing = report["missing_keys"]
+    else:
+        config, state = official_names.vae(_official_state(path))
+        model = AutoencoderKLWan(**config)
+        missing = model.load_state_dict(state, strict=False).missing_keys
+    _refuse_missing(path, missing)
+    return model.eval()
+
+
+def _load_transformers(path: Path, model_class: type, config_class: type, naming: Naming, dtype: torch.dtype) -> Any:
+    """A transformers model from its folder or from an official file; from_pretrained leaves it in evaluation mode."""
+    transformers.utils.logging.disable_progress_bar()
+    if path.is_dir():
+        model, report = model_class.from_pretrained(path, dtype=dtype, output_loading_info=True)
+    else:
+        config, state = naming(_official_state(path))
+        model, report = model_class.from_pretrained(None, config=config_class(**config), state_dict=state, dtype=dtype,
+                                                    output_loading_info=True)
+    _refuse_missing(path, report["missing_keys"])
+    return model
+
+
+def _refuse_missing(path: Path, names: Iterable[str]) -> None:
+    # both libraries would fill the gaps with random numbers
+    missing = sorted(names)
+    if missing:
+        raise RuntimeError(f"{path} lacks {len(missing)} tensors, first {missing[0]}: download it again.")
+
+
+def _official_state(path: Path) -> dict[str, Tensor]:
+    return torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+
+
+def _check(path: Path, naming: Naming) -> None:
+    """Open every file of a part far enough to see that it is whole and of the right model."""
+    if path.is_dir():
+        _check_folder(path)
+        return
+    try:
+        state = _official_state(path)
+    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
+        raise RuntimeError(f"{path} is no torch file or was cut short: download it again.") from error
+    try:
+        naming(state)
+    except KeyError as error:
+        raise RuntimeError(f"{path} lacks {error}, so it is another model: give the official file.") from error
+
+
+def _check_folder(path: Path) -> None:
+    files = sorted(path.glob("*.safetensors"))
+    if not files or not (path / "config.json").is_file():
+        raise RuntimeError(f"{path} lacks config.json or .safetensors files: download the folder again.")
+    for file in files:
+        try:
+            with safe_open(file, framework="numpy"):
+                pass
+        except SafetensorError as error:
+            raise RuntimeError(f"{file} is damaged or was cut short ({error}): download it again.") from error

@@ -1,0 +1,66 @@
+"""How much GPU memory a run needs, so that one that cannot fit is refused before it has cost anything.
+
+The two factors are measured: the transformer on one H200 (`tests/bench/forward_gpu.py`), the VAE's decoder on an A100
+(minghaop/scail2_exp). What else the GPU holds is small beside them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from ..config import TransformerConfig
+
+_BYTES_PER_TOKEN = 14.5  # times the width: 3.35 GiB for 48,832 tokens and 6.52 GiB for 95,920 at width 5120
+_DECODER_BYTES_PER_PIXEL = 21_000  # 8.9 GiB at 896x512; the decoder works in chunks, so the length hardly matters
+_GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Load:
+    """What decides the need: sizes in pixels and frames of one segment, in bfloat16."""
+
+    config: TransformerConfig
+    width: int
+    height: int
+    frames: int
+    additional_references: int
+    offload: bool  # the transformer waits in main memory while the VAE works
+
+    def gpu_bytes(self) -> int:
+        """Peak need of the run, in bytes."""
+        area = self.width * self.height
+        latent_frames = (self.frames - 1) // 4 + 1
+        tokens = area // 256 * (self.additional_references + 1 + latent_frames) + area // 1024 * latent_frames
+        weights = 2 * sum(map(math.prod, self.config.parameter_shapes().values()))
+        sampling = weights + _BYTES_PER_TOKEN * self.config.dim * tokens
+        decoding = _DECODER_BYTES_PER_PIXEL * area + (0 if self.offload else weights)
+        return round(max(sampling, decoding))
+
+
+def check_memory(load: Load, shortest: int, free: int) -> None:
+    """Raise RuntimeError, with the next smaller setting that fits, if `load` needs more than `free` bytes.
+
+    shortest: frames below which segments make no sense, 4n+1.
+    """
+    if load.gpu_bytes() <= free:
+        return
+    finding = (f"{load.width}x{load.height} in segments of {load.frames} frames needs about "
+               f"{load.gpu_bytes() / _GIB:.1f} GiB of GPU memory, and {free / _GIB:.1f} GiB are free")
+    for change, advice in _smaller(load, shortest):
+        if change.gpu_bytes() <= free:
+            raise RuntimeError(f"{finding}: use {advice}.")
+    raise RuntimeError(f"{finding}: run it with the ComfyUI nodes, which load the weights piece by piece.")
+
+
+def _smaller(load: Load, shortest: int) -> list[tuple[Load, str]]:
+    """Settings that need less, the mildest first."""
+    offloaded = replace(load, offload=True)
+    options = [] if load.offload else [(offloaded, "--offload_model true")]
+    options += [(replace(offloaded, frames=frames), f"--segment_len {frames}")
+                for frames in range(load.frames - 4, shortest - 1, -4)]
+    for sixteenths in range(15, 3, -1):
+        width, height = (max(side * sixteenths // 16 // 32, 1) * 32 for side in (load.width, load.height))
+        smaller = replace(offloaded, width=width, height=height)
+        options.append((smaller, f"--target_w {width} --target_h {height}"))
+    return options
