@@ -16,6 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .masks import PALETTE
@@ -27,7 +28,10 @@ BLACK, WHITE = 0, 7
 
 # a pixel with a component between these levels is no clear colour; lossy files have some at every edge
 _DARK, _BRIGHT = 64, 191
-_UNCLEAR_LIMIT = 0.02
+# Blurred edges are a few pixels wide; a patch of unclear pixels of this size is a colour of its own.
+_PATCH = 7
+_PATCH_LIMIT = 0.001  # share of a frame
+_UNCLEAR_LIMIT = 0.15
 
 _COLOURS = torch.tensor(((0, 0, 0), *PALETTE, (255, 255, 255)), dtype=torch.uint8)  # [8, 3], by label
 
@@ -83,7 +87,8 @@ def bind(mode: str, driving: Tensor, references: list[Tensor]) -> Identities:
 def labels_from_colours(rgb: Tensor, name: str) -> Tensor:
     """Colour mask [T, H, W, 3], uint8 or float in 0..1 -> label map uint8 [T, H, W], each pixel its nearest colour.
 
-    Raises ValueError if more than 2 % of a frame is no clear colour; `name` is what the message calls the mask.
+    The soft edges of a compressed or resized mask are snapped. Raises ValueError if a frame has patches of another
+    colour, or is unclear all over; `name` is what the message calls the mask.
     """
     levels = rgb if rgb.dtype == torch.uint8 else rgb.float().mul(255).round().clamp(0, 255).to(torch.uint8)
     labels = torch.empty(levels.shape[:3], dtype=torch.uint8)
@@ -91,15 +96,21 @@ def labels_from_colours(rgb: Tensor, name: str) -> Tensor:
     for label, (red, green, blue) in enumerate((_COLOURS > 127).long().tolist()):
         table[red + 2 * green + 4 * blue] = label
     for index, frame in enumerate(levels):  # one frame at a time: a clip's comparison would be large
-        unclear = ((frame > _DARK) & (frame < _BRIGHT)).any(dim=-1).float().mean().item()
-        if unclear > _UNCLEAR_LIMIT:
-            raise ValueError(
-                f"Of frame {index} of the {name} mask {unclear:.1%} of the pixels are no mask colour (limit "
-                f"{_UNCLEAR_LIMIT:.0%}): use pure black, white, {', '.join(NAMES)}, saved without heavy compression."
-            )
+        _refuse_unclear(frame, index, name)
         bits = (frame > 127).long()
         labels[index] = table[(bits[..., 0] + 2 * bits[..., 1] + 4 * bits[..., 2]).cpu()]
     return labels
+
+
+def _refuse_unclear(frame: Tensor, index: int, name: str) -> None:
+    unclear = ((frame > _DARK) & (frame < _BRIGHT)).any(dim=-1).float()  # [H, W]
+    # erosion: 1 where the whole patch around a pixel is unclear
+    patches = -F.max_pool2d(-unclear[None], _PATCH, stride=1, padding=_PATCH // 2)
+    if patches.mean() > _PATCH_LIMIT or unclear.mean() > _UNCLEAR_LIMIT:
+        raise ValueError(
+            f"Of frame {index} of the {name} mask {unclear.mean():.1%} of the pixels are no mask colour: use pure "
+            f"black, white, {', '.join(NAMES)}, saved without heavy compression."
+        )
 
 
 def labels_from_mask(mask: Tensor) -> Tensor:
