@@ -1,0 +1,194 @@
+"""What a client gets for bad input: one sentence that names input, value and remedy, before the transformer is
+loaded, and nothing left behind."""
+
+import re
+import time
+
+import pytest
+from graphs import add_inputs, add_ksampler, add_motion, add_sample_video, load
+
+
+@pytest.fixture(scope="module", autouse=True)
+def unloaded(comfy):
+    """The transformer is not in memory, so that the log shows whether a test has loaded it."""
+    comfy.post("/free", {"unload_models": True})
+    time.sleep(1)
+
+
+@pytest.fixture
+def base(graph, tmp_path):
+    """A graph that runs, with both ways to sample; tests break one input of it."""
+    add_inputs(graph)
+    graph.add("recorded", "TestRecord", model=load(graph), folder=str(tmp_path))
+    return graph
+
+
+@pytest.fixture
+def refusal(comfy, tmp_path):
+    """The error that a graph ends with; nothing was sampled or written before it."""
+
+    def run(graph, loaded=False):
+        before, size = comfy.files(), comfy.log_size()
+        with pytest.raises(RuntimeError) as error:
+            comfy.run(graph)
+        node, _, message = str(error.value).partition(": ")
+        message = message.strip()
+        assert "\n" not in message
+        assert len(message) < 500
+        assert "Traceback" not in message
+        assert comfy.files() == before
+        if not loaded:
+            assert not list(tmp_path.glob("0*.safetensors"))
+            assert "Requested to load SCAIL2" not in comfy.log_since(size)
+        return f"{node}: {message}"
+
+    return run
+
+
+def sampled(graph, **options):
+    """SampleVideo and a file, at the end of the graph."""
+    add_sample_video(graph, ["recorded", 0], **options)
+    graph.add("file", "SaveVideo", video=["sampled", 0], filename_prefix="bad", format="auto", codec="auto")
+    return graph
+
+
+def by_hand(graph, **options):
+    add_motion(graph, **options)
+    add_ksampler(graph, ["recorded", 0])
+    graph.add("decoded", "VAEDecode", samples=["sampled", 0], vae=["vae", 0])
+    graph.add("file", "SaveImage", images=["decoded", 0], filename_prefix="bad")
+    return graph
+
+
+BOTH = pytest.mark.parametrize("end", [sampled, by_hand])
+
+
+def use(name, key, **inputs):
+    return lambda graph: graph.pictures(name, key, **inputs)
+
+
+def mode(value):
+    return lambda graph: graph.set("identities", mode=value)
+
+
+# what is done to the graph, and what the message says
+IDENTITIES = {
+    "colours": (use("driving_mask", "driving1", frames=9),
+                r"frame 0 of the driving mask 9\d\.\d% of the pixels are no mask colour.*blue, red"),
+    "one faded frame": (use("driving_mask", "faded", frames=9), r"frame 3 of the driving mask \d+\.\d% of the pixels"),
+    "reference colours": (use("reference_mask", "reference1"), r"frame 0 of the reference mask"),
+    "animation masks, replacement": (mode("replacement"),
+                                     r"mask has a (black|white) background, which means animation, but the mode is "
+                                     "replacement"),
+    "driving background": (use("driving_mask", "driving_mask1_white", frames=9),
+                           "driving mask has a white background, which means replacement, but the mode is animation"),
+    "reference background": (use("reference_mask", "reference_mask1_black"),
+                             "reference mask has a black background, which means replacement"),
+    "one person more in driving": (use("driving_mask", "driving_mask2", frames=9),
+                                   "driving mask shows red, but the reference mask does not: give each person"),
+    "one person more in reference": (use("reference_mask", "reference_mask2"),
+                                     "reference mask shows red, but the driving mask does not"),
+    "empty reference": (use("reference_mask", "empty"), "reference mask shows nobody: paint the person in blue"),
+    "empty driving": (use("driving_mask", "empty_black", frames=9), "driving mask shows nobody"),
+}
+
+
+@pytest.mark.parametrize("case", IDENTITIES)
+def test_masks(base, refusal, case):
+    change, message = IDENTITIES[case]
+    change(base)
+    assert re.search(f"SCAIL2Identities: .*{message}", refusal(sampled(base)))
+
+
+@BOTH
+def test_driving_mask_of_another_length(base, refusal, end):
+    base.pictures("driving_mask", "shorter")
+    assert "The driving video has 9 frames, but its mask has 8: use a mask" in refusal(end(base))
+
+
+@pytest.mark.parametrize(("name", "value", "remedy"), [("width", 100, "use 96 or 128"), ("height", 40, "use 32 or 64")])
+def test_size(base, refusal, name, value, remedy):
+    base.set("reference", **{name: value})
+    assert f"SCAIL2EncodeReference: The {name} is {value} pixels, but SCAIL-2 needs a multiple of 32: {remedy}" in (
+        refusal(sampled(base)))
+
+
+def test_number_of_reference_masks(base, refusal):
+    base.pictures("reference_image", "references")
+    message = refusal(sampled(base))
+    assert "There are 2 reference pictures but 1 reference masks: give each picture one mask" in message
+
+
+def test_clip_of_another_model(base, refusal):
+    base.set("clip", width=1024)
+    assert re.search(r"features of shape \[257, 1024\], .*load clip_vision_h", refusal(sampled(base)))
+
+
+@pytest.mark.parametrize(("file", "message"), [
+    ("scail1", "is not a SCAIL-2 transformer but SCAIL-1"),
+    ("truncated", r"truncated.safetensors is damaged or was cut short .* download or copy it again"),
+    ("missing", r"lacks 2 tensors of SCAIL-2, first .*blocks\.1\..*(download it again|choose another file)"),
+    ("page", "page.safetensors is a web page, not a model; download the file again"),
+    ("lora_as_model", "is not a SCAIL-2 transformer but a LoRA"),
+    ("vae_as_model", "is not a SCAIL-2 transformer but a Wan VAE"),
+])
+def test_checkpoints(comfy, base, refusal, file, message):
+    base.set("model", model_name=f"{file}.safetensors")
+    assert re.search(f"SCAIL2LoadModel: .*{message}", refusal(sampled(base)))
+
+
+@pytest.mark.parametrize(("end", "options", "message"), [
+    (by_hand, {"length": 10}, "10, but it must be 4n.1 and at least 5: take 9 or 13"),
+    (by_hand, {"length": 3}, "3, but it must be 4n.1"),
+    (sampled, {"segment_length": 10}, "segment_length is 10, but it must be 4n.1 and at least 5: take 9 or 13"),
+    (sampled, {"segment_length": 9, "overlap": 4}, "overlap is 4, but it must be 4n.1 and at most 5"),
+    (sampled, {"segment_length": 9, "overlap": 9}, "overlap is 9, but .* at most 5"),
+    (by_hand, {"start_frame": 9}, "starts at frame 9, but the driving video ends after 9 frames: lower start_frame"),
+])
+def test_frame_counts(base, refusal, end, options, message):
+    assert re.search(message, refusal(end(base, **options)))
+
+
+@pytest.mark.parametrize(("previous", "options", "message"), [
+    (3, {"start_frame": 5}, "There are 3 previous frames, but the overlap is 5: connect all frames"),
+    (9, {"start_frame": 0}, "starts at frame 0 with 5 previous frames, which would be before the video"),
+    (9, {"start_frame": 5, "overlap": 6}, "overlap is 6, but it must be 4n.1"),
+])
+def test_previous_frames(base, refusal, previous, options, message):
+    base.pictures("previous", "driving1", frames=previous)
+    assert re.search(message, refusal(by_hand(base, previous_frames=["previous", 0], **options)))
+
+
+@BOTH
+@pytest.mark.parametrize("prompt", ["positive", "negative"])
+def test_a_prompt_that_is_too_long(base, refusal, end, prompt):
+    base.set(prompt, tokens=600)
+    assert f"The {prompt} prompt has 600 tokens, but SCAIL-2 reads 512: shorten it." in refusal(end(base))
+
+
+def test_a_sampler_without_the_motion_latent(base, refusal):
+    base.add("latent", "EmptyHunyuanLatentVideo", width=64, height=64, length=9, batch_size=1)
+    base.add("sampled", "KSampler", model=["recorded", 0], seed=1, steps=1, cfg=1.0, sampler_name="euler",
+             scheduler="simple", positive=["positive", 0], negative=["negative", 0], latent_image=["latent", 0],
+             denoise=1.0)
+    base.add("file", "SaveLatent", samples=["sampled", 0], filename_prefix="bad")
+    message = refusal(base, loaded=True)
+    assert re.search("cannot run without a reference picture, .*a driving video.*: connect it to the node", message)
+
+
+@pytest.mark.parametrize(("steps", "count", "where"), [(2, 9, "segment 1 of 1"), (1, 13, "segment 1 of 2")])
+def test_nan_names_step_and_segment(base, refusal, steps, count, where):
+    add_inputs(base, frames=count)
+    base.set("model", model_name="nan.safetensors")
+    message = refusal(sampled(base, steps=steps, segment_length=9), loaded=True)
+    assert f"The latent of {where} has NaN or infinite values after step 1 of {steps}: use a" in message
+
+
+def test_choices_and_ranges_are_checked_before_anything_runs(comfy, base):
+    """ComfyUI itself refuses them when the graph is posted."""
+    sampled(base, solver="heun")
+    with pytest.raises(RuntimeError, match="value_not_in_list"):
+        comfy.queue(base)
+    sampled(base, steps=0)
+    with pytest.raises(RuntimeError, match="value_smaller_than_min"):
+        comfy.queue(base)

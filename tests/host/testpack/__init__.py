@@ -1,0 +1,271 @@
+"""Nodes for the host tests only: stand-ins for gigabytes of weights, exact inputs from files, and a look inside."""
+
+import json
+import tempfile
+from pathlib import Path
+
+import comfy.clip_vision
+import comfy.ldm.wan.vae
+import torch
+from comfy.patcher_extension import WrappersMP
+from comfy_api.latest import ComfyExtension, io
+from safetensors.torch import load_file, save_file
+
+# ViT-H of Wan 2.1 with 2 layers instead of 32
+_CLIP = {"hidden_act": "gelu", "hidden_size": 1280, "image_size": 224, "intermediate_size": 64, "model_type":
+         "clip_vision_model", "num_attention_heads": 16, "num_channels": 3, "num_hidden_layers": 2, "patch_size": 14,
+         "projection_dim": 16, "image_mean": [0.5] * 3, "image_std": [0.5] * 3, "layer_norm_eps": 1e-05}
+
+
+class TestText(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(node_id="TestText", category="test", inputs=[
+            io.Int.Input("seed"), io.Int.Input("tokens", default=6, optional=True)], outputs=[io.Conditioning.Output()])
+
+    @classmethod
+    def execute(cls, seed, tokens=6):
+        embedding = torch.zeros(1, max(512, tokens), 4096)
+        embedding[:, :tokens] = torch.randn(1, tokens, 4096, generator=torch.Generator().manual_seed(seed)) * 0.2
+        return io.NodeOutput([[embedding, {}]])
+
+
+class TestClipVision(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(node_id="TestClipVision", category="test", inputs=[
+            io.Int.Input("width", default=1280, optional=True)], outputs=[io.ClipVision.Output()])
+
+    @classmethod
+    def execute(cls, width=1280):
+        path = Path(tempfile.mkdtemp()) / "clip.json"
+        path.write_text(json.dumps({**_CLIP, "hidden_size": width}))
+        clip = comfy.clip_vision.ClipVisionModel(str(path))
+        generator = torch.Generator().manual_seed(0)
+        for parameter in clip.model.parameters():
+            parameter.data = torch.randn(parameter.shape, generator=generator) * 0.02
+        return io.NodeOutput(clip)
+
+
+class TestMakeVae(io.ComfyNode):
+    """Write a narrow Wan 2.1 VAE with random weights, which VAELoader takes for the real one."""
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(node_id="TestMakeVae", category="test", is_output_node=True, inputs=[
+            io.String.Input("path"), io.Int.Input("width")], outputs=[])
+
+    @classmethod
+    def execute(cls, path, width):
+        vae = comfy.ldm.wan.vae.WanVAE(dim=width, z_dim=16, temperal_downsample=[False, True, True])
+        generator = torch.Generator().manual_seed(0)
+        tensors = {}
+        for name, parameter in vae.state_dict().items():
+            spread = (1.5 / parameter[0].numel()) ** 0.5 if parameter.ndim > 1 else 0.1
+            drawn = torch.randn(parameter.shape, generator=generator) * spread
+            tensors[name] = torch.ones(parameter.shape) if name.endswith("gamma") else drawn
+        save_file(tensors, path)
+        return io.NodeOutput()
+
+
+class TestImages(io.ComfyNode):
+    """Frames uint8 [T, h, w, 3] from a file; the MASK is where anything is not black."""
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(node_id="TestImages", category="test", inputs=[
+            io.String.Input("path"), io.String.Input("name"), io.Int.Input("frames", default=10000, optional=True)],
+            outputs=[io.Image.Output(), io.Mask.Output()])
+
+    @classmethod
+    def execute(cls, path, name, frames=10000):
+        images = load_file(path)[name][:frames].float() / 255
+        return io.NodeOutput(images, (images.amax(-1) > 0.5).float())
+
+
+class TestConditioning(io.ComfyNode):
+    """Conditioning, noise and latent exactly as a file gives them, latents as the network sees them (normalised)."""
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(node_id="TestConditioning", category="test", inputs=[
+            io.Model.Input("model"), io.String.Input("path")], outputs=[
+                io.Conditioning.Output(), io.Conditioning.Output(), io.Noise.Output(), io.Latent.Output()])
+
+    @classmethod
+    def execute(cls, model, path):
+        tensors, outside = load_file(path), model.model.process_latent_out
+        clip = comfy.clip_vision.Output()
+        clip["penultimate_hidden_states"] = tensors["clip"]
+        values = {
+            "reference_latents": [outside(latent) for latent in tensors["references"].split(1)],
+            "ref_mask_28ch": tensors["reference_masks"].movedim(1, 2),
+            "pose_video_latent": outside(tensors["pose"]),
+            "driving_mask_28ch": tensors["driving_masks"].movedim(1, 2),
+            "ref_mask_flag": bool(tensors["animation"]),
+            "clip_vision_output": clip,
+        }
+        latent = {"samples": torch.zeros_like(tensors["noise"])}
+        if "history" in tensors:
+            frames = tensors["history"].shape[2]
+            latent["samples"] = outside(latent["samples"])
+            latent["samples"][:, :, :frames] = outside(tensors["history"])
+            latent["noise_mask"] = torch.ones_like(latent["samples"][:, :1])
+            latent["noise_mask"][:, :, :frames] = 0
+        prompts = [[[tensors[name], values]] for name in ("positive", "negative")]
+        return io.NodeOutput(*prompts, FixedNoise(tensors["noise"]), latent)
+
+
+class FixedNoise:
+    seed = 0
+
+    def __init__(self, noise):
+        self.noise = noise
+
+    def generate_noise(self, latent):
+        return self.noise.clone()
+
+
+class TestToyModel(io.ComfyNode):
+    """The network replaced by the toy model of golden case D, whose [2, 8] state lies in the 16 latent channels."""
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(node_id="TestToyModel", category="test", inputs=[
+            io.Model.Input("model"), io.String.Input("path")], outputs=[io.Model.Output(), io.Noise.Output(),
+                                                                        io.Latent.Output()])
+
+    @classmethod
+    def execute(cls, model, path):
+        tensors = load_file(path)
+
+        def velocity(executor, x, timestep, *rest, **conditions):
+            state = x[:, :16].reshape(2, 8)
+            return (state @ tensors["A"].T + tensors["b"] * (timestep / 1000)).reshape(1, 16, 1, 1, 1)
+
+        model = model.clone()
+        model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "test_toy", velocity)
+        noise = tensors["noise"].reshape(1, 16, 1, 1, 1)
+        return io.NodeOutput(model, FixedNoise(noise), {"samples": torch.zeros_like(noise)})
+
+
+class TestRecord(io.ComfyNode):
+    """Every call of the diffusion model as a file in `folder`: the tensors it gets and the velocity it gives."""
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(node_id="TestRecord", category="test", inputs=[
+            io.Model.Input("model"), io.String.Input("folder")], outputs=[io.Model.Output()])
+
+    @classmethod
+    def execute(cls, model, folder):
+        model, calls = model.clone(), []
+
+        def record(executor, x, timestep, context, clip, *rest, **conditions):
+            path = Path(folder) / f"{len(calls):04}.safetensors"
+            calls.append(path)
+            tensors = {"x": x, "timestep": timestep, "context": context, "clip": clip, **conditions,
+                       "ref_mask_flag": torch.tensor(bool(conditions.get("ref_mask_flag")))}
+            tensors = {name: value.clone().cpu().contiguous() for name, value in tensors.items()
+                       if isinstance(value, torch.Tensor)}
+            velocity = executor(x, timestep, context, clip, *rest, **conditions)
+            save_file({**tensors, "velocity": velocity.cpu().contiguous()}, path)
+            return velocity
+
+        model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "test_record", record)
+        return io.NodeOutput(model)
+
+
+class TestReplaceBlock(io.ComfyNode):
+    """A block replacement that does what the block does; it writes down which keys it was given."""
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(node_id="TestReplaceBlock", category="test", inputs=[
+            io.Model.Input("model"), io.Int.Input("block"), io.String.Input("path")], outputs=[io.Model.Output()])
+
+    @classmethod
+    def execute(cls, model, block, path):
+        def replacement(arguments, extra):
+            kept = arguments["img"].clone()
+            result = extra["original_block"](arguments)
+            Path(path).write_text(json.dumps({
+                "arguments": sorted(arguments), "input_kept": torch.equal(kept, arguments["img"]),
+                "index": arguments["transformer_options"]["block_index"],
+                "total": arguments["transformer_options"]["total_blocks"]}))
+            return result
+
+        model = model.clone()
+        model.set_model_patch_replace(replacement, "dit", "double_block", block)
+        return io.NodeOutput(model)
+
+
+class TestAttention(io.ComfyNode):
+    """Scales what attention returns, through an attn1_patch or an override, and writes down the calls."""
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(node_id="TestAttention", category="test", inputs=[
+            io.Model.Input("model"), io.Combo.Input("way", options=["attn1_patch", "override"]),
+            io.Float.Input("scale"), io.String.Input("path")], outputs=[io.Model.Output()])
+
+    @classmethod
+    def execute(cls, model, way, scale, path):
+        model, calls = model.clone(), []
+
+        def note(**shapes):
+            calls.append({name: list(shape) for name, shape in shapes.items()})
+            Path(path).write_text(json.dumps(calls))
+
+        def patch(arguments):
+            note(x=arguments["x"].shape, q=arguments["q"].shape, k=arguments["k"].shape)
+            return arguments["x"] * scale
+
+        def override(attention, q, k, v, *rest, **options):
+            note(q=q.shape, k=k.shape, v=v.shape)
+            return attention(q, k, v, *rest, **options) * scale
+
+        if way == "attn1_patch":
+            model.set_model_attn1_patch(patch)
+        else:
+            model.model_options["transformer_options"]["optimized_attention_override"] = override
+        return io.NodeOutput(model)
+
+
+class TestSaveTensors(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(node_id="TestSaveTensors", category="test", is_output_node=True, inputs=[
+            io.String.Input("path"), io.Latent.Input("latent", optional=True), io.Image.Input("image", optional=True),
+            io.Conditioning.Input("conditioning", optional=True),
+            io.Model.Input("model", optional=True, tooltip="Saves the latent as this model sees it: normalised."),
+            io.Sigmas.Input("sigmas", optional=True)],
+            outputs=[])
+
+    @classmethod
+    def execute(cls, path, latent=None, image=None, conditioning=None, model=None, sigmas=None):
+        tensors = {}
+        if latent is not None:
+            tensors |= {key: value for key, value in latent.items() if isinstance(value, torch.Tensor)}
+            if model is not None:
+                tensors["samples"] = model.model.process_latent_in(tensors["samples"])
+        if image is not None:
+            tensors["image"] = image
+        if sigmas is not None:
+            tensors["sigmas"] = sigmas
+        if conditioning is not None:
+            embedding, options = conditioning[0]
+            tensors["embedding"] = embedding
+            tensors |= {key: value for key, value in options.items() if isinstance(value, torch.Tensor)}
+        save_file({key: value.contiguous().cpu() for key, value in tensors.items()}, path)
+        return io.NodeOutput()
+
+
+class TestExtension(ComfyExtension):
+    async def get_node_list(self):
+        return [TestText, TestClipVision, TestMakeVae, TestImages, TestConditioning, TestToyModel, TestRecord,
+                TestReplaceBlock, TestAttention, TestSaveTensors]
+
+
+async def comfy_entrypoint():
+    return TestExtension()

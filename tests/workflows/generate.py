@@ -1,0 +1,54 @@
+"""Writes workflows/*.json and workflows/api/*.json from `workflow_files/definitions.py`.
+
+    python tests/workflows/generate.py            the files (needs ComfyUI at COMFYUI_PATH: its /object_info)
+    python tests/workflows/generate.py --jpg      and the thumbnails, from the real frontend (needs Chromium too)
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[2]
+WORKFLOWS = REPOSITORY / "workflows"
+TESTS = REPOSITORY / "tests"
+sys.path[:0] = map(str, (TESTS / "workflows", TESTS / "browser", TESTS / "host", TESTS / "unit", REPOSITORY))
+
+from workflow_files import definitions, graph, ui_format  # noqa: E402
+
+
+def build(object_info: dict) -> dict[Path, str]:
+    """Every file and its content."""
+    version = re.search(r'^version = "(.+)"', (REPOSITORY / "pyproject.toml").read_text(), re.MULTILINE)[1]
+    files = {}
+    for make in definitions.ALL:
+        workflow = make()
+        # a note is the frontend's own and unknown to the server
+        info = {**object_info, "MarkdownNote": {"input": {}, "output": [], "output_name": []}}
+        files[WORKFLOWS / f"{workflow.name}.json"] = _dumps(ui_format.ui(workflow, info, version))
+        files[WORKFLOWS / "api" / f"{workflow.name}.json"] = _dumps(graph.api(workflow, object_info))
+    return files
+
+
+def _dumps(content: dict) -> str:
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
+def main() -> None:
+    from comfyui import ComfyUI
+
+    with tempfile.TemporaryDirectory() as folder, ComfyUI(Path(folder) / "base") as server:
+        for path, text in build(server.get("/object_info")).items():
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        if "--jpg" in sys.argv[1:]:
+            import thumbnails
+
+            thumbnails.write(server, WORKFLOWS)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""What is wrong with an API workflow, by a server's /object_info. The server itself lets misspelt inputs pass."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .graph import growing, is_widget, sockets_and_widgets
+
+_FILES = (".safetensors", ".png", ".jpg", ".mp4")
+
+
+def problems(prompt: dict[str, dict], object_info: dict) -> list[str]:
+    """One line per problem: unknown nodes and inputs, missing and impossible values, links of the wrong type."""
+    found = []
+    for name, node in prompt.items():
+        info = object_info.get(node["class_type"])
+        if info is None:
+            found.append(f"{name}: no node {node['class_type']}")
+            continue
+        specs = _specs(info, node["inputs"])
+        missing = set(_required(info)) - set(node["inputs"])
+        found += [f"{name} {node['class_type']}: {key} is missing" for key in sorted(missing)]
+        for key, value in node["inputs"].items():
+            problem = _problem(value, specs.get(key), prompt, object_info)
+            if problem:
+                found.append(f"{name} {node['class_type']}.{key}: {problem}")
+    return found
+
+
+def _specs(info: dict, inputs: dict) -> dict[str, list]:
+    """Input name -> spec, with the parts of growing inputs that are used."""
+    specs = {}
+    for name, spec in sockets_and_widgets(info).items():
+        part = growing(spec)
+        if part is None:
+            specs[name] = spec
+            continue
+        prefix, kind = part
+        count = sum(key.startswith(f"{name}.{prefix}") for key in inputs)
+        specs |= {f"{name}.{prefix}{index}": [kind, {}] for index in range(count)}
+    return specs
+
+
+def _required(info: dict) -> list[str]:
+    names = []
+    for name, spec in info["input"].get("required", {}).items():
+        part = growing(spec)
+        names += [name] if part is None else [f"{name}.{part[0]}{index}" for index in range(spec[1]["template"]["min"])]
+    return names
+
+
+def _problem(value: Any, spec: list | None, prompt: dict, object_info: dict) -> str | None:
+    if spec is None:
+        return "no such input"
+    if isinstance(value, list):
+        return _link_problem(value, spec, prompt, object_info)
+    if not is_widget(spec):
+        return f"{value!r} where a link must be"
+    return _value_problem(value, spec[0], spec[1] if len(spec) > 1 else {})
+
+
+def _link_problem(link: list, spec: list, prompt: dict, object_info: dict) -> str | None:
+    source = prompt.get(link[0])
+    if source is None:
+        return f"linked to {link[0]}, which is not there"
+    outputs = object_info[source["class_type"]]["output"]
+    if not 0 <= link[1] < len(outputs):
+        return f"linked to output {link[1]} of {len(outputs)}"
+    accepted = spec[0].split(",") if isinstance(spec[0], str) else ["COMBO"]
+    if "*" not in accepted and outputs[link[1]] not in accepted:
+        return f"takes {spec[0]}, not {outputs[link[1]]}"
+    return None
+
+
+def _value_problem(value: Any, kind: str | list, options: dict) -> str | None:
+    if isinstance(kind, list) or kind == "COMBO":
+        choices = kind if isinstance(kind, list) else options["options"]
+        is_file = isinstance(value, str) and value.endswith(_FILES)
+        return None if is_file or value in choices else f"{value!r} is not in {choices}"
+    types = {"INT": int, "FLOAT": (int, float), "STRING": str, "BOOLEAN": bool}[kind]
+    if not isinstance(value, types) or (kind != "BOOLEAN" and isinstance(value, bool)):
+        return f"{value!r} is not {kind}"
+    return _number_problem(value, options) if kind in ("INT", "FLOAT") else None
+
+
+def _number_problem(value: float, options: dict) -> str | None:
+    low, high, step = options.get("min", value), options.get("max", value), options.get("step")
+    if not low <= value <= high:
+        return f"{value} is not in {low}..{high}"
+    if step:
+        steps = (value - low) / step
+        if abs(steps - round(steps)) > 1e-6:
+            return f"{value} is not {low} plus a multiple of {step}"
+    return None

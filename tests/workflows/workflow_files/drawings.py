@@ -1,0 +1,149 @@
+"""Drawn inputs under the workflows' file names: people of round limbs who move, and their masks.
+
+Geometry in parts of the picture's height; x counts from the middle.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from assets import FPS, write_video
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+_FINE = 3  # drawn larger, then scaled down
+_BLUE, _RED = (0, 0, 255), (255, 0, 0)
+_BLACK, _WHITE = (0, 0, 0), (255, 255, 255)
+
+
+@dataclass(frozen=True)
+class Look:
+    skin: str
+    hair: str
+    shirt: str
+    trousers: str
+
+
+@dataclass(frozen=True)
+class Scene:
+    wall: str
+    floor: str
+    light: str
+
+
+DANCER = Look("#c98f68", "#2b2b30", "#8d99a6", "#3c4655")
+SECOND_DANCER = Look("#e3b391", "#7a5230", "#a8a29a", "#59616b")
+HEROINE = Look("#f0c09a", "#b5482a", "#f3e7cf", "#27406b")
+HERO = Look("#a06a45", "#1d1a1a", "#2f6b4f", "#2e2e34")
+STUDIO = Scene("#c9cdd2", "#a7a49d", "#dde1e5")
+SEASIDE = Scene("#8fc6e8", "#d9c7a3", "#ffe2a8")
+
+
+def write(folder: Path, workflow: str, *, frames: int, width: int, height: int, sound: bool = False) -> None:
+    """The input files of one workflow, as its loaders name them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    two, replacement = workflow == "two_people", workflow == "replacement"
+    places = (-0.38, 0.38) if two else (0.0,)
+    colours = (_BLUE, _RED)[: len(places)]
+    size = width, height
+
+    def people(looks: tuple[Look, ...], time: float) -> list:
+        return [(look, place, _pose(time + 0.35 * index))
+                for index, (look, place) in enumerate(zip(looks, places, strict=False))]
+
+    reference = people((HEROINE, HERO), 0.0)
+    _picture(size, SEASIDE, reference).save(folder / "reference.png")
+    _mask(size, _BLACK if replacement else _WHITE, reference, colours).save(folder / "reference_mask.png")
+    back = [(HEROINE, 0.0, _pose(0.1))]
+    _picture(size, SEASIDE, back, faces=False).save(folder / "reference_back.png")
+    _mask(size, _BLACK, back, colours).save(folder / "reference_back_mask.png")
+
+    clip = [people((DANCER, SECOND_DANCER), index / float(FPS)) for index in range(frames)]
+    write_video(folder / "driving.mp4", _stack(_picture(size, STUDIO, entry) for entry in clip), sound=sound)
+    write_video(folder / "driving_mask.mp4",
+                _stack(_mask(size, _WHITE if replacement else _BLACK, entry, colours) for entry in clip),
+                pixels="yuv444p", options={"qp": "0"})
+
+
+def _stack(images: Iterable[Image.Image]) -> Tensor:
+    """uint8 [T, h, w, 3]"""
+    return torch.stack([torch.from_numpy(np.array(image)) for image in images])
+
+
+def _pose(time: float) -> dict[str, float]:
+    """Angles in radians from straight down, outwards."""
+    beat = 2 * math.pi * time
+    swing = math.sin(beat)
+    return {"sway": 0.05 * swing, "left_arm": 1.3 + 0.8 * swing, "right_arm": 1.3 - 0.8 * swing,
+            "elbow": 0.5 + 0.3 * math.cos(beat), "left_leg": 0.18 + 0.12 * swing, "right_leg": 0.18 - 0.12 * swing}
+
+
+def _limbs(place: float, pose: dict[str, float]) -> list[tuple[str, list[tuple[float, float]], float]]:
+    """(part of the look, points, thickness), back to front."""
+    hip = (place + pose["sway"] / 2, 0.58)
+    neck = (place + pose["sway"], 0.32)
+    limbs = []
+    for side, leg in ((-1, pose["left_leg"]), (1, pose["right_leg"])):
+        foot = (hip[0] + side * (0.04 + 0.34 * math.sin(leg)), hip[1] + 0.34 * math.cos(leg))
+        limbs.append(("trousers", [(hip[0] + side * 0.04, hip[1]), foot], 0.075))
+    limbs.append(("shirt", [neck, hip], 0.15))
+    for side, arm in ((-1, pose["left_arm"]), (1, pose["right_arm"])):
+        shoulder = (neck[0] + side * 0.07, neck[1] + 0.01)
+        elbow = (shoulder[0] + side * 0.14 * math.sin(arm), shoulder[1] + 0.14 * math.cos(arm))
+        bend = arm + pose["elbow"]
+        hand = (elbow[0] + side * 0.14 * math.sin(bend), elbow[1] + 0.14 * math.cos(bend))
+        limbs += [("skin", [elbow, hand], 0.045), ("shirt", [shoulder, elbow], 0.06)]
+    return limbs
+
+
+def _head(place: float, pose: dict[str, float]) -> tuple[float, float, float]:
+    return place + pose["sway"] * 1.3, 0.20, 0.075
+
+
+def _picture(size: tuple[int, int], scene: Scene, people: list, *, faces: bool = True) -> Image.Image:
+    width, height = size[0] * _FINE, size[1] * _FINE
+    image = Image.new("RGB", (width, height), scene.wall)
+    draw = ImageDraw.Draw(image)
+    draw.ellipse((width * 0.72, -height * 0.2, width * 0.72 + height * 0.7, height * 0.5), fill=scene.light)
+    draw.rectangle((0, height * 0.78, width, height), fill=scene.floor)
+    for look, place, pose in people:
+        for part, points, thickness in _limbs(place, pose):
+            _stroke(draw, points, thickness, getattr(look, part), width, height)
+        _draw_head(draw, look, _head(place, pose), faces, width, height)
+    return image.resize(size, Image.Resampling.LANCZOS)
+
+
+def _draw_head(draw, look: Look, head: tuple[float, float, float], face: bool, width: int, height: int) -> None:
+    x, y, radius = head[0] * height + width / 2, head[1] * height, head[2] * height
+    draw.ellipse((x - radius * 1.12, y - radius * 1.2, x + radius * 1.12, y + radius * 1.12), fill=look.hair)
+    if face:
+        draw.ellipse((x - radius * 0.85, y - radius * 0.7, x + radius * 0.85, y + radius), fill=look.skin)
+        for side in (-1, 1):
+            eye = x + side * radius * 0.34
+            draw.ellipse((eye - radius * 0.1, y - radius * 0.1, eye + radius * 0.1, y + radius * 0.1), fill="#222222")
+
+
+def _mask(size: tuple[int, int], background: tuple, people: list, colours: tuple) -> Image.Image:
+    width, height = size
+    image = Image.new("RGB", size, background)
+    draw = ImageDraw.Draw(image)
+    for (_, place, pose), colour in zip(people, colours, strict=False):
+        for _, points, thickness in _limbs(place, pose):
+            _stroke(draw, points, thickness, colour, width, height)
+        x, y, radius = _head(place, pose)
+        x, y, radius = x * height + width / 2, y * height, radius * 1.2 * height
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
+    return image
+
+
+def _stroke(draw, points: list, thickness: float, colour, width: int, height: int) -> None:
+    ends = [(x * height + width / 2, y * height) for x, y in points]
+    radius = thickness * height / 2
+    draw.line(ends, fill=colour, width=round(2 * radius))
+    for x, y in ends:
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)

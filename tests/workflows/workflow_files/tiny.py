@@ -1,0 +1,66 @@
+"""Any API workflow made small enough to run on the CPU: tiny models, few steps, small pictures."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import assets
+import golden
+from safetensors.torch import save_file
+
+WIDTH, HEIGHT = 64, 32  # of the results
+LENGTH = 9  # of a segment
+STEPS = 2
+_MODEL, _VAE, _LORA = "tiny.safetensors", "tiny_vae.safetensors", "lora.safetensors"
+
+# node -> what stands in for it; their inputs are dropped
+_STAND_INS = {"CLIPTextEncode": "TestText", "CLIPVisionLoader": "TestClipVision"}
+_DROPPED = ("CLIPLoader",)
+_VALUES = {
+    ("SCAIL2LoadModel", "model_name"): _MODEL,
+    ("VAELoader", "vae_name"): _VAE,
+    ("LoraLoaderModelOnly", "lora_name"): _LORA,
+    ("SCAIL2EncodeReference", "width"): WIDTH,
+    ("SCAIL2EncodeReference", "height"): HEIGHT,
+    ("SCAIL2SampleVideo", "steps"): STEPS,
+    ("SCAIL2SampleVideo", "segment_length"): LENGTH,
+    ("SCAIL2Schedule", "steps"): STEPS,
+    ("SCAIL2MotionTransfer", "length"): LENGTH,
+}
+
+
+def write_models(models: Path) -> None:
+    """The golden transformer and a LoRA for it, in ComfyUI's model folders."""
+    for folder in ("diffusion_models", "loras"):
+        (models / folder).mkdir(parents=True)
+    save_file(golden.tiny_weights(), models / "diffusion_models" / _MODEL)
+    assets.write_lora(models)
+
+
+def make_vae(server) -> None:
+    """A random Wan VAE of width 4, made by ComfyUI itself."""
+    path = server.base / "models/vae" / _VAE
+    server.run({"vae": {"class_type": "TestMakeVae", "inputs": {"path": str(path), "width": 4}}})
+
+
+def shrink(prompt: dict[str, dict], **values: Any) -> dict[str, dict]:
+    """A copy of an API workflow that runs on `write_models`'s files and `make_vae`'s; `values` overrides inputs of
+    these names in every node that has them. Continued segments begin where the shortened one before ends."""
+    small = {}
+    for name, node in copy.deepcopy(prompt).items():
+        kind = node["class_type"]
+        if kind in _DROPPED:
+            continue
+        if kind in _STAND_INS:
+            inputs = {"seed": int(name)} if kind == "CLIPTextEncode" else {}
+            small[name] = {"class_type": _STAND_INS[kind], "inputs": inputs}
+            continue
+        inputs = node["inputs"]
+        if kind == "SCAIL2MotionTransfer" and inputs["start_frame"]:
+            inputs["start_frame"] = LENGTH
+        inputs |= {key: value for (of, key), value in _VALUES.items() if of == kind}
+        inputs |= {key: value for key, value in values.items() if key in inputs}
+        small[name] = node
+    return small
