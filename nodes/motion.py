@@ -39,8 +39,9 @@ class SCAIL2MotionTransfer(io.ComfyNode):
                                        "with busy backgrounds in animation."),
             ],
             outputs=[
-                io.Conditioning.Output(display_name="positive"),
-                io.Conditioning.Output(display_name="negative"),
+                io.Conditioning.Output(display_name="positive", tooltip="The prompt with everything of this segment."),
+                io.Conditioning.Output(display_name="negative",
+                                       tooltip="The negative prompt with everything of this segment."),
                 io.Latent.Output(display_name="latent", tooltip="Empty latent, with the taken-over frames in place."),
                 io.Int.Output("frames", tooltip="How many decoded frames are real: the segment is filled up by "
                                                 "repeating the last driving frame where the video ends."),

@@ -56,6 +56,8 @@ def encode_reference(vae, clip_vision, images: Tensor, identities: Identities, w
     if len(images) != count:
         raise ValueError(f"There are {len(images)} reference pictures but {count} reference masks: give each picture "
                          "one mask, in the same order.")
+    for index, labels in enumerate(identities.references):
+        conditioning.check_shape(f"mask of reference {index + 1}", labels.shape, "picture", images.shape[1:3])
     pixels = [
         conditioning.reference_pixels(image, identities, index, height, width, cut_out=cut_out)
         for index, image in enumerate(images)
@@ -160,6 +162,7 @@ def _check_frames(driving: Tensor, identities: Identities, start: int, first: in
     if len(driving) != len(identities.driving):
         raise ValueError(f"The driving video has {len(driving)} frames, but its mask has {len(identities.driving)}: "
                          "use a mask made from the same video.")
+    conditioning.check_shape("driving mask", identities.driving.shape[1:], "driving video", driving.shape[1:3])
     if start >= len(driving):
         raise ValueError(f"The segment starts at frame {start}, but the driving video ends after {len(driving)} "
                          "frames: lower start_frame, or stop here.")

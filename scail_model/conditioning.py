@@ -13,6 +13,8 @@ from .geometry import clip_pixels, cover_crop, half_size
 from .identities import BLACK, WHITE, Identities
 from .masks import pack_driving_mask, pack_mask
 
+_SHAPE_TOLERANCE = 0.02  # a mask made at another size may be off by a pixel or two
+
 
 def check_size(width: int, height: int) -> None:
     """Raise ValueError unless both are multiples of 32 pixels."""
@@ -21,6 +23,14 @@ def check_size(width: int, height: int) -> None:
             below = max(value // 32 * 32, 32)
             raise ValueError(f"The {name} is {value} pixels, but SCAIL-2 needs a multiple of 32: use {below} or "
                              f"{below + 32}.")
+
+
+def check_shape(name: str, mask: tuple[int, int], of: str, picture: tuple[int, int]) -> None:
+    """Raise ValueError if a mask (height, width) has not the shape of its picture: both are cropped to the size of the
+    result, and the mask would no longer lie on the person."""
+    if abs(mask[1] * picture[0] / (mask[0] * picture[1]) - 1) > _SHAPE_TOLERANCE:
+        raise ValueError(f"The {name} is {mask[1]}x{mask[0]} and the {of} {picture[1]}x{picture[0]} pixels, which are "
+                         "different shapes: make the mask from the picture that it belongs to.")
 
 
 def reference_pixels(image: Tensor, identities: Identities, index: int, height: int, width: int, *,

@@ -10,12 +10,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..conditioning import check_size
+from ..conditioning import check_shape, check_size
 from ..geometry import cover_crop
 from ..identities import ANIMATION, REPLACEMENT, Identities, bind, labels_from_colours, refuse_other_mode
 from .video import frame_rate, read_frames, read_image
-
-_ASPECT_TOLERANCE = 0.02  # a mask made at another size may be off by a pixel or two
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ def read_inputs(files: Files, width: int, height: int, replacement: bool) -> Inp
     if len(mask) != len(driving):
         raise ValueError(f"The driving video has {len(driving)} frames and its mask {len(mask)}: make both from "
                          "the same frames.")
-    _check_aspect("driving mask", mask.shape[1:3], "driving video", shape)
+    check_shape("driving mask", mask.shape[1:3], "driving video", shape)
     driving_labels = labels_from_colours(mask, "driving")
     refuse_other_mode(mode, driving_labels, None)
     return Inputs([image / 255 for image in references], driving, bind(mode, driving_labels, labels),
@@ -94,7 +92,7 @@ def _reference_labels(path: Path, index: int, reference: Tensor) -> Tensor:
     """Label map uint8 [h, w] of one reference's mask."""
     name = _reference_name(index)
     mask = read_image(path, f"mask of the {name}")
-    _check_aspect(f"mask of the {name}", mask.shape[:2], name, reference.shape[:2])
+    check_shape(f"mask of the {name}", mask.shape[:2], name, reference.shape[:2])
     return labels_from_colours(mask[None], name)[0]
 
 
@@ -105,10 +103,3 @@ def _cropped(frames: Iterable[Tensor], height: int, width: int) -> tuple[Tensor,
         shape = tuple(frame.shape[:2])
         cropped.append(cover_crop(frame.movedim(-1, 0)[None], height, width)[0].movedim(0, -1))
     return torch.stack(cropped), shape
-
-
-def _check_aspect(name: str, shape: tuple[int, int], of: str, other: tuple[int, int]) -> None:
-    """Both are cropped to the result; if their shapes differ, the mask no longer lies on the person."""
-    if abs(shape[1] * other[0] / (shape[0] * other[1]) - 1) > _ASPECT_TOLERANCE:
-        raise ValueError(f"The {name} is {shape[1]}x{shape[0]} and the {of} {other[1]}x{other[0]} pixels, which are "
-                         "different shapes: make the mask from the picture that it belongs to.")

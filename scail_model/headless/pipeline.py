@@ -1,8 +1,8 @@
 """From checked inputs to frames: the official pipeline (`wan/scail.py`) over the segments of a video of any length.
 
 The first segment starts from noise alone; every later one holds the last frames of the one before, encoded anew, clean
-at its start. What differs from the official code is listed in the README: no frame is lost at the end, and the
-reference is cut out in replacement mode.
+at its start. Two things differ from the official code: no frame is lost at the end, and in replacement mode the
+reference is cut out.
 """
 
 from __future__ import annotations

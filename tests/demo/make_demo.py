@@ -49,7 +49,7 @@ def main() -> None:
         f"{TRAINED if trained else RANDOM}\n")
 
 
-TRAINED = """The weights are the trained miniature's: 8 million parameters, which ignore text and CLIP (these are random).
+TRAINED = """The weights are the trained miniature's: 8 million parameters, which ignore text and CLIP (both random).
 What this shows: the motion goes from the driving video to the reference's figure, over two segments, with frame
 count, rate and sound of the driving video. What it does not show: the quality of the 14B model."""
 RANDOM = """The weights are random, so the picture is noise. What this proves: files, masks, text and picture encoders,

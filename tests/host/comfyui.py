@@ -13,7 +13,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import websocket
@@ -141,14 +141,17 @@ class Listener:
         self.socket = websocket.create_connection(f"ws://127.0.0.1:{port}/ws?clientId={self.client_id}", timeout=60)
         self.socket.send(json.dumps({"type": "feature_flags", "data": {"supports_preview_metadata": True}}))
 
-    def until_done(self, prompt_id: str) -> tuple[list[dict], list[bytes]]:
-        """Messages and binary previews up to the end of a run."""
-        messages, previews = [], []
+    def until_done(self, prompt_id: str, then: Callable[[], None] | None = None) -> tuple[list[dict], list[bytes]]:
+        """Messages and binary ones up to the end of a run; `then` is called at the first sampling step."""
+        messages, binary = [], []
         while True:
             received = self.socket.recv()
             if isinstance(received, bytes):
-                previews.append(received)
+                binary.append(received)
                 continue
             messages.append(json.loads(received))
+            if then is not None and messages[-1]["type"] == "progress":
+                then()
+                then = None
             if messages[-1]["type"] in ENDS and messages[-1]["data"]["prompt_id"] == prompt_id:
-                return messages, previews
+                return messages, binary

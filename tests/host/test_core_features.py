@@ -8,7 +8,7 @@ import assets
 import golden
 import pytest
 import torch
-from graphs import add_inputs, add_ksampler, add_motion, load
+from graphs import add_inputs, add_ksampler, add_motion, add_sample_video, load
 from recordings import forward, recorded
 
 # allowed distance from float32
@@ -22,10 +22,14 @@ EXACT_FILES = ("prefixed", "sat")
 def sampled(graph, tensors):
     """The latent that KSampler makes, given how the loaded model is patched: patch(graph, model) -> model."""
 
-    def run(patch=lambda graph, model: model, file="fp32.safetensors", weight_dtype="default", frames=9, **options):
+    def run(patch=lambda graph, model: model, file="fp32.safetensors", weight_dtype="default", frames=9,
+            history=False, **options):
         add_inputs(graph, frames=frames)
         model = patch(graph, load(graph, file, weight_dtype))
-        add_motion(graph, length=frames)
+        if history:
+            add_motion(graph, length=frames, start_frame=5, previous_frames=graph.pictures("previous", "driving1"))
+        else:
+            add_motion(graph, length=frames)
         return tensors(graph, latent=add_ksampler(graph, model, **options), model=["model", 0])["samples"]
 
     return run
@@ -182,14 +186,16 @@ def windows(graph, model):
                      freenoise=False, retain_first_frame=False, split_conds_to_windows=False)
 
 
-def test_context_windows_slice_every_stream_alike(sampled, tmp_path):
-    """Noise, driving frames and driving masks of one call are the same frames of the video; masks and latents of the
-    references stay in front; and each call is the network on these slices."""
-    sampled(lambda graph, model: recorder(tmp_path / "whole")(graph, model), frames=FRAMES, steps=1)
-    latent = sampled(lambda graph, model: recorder(tmp_path / "calls")(graph, windows(graph, model)), frames=FRAMES,
-                     steps=1)
+@pytest.mark.parametrize("history", [False, True])
+def test_context_windows_slice_every_stream_alike(sampled, tmp_path, history):
+    """Noise (with the mask of clean frames), driving frames and driving masks of one call are the same frames of the
+    video; masks and latents of the references stay in front; and each call is the network on these slices."""
+    options = {"frames": FRAMES, "steps": 1, "history": history}
+    sampled(recorder(tmp_path / "whole"), **options)
+    latent = sampled(lambda graph, model: recorder(tmp_path / "calls")(graph, windows(graph, model)), **options)
     assert latent.shape[2] == 6
     (whole,) = recorded(tmp_path / "whole")
+    assert whole["x"][:, 16:, :2].all() == history
     calls = recorded(tmp_path / "calls")
     seen = set()
     for call in calls:
@@ -213,40 +219,69 @@ def frame_index(whole, part, frame):
 
 # Progress and cancel
 
-def long_run(graph, steps):
+PREVIEW, TEXT = 4, 3  # what the first bytes of a binary message say it is
+
+
+def by_ksampler(graph, steps):
     add_inputs(graph)
     add_motion(graph)
     add_ksampler(graph, load(graph), steps=steps)
     graph.add("decoded", "VAEDecode", samples=["sampled", 0], vae=["vae", 0])
-    graph.add("video", "CreateVideo", images=["decoded", 0], fps=12.5)
-    graph.add("file", "SaveVideo", video=["video", 0], filename_prefix="run", format="auto", codec="auto")
-    return graph
+    return graph.add("video", "CreateVideo", images=["decoded", 0], fps=12.5)
 
 
-def test_every_step_sends_a_preview(comfy, graph):
-    with comfy.listen() as listener:
-        prompt = comfy.queue(long_run(graph, 4), client_id=listener.client_id,
-                             extra_data={"preview_method": "latent2rgb"})
-        messages, previews = listener.until_done(prompt)
+def by_sample_video(graph, steps):
+    add_inputs(graph, frames=13)
+    return add_sample_video(graph, load(graph), steps=steps, segment_length=9)
+
+
+@pytest.fixture
+def listen(comfy, graph):
+    """Run a graph whose video is saved, `then` once sampling is under way; messages, and binary ones by kind."""
+
+    def run(video, then=None):
+        graph.add("file", "SaveVideo", video=video, filename_prefix="run", format="auto", codec="auto")
+        with comfy.listen() as listener:
+            prompt = comfy.queue(graph, client_id=listener.client_id, extra_data={"preview_method": "latent2rgb"})
+            return listener.until_done(prompt, then)
+
+    return run
+
+
+def of_kind(binary, kind):
+    return [message for message in binary if int.from_bytes(message[:4], "big") == kind]
+
+
+@pytest.mark.parametrize(("sample", "total"), [(by_ksampler, 3), (by_sample_video, 6)])
+def test_every_step_sends_a_preview(graph, listen, sample, total):
+    """One segment and two of three steps."""
+    messages, binary = listen(sample(graph, 3))
     assert messages[-1]["type"] == "execution_success"
-    shown = [preview for preview in previews if int.from_bytes(preview[:4], "big") == 4]
-    assert len(shown) == 4
-    assert all(b"\xff\xd8\xff" in preview for preview in shown)  # a JPEG
-    steps = [message["data"]["nodes"]["sampled"]["value"] for message in messages
-             if message["type"] == "progress_state" and "sampled" in message["data"]["nodes"]]
-    assert steps[-1] == 4
+    previews = of_kind(binary, PREVIEW)
+    assert len(previews) == total
+    assert all(b"\xff\xd8\xff" in preview for preview in previews)  # a JPEG
+    progress = [message["data"]["nodes"]["sampled"] for message in messages
+                if message["type"] == "progress_state" and "sampled" in message["data"]["nodes"]]
+    assert (progress[-1]["value"], progress[-1]["max"]) == (total, total)
 
 
-def test_interrupt_ends_a_run_and_leaves_nothing(comfy, graph):
-    before = comfy.files()
-    with comfy.listen() as listener:
-        prompt = comfy.queue(long_run(graph, 4000), client_id=listener.client_id)
-        while json.loads(listener.socket.recv())["type"] != "progress":
-            pass
-        start = time.monotonic()
+def test_sample_video_says_where_it_is(graph, listen):
+    _, binary = listen(by_sample_video(graph, 2))
+    texts = [message.decode(errors="replace") for message in of_kind(binary, TEXT)]
+    assert len(texts) == 4
+    assert "segment 1 of 2, step 1 of 2, about " in texts[0]
+    assert "segment 2 of 2, step 2 of 2, about 0 s left" in texts[-1]
+
+
+@pytest.mark.parametrize("sample", [by_ksampler, by_sample_video])
+def test_interrupt_ends_a_run_and_leaves_nothing(comfy, graph, listen, sample):
+    before, times = comfy.files(), []
+
+    def interrupt():
+        times.append(time.monotonic())
         comfy.post("/interrupt", {})
-        messages, _ = listener.until_done(prompt)
-        took = time.monotonic() - start
+
+    messages, _ = listen(sample(graph, 1000), interrupt)
     assert messages[-1]["type"] == "execution_interrupted"
-    assert took < 1
+    assert time.monotonic() - times[0] < 1
     assert comfy.files() == before

@@ -118,9 +118,14 @@ def test_driving_frames_of_a_segment_are_its_own(graph, frames, record, tmp_path
     assert torch.equal(found["driving_mask_28ch"].movedim(1, 2), whole["sam_latents"])
 
 
-def test_length_one_driving_video(graph, frames):
-    add_inputs(graph, frames=1)
-    assert frames(steps=1).shape[0] == 1
+def test_a_video_drives_like_its_frames(graph, tensors):
+    add_inputs(graph, frames=assets.FRAMES)
+    add_motion(graph)
+    graph.add("driving", "LoadVideo", file="driving.mp4")
+    video = tensors(graph, conditioning=["motion", 0])["pose_video_latent"]
+    graph.add("components", "GetVideoComponents", video=["driving", 0])
+    graph.set("motion", driving=["components", 0])
+    assert torch.equal(tensors(graph, conditioning=["motion", 0])["pose_video_latent"], video)
 
 
 # Seeds

@@ -82,3 +82,9 @@ def test_black_surroundings_keep_only_people():
 def test_refuses_sizes_off_the_grid(size, message):
     with pytest.raises(ValueError, match=message):
         conditioning.check_size(*size)
+
+
+def test_refuses_a_mask_of_another_shape():
+    conditioning.check_shape("driving mask", (472, 896), "driving video", (1080, 2048))
+    with pytest.raises(ValueError, match="driving mask is 64x64 and the driving video 96x64 pixels"):
+        conditioning.check_shape("driving mask", (64, 64), "driving video", (64, 96))
