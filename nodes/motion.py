@@ -3,7 +3,7 @@
 from comfy_api.latest import io
 
 from ..scail_model import comfy_conditioning, segments
-from .types import CATEGORY, IdentitiesType, ReferenceType, driving_frames, driving_input
+from .types import CATEGORY, driving_frames, segment_inputs
 
 
 class SCAIL2MotionTransfer(io.ComfyNode):
@@ -17,12 +17,7 @@ class SCAIL2MotionTransfer(io.ComfyNode):
                         "segment before if its frames are given. For KSampler, SamplerCustom and the like.",
             search_aliases=["WanSCAILToVideo", "scail to video", "motion transfer", "extend"],
             inputs=[
-                io.Conditioning.Input("positive", tooltip="The prompt: describe the finished video."),
-                io.Conditioning.Input("negative", tooltip="The negative prompt; the official one is empty."),
-                io.Vae.Input("vae", tooltip="The Wan 2.1 VAE."),
-                ReferenceType.Input("reference", tooltip="From Encode SCAIL-2 Reference; it sets the size."),
-                driving_input(),
-                IdentitiesType.Input("identities", tooltip="From Bind SCAIL-2 Identities."),
+                *segment_inputs(),
                 io.Int.Input("start_frame", default=0, min=0, max=1_000_000,
                              tooltip="Driving frame at which the new frames begin: 0, then as many frames as are made "
                                      "already."),

@@ -10,7 +10,7 @@ from server import PromptServer
 
 from ..scail_model import comfy_video
 from ..scail_model.segments import plan_segments
-from .types import CATEGORY, IdentitiesType, ReferenceType, driving_frames, driving_input, solver_inputs
+from .types import CATEGORY, driving_frames, segment_inputs, solver_inputs
 
 
 class SCAIL2SampleVideo(io.ComfyNode):
@@ -25,12 +25,7 @@ class SCAIL2SampleVideo(io.ComfyNode):
             search_aliases=["long video", "extend", "scail sampler", "loop"],
             inputs=[
                 io.Model.Input("model", tooltip="The SCAIL-2 transformer, with LoRAs and patches as you like."),
-                io.Conditioning.Input("positive", tooltip="The prompt: describe the finished video."),
-                io.Conditioning.Input("negative", tooltip="The negative prompt; the official one is empty."),
-                io.Vae.Input("vae", tooltip="The Wan 2.1 VAE."),
-                ReferenceType.Input("reference", tooltip="From Encode SCAIL-2 Reference; it sets the size."),
-                driving_input(),
-                IdentitiesType.Input("identities", tooltip="From Bind SCAIL-2 Identities."),
+                *segment_inputs(),
                 io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=True,
                              tooltip="One seed for the whole video; each segment draws on from the one before."),
                 *solver_inputs(),

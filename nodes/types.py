@@ -15,12 +15,18 @@ IdentitiesType = io.Custom("SCAIL2_IDENTITIES")
 ReferenceType = io.Custom("SCAIL2_REFERENCE")
 
 
-def driving_input() -> io.Input:
-    return io.MultiType.Input(
-        "driving", [io.Image, io.Video],
-        tooltip="The driving video whose motion is followed, as frames or as a VIDEO. One driving frame gives one "
-                "frame of the result; nothing is resampled.",
-    )
+def segment_inputs() -> list[io.Input]:
+    """What every node that makes frames needs."""
+    return [
+        io.Conditioning.Input("positive", tooltip="The prompt: describe the finished video."),
+        io.Conditioning.Input("negative", tooltip="The negative prompt; the official one is empty."),
+        io.Vae.Input("vae", tooltip="The Wan 2.1 VAE."),
+        ReferenceType.Input("reference", tooltip="From Encode SCAIL-2 Reference; it sets the size."),
+        io.MultiType.Input("driving", [io.Image, io.Video],
+                           tooltip="The driving video whose motion is followed, as frames or as a VIDEO. One driving "
+                                   "frame gives one frame of the result; nothing is resampled."),
+        IdentitiesType.Input("identities", tooltip="From Bind SCAIL-2 Identities."),
+    ]
 
 
 def solver_inputs() -> list[io.Input]:

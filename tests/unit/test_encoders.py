@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from scail_model.headless import encoders, official_names
 from tests.demo import small_models
 
-MINIATURE = Path("/work/shared/miniature")
+MINIATURE = Path(__file__).parents[3] / "shared/miniature"
 CPU = torch.device("cpu")
 
 # diffusers' or transformers' name -> the name in the official file, written from the official modules

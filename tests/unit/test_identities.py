@@ -123,7 +123,9 @@ def test_refuses_a_background_that_says_the_other_mode(mode, other, driving, ref
 
 
 def test_a_frame_full_of_people_has_no_background_to_contradict():
-    ids.refuse_other_mode("replacement", torch.ones(1, 8, 8, dtype=torch.uint8), None)
+    full = torch.ones(1, 8, 8, dtype=torch.uint8)
+    for mode in ids.MODES:
+        assert ids.refuse_other_mode(mode, full, full[0]) is None
 
 
 def test_report_names_people_and_coverage():
