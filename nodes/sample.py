@@ -44,7 +44,7 @@ class SCAIL2SampleVideo(io.ComfyNode):
             ],
             outputs=[
                 io.Video.Output(tooltip="The finished video."),
-                io.String.Output("report", tooltip="Size, segments, and the seconds each took."),
+                io.String.Output("report", tooltip="Size, number of segments and seconds."),
             ],
             hidden=[io.Hidden.unique_id],
         )
