@@ -14,13 +14,12 @@ import torch
 from torch import Tensor
 
 from . import conditioning
+from .config import CLIP_DIM, CLIP_TOKENS, TransformerConfig
 from .geometry import cover_crop
 from .identities import Identities
 from .segments import padded_length
 
-# Wan 2.1's CLIP is ViT-H/14: 257 tokens of width 1280
-_CLIP_SHAPE = (257, 1280)
-_TEXT_TOKENS = 512
+_TEXT_TOKENS = TransformerConfig().text_len
 
 
 @dataclass(frozen=True)
@@ -77,9 +76,9 @@ def encode_clip(clip_vision, pixels: Tensor) -> comfy.clip_vision.Output:
     """
     comfy.model_management.load_model_gpu(clip_vision.patcher)
     hidden = clip_vision.model(pixel_values=pixels.to(clip_vision.load_device), intermediate_output=-2)[1]
-    if tuple(hidden.shape[1:]) != _CLIP_SHAPE:
+    if tuple(hidden.shape[1:]) != (CLIP_TOKENS, CLIP_DIM):
         raise ValueError(f"The CLIP vision model gives features of shape {list(hidden.shape[1:])}, but SCAIL-2 needs "
-                         f"{list(_CLIP_SHAPE)}: load clip_vision_h.")
+                         f"{[CLIP_TOKENS, CLIP_DIM]}: load clip_vision_h.")
     output = comfy.clip_vision.Output()
     output["penultimate_hidden_states"] = hidden.to(comfy.model_management.intermediate_device())
     return output
@@ -102,7 +101,7 @@ def encode_motion(vae, reference: Reference, driving: Tensor, identities: Identi
     real = len(frames)
     length = padded_length(real)
     if black_background:
-        frames = conditioning.black_surroundings(frames, identities, first, first + real)
+        frames = conditioning.black_surroundings(frames, identities, first)
     frames = torch.cat((frames, frames[-1:].expand(length - real, -1, -1, -1)))
     pixels = conditioning.driving_pixels(frames, reference.height, reference.width)
     mask = conditioning.driving_mask(identities, first, first + length, reference.height, reference.width)

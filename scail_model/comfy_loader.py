@@ -22,7 +22,7 @@ def load(path: str | os.PathLike, model_options: dict[str, Any] | None = None,
          disable_dynamic: bool = False) -> comfy.model_patcher.ModelPatcher:
     """Load a SCAIL-2 transformer from any file that `load_checkpoint` accepts, also fp8 and int8 files.
 
-    model_options: `dtype` (storage), `fp8_optimizations`, `load_device`, `offload_device`, as in core's loader.
+    model_options: `dtype` (storage) and `fp8_optimizations`, as in core's loader.
     Raises RuntimeError for files that cannot be read and ValueError, naming the model, for files of another one.
     """
     state_dict, metadata = _read(os.fspath(path))
@@ -40,15 +40,14 @@ def load_state_dict(state_dict: dict[str, Tensor], metadata: dict[str, str],
     state_dict, _ = comfy.utils.convert_old_quants(state_dict, "", metadata=metadata)
     model_config = SCAIL2Config(TransformerConfig.from_state_dict(state_dict))
     model_config.quant_config = comfy.utils.detect_layer_quantization(state_dict, "")
-    _choose_dtypes(model_config, state_dict, options)
-    if options.get("fp8_optimizations", False) and model_config.quant_config is None:
-        _store_in_8_bits(state_dict, options["dtype"])
+    load_device = comfy.model_management.get_torch_device()
+    offload_device = comfy.model_management.unet_offload_device()
+    _choose_dtypes(model_config, state_dict, options, load_device)
 
     model = model_config.get_model(state_dict, "")
     # looked up at every call: ComfyUI exchanges the class when dynamic memory is on
     patcher_class = comfy.model_patcher.ModelPatcher if disable_dynamic else comfy.model_patcher.CoreModelPatcher
-    offload_device = options.get("offload_device", comfy.model_management.unet_offload_device())
-    patcher = patcher_class(model, load_device=_load_device(options), offload_device=offload_device)
+    patcher = patcher_class(model, load_device=load_device, offload_device=offload_device)
     if not comfy.model_management.is_device_cpu(offload_device):
         model.to(offload_device)
     model.load_model_weights(state_dict, "", assign=patcher.is_dynamic())
@@ -64,9 +63,10 @@ def _read(path: str) -> tuple[dict, dict[str, str]]:
     return with_official_names(state_dict), metadata or {}
 
 
-def _choose_dtypes(model_config: SCAIL2Config, state_dict: dict, options: dict[str, Any]) -> None:
+def _choose_dtypes(model_config: SCAIL2Config, state_dict: dict[str, Tensor], options: dict[str, Any],
+                   device: torch.device) -> None:
     """Storage and compute dtype by core's rules: quantised files keep theirs, the rest as asked or as the GPU likes."""
-    supported, device = model_config.supported_inference_dtypes, _load_device(options)
+    supported = model_config.supported_inference_dtypes
     quantised = model_config.quant_config is not None
     dtype = options.get("dtype")
     if dtype is None:
@@ -76,8 +76,9 @@ def _choose_dtypes(model_config: SCAIL2Config, state_dict: dict, options: dict[s
         )
     compute = comfy.model_management.unet_manual_cast(None if quantised else dtype, device, supported)
     model_config.set_inference_dtype(dtype, compute)
-    if options.get("fp8_optimizations", False):
+    if options.get("fp8_optimizations", False) and not quantised:
         model_config.optimizations["fp8"] = True
+        _store_in_8_bits(state_dict, dtype)
 
 
 def _store_in_8_bits(state_dict: dict[str, Tensor], dtype: torch.dtype) -> None:
@@ -85,7 +86,3 @@ def _store_in_8_bits(state_dict: dict[str, Tensor], dtype: torch.dtype) -> None:
     for name, tensor in state_dict.items():
         if name.startswith("blocks.") and tensor.ndim == 2:
             state_dict[name] = tensor.to(dtype)
-
-
-def _load_device(options: dict[str, Any]):
-    return options.get("load_device", comfy.model_management.get_torch_device())

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .geometry import clip_pixels, cover_crop, half_size
-from .identities import BLACK, WHITE, Identities
+from .identities import Identities, people
 from .masks import pack_driving_mask, pack_mask
 
 _SHAPE_TOLERANCE = 0.02  # a mask made at another size may be off by a pixel or two
@@ -41,8 +41,7 @@ def reference_pixels(image: Tensor, identities: Identities, index: int, height: 
     """
     pixels = cover_crop(image[None, ..., :3].movedim(-1, 1).float(), height, width)
     if cut_out and index == 0:
-        labels = identities.references[0]
-        person = ((labels != BLACK) & (labels != WHITE)).float().expand(1, 3, -1, -1)
+        person = people(identities.references[0]).float().expand(1, 3, -1, -1)
         pixels = pixels * (cover_crop(person, height, width) > 0.5)
     return pixels
 
@@ -67,10 +66,8 @@ def driving_mask(identities: Identities, start: int, stop: int, height: int, wid
     return pack_driving_mask(cover_crop(identities.driving_colours(start, stop), height, width))
 
 
-def black_surroundings(frames: Tensor, identities: Identities, start: int, stop: int) -> Tensor:
-    """Driving frames uint8 [T, h, w, 3] with everything black that is no person in the mask."""
-    index = torch.arange(start, stop).clamp(max=len(identities.driving) - 1)
-    labels = identities.driving[index]
-    person = ((labels != BLACK) & (labels != WHITE)).float()[:, None]  # [T, 1, H, W]
+def black_surroundings(frames: Tensor, identities: Identities, start: int) -> Tensor:
+    """Driving frames uint8 [T, h, w, 3] from `start` on, with everything black that is no person in the mask."""
+    person = people(identities.driving[start : start + len(frames)]).float()[:, None]  # [T, 1, H, W]
     person = torch.nn.functional.interpolate(person, frames.shape[1:3], mode="nearest-exact")[:, 0, ..., None] > 0.5
     return frames * person.to(frames.dtype)

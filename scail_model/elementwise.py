@@ -80,8 +80,8 @@ def _load_kernels(device: torch.device) -> ModuleType | None:
 
         row = torch.ones(1, 1, 128, device=device)
         kernels.layer_norm(row, row, row, 1e-6, torch.float32)
-    except Exception as error:  # whatever breaks Triton on this machine, PyTorch computes the same, slower
-        logger.warning("SCAIL-2: Triton kernels are not available (%s: %s); PyTorch is used instead, which is a "
-                       "little slower and takes more memory.", type(error).__name__, str(error).split("\n")[0])
+    except Exception as error:  # whatever breaks Triton on this machine, PyTorch computes the same
+        logger.warning("SCAIL-2: Triton kernels are not available (%s: %s); PyTorch computes the same instead.",
+                       type(error).__name__, str(error).split("\n")[0])
         return None
     return kernels

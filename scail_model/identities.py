@@ -140,7 +140,7 @@ def refuse_other_mode(mode: str, driving: Tensor | None, reference: Tensor | Non
 def paint(labels: Tensor, background: int | None = None) -> Tensor:
     """Label map uint8 [T, H, W] -> colours uint8 [T, 3, H, W], with one background for black and white if given."""
     if background is not None:
-        labels = torch.where((labels == BLACK) | (labels == WHITE), background, labels)
+        labels = torch.where(people(labels), labels, background)
     return _COLOURS[labels.long()].movedim(-1, 1)
 
 
@@ -156,6 +156,11 @@ def report(identities: Identities) -> str:
             f"driving frames, {shares[seen].mean():.1%} of the picture there"
         )
     return "\n".join(lines)
+
+
+def people(labels: Tensor) -> Tensor:
+    """Where a label map shows somebody, bool."""
+    return (labels != BLACK) & (labels != WHITE)
 
 
 def _identities(labels: Tensor) -> set[int]:

@@ -1,4 +1,4 @@
-"""One ComfyUI process for the session, with tiny models and drawn pictures; without a ComfyUI, a loud skip."""
+"""One ComfyUI process for the session, with tiny models and drawn pictures."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ import shutil
 
 import assets
 import pytest
-from comfyui import COMFYUI, ComfyUI
+from comfyui import ComfyUI
 from graphs import Graph
 from safetensors.torch import load_file
-
-NO_COMFYUI = f"no ComfyUI at {COMFYUI}: set COMFYUI_PATH to the folder that holds its main.py"
 
 
 @pytest.fixture(scope="session")
@@ -48,20 +46,3 @@ def tensors(comfy, tmp_path):
         return load_file(path)
 
     return run
-
-
-def pytest_collection_modifyitems(items):
-    if not (COMFYUI / "main.py").exists():
-        for item in items:
-            if "comfy" in getattr(item, "fixturenames", ()):
-                item.add_marker(pytest.mark.skip(reason=NO_COMFYUI))
-
-
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_terminal_summary(terminalreporter):
-    """Last of all lines but the counts."""
-    yield
-    skipped = [report for report in terminalreporter.stats.get("skipped", []) if NO_COMFYUI in str(report.longrepr)]
-    if skipped:
-        terminalreporter.section("ComfyUI tests NOT RUN", red=True, bold=True)
-        terminalreporter.line(f"{len(skipped)} tests were skipped: {NO_COMFYUI}", red=True)

@@ -69,7 +69,7 @@ def test_driving_video_is_rounded_at_full_size_and_halved():
 
 def test_black_surroundings_keep_only_people():
     frames = torch.full((5, 90, 160, 3), 200, dtype=torch.uint8)
-    black = conditioning.black_surroundings(frames, scene("animation"), 0, 5)
+    black = conditioning.black_surroundings(frames, scene("animation"), 0)
     assert black[:, 30, 50].unique().tolist() == [200]
     assert black[:, 5, 5].unique().tolist() == [0]
 

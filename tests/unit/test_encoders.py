@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from scail_model.headless import encoders, official_names
 from tests.demo import small_models
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 MINIATURE = Path(__file__).parents[3] / "shared/miniature"
 CPU = torch.device("cpu")
 
@@ -87,14 +88,6 @@ MODELS = {
     "t5": (small_models.text_encoder, official_t5, official_names.t5),
     "clip": (small_models.clip, official_clip, official_names.clip),
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

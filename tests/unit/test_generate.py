@@ -16,18 +16,10 @@ from scail_model.headless import generate as generate_module
 from scail_model.headless.cli import main
 from tests.demo import drawing, small_models
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 FPS = Fraction(30000, 1001)
 FRAMES = 12  # segments of 9 and, with 5 shared frames and one repeated at the end, 9
 SIZE = (64, 64)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    # small tensors: on a busy machine, threads that wait for each other take ten times as long
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ ARROWS = {
     "checkpoint": {"lora", "pickles", "records", "sat"},
     "identities": {"masks"},
     "conditioning": {"geometry", "identities", "masks"},
-    "comfy_conditioning": {"conditioning", "geometry", "identities", "segments"},
+    "comfy_conditioning": {"conditioning", "config", "geometry", "identities", "segments"},
     "comfy_model": {"config", "transformer"},
     "comfy_prompts": set(),
     "comfy_sampler": {"solvers"},

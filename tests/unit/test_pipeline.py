@@ -17,16 +17,9 @@ from scail_model.masks import pack_driving_mask, pack_mask
 from scail_model.segments import plan_segments
 from tests.demo import drawing, small_models
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")
 GIB = 2**30
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 class Watch:

@@ -34,28 +34,23 @@ class _Inputs:
 
 
 def animation() -> Graph:
-    graph = _start("animation", notes.ANIMATION, height=1270)
-    loaded, files = _models(graph), _files(graph)
-    positive, negative = _prompts(graph, loaded)
-    identities, reference = _bind(graph, loaded, files, "animation")
-    _sample(graph, loaded.model, positive, negative, loaded, files, identities, reference, guidance=5.0, **OFFICIAL)
-    return graph
+    return _one_node("animation", notes.ANIMATION, 1270, "animation")
 
 
 def replacement() -> Graph:
-    graph = _start("replacement", notes.REPLACEMENT, height=1390)
-    loaded, files = _models(graph), _files(graph)
-    positive, negative = _prompts(graph, loaded)
-    identities, reference = _bind(graph, loaded, files, "replacement", contradicting_background="repaint")
-    _sample(graph, loaded.model, positive, negative, loaded, files, identities, reference, guidance=5.0, **OFFICIAL)
-    return graph
+    return _one_node("replacement", notes.REPLACEMENT, 1390, "replacement", contradicting_background="repaint")
 
 
 def two_people() -> Graph:
-    graph = _start("two_people", notes.TWO_PEOPLE, height=1340)
+    return _one_node("two_people", notes.TWO_PEOPLE, 1340, "animation")
+
+
+def _one_node(name: str, note: str, height: int, mode: str, **binding) -> Graph:
+    """The plain graph: one reference, and Sample SCAIL-2 Video with the official settings."""
+    graph = _start(name, note, height=height)
     loaded, files = _models(graph), _files(graph)
     positive, negative = _prompts(graph, loaded)
-    identities, reference = _bind(graph, loaded, files, "animation")
+    identities, reference = _bind(graph, loaded, files, mode, **binding)
     _sample(graph, loaded.model, positive, negative, loaded, files, identities, reference, guidance=5.0, **OFFICIAL)
     return graph
 
