@@ -1,0 +1,163 @@
+"""The miniature as the benchmark runs it: its files as networks in any precision, and batches of clips through them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import inputs
+import torch
+from torch import Tensor
+from vae import VideoVAE
+from words import context
+from world import Pictures
+
+from scail_model.checkpoint import load_checkpoint
+from scail_model.config import TransformerConfig
+from scail_model.lora import merge_lora
+from scail_model.solvers import integrate
+from scail_model.transformer import SCAIL2Transformer
+
+Velocity = Callable[..., Tensor]  # called as SCAIL2Transformer.forward is
+TRANSFORMER_FILE, VAE_FILE, LORA_FILE = "nano_scail2.safetensors", "nano_vae.safetensors", "nano_lora.safetensors"
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Settings of the sampler. With a guidance of 1 the empty prompt is not asked."""
+
+    solver: str = "euler"
+    steps: int = 20
+    shift: float = 3.0
+    guidance: float = 1.0
+
+
+class Miniature:
+    """The files of a folder: VAE, transformer and LoRA."""
+
+    def __init__(self, folder: Path, device: torch.device) -> None:
+        self.folder, self.device = folder, device
+        tensors, _ = load_checkpoint(folder / TRANSFORMER_FILE)
+        self.config = TransformerConfig.from_state_dict(tensors)
+        self.tensors = {name: tensors[name].to(device, torch.float32) for name in self.config.parameter_shapes()}
+        self.vae = VideoVAE.load(folder / VAE_FILE).to(device)
+
+    @cached_property
+    def transformer(self) -> SCAIL2Transformer:
+        """Of the file, in float32."""
+        return self.build(self.tensors)
+
+    @property
+    def has_lora(self) -> bool:
+        return (self.folder / LORA_FILE).is_file()
+
+    def build(self, tensors: dict[str, Tensor], dtype: torch.dtype = torch.float32) -> SCAIL2Transformer:
+        model = SCAIL2Transformer(self.config, device="meta")
+        model.load_state_dict({name: tensor.to(dtype) for name, tensor in tensors.items()}, assign=True)
+        return model.eval().requires_grad_(False)
+
+    def with_lora(self) -> SCAIL2Transformer:
+        """With the LoRA merged at full strength; ValueError if a tensor of it fits nowhere."""
+        tensors = dict(self.tensors)
+        report = merge_lora(tensors, load_checkpoint(self.folder / LORA_FILE)[0], 1.0)
+        if report.unused:
+            raise ValueError(f"{len(report.unused)} tensors of {LORA_FILE} fit nowhere, first {report.unused[0]}: "
+                             "it is not of this transformer.")
+        return self.build(tensors)
+
+    def with_fp8(self) -> SCAIL2Transformer:
+        """The matrices of the blocks rounded to float8_e4m3fn without scales, computed in bfloat16."""
+        rounded = {name: tensor.to(torch.float8_e4m3fn).float() if name.startswith("blocks.") and tensor.ndim == 2
+                   else tensor for name, tensor in self.tensors.items()}
+        return self.build(rounded, torch.bfloat16)
+
+    def with_unit_rotations(self) -> SCAIL2Transformer:
+        """Driving tokens turned by multipliers of length 1 instead of by the official averages, which are shorter."""
+        model = self.build(self.tensors)
+        official = model.rotations
+
+        def unit(layout: Any, device: torch.device) -> tuple[Tensor, Tensor]:
+            cos, sin = official(layout, device)
+            length = torch.hypot(cos, sin)
+            return cos / length, sin / length
+
+        model.rotations = unit
+        return model
+
+    def conditions(self, pictures: Pictures, replacement: bool, additional: bool = False) -> dict[str, Any]:
+        """The transformer's keyword arguments for a batch of drawn clips."""
+        encoded = inputs.encode(self.vae, pictures, additional)
+        names = ("reference", "driving", "additional")
+        return {name: value for name, value in encoded.items() if name.startswith(names)} | {"replacement": replacement}
+
+    def make(self, conditions: dict[str, Any], seed: int, sampling: Sampling | None = None, *,
+             prompts: list[str] | None = None, history: Tensor | None = None,
+             velocity: Velocity | None = None) -> Tensor:
+        """A batch of videos [n, T, 3, H, W] in 0..1; arguments as `latents` has them."""
+        return self.vae.decode(self.latents(conditions, seed, sampling, prompts=prompts, history=history,
+                                            velocity=velocity))
+
+    def latents(self, conditions: dict[str, Any], seed: int, sampling: Sampling | None = None, *,
+                prompts: list[str] | None = None, history: Tensor | None = None,
+                velocity: Velocity | None = None) -> Tensor:
+        """Sample a batch of latents [n, 16, T, H, W], as `headless.pipeline.sample_segment` does for one clip (that
+        module needs the large encoders' packages). The noise comes from the CPU, so that it is the same everywhere.
+
+        prompts: one for each clip, empty ones by default. history: clean latent frames [n, 16, t, H, W].
+        velocity: another network than the file's in float32.
+        """
+        sampling, velocity = sampling or Sampling(), velocity or self.transformer
+        count, channels, _, height, width = conditions["reference_latents"].shape
+        frames = conditions["driving_latents"].shape[2]
+        noise = torch.randn(count, channels, frames, height, width, generator=torch.Generator().manual_seed(seed))
+        empty = [""] * count
+        positive, negative = (context(text).to(self.device) for text in (prompts or empty, empty))
+        pin = None
+        if history is not None:
+            known = history.shape[2]
+            history_mask = torch.zeros(count, 4, frames, height, width, device=self.device)
+            history_mask[:, :, :known] = 1
+            conditions = {**conditions, "history_mask": history_mask}
+
+            def pin(x: Tensor) -> Tensor:
+                return torch.cat((history, x[:, :, known:]), dim=2)
+
+        def guided(x: Tensor, timestep: Tensor) -> Tensor:
+            conditional = velocity(x, timestep[None], positive, None, **conditions)
+            if sampling.guidance == 1:
+                return conditional
+            unconditional = velocity(x, timestep[None], negative, None, **conditions)
+            return unconditional + sampling.guidance * (conditional - unconditional)
+
+        return integrate(sampling.solver, guided, noise.to(self.device), sampling.steps, sampling.shift, pin=pin)
+
+
+def core_velocity(miniature: Miniature) -> Velocity:
+    """ComfyUI core's own network on the same weights, called as ours is. ComfyUI has to be on the import path."""
+    import comfy.options
+
+    comfy.options.enable_args_parsing(False)
+    from comfy.cli_args import args
+
+    args.cpu = miniature.device.type == "cpu"
+    from forward_gpu import build_core
+
+    forward = build_core(miniature.config, miniature.tensors)
+    rows = miniature.config.text_len
+
+    def velocity(x: Tensor, timestep: Tensor, text: Tensor, clip_features: None, **conditions: Any) -> Tensor:
+        padded = torch.nn.functional.pad(text, (0, 0, 0, rows - text.shape[1]))  # core's text encoder pads
+        return forward({"x": x, "timestep": timestep.expand(len(x)), "context": padded, "clip_features": clip_features,
+                        **conditions})
+
+    return velocity
+
+
+def moved(scenes: Any, device: torch.device) -> Any:
+    """Scenes, or a part of them, on another device."""
+    if is_dataclass(scenes):
+        return replace(scenes, **{field.name: moved(getattr(scenes, field.name), device) for field in fields(scenes)})
+    return scenes.to(device)
