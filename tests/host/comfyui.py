@@ -18,6 +18,8 @@ from pathlib import Path
 
 import websocket
 
+from tests.demo.faster import FASTER
+
 COMFYUI = Path(os.environ.get("COMFYUI_PATH", "~/ComfyUI")).expanduser()
 PACK = Path(__file__).parents[2]
 TESTPACK = Path(__file__).parent / "testpack"
@@ -52,7 +54,7 @@ class ComfyUI:
              "--base-directory", str(self.base), "--port", str(self.port), "--database-url", "sqlite:///:memory:",
              "--disable-api-nodes"],
             # at tiny sizes a second thread mostly waits, and takes the other core from whoever needs it
-            env={"OMP_NUM_THREADS": "1", **os.environ},
+            env={"OMP_NUM_THREADS": "1", **FASTER, **os.environ},
             cwd=COMFYUI, stdout=self.log.open("w"), stderr=subprocess.STDOUT)
         self._wait_until_up()
         return self

@@ -5,16 +5,15 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from scail_model.headless import encoders, official_names
-from tests.demo import small_models
+from tests.demo import drawing, small_models
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-MINIATURE = Path(__file__).parents[3] / "shared/miniature"
+TRAINED_VAE = Path(__file__).parents[1] / "miniature/nano_vae.safetensors"
 CPU = torch.device("cpu")
 
 # diffusers' or transformers' name -> the name in the official file, written from the official modules
@@ -259,18 +258,13 @@ def _copy_with(folder, target, name, damage):
     return target
 
 
-@pytest.mark.skipif(not MINIATURE.is_dir(), reason="the trained miniature VAE is not at hand")
+@pytest.mark.skipif(not TRAINED_VAE.is_file(), reason="the miniature's trained VAE is not at hand")
 def test_a_trained_vae_of_official_form_reconstructs():
     """Names in the wrong place would still load where the shapes agree; a picture shows it."""
-    from tests.demo import drawing
-
-    sizes, state = official_names.vae(load_file(MINIATURE / "nano_vae.safetensors"))
+    sizes, state = official_names.vae(load_file(TRAINED_VAE))
     model = encoders.AutoencoderKLWan(**sizes)
     model.load_state_dict(state)
-    poses = [drawing.walking(index / 16) for index in range(5)]
-    pictures = [drawing.picture((96, 96), drawing.PARK, [(drawing.VISITOR, pose)]) for pose in poses]
-    pixels = torch.stack([torch.from_numpy(np.array(picture)) for picture in pictures])
-    video = pixels.movedim(-1, 0)[None] / 127.5 - 1  # [1, 3, T, H, W]
+    video = drawing.draw((96, 96), 5).driving.movedim(2, 1) * 2 - 1  # [1, 3, T, H, W]
     with torch.inference_mode():
         error = (model.decode(model.encode(video).latent_dist.mode()).sample - video).square().mean() / 4
     assert -10 * torch.log10(error) > 20

@@ -20,10 +20,7 @@ COLOURS = ((255, 0, 0), (0, 255, 0), (0, 0, 255), (200, 120, 40), (10, 10, 10), 
 @pytest.fixture
 def clip(tmp_path):
     """48 frames of 64x48 with sound."""
-    poses = [drawing.walking(index / 16) for index in range(48)]
-    pictures = [drawing.picture((64, 48), drawing.PARK, [(drawing.VISITOR, pose)]) for pose in poses]
-    drawing.write_video(tmp_path / "clip.mp4", pictures, tone=True)
-    return tmp_path / "clip.mp4"
+    return drawing.write_job(tmp_path / "clip", (64, 48), 48, tone=True)["pose"]
 
 
 def write(target, source, frames, fps=Fraction(16)):
