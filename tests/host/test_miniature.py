@@ -54,9 +54,9 @@ def models(comfy):
     shutil.copy(WEIGHTS / "nano_vae.safetensors", written[2])
     shutil.copy(WEIGHTS / "nano_lora.safetensors", written[3])
     for word in ("", *world.WORDS):
-        comfy_prompts.save([[words.context([word]), {}]], models / "scail2_prompts", word or "nothing", overwrite=False)
+        written.append(comfy_prompts.save([[words.context([word]), {}]], models / "scail2_prompts", word or "nothing",
+                                          overwrite=False))
     yield models
-    shutil.rmtree(models / "scail2_prompts")
     for path in written:
         path.unlink(missing_ok=True)
 
