@@ -193,9 +193,9 @@ class Recorded:
         self.inputs = {name: value.clone() for name, value in inputs.items()}
         try:
             self._record(forget)
-        except RuntimeError as error:
+        except RuntimeError:
             Recorded.enabled = False
-            say(f"no CUDA graphs: {traceback.format_exc()} {error}")
+            say(f"no CUDA graphs: {traceback.format_exc()}")
 
     def _record(self, forget: Callable[[], None]) -> None:
         Recorded.stream = Recorded.stream or torch.cuda.Stream()
@@ -219,6 +219,27 @@ class Recorded:
             self.inputs[name].copy_(value)
         self.graph.replay()
         return self.result.clone()
+
+
+class Gradients:
+    """Computes the gradients of a loss; the work on each kind of batch, which has shapes of its own, is recorded."""
+
+    def __init__(self, optimiser: Optimiser, loss: Callable[[int, dict[str, Tensor]], tuple[Tensor, Tensor]]) -> None:
+        """loss(kind, batch) -> what is minimised, and figures [k] to print."""
+        self.optimiser, self.loss = optimiser, loss
+        self.recorded: dict[int, Recorded] = {}
+
+    def __call__(self, kind: int, batch: dict[str, Tensor]) -> Tensor:
+        """Gradients in the parameters; returns the loss and the figures, [1 + k]."""
+        def compute(values: dict[str, Tensor]) -> Tensor:
+            total, figures = self.loss(kind, values)
+            total.backward()
+            return torch.cat((total.detach()[None], figures))
+
+        if kind not in self.recorded:
+            self.recorded[kind] = Recorded(compute, batch, self.optimiser.clear)
+        self.optimiser.clear()
+        return self.recorded[kind](batch)
 
 
 def choose(weights: list[float], seed: int, step: int) -> int:

@@ -29,7 +29,7 @@ class Plan:
     """What a training run consists of."""
 
     base: train_transformer.Plan = train_transformer.Plan(
-        pool=2048, word_share=0.3, renew_every=10**9,
+        pool=2048, renew_every=10**9,
         buckets=(Bucket(0.8, 192, 192, 17, 48), Bucket(0.1, 160, 224, 17, 48), Bucket(0.1, 224, 160, 17, 48)))
     rank: int = 16
     rate: float = 2e-3
@@ -74,7 +74,7 @@ class Endpoints(Scenes):
                                      device=self.device).to(torch.float16)
         for rows in torch.arange(len(store["noise"]), device=self.device).split(64):
             conditions = {name: store[name][rows].float() for name in store if name.endswith(("_latents", "_masks"))}
-            context = self.words[store["word"][rows]][:, None]
+            context = self.context(kind, rows)
 
             def velocity(x: Tensor, timestep: Tensor, context=context, conditions=conditions) -> Tensor:
                 return self.teacher(x, timestep.expand(len(x)), context, None, replacement=replacement, **conditions)
@@ -83,10 +83,8 @@ class Endpoints(Scenes):
                                              3.0).to(torch.float16)
 
     def batch(self, kind: int, random: world.Random) -> dict[str, Tensor]:
-        store, count = self.stores[kind], self.kinds[kind][0].clips
-        rows = random.uniform(0, len(store["word"]), count).long()
-        batch = {name: value[rows].float() for name, value in store.items() if name != "word"}
-        batch["context"] = self.words[store["word"][rows]][:, None]
+        batch = self.choose(kind, random)
+        count = len(batch["truth"])
         batch["history"] = torch.zeros(count, dtype=torch.bool, device=self.device)
         levels = torch.tensor(_LEVELS, device=self.device)[random.uniform(0, len(_LEVELS), count).long()]
         batch["level"] = torch.where(random.chance(0.8, count), levels, random.uniform(0, 1, count))

@@ -185,12 +185,21 @@ class Scenes:
                                           device=self.device)
             store[name][place : place + len(value)] = value
 
+    def context(self, kind: int, rows: Tensor) -> Tensor:
+        """Text embeddings [n, 1, 4096] of scenes of one kind."""
+        return self.words[self.stores[kind]["word"][rows]][:, None]
+
+    def choose(self, kind: int, random: world.Random) -> dict[str, Tensor]:
+        """What is known of a batch of one kind; `random` on the scenes' device."""
+        store = self.stores[kind]
+        rows = random.uniform(0, len(store["word"]), self.kinds[kind][0].clips).long()
+        chosen = {name: value[rows].float() for name, value in store.items() if name != "word"}
+        return {**chosen, "context": self.context(kind, rows)}
+
     def batch(self, kind: int, random: world.Random) -> dict[str, Tensor]:
-        """Inputs of the network for a batch of one kind, with noise; `random` on the scenes' device."""
-        store, count = self.stores[kind], self.kinds[kind][0].clips
-        rows = random.uniform(0, len(store["word"]), count).long()
-        batch = {name: value[rows].float() for name, value in store.items() if name != "word"}
-        batch["context"] = self.words[store["word"][rows]][:, None]
+        """Inputs of the network for a batch of one kind, with noise and its level."""
+        batch = self.choose(kind, random)
+        count = len(batch["truth"])
         batch["history"] = random.chance(1 / 3, count)
         uniform = random.uniform(1e-4, 1 - 1e-4, count)
         level = torch.sigmoid(torch.special.ndtri(uniform))  # logit-normal
@@ -246,24 +255,11 @@ def fit(network: Network, optimiser: optimise.Optimiser, scenes: Scenes, seed: i
         for block in network.blocks:
             block.compile()
     shares = [bucket.share for bucket, _ in scenes.kinds]
-
-    recorded: dict[int, optimise.Recorded] = {}
-
-    def record(kind: int, batch: dict[str, Tensor]) -> optimise.Recorded:
-        def gradients(values: dict[str, Tensor]) -> Tensor:
-            total, figures = loss(network, values, replacement=scenes.kinds[kind][1])
-            total.backward()
-            return torch.cat((total.detach()[None], figures))
-
-        return optimise.Recorded(gradients, batch, optimiser.clear)
+    gradients = optimise.Gradients(optimiser, lambda kind, batch: loss(network, batch, scenes.kinds[kind][1]))
 
     def losses(step: int) -> Tensor:
         kind = optimise.choose(shares, seed, step)
-        batch = scenes.batch(kind, world.Random(TRAINING_SEEDS - 1 - seed * 1_000_003 - step, device))
-        if kind not in recorded:
-            recorded[kind] = record(kind, batch)
-        optimiser.clear()
-        return recorded[kind](batch)
+        return gradients(kind, scenes.batch(kind, world.Random(TRAINING_SEEDS - 1 - seed * 1_000_003 - step, device)))
 
     def after(step: int) -> None:
         if step % plan.renew_every == 0:

@@ -126,21 +126,11 @@ def train(plan: Plan, folder: Path, steps: int, seconds: float, seed: int, devic
     checkpoint = folder / "vae.pt"
     done_before = optimiser.resume(checkpoint)
     clips = Clips(plan, seed, device, done_before)
-
-    recorded: dict[int, optimise.Recorded] = {}
-
-    def gradients(batch: dict[str, Tensor]) -> Tensor:
-        total, figures = loss(vae, batch)
-        total.backward()
-        return torch.cat((total.detach()[None], figures))
+    gradients = optimise.Gradients(optimiser, lambda kind, batch: loss(vae, batch))
 
     def losses(step: int) -> Tensor:
         kind = optimise.choose([crop.share for crop in plan.crops], seed, step)
-        batch = clips.batch(plan.crops[kind], step)
-        if kind not in recorded:
-            recorded[kind] = optimise.Recorded(gradients, batch, optimiser.clear)
-        optimiser.clear()
-        return recorded[kind](batch)
+        return gradients(kind, clips.batch(plan.crops[kind], step))
 
     def after(step: int) -> None:
         if step % plan.renew_every == 0:

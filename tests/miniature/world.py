@@ -16,6 +16,8 @@ import torch
 from render import Shapes, draw_people
 from torch import Tensor
 
+from scail_model.masks import PALETTE
+
 FPS = 16
 SPOTS = 6
 SPOT_COLOURS = ((0.96, 0.93, 0.84), (0.10, 0.10, 0.20))  # what a spot on a back can be
@@ -212,8 +214,6 @@ def draw(scenes: Scenes, height: int, width: int, frames: int, start: float = 0.
 
 def paint_mask(coverage: Tensor, identities: Tensor, white: Tensor) -> Tensor:
     """Coverage [n, T, people, H, W] -> colour mask [n, T, 3, H, W] in 0..1; background white where `white` [n]."""
-    from scail_model.masks import PALETTE
-
     colours = (torch.tensor(PALETTE, device=coverage.device) / 255)[identities]  # [n, people, 3]
     mask = white.float().view(-1, 1, 1, 1, 1).expand(-1, coverage.shape[1], 3, *coverage.shape[3:])
     for person in range(coverage.shape[2]):

@@ -188,8 +188,9 @@ def test_gpu_kernels_in_the_interpreter():
         torch.testing.assert_close(gpu.paint(background, numbers, 14.0), render.paint(background, numbers, 14.0))
     """)
     # a process of its own, because Triton reads the variable when it is imported
-    subprocess.run([sys.executable, "-c", script], check=True, env={
+    process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env={
         **os.environ, "PYTHONPATH": os.pathsep.join(map(str, (MINIATURE, MINIATURE.parents[1])))})
+    assert process.returncode == 0, process.stderr
 
 
 def test_the_files_are_small_enough_and_in_half_precision():
