@@ -46,12 +46,6 @@ class Scene:
             made = replace(made, motion=replace(made.motion, yaw=yaw))
         return made
 
-    @property
-    def farthest_word(self) -> str:
-        """The word whose colour is the farthest from the first person's shirt."""
-        shirt = self.scenes.looks.palette[0, 0, world.SHIRT]
-        return max(world.WORDS, key=lambda word: (torch.tensor(world.WORDS[word]) - shirt).norm())
-
     @cache  # noqa: B019  a few scenes, drawn once for all tests
     def pictures(self) -> world.Pictures:
         drawn = self._draw(self.scenes)

@@ -24,7 +24,7 @@ import train_transformer  # noqa: E402
 import train_vae  # noqa: E402
 
 # with the steps that the files in this folder had
-RUNS = {"vae": (train_vae, 9_233), "transformer": (train_transformer, 11_886), "lora": (train_lora, 487)}
+RUNS = {"vae": (train_vae, 9_233), "transformer": (train_transformer, 35_763), "lora": (train_lora, 4_233)}
 
 
 def main() -> None:

@@ -29,9 +29,9 @@ class Plan:
     """What a training run consists of."""
 
     base: train_transformer.Plan = train_transformer.Plan(
-        pool=2048, renew_every=10**9,
+        pool=3072, renew_every=10**9,
         buckets=(Bucket(0.8, 192, 192, 17, 48), Bucket(0.1, 160, 224, 17, 48), Bucket(0.1, 224, 160, 17, 48)))
-    rank: int = 16
+    rank: int = 32
     rate: float = 2e-3
 
 

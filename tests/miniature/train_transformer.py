@@ -44,7 +44,7 @@ class Plan:
     """What a training run consists of."""
 
     config: TransformerConfig = field(default_factory=lambda: TransformerConfig(
-        dim=256, ffn_dim=768, num_heads=2, num_layers=6, text_len=_TEXT_ROWS))
+        dim=256, ffn_dim=768, num_heads=2, num_layers=8, text_len=_TEXT_ROWS))
     rate: float = 3e-3
     pool: int = 4096  # scenes at a time, over all buckets and both modes
     chunk: int = 32
