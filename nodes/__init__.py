@@ -5,16 +5,20 @@ from comfy_api.latest import ComfyExtension, io
 from .identities import SCAIL2Identities
 from .load_model import SCAIL2LoadModel
 from .motion import SCAIL2MotionTransfer
+from .preflight import SCAIL2Preflight
 from .prompts import SCAIL2LoadPrompt, SCAIL2SavePrompt
 from .reference import SCAIL2EncodeReference
+from .reframe import SCAIL2ReframeReference
 from .sample import SCAIL2SampleVideo
 from .schedule import SCAIL2Schedule
+from .tracks import SCAIL2LoadTracks, SCAIL2SaveTracks
 
 
 class SCAIL2Extension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [SCAIL2LoadModel, SCAIL2Identities, SCAIL2EncodeReference, SCAIL2MotionTransfer, SCAIL2Schedule,
-                SCAIL2SampleVideo, SCAIL2SavePrompt, SCAIL2LoadPrompt]
+        return [SCAIL2LoadModel, SCAIL2Identities, SCAIL2ReframeReference, SCAIL2EncodeReference,
+                SCAIL2MotionTransfer, SCAIL2Schedule, SCAIL2Preflight, SCAIL2SampleVideo, SCAIL2SavePrompt,
+                SCAIL2LoadPrompt, SCAIL2SaveTracks, SCAIL2LoadTracks]
 
 
 async def comfy_entrypoint() -> SCAIL2Extension:

@@ -1,10 +1,34 @@
-"""Bind SCAIL-2 Identities: which colour is who, on both sides, and the mode of the whole graph."""
+"""Bind SCAIL-2 Identities: which person is who, on both sides, and the mode of the whole graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 
-from ..scail_model import identities as ids
-from .types import CATEGORY, IdentitiesType
+from ..scail_model import binding as bindings
+from ..scail_model import mask_sources, previews
+from ..scail_model.conditioning import (
+    check_frame_count,
+    check_picture_count,
+    check_shape,
+    driving_mask,
+    reference_mask,
+)
+from ..scail_model.identities import ANIMATION, MODES, Identities, report
+from ..scail_model.mask_edits import Edits
+from ..scail_model.mask_sources import DRIVING, REFERENCE, Source
+from .types import CATEGORY, IdentitiesType, TrackType
+
+_MASKS = [io.Image, io.Mask, TrackType, io.Video, IdentitiesType]
+
+
+def _more(name: str, tooltip: str) -> io.Autogrow.Input:
+    people = [f"person_{number}" for number in range(2, mask_sources.PEOPLE_LIMIT + 1)]
+    template = io.Autogrow.TemplateNames(io.Mask.Input("mask", tooltip=tooltip), names=people, min=0)
+    return io.Autogrow.Input(name, template=template, optional=True, tooltip=tooltip)
 
 
 class SCAIL2Identities(io.ComfyNode):
@@ -14,52 +38,138 @@ class SCAIL2Identities(io.ComfyNode):
             node_id="SCAIL2Identities",
             display_name="Bind SCAIL-2 Identities",
             category=CATEGORY,
-            description="Ties each person of the reference to a person of the driving video by colour, and sets the "
-                        "mode for everything after it. Backgrounds are painted as the mode needs them.",
-            search_aliases=["colored mask", "mask", "scail mask", "replacement", "animation"],
+            description="Ties each person of the reference to a person of the driving video, from SAM3 tracks, plain "
+                        "masks or colour masks, and sets the mode for everything after it. Backgrounds are painted as "
+                        "the mode needs them.",
+            search_aliases=["colored mask", "mask", "scail mask", "replacement", "animation", "sam3"],
             inputs=[
-                io.Combo.Input("mode", options=list(ids.MODES), default=ids.ANIMATION,
+                io.Combo.Input("mode", options=list(MODES), default=ANIMATION,
                                tooltip="animation: the reference picture comes to life in its own scene. replacement: "
                                        "the reference takes the person's place in the driving video."),
-                io.MultiType.Input("driving_masks", [io.Image, io.Mask],
-                                   tooltip="Mask of every driving frame: a colour video (blue, red, green, magenta, "
-                                           "cyan, yellow: one per person) or the plain MASK of one person."),
-                io.MultiType.Input("reference_masks", [io.Image, io.Mask],
-                                   tooltip="One mask per reference picture, the primary first, in the same colours; or "
-                                           "plain MASKs of one person."),
+                io.MultiType.Input("driving_masks", _MASKS,
+                                   tooltip="Mask of every driving frame: a SAM3 track, a colour video (blue, red, "
+                                           "green, magenta, cyan, yellow: one per person), the plain MASK of one "
+                                           "person, or identities whose driving side is used again."),
+                io.MultiType.Input("reference_masks", [io.Image, io.Mask, TrackType],
+                                   tooltip="One mask per reference picture, the primary first: colours, a SAM3 track "
+                                           "of the pictures, or plain MASKs of one person."),
                 io.Combo.Input("contradicting_background", options=["refuse", "repaint"], default="refuse",
                                optional=True, advanced=True,
                                tooltip="What to do when the background of a colour mask means the other mode (black "
                                        "and white swapped). refuse: stop with a message, because the mode may be a "
                                        "mistake. repaint: the mode is right, paint the background as it needs."),
+                _more("more_driving_masks", "Plain MASKs of further people in the driving video, if driving_masks is "
+                                            "the MASK of person 1."),
+                _more("more_reference_masks", "Plain MASKs of further people in the reference pictures, if "
+                                              "reference_masks is the MASK of person 1."),
+                io.MultiType.Input("driving", [io.Image, io.Video], optional=True,
+                                   tooltip="The driving video: checked against its mask, and shown in the preview."),
+                io.Image.Input("reference_image", optional=True,
+                               tooltip="The reference pictures: checked against their masks, and shown in the "
+                                       "preview."),
+                io.Combo.Input("order", options=list(bindings.ORDERS), default=bindings.LEFT_TO_RIGHT, optional=True,
+                               tooltip="How the people of SAM3 tracks are numbered. Whoever is seen earlier comes "
+                                       "first. Colours and plain MASKs have their numbers already."),
+                io.String.Input("binding", default="", optional=True,
+                                tooltip='Who is who, as pairs reference:driving, for example "1:2, 2:1"; people who '
+                                        'are not named are left out. "by position" binds the nearest. Empty: the same '
+                                        "colours, or the same numbers."),
+                io.String.Input("front", default="", optional=True, advanced=True,
+                                tooltip='Who is in front where masks overlap: numbers, the front one first, as in '
+                                        '"2, 1". Empty: in the order of the numbers.'),
+                io.String.Input("names", default="", optional=True, advanced=True,
+                                tooltip='Names for previews and reports, as in "Anna, Ben".'),
+                io.Int.Input("grow", default=0, min=-256, max=256, optional=True, advanced=True,
+                             tooltip="Grow the driving masks by this many pixels of the driving video; below 0 they "
+                                     "shrink."),
+                io.Float.Input("feather", default=0.0, min=0.0, max=64.0, step=0.5, optional=True, advanced=True,
+                               tooltip="Smooth the edges of the driving masks: a blur of this many pixels, then a "
+                                       "threshold."),
+                io.Boolean.Input("fill_holes", default=False, optional=True, advanced=True,
+                                 tooltip="Fill holes in the driving masks."),
+                io.Boolean.Input("keep_largest", default=False, optional=True, advanced=True,
+                                 tooltip="Keep only the largest piece of each person's driving mask."),
+                io.Int.Input("preview_frames", default=8, min=1, max=64, optional=True, advanced=True,
+                             tooltip="How many driving frames the preview shows, spread over the video."),
             ],
             outputs=[
                 IdentitiesType.Output("identities", tooltip="Masks and mode, for the other SCAIL-2 nodes."),
-                io.Image.Output("driving_preview", tooltip="The driving mask as the model will see it."),
-                io.Image.Output("reference_preview", tooltip="The primary reference's mask as the model will see it."),
-                io.String.Output("report", tooltip="People found, and how much of the picture each covers."),
+                io.Image.Output("driving_preview", tooltip="A few driving frames with everybody's colour, number and "
+                                                           "name, as the model will see them."),
+                io.Image.Output("reference_preview", tooltip="The reference pictures in the same way."),
+                io.String.Output("report", tooltip="People found, how much of the picture each covers, and what was "
+                                                   "done to the masks."),
+                io.Image.Output("channels_preview", tooltip="The 28 mask channels of the reference and of the first "
+                                                            "driving frames."),
             ],
         )
 
     @classmethod
-    def execute(cls, mode: str, driving_masks: torch.Tensor, reference_masks: torch.Tensor,
-                contradicting_background: str = "refuse") -> io.NodeOutput:
-        driving, references = _labels(driving_masks, "driving"), _labels(reference_masks, "reference")
-        if contradicting_background == "refuse":
-            ids.refuse_other_mode(mode, driving if driving_masks.ndim == 4 else None,
-                                  references[0] if reference_masks.ndim == 4 else None)
-        bound = ids.bind(mode, driving, list(references))
-        return io.NodeOutput(bound, _image(bound.driving_colours(0, len(driving))), _image(bound.reference_colours(0)),
-                             ids.report(bound))
+    def execute(cls, mode: str, driving_masks, reference_masks, contradicting_background: str = "refuse",
+                more_driving_masks=None, more_reference_masks=None, driving=None, reference_image=None,
+                order: str = bindings.LEFT_TO_RIGHT, binding: str = "", front: str = "", names: str = "", grow: int = 0,
+                feather: float = 0.0, fill_holes: bool = False, keep_largest: bool = False,
+                preview_frames: int = 8) -> io.NodeOutput:
+        people = _source(driving_masks, more_driving_masks, DRIVING, order)
+        references = _source(reference_masks, more_reference_masks, REFERENCE, order)
+        frames = driving.get_components().images if hasattr(driving, "get_components") else driving
+        _check(people, frames, references, reference_image)
+        bound = bindings.bind(mode, people, mask_sources.pictures(references), binding=binding, front=front,
+                              names=names, repaint=contradicting_background == "repaint")
+        bound = bound.edited(Edits(keep_largest, fill_holes, feather, grow))
+        pictures = _previews(bound, frames, reference_image, preview_frames)
+        return io.NodeOutput(bound, *pictures[:2], report(bound), pictures[2],
+                             ui=ui.PreviewImage(_in_node(*pictures), cls=cls))
 
 
-def _labels(masks: torch.Tensor, name: str) -> torch.Tensor:
-    """IMAGE [T, H, W, 3] or MASK [T, H, W] -> label maps uint8 [T, H, W]."""
-    if masks.ndim == 3:
-        return ids.labels_from_mask(masks)
-    return ids.labels_from_colours(masks[..., :3], name)
+def _source(masks, more: Mapping[str, torch.Tensor] | None, name: str, order: str) -> Source:
+    """Whatever is connected as one side's masks."""
+    if isinstance(masks, torch.Tensor) and masks.ndim == 3:
+        return mask_sources.from_masks([masks, *(more or {}).values()], name)
+    if more:
+        raise ValueError(f"There are MASKs of more people in the {name} mask, but the first is no MASK: connect the "
+                         f"MASK of person 1 to {name}_masks, or disconnect the others.")
+    if isinstance(masks, Identities):
+        return mask_sources.Source(name, masks.driving, masks.labels)
+    if isinstance(masks, Mapping):
+        source = mask_sources.from_tracks(masks, name)
+        return replace(source, planes=bindings.ordered(source.planes, order))
+    frames = masks if isinstance(masks, torch.Tensor) else masks.get_components().images
+    return mask_sources.from_colours(frames, len(frames), name)
 
 
-def _image(colours: torch.Tensor) -> torch.Tensor:
-    """uint8 [T, 3, H, W] -> IMAGE [T, H, W, 3]."""
-    return colours.movedim(1, -1).float() / 255
+def _check(people: Source, frames: torch.Tensor | None, references: Source, images: torch.Tensor | None) -> None:
+    """Raise ValueError if masks and pictures do not belong together."""
+    if frames is not None:
+        check_frame_count(len(frames), len(people.planes))
+        check_shape("driving mask", people.planes.size, "driving video", frames.shape[1:3])
+    if images is not None:
+        check_picture_count(len(images), len(references.planes))
+        check_shape("reference mask", references.planes.size, "reference picture", images.shape[1:3])
+
+
+def _previews(bound: Identities, frames: torch.Tensor | None, images: torch.Tensor | None, count: int
+              ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Driving video, references and channels, IMAGEs."""
+    names = dict(zip(bound.labels, bound.names, strict=True))
+    indices = previews.chosen_frames(len(bound.driving), count)
+    labels = torch.cat([bound.driving_labels(index, index + 1, bound.driving_background) for index in indices])
+    driving = previews.overlay(None if frames is None else frames[indices], labels, names, indices)
+    masks = torch.stack([bound.reference_labels(index, bound.reference_background(index))
+                         for index in range(len(bound.references))])
+    references = previews.overlay(images, masks, names, [])
+    sheets = [previews.channels(reference_mask(bound, 0, *_whole(bound.references[0].size)), title="reference"),
+              previews.channels(driving_mask(bound, 0, 1, *_whole(bound.driving.size)), title="driving video")]
+    return driving, references, previews.contact_sheet([(sheet, "") for sheet in sheets])[None]
+
+
+def _whole(size: tuple[int, int]) -> tuple[int, int]:
+    """The nearest size that SCAIL-2 could make."""
+    return tuple(max(side // 32 * 32, 32) for side in size)
+
+
+def _in_node(driving: torch.Tensor, references: torch.Tensor, channels: torch.Tensor) -> torch.Tensor:
+    """One sheet, because the pictures differ in size."""
+    shown = previews.chosen_frames(len(driving), 4)
+    return previews.contact_sheet([*((picture, "reference") for picture in references),
+                                   *((driving[index], "driving video") for index in shown)])[None]

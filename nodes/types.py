@@ -13,6 +13,7 @@ SOLVERS = ["unipc", "dpm++", "euler"]
 
 IdentitiesType = io.Custom("SCAIL2_IDENTITIES")
 ReferenceType = io.Custom("SCAIL2_REFERENCE")
+TrackType = io.Custom("SAM3_TRACK_DATA")  # of core's SAM3 nodes
 
 
 def segment_inputs() -> list[io.Input]:

@@ -52,11 +52,9 @@ def encode_reference(vae, clip_vision, images: Tensor, identities: Identities, w
     check_vae(vae)
     conditioning.check_size(width, height)
     count = len(identities.references)
-    if len(images) != count:
-        raise ValueError(f"There are {len(images)} reference pictures but {count} reference masks: give each picture "
-                         "one mask, in the same order.")
-    for index, labels in enumerate(identities.references):
-        conditioning.check_shape(f"mask of reference {index + 1}", labels.shape, "picture", images.shape[1:3])
+    conditioning.check_picture_count(len(images), count)
+    for index, planes in enumerate(identities.references):
+        conditioning.check_shape(f"mask of reference {index + 1}", planes.size, "picture", images.shape[1:3])
     pixels = [
         conditioning.reference_pixels(image, identities, index, height, width, cut_out=cut_out)
         for index, image in enumerate(images)
@@ -158,10 +156,8 @@ def with_values(entries: list, values: dict[str, Any]) -> list:
 
 
 def _check_frames(driving: Tensor, identities: Identities, start: int, first: int) -> None:
-    if len(driving) != len(identities.driving):
-        raise ValueError(f"The driving video has {len(driving)} frames, but its mask has {len(identities.driving)}: "
-                         "use a mask made from the same video.")
-    conditioning.check_shape("driving mask", identities.driving.shape[1:], "driving video", driving.shape[1:3])
+    conditioning.check_frame_count(len(driving), len(identities.driving))
+    conditioning.check_shape("driving mask", identities.driving.size, "driving video", driving.shape[1:3])
     if start >= len(driving):
         raise ValueError(f"The segment starts at frame {start}, but the driving video ends after {len(driving)} "
                          "frames: lower start_frame, or stop here.")

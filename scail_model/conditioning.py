@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .geometry import clip_pixels, cover_crop, half_size
 from .identities import Identities, people
+from .mask_bits import fits
 from .masks import pack_driving_mask, pack_mask
 
 _SHAPE_TOLERANCE = 0.02  # a mask made at another size may be off by a pixel or two
@@ -23,6 +24,20 @@ def check_size(width: int, height: int) -> None:
             below = max(value // 32 * 32, 32)
             raise ValueError(f"The {name} is {value} pixels, but SCAIL-2 needs a multiple of 32: use {below} or "
                              f"{below + 32}.")
+
+
+def check_frame_count(frames: int, masks: int) -> None:
+    """Raise ValueError unless the driving video has one mask for each of its frames."""
+    if frames != masks:
+        raise ValueError(f"The driving video has {frames} frames, but its mask has {masks}: use a mask made from the "
+                         "same video.")
+
+
+def check_picture_count(pictures: int, masks: int) -> None:
+    """Raise ValueError unless there is one mask for each reference picture."""
+    if pictures != masks:
+        raise ValueError(f"There are {pictures} reference pictures but {masks} reference masks: give each picture one "
+                         "mask, in the same order.")
 
 
 def check_shape(name: str, mask: tuple[int, int], of: str, picture: tuple[int, int]) -> None:
@@ -41,7 +56,7 @@ def reference_pixels(image: Tensor, identities: Identities, index: int, height: 
     """
     pixels = cover_crop(image[None, ..., :3].movedim(-1, 1).float(), height, width)
     if cut_out and index == 0:
-        person = people(identities.references[0]).float().expand(1, 3, -1, -1)
+        person = people(identities.reference_labels(0)).float().expand(1, 3, -1, -1)
         pixels = pixels * (cover_crop(person, height, width) > 0.5)
     return pixels
 
@@ -63,11 +78,13 @@ def driving_pixels(frames: Tensor, height: int, width: int) -> Tensor:
 
 def driving_mask(identities: Identities, start: int, stop: int, height: int, width: int) -> Tensor:
     """Mask channels of driving frames start..stop, float32 [28, T', height/16, width/16]."""
+    if identities.driving.size == (height, width) and fits(height, width):
+        return identities.driving_channels(start, stop)
     return pack_driving_mask(cover_crop(identities.driving_colours(start, stop), height, width))
 
 
 def black_surroundings(frames: Tensor, identities: Identities, start: int) -> Tensor:
     """Driving frames uint8 [T, h, w, 3] from `start` on, with everything black that is no person in the mask."""
-    person = people(identities.driving[start : start + len(frames)]).float()[:, None]  # [T, 1, H, W]
+    person = people(identities.driving_labels(start, start + len(frames))).float()[:, None]  # [T, 1, H, W]
     person = torch.nn.functional.interpolate(person, frames.shape[1:3], mode="nearest-exact")[:, 0, ..., None] > 0.5
     return frames * person.to(frames.dtype)

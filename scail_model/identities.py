@@ -1,161 +1,109 @@
-"""Who is who: which pixels of the driving video and of the reference pictures belong to which person.
+"""Who is who: which pixels of the driving video and of the reference pictures belong to which person, and the mode.
 
-A label map gives every pixel one number: 0 black (nobody), 1..6 an identity in the order of `masks.PALETTE`, 7 white
-(surroundings). Colour masks become label maps when they come in and are painted again when the model needs them, so
-compression noise is gone and the background is what the mode asks for, whatever it was:
+Each person is a plane of bits on both sides (`planes.py`), under one colour. Colours are painted only for the frames
+that are asked for, and backgrounds as the mode needs them, whatever they were:
 
     mode           driving background    reference background
     animation      black                 white (the reference's scene is kept)
     replacement    white (the video's)   black
+
+An additional reference is black round its people; one that shows nobody is a picture of the place, and white.
 
 Source: SCAIL-2, arXiv 2606.10804 (environment switch), and section "Mask" of the official README.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from .mask_bits import pack_bits
+from .mask_edits import Edits
+from .mask_sources import BLACK, NAMES, WHITE
 from .masks import PALETTE
+from .planes import Planes
 
 ANIMATION, REPLACEMENT = "animation", "replacement"
 MODES = (ANIMATION, REPLACEMENT)
-NAMES = ("blue", "red", "green", "magenta", "cyan", "yellow")
-BLACK, WHITE = 0, 7
-
-# a pixel with a component between these levels is no clear colour; lossy files have some at every edge
-_DARK, _BRIGHT = 64, 191
-# Blurred edges are a few pixels wide; a patch of unclear pixels of this size is a colour of its own.
-_PATCH = 7
-_PATCH_LIMIT = 0.001  # share of a frame
-_UNCLEAR_LIMIT = 0.15
 
 _COLOURS = torch.tensor(((0, 0, 0), *PALETTE, (255, 255, 255)), dtype=torch.uint8)  # [8, 3], by label
 
 
 @dataclass(frozen=True)
 class Identities:
-    """Label maps of one job. driving uint8 [T, H, W]; references uint8 [h, w], the primary first."""
+    """Masks of one job: the people have the same order everywhere.
+
+    driving: T frames. references: one frame each, the primary first. labels: 1..6 of each person, in the order of the
+    palette. names: of each person. front: people, the front one first. notes: what the report says of the sources.
+    """
 
     mode: str
-    driving: Tensor
-    references: tuple[Tensor, ...]
+    driving: Planes
+    references: tuple[Planes, ...]
+    labels: tuple[int, ...]
+    names: tuple[str, ...]
+    front: tuple[int, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def replacement(self) -> bool:
         return self.mode == REPLACEMENT
 
+    def driving_labels(self, start: int, stop: int, background: int = BLACK) -> Tensor:
+        """Label maps uint8 [T, H, W], 1..6 or `background`; frames past the end repeat the last one."""
+        frames = np.arange(start, stop).clip(max=len(self.driving) - 1)
+        return torch.stack([self._labels(self.driving, index, background) for index in frames])
+
+    def reference_labels(self, index: int, background: int = BLACK) -> Tensor:
+        """Label map uint8 [h, w] of one reference."""
+        return self._labels(self.references[index], 0, background)
+
     def driving_colours(self, start: int, stop: int) -> Tensor:
         """Mask frames as the model wants them, uint8 [T, 3, H, W]; frames past the end repeat the last one."""
-        frames = torch.arange(start, stop).clamp(max=len(self.driving) - 1)
-        return paint(self.driving[frames], WHITE if self.replacement else BLACK)
+        return paint(self.driving_labels(start, stop, self.driving_background))
 
     def reference_colours(self, index: int) -> Tensor:
-        """Mask of one reference as the model wants it, uint8 [1, 3, h, w].
+        """Mask of one reference as the model wants it, uint8 [1, 3, h, w]."""
+        return paint(self.reference_labels(index, self.reference_background(index))[None])
 
-        Additional references keep their own background: black round a person, white for a picture of the place.
-        """
+    def driving_channels(self, start: int, stop: int) -> Tensor:
+        """The 28 channels [28, T', H/16, W/16] of 4n+1 driving frames at the masks' own size, straight from the bits;
+        a size that `mask_bits.fits`. Frames past the end repeat the last one."""
+        frames = np.arange(start, stop).clip(max=len(self.driving) - 1)
+        bits = (np.stack([plane[index].numpy() for plane in self.driving.bits]) for index in frames)
+        return pack_bits(bits, self.labels, self.front, white=self.replacement, half=True)
+
+    @property
+    def driving_background(self) -> int:
+        return WHITE if self.replacement else BLACK
+
+    def reference_background(self, index: int) -> int:
         if index > 0:
-            return paint(self.references[index][None])
-        return paint(self.references[0][None], BLACK if self.replacement else WHITE)
+            return BLACK if any(extent.seen[0] for extent in self.references[index].extents) else WHITE
+        return BLACK if self.replacement else WHITE
+
+    def edited(self, edits: Edits) -> Identities:
+        """With edited driving masks. Raises ValueError if nothing is left of somebody."""
+        if not edits:
+            return self
+        driving = self.driving.edited(edits)
+        for label, extent in zip(self.labels, driving.extents, strict=True):
+            if not extent.seen.any():
+                raise ValueError(f"Nothing is left of {NAMES[label - 1]} in the driving mask after grow {edits.grow} "
+                                 f"and feather {edits.feather:g}: shrink or feather less.")
+        return replace(self, driving=driving)
+
+    def _labels(self, planes: Planes, index: int, background: int) -> Tensor:
+        table = np.array((background, *self.labels), np.uint8)
+        return torch.from_numpy(table[planes.numbers(index, self.front)])
 
 
-def bind(mode: str, driving: Tensor, references: list[Tensor]) -> Identities:
-    """Check that both sides show the same people and put them together.
-
-    driving uint8 [T, H, W], references uint8 [h, w] each. Raises ValueError for an unknown mode, an empty mask and an
-    identity that only one side has.
-    """
-    if mode not in MODES:
-        raise ValueError(f'mode is "{mode}", but it must be {" or ".join(MODES)}: choose one of them.')
-    present = {"driving": _identities(driving), "reference": _identities(references[0])}
-    for side, found in present.items():
-        if not found:
-            raise ValueError(f"The {side} mask shows nobody: paint the person in {NAMES[0]} (or connect another mask).")
-    for side, other in (("reference", "driving"), ("driving", "reference")):
-        lonely = sorted(present[other] - present[side])
-        if lonely:
-            names = ", ".join(NAMES[label - 1] for label in lonely)
-            raise ValueError(f"The {other} mask shows {names}, but the {side} mask does not: give each person the same "
-                             "colour in both masks.")
-    return Identities(mode, driving, tuple(references))
-
-
-def labels_from_colours(rgb: Tensor, name: str) -> Tensor:
-    """Colour mask [T, H, W, 3], uint8 or float in 0..1 -> label map uint8 [T, H, W], each pixel its nearest colour.
-
-    The soft edges of a compressed or resized mask are snapped. Raises ValueError if a frame has patches of another
-    colour, or is unclear all over; `name` is what the message calls the mask.
-    """
-    levels = rgb if rgb.dtype == torch.uint8 else rgb.float().mul(255).round().clamp(0, 255).to(torch.uint8)
-    labels = torch.empty(levels.shape[:3], dtype=torch.uint8)
-    table = torch.zeros(8, dtype=torch.uint8)  # red + 2 * green + 4 * blue -> label
-    for label, (red, green, blue) in enumerate((_COLOURS > 127).long().tolist()):
-        table[red + 2 * green + 4 * blue] = label
-    for index, frame in enumerate(levels):  # one frame at a time: a clip's comparison would be large
-        _refuse_unclear(frame, index, name)
-        bits = (frame > 127).long()
-        labels[index] = table[(bits[..., 0] + 2 * bits[..., 1] + 4 * bits[..., 2]).cpu()]
-    return labels
-
-
-def _refuse_unclear(frame: Tensor, index: int, name: str) -> None:
-    unclear = ((frame > _DARK) & (frame < _BRIGHT)).any(dim=-1).float()  # [H, W]
-    # erosion: 1 where the whole patch around a pixel is unclear
-    patches = -F.max_pool2d(-unclear[None], _PATCH, stride=1, padding=_PATCH // 2)
-    if patches.mean() > _PATCH_LIMIT or unclear.mean() > _UNCLEAR_LIMIT:
-        raise ValueError(
-            f"Of frame {index} of the {name} mask {unclear.mean():.1%} of the pixels are no mask colour: use pure "
-            f"black, white, {', '.join(NAMES)}, saved without heavy compression."
-        )
-
-
-def labels_from_mask(mask: Tensor) -> Tensor:
-    """One person's mask, float [T, H, W] in 0..1 -> label map uint8 [T, H, W] with the first identity."""
-    return (mask > 0.5).to(torch.uint8).cpu()
-
-
-def refuse_other_mode(mode: str, driving: Tensor | None, reference: Tensor | None) -> None:
-    """Raise ValueError if the background of a colour mask means the other mode: white where the mode means black.
-
-    driving [T, H, W] and the primary reference [h, w] are label maps; None for a mask that has no background.
-    """
-    expected = {"driving": BLACK, "reference": WHITE} if mode == ANIMATION else {"driving": WHITE, "reference": BLACK}
-    other = REPLACEMENT if mode == ANIMATION else ANIMATION
-    colours = {BLACK: "black", WHITE: "white"}
-    for name, labels in (("driving", driving), ("reference", reference)):
-        if labels is None:
-            continue
-        white, black = (labels == WHITE).sum().item(), (labels == BLACK).sum().item()
-        found = WHITE if white > black else BLACK
-        if white + black and found != expected[name]:
-            raise ValueError(f"The {name} mask has a {colours[found]} background, which means {other}, but the mode is "
-                             f"{mode} (background {colours[expected[name]]}): change the mode, or let the background "
-                             "be repainted.")
-
-
-def paint(labels: Tensor, background: int | None = None) -> Tensor:
-    """Label map uint8 [T, H, W] -> colours uint8 [T, 3, H, W], with one background for black and white if given."""
-    if background is not None:
-        labels = torch.where(people(labels), labels, background)
+def paint(labels: Tensor) -> Tensor:
+    """Label map uint8 [T, H, W] -> colours uint8 [T, 3, H, W]."""
     return _COLOURS[labels.long()].movedim(-1, 1)
-
-
-def report(identities: Identities) -> str:
-    """One line per person: colour, share of the primary reference and of the driving frames where it is seen."""
-    driving, reference = identities.driving, identities.references[0]
-    lines = [f"mode: {identities.mode}; {len(driving)} driving frames, {len(identities.references)} reference(s)"]
-    for label in sorted(_identities(reference)):
-        shares = (driving == label).flatten(1).float().mean(dim=1)  # [T]
-        seen = shares > 0
-        lines.append(
-            f"{NAMES[label - 1]}: {(reference == label).float().mean():.1%} of the reference; in {int(seen.sum())} "
-            f"driving frames, {shares[seen].mean():.1%} of the picture there"
-        )
-    return "\n".join(lines)
 
 
 def people(labels: Tensor) -> Tensor:
@@ -163,5 +111,35 @@ def people(labels: Tensor) -> Tensor:
     return (labels != BLACK) & (labels != WHITE)
 
 
-def _identities(labels: Tensor) -> set[int]:
-    return set(torch.unique(labels).tolist()) - {BLACK, WHITE}
+def report(identities: Identities) -> str:
+    """One line per person: colour, share of the primary reference and of the driving frames where it is seen; and
+    what there is to say of the sources."""
+    driving, reference = identities.driving, identities.references[0]
+    lines = [f"mode: {identities.mode}; {len(driving)} driving frames, {len(identities.references)} reference(s)"]
+    for person, label in enumerate(identities.labels):
+        name = NAMES[label - 1]
+        if identities.names[person] != name:
+            name = f"{identities.names[person]} ({name})"
+        lines.append(f"{name}: {_shares(reference, person).mean():.1%} of the reference; in "
+                     f"{_seen(driving, person)}, {_shares(driving, person).mean():.1%} of the picture there")
+    return "\n".join((*lines, *identities.notes))
+
+
+def _shares(planes: Planes, person: int) -> np.ndarray:
+    """Share of the picture in the frames that show the person."""
+    extent = planes.extents[person]
+    return extent.area[extent.seen] / (planes.height * planes.width)
+
+
+def _seen(planes: Planes, person: int) -> str:
+    """In how many frames a person is, and which."""
+    frames = np.flatnonzero(planes.extents[person].seen)
+    text = f"{len(frames)} driving frames"
+    return text if len(frames) == len(planes) else f"{text} ({_ranges(frames)})"
+
+
+def _ranges(frames: np.ndarray) -> str:
+    """"3-8, 12": at most four of them."""
+    runs = np.split(frames, np.flatnonzero(np.diff(frames) > 1) + 1)
+    texts = [str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs]
+    return ", ".join(texts[:4]) + (f" and {len(texts) - 4} more" if len(texts) > 4 else "")

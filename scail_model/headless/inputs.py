@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -10,9 +10,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..binding import bind, refuse_other_mode
 from ..conditioning import check_shape, check_size
 from ..geometry import cover_crop
-from ..identities import ANIMATION, REPLACEMENT, Identities, bind, labels_from_colours, refuse_other_mode
+from ..identities import ANIMATION, REPLACEMENT, Identities
+from ..mask_sources import DRIVING, Source, from_colours
 from .video import frame_rate, read_frames, read_image
 
 
@@ -51,18 +53,13 @@ def read_inputs(files: Files, width: int, height: int, replacement: bool) -> Inp
     swapped = _other_orientation(references[0], width, height)
     if swapped:
         width, height = height, width
-    labels = [_reference_labels(path, index, references[index]) for index, path in enumerate(files.reference_masks)]
-    refuse_other_mode(mode, None, labels[0])
+    masks = [_reference_mask(path, index, references[index]) for index, path in enumerate(files.reference_masks)]
+    refuse_other_mode(mode, masks[0])
 
     driving, shape = _cropped(read_frames(files.driving, "driving video"), height, width)
-    mask = torch.stack(list(read_frames(files.driving_mask, "driving mask")))
-    if len(mask) != len(driving):
-        raise ValueError(f"The driving video has {len(driving)} frames and its mask {len(mask)}: make both from "
-                         "the same frames.")
-    check_shape("driving mask", mask.shape[1:3], "driving video", shape)
-    driving_labels = labels_from_colours(mask, "driving")
-    refuse_other_mode(mode, driving_labels, None)
-    return Inputs([image / 255 for image in references], driving, bind(mode, driving_labels, labels),
+    mask = from_colours(_as_many(read_frames(files.driving_mask, "driving mask"), len(driving)), len(driving), DRIVING)
+    check_shape("driving mask", mask.planes.size, "driving video", shape)
+    return Inputs([image / 255 for image in references], driving, bind(mode, mask, masks, repaint=False),
                   frame_rate(files.driving, "driving video"), width, height, swapped)
 
 
@@ -88,12 +85,21 @@ def _other_orientation(reference: Tensor, width: int, height: int) -> bool:
     return (source_height - source_width) * (height - width) < 0
 
 
-def _reference_labels(path: Path, index: int, reference: Tensor) -> Tensor:
-    """Label map uint8 [h, w] of one reference's mask."""
+def _reference_mask(path: Path, index: int, reference: Tensor) -> Source:
     name = _reference_name(index)
     mask = read_image(path, f"mask of the {name}")
     check_shape(f"mask of the {name}", mask.shape[:2], name, reference.shape[:2])
-    return labels_from_colours(mask[None], name)[0]
+    return from_colours([mask], 1, name)
+
+
+def _as_many(masks: Iterable[Tensor], count: int) -> Iterator[Tensor]:
+    """The first `count` of them; ValueError at the end if there were more or fewer."""
+    total = 0
+    for total, mask in enumerate(masks, 1):
+        if total <= count:
+            yield mask
+    if total != count:
+        raise ValueError(f"The driving video has {count} frames and its mask {total}: make both from the same frames.")
 
 
 def _cropped(frames: Iterable[Tensor], height: int, width: int) -> tuple[Tensor, tuple[int, int]]:

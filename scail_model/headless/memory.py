@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from ..budget import smaller_settings, token_count
 from ..config import TransformerConfig
 
 _BYTES_PER_TOKEN = 14.5  # times the width: 3.35 GiB for 48,832 tokens and 6.52 GiB for 95,920 at width 5120
@@ -29,12 +30,10 @@ class Load:
 
     def gpu_bytes(self) -> int:
         """Peak need of the run, in bytes."""
-        area = self.width * self.height
-        latent_frames = (self.frames - 1) // 4 + 1
-        tokens = area // 256 * (self.additional_references + 1 + latent_frames) + area // 1024 * latent_frames
+        tokens = token_count(self.width, self.height, self.frames, self.additional_references)
         weights = 2 * sum(map(math.prod, self.config.parameter_shapes().values()))
         sampling = weights + _BYTES_PER_TOKEN * self.config.dim * tokens
-        decoding = _DECODER_BYTES_PER_PIXEL * area + (0 if self.offload else weights)
+        decoding = _DECODER_BYTES_PER_PIXEL * self.width * self.height + (0 if self.offload else weights)
         return round(max(sampling, decoding))
 
 
@@ -57,10 +56,8 @@ def _smaller(load: Load, shortest: int) -> list[tuple[Load, str]]:
     """Settings that need less, the mildest first."""
     offloaded = replace(load, offload=True)
     options = [] if load.offload else [(offloaded, "--offload_model true")]
-    options += [(replace(offloaded, frames=frames), f"--segment_len {frames}")
-                for frames in range(load.frames - 4, shortest - 1, -4)]
-    for sixteenths in range(15, 3, -1):
-        width, height = (max(side * sixteenths // 16 // 32, 1) * 32 for side in (load.width, load.height))
-        smaller = replace(offloaded, width=width, height=height)
-        options.append((smaller, f"--target_w {width} --target_h {height}"))
+    for width, height, frames in smaller_settings(load.width, load.height, load.frames, shortest):
+        change = replace(offloaded, width=width, height=height, frames=frames)
+        shorter = frames < load.frames
+        options.append((change, f"--segment_len {frames}" if shorter else f"--target_w {width} --target_h {height}"))
     return options

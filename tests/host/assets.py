@@ -149,7 +149,8 @@ def _wrong(images: dict[str, Tensor]) -> dict[str, Tensor]:
     faded = images["driving_mask1"].clone()
     faded[3] = faded[3] // 3 + 80
     return {"faded": faded, "empty": torch.full_like(images["reference_mask1"], 255),
-            "empty_black": torch.zeros_like(images["driving_mask1"]), "shorter": images["driving_mask1"][:8].clone()}
+            "empty_black": torch.zeros_like(images["driving_mask1"]), "shorter": images["driving_mask1"][:8].clone(),
+            "still": images["driving_mask1"][:1].clone()}
 
 
 def _clip(people: int) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import tempfile
 from pathlib import Path
 
@@ -28,6 +29,7 @@ def _input(name: str, kind, options: dict) -> list:
 
 
 def main() -> None:
+    sys.path.insert(0, str(Path(__file__).parents[2]))
     from comfyui import ComfyUI
 
     with tempfile.TemporaryDirectory() as base, ComfyUI(Path(base)) as comfy:

@@ -71,6 +71,41 @@ def mode(value):
     return lambda graph: graph.set("identities", mode=value)
 
 
+def connect(**inputs):
+    """More of the identities node's inputs."""
+
+    def change(graph):
+        for name, add in inputs.items():
+            graph.set("identities", **{name: add(graph)})
+
+    return change
+
+
+def track(people=1, copies=1, reference=0, **inputs):
+    """SAM3 tracks in place of the colour masks; `reference` as many people in the reference."""
+
+    def change(graph):
+        driving = graph.add("track", "TestTrack", path=graph.images, name=f"driving_mask{people}", frames=9,
+                            copies=copies)
+        still = graph.add("reference_track", "TestTrack", path=graph.images, name="reference_mask1",
+                          copies=reference or 1)
+        graph.set("identities", driving_masks=driving, reference_masks=still, **inputs)
+
+    return change
+
+
+def more(side, first=None):
+    """A second person's MASK beside what is connected, or beside the MASK `first`."""
+
+    def change(graph):
+        if first:
+            graph.set("identities", **{f"{side}_masks": [graph.pictures("first", first)[0], 1]})
+        second = graph.pictures("second", f"{side}_mask1_{'white' if side == 'driving' else 'black'}", frames=9)
+        graph.set("identities", **{f"more_{side}_masks.person_2": [second[0], 1]})
+
+    return change
+
+
 # what is done to the graph, and what the message says
 IDENTITIES = {
     "colours": (use("driving_mask", "driving1", frames=9),
@@ -90,12 +125,41 @@ IDENTITIES = {
                                      "reference mask shows red, but the driving mask does not"),
     "empty reference": (use("reference_mask", "empty"), "reference mask shows nobody: paint the person in blue"),
     "empty driving": (use("driving_mask", "empty_black", frames=9), "driving mask shows nobody"),
+    "driving video of another length": (connect(driving=use("driving", "driving1", frames=8)),
+                                        "The driving video has 8 frames, but its mask has 9: use a mask"),
+    "driving video of another shape": (connect(driving=use("other", "reference1"), driving_masks=use("still", "still")),
+                                       "The driving mask is 96x64 and the driving video 72x80 pixels, which are"),
+    "reference of another shape": (connect(reference_image=use("other", "driving1", frames=1)),
+                                   "The reference mask is 72x80 and the reference picture 96x64 pixels, which are"),
+    "two references, one mask": (connect(reference_image=use("other", "references")),
+                                 "There are 2 reference pictures but 1 reference masks: give each picture one mask"),
+}
+TRACKS = {
+    "nobody tracked": (track(copies=0), "The SAM3 track of the driving mask found nobody: lower its threshold"),
+    "one tracked too many": (track(people=2), 'driving mask has 2 people, but the reference mask has 1 person: choose '
+                                              'who belongs together with binding, for example "1:'),
+    "seven people": (track(people=1, copies=7, reference=7),
+                     "There are 7 people, but SCAIL-2 tells 6 apart: choose some with binding"),
+    "a binding that is no pair": (track(binding="2"), 'The binding "2" cannot be read at "2": write pairs of'),
+    "a binding to nobody": (track(binding="1:4"), "names person 4 of the driving mask, but the people there are 1:"),
+    "a binding from nobody": (track(binding="2:1"), "names person 2 of the reference mask, but the people there are 1"),
+    "a binding twice": (track(people=2, reference=1, binding="1:1, 1:2"), "names person 1 of the reference mask twice"),
+    "front of nobody": (track(front="2"), 'front is "2", but "2" is none of the people 1, or is there twice'),
+    "too many names": (track(names="Anna, Ben"), "There are 2 names, but 1 person: give one name for each person"),
+    "shrunk to nothing": (track(grow=-40), "Nothing is left of blue in the driving mask after grow -40 and feather 0"),
+    "feathered to nothing": (track(feather=40.0), "Nothing is left of blue .* feather 40: shrink or feather less"),
+    "more MASKs than a track": (more("driving"), "There are MASKs of more people in the driving mask, but the first is "
+                                                 "no MASK: connect the MASK of person 1 to driving_masks"),
+    "a MASK of another clip": (more("driving", first="shorter"), "Person 2 of the driving mask has 9 frames of 96x64, "
+                                                                 "but person 1 has 8 frames of 96x64"),
+    "a MASK of another picture": (more("reference", first="driving1"),
+                                  "Person 2 of the reference mask has 1 frames of 72x80, but person 1 has 21"),
 }
 
 
-@pytest.mark.parametrize("case", IDENTITIES)
+@pytest.mark.parametrize("case", [*IDENTITIES, *TRACKS])
 def test_masks(base, refusal, case):
-    change, message = IDENTITIES[case]
+    change, message = (IDENTITIES | TRACKS)[case]
     change(base)
     assert re.search(f"SCAIL2Identities: .*{message}", refusal(sampled(base)))
 

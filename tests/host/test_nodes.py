@@ -49,7 +49,7 @@ def test_every_input_and_output_is_explained(info, node):
 @pytest.mark.parametrize("node", sorted(json.loads(FROZEN.read_text())))
 def test_saved_workflows_still_fit(info, node):
     frozen, found = json.loads(FROZEN.read_text())[node], snapshot(info[node])
-    assert found["outputs"] == frozen["outputs"]
+    assert found["outputs"][: len(frozen["outputs"])] == frozen["outputs"]
     assert len(found["required"]) == len(frozen["required"])
     assert len(found["optional"]) >= len(frozen["optional"])
     for section in ("required", "optional"):

@@ -14,6 +14,8 @@ from graphs import add_inputs, add_motion, load
 from safetensors.torch import load_file
 
 from scail_model import identities as ids
+from scail_model import mask_sources
+from scail_model.binding import bind
 from scail_model.headless import encoders, pipeline
 from scail_model.headless.inputs import Inputs
 from scail_model.segments import Segment
@@ -41,8 +43,9 @@ def headless_inputs(comfy, mode, additional):
     references, masks = images["reference1"], images[background[1]]
     if additional:
         references, masks = images["references"], images["reference_masks"]
-    bound = ids.bind(mode, ids.labels_from_colours(images[background[0]][:FRAMES], "driving"),
-                     list(ids.labels_from_colours(masks, "reference")))
+    driving, reference = (mask_sources.from_colours(clip, len(clip), name) for clip, name in (
+        (images[background[0]][:FRAMES], "driving"), (masks, "reference")))
+    bound = bind(mode, driving, mask_sources.pictures(reference))
     return Inputs([image.float() / 255 for image in references], images["driving1"][:FRAMES], bound, Fraction(16),
                   SIZE, SIZE, swapped=False)
 

@@ -6,15 +6,17 @@ import torch.nn.functional as F
 
 from scail_model import conditioning
 from scail_model import identities as ids
+from scail_model.binding import bind
+from scail_model.mask_sources import from_masks
 from scail_model.masks import pack_mask
 
 
 def scene(mode, frames=5):
-    driving = torch.zeros(frames, 90, 160, dtype=torch.uint8)
+    driving = torch.zeros(frames, 90, 160)
     driving[:, 20:70, 40:80] = 1
-    reference = torch.zeros(120, 100, dtype=torch.uint8)
-    reference[30:110, 20:70] = 1
-    return ids.bind(mode, driving, [reference])
+    reference = torch.zeros(1, 120, 100)
+    reference[:, 30:110, 20:70] = 1
+    return bind(mode, from_masks([driving], "driving"), [from_masks([reference], "reference")])
 
 
 def resized(frames, height, width):
@@ -37,7 +39,7 @@ def test_cut_out_blackens_everything_but_the_person():
     image = torch.rand(120, 100, 3) * 0.5 + 0.5
     identities = scene("replacement")
     pixels = conditioning.reference_pixels(image, identities, 0, 64, 96, cut_out=True)
-    person = resized((identities.references[0] == 1).float().expand(1, 3, -1, -1), 64, 96) > 0.5
+    person = resized((identities.reference_labels(0) == 1).float().expand(1, 3, -1, -1), 64, 96) > 0.5
     assert 0 < person.float().mean() < 1
     assert pixels[~person].abs().max() == 0
     torch.testing.assert_close(pixels[person], resized(image.movedim(-1, 0)[None], 64, 96)[person], rtol=0, atol=1e-6)

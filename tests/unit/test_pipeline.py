@@ -127,7 +127,7 @@ def plain_loop(inputs, transformer, texts, clip, replacement):
         return picture.movedim(-1, 1)
 
     reference = inputs.references[0].movedim(-1, 0)[None]
-    mask = inputs.identities.references[0][None]
+    mask = inputs.identities.reference_labels(0)[None]
     if replacement:
         reference = reference * (mask == 1)
     reference_latent = encode((reference * 2 - 1)[:, :, None])
@@ -135,6 +135,7 @@ def plain_loop(inputs, transformer, texts, clip, replacement):
     generator = torch.Generator().manual_seed(7)
     result, latents, start, decoded = [], [], 0, None
     total = len(inputs.driving)
+    labels = inputs.identities.driving_labels(0, total)
     while not result or start + 5 < total:
         known = 5 if result else 0
         stop = min(start + 9, total)
@@ -142,7 +143,7 @@ def plain_loop(inputs, transformer, texts, clip, replacement):
         index = [min(number, total - 1) for number in range(start, start + length)]
         driving = inputs.driving[index].movedim(-1, 1).float() / 127.5 - 1
         driving_latent = encode(F.avg_pool2d(driving, 2).movedim(0, 1)[None])
-        driving_mask = pack_driving_mask(colours(inputs.identities.driving[index], 255 if replacement else 0))[None]
+        driving_mask = pack_driving_mask(colours(labels[index], 255 if replacement else 0))[None]
         x = torch.randn(1, 16, length // 4 + 1, 8, 12, generator=generator)
         history_mask = torch.zeros_like(x[:, :4])
         history = encode(decoded[:, :, -5:]) if known else None  # of the segment before
@@ -178,7 +179,7 @@ def test_inputs_are_cropped_to_the_result(tmp_path):
     assert inputs.driving.dtype == torch.uint8
     assert (inputs.width, inputs.height, inputs.fps, inputs.swapped) == (64, 32, 24, False)
     assert [tuple(image.shape) for image in inputs.references] == [(64, 128, 3)]
-    assert inputs.identities.driving.shape == (2, 64, 128)
+    assert (len(inputs.identities.driving), *inputs.identities.driving.size) == (2, 64, 128)
 
 
 @pytest.mark.parametrize(("source", "target", "swapped"), [

@@ -13,7 +13,9 @@ import pytest
 from workflow_files.graph import sockets_and_widgets
 
 DOCS = generate.REPOSITORY / "js/docs"
-FILES = {"model_name": "files in models/diffusion_models", "file": "files in models/scail2_prompts"}
+FILES = {("SCAIL2LoadModel", "model_name"): "files in models/diffusion_models",
+         ("SCAIL2LoadPrompt", "file"): "files in models/scail2_prompts",
+         ("SCAIL2LoadTracks", "file"): "files in models/scail2_tracks"}
 NODES = sorted(path.stem for path in DOCS.glob("*.md"))
 each = pytest.mark.parametrize("node", NODES)
 
@@ -54,23 +56,25 @@ def test_server_hands_the_page_out(node, server):
 def test_inputs_are_the_nodes_own(node, object_info):
     info = object_info[node]
     required = info["input"].get("required", {})
-    expected = [[f"`{name}`", *cells(name, spec, name in required)] for name, spec in sockets_and_widgets(info).items()]
+    expected = [[f"`{name}`", *cells(node, name, spec, name in required)]
+                for name, spec in sockets_and_widgets(info).items()]
     assert [[row[0], *row[2:]] for row in table(node, "Inputs")] == expected
     assert all(len(row[1]) > 10 for row in table(node, "Inputs"))
 
 
-def cells(name: str, spec: list, required: bool) -> list[str]:
+def cells(node: str, name: str, spec: list, required: bool) -> list[str]:
     """Type, required, range, default."""
     kind, options = spec[0], spec[1]
+    if kind == "COMFY_AUTOGROW_V3":  # as many as are connected, all of one type
+        ((kind, *_),) = (one for section in options["template"]["input"].values() for one in section.values())
     default = options.get("default", "-")
     if isinstance(default, bool):
         default = str(default).lower()
-    return [" or ".join(kind.split(",")), "yes" if required else "no", values(name, kind, options), str(default)]
+    choice = FILES.get((node, name)) or values(kind, options)
+    return [" or ".join(kind.split(",")), "yes" if required else "no", choice, str(default)]
 
 
-def values(name: str, kind: str, options: dict) -> str:
-    if name in FILES:
-        return FILES[name]
+def values(kind: str, options: dict) -> str:
     if kind == "COMBO":
         return ", ".join(options["options"])
     if kind == "BOOLEAN":

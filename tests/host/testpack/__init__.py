@@ -7,9 +7,13 @@ from pathlib import Path
 import comfy.clip_vision
 import comfy.ldm.wan.vae
 import torch
+from comfy.ldm.sam3.tracker import pack_masks
 from comfy.patcher_extension import WrappersMP
 from comfy_api.latest import ComfyExtension, io
+from comfy_extras import nodes_scail
 from safetensors.torch import load_file, save_file
+
+from .sam3 import TestDrawnDetect, TestDrawnTrack
 
 # ViT-H of Wan 2.1 with 2 layers instead of 32
 _CLIP = {"hidden_act": "gelu", "hidden_size": 1280, "image_size": 224, "intermediate_size": 64, "model_type":
@@ -81,6 +85,26 @@ class TestImages(io.ComfyNode):
     def execute(cls, path, name, frames=10000):
         images = load_file(path)[name][:frames].float() / 255
         return io.NodeOutput(images, (images.amax(-1) > 0.5).float())
+
+
+class TestTrack(io.ComfyNode):
+    """A colour mask's people as SAM3_VideoTrack gives them: one object for each colour, in the palette's order, as
+    often as `copies` says; no objects at all for 0."""
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(node_id="TestTrack", category="test", inputs=[
+            io.String.Input("path"), io.String.Input("name"), io.Int.Input("frames", default=10000, optional=True),
+            io.Int.Input("copies", default=1, optional=True)], outputs=[io.Custom("SAM3_TRACK_DATA").Output()])
+
+    @classmethod
+    def execute(cls, path, name, frames=10000, copies=1):
+        images = load_file(path)[name][:frames] > 127
+        objects = [(images == torch.tensor(colour)).all(-1) for colour in nodes_scail.DEFAULT_PALETTE]
+        people = [mask for mask in objects if mask.any()] * copies
+        packed = pack_masks(torch.stack(people, 1)) if people else None
+        return io.NodeOutput({"packed_masks": packed, "orig_size": images.shape[1:3], "n_frames": len(images),
+                              "scores": [1.0] * len(people)})
 
 
 class TestConditioning(io.ComfyNode):
@@ -263,8 +287,8 @@ class TestSaveTensors(io.ComfyNode):
 
 class TestExtension(ComfyExtension):
     async def get_node_list(self):
-        return [TestText, TestClipVision, TestMakeVae, TestImages, TestConditioning, TestToyModel, TestRecord,
-                TestReplaceBlock, TestAttention, TestSaveTensors]
+        return [TestText, TestClipVision, TestMakeVae, TestImages, TestTrack, TestConditioning, TestToyModel,
+                TestRecord, TestReplaceBlock, TestAttention, TestSaveTensors, TestDrawnTrack, TestDrawnDetect]
 
 
 async def comfy_entrypoint():

@@ -1,0 +1,83 @@
+"""ComfyUI's objects -> a `preflight.Job`, and what is wrong with the objects themselves.
+
+Nothing is loaded on the GPU but, for the time, one matrix product.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import comfy.model_base
+import comfy.model_management
+import torch
+from torch import Tensor
+
+from . import comfy_conditioning, preflight
+from .budget import Machine, probe_tflops
+from .comfy_conditioning import Reference
+from .comfy_video import Settings
+from .config import TransformerConfig
+from .findings import Finding, attempt
+from .identities import Identities
+from .preflight import Job, Transformer
+
+_SIZES = ("dim", "ffn_dim", "num_heads", "num_layers")
+_PROBE_BYTES = 2**29  # three matrices of 8192
+
+
+def check(model, positive: list, negative: list, vae, reference: Reference, driving: Tensor, identities: Identities,
+          settings: Settings, fps: float, *, timed: bool) -> list[Finding]:
+    """Everything there is to say of the inputs of a video; driving uint8 [T, h, w, 3], at `fps` frames a second.
+
+    `timed` measures how fast the GPU is, for an estimate of the time. Raises nothing.
+    """
+    prompts = {"positive": positive, "negative": negative}
+    found = [*attempt("model", check_model, model), *attempt("vae", comfy_conditioning.check_vae, vae)]
+    for name, entries in prompts.items():
+        found += attempt("prompt", comfy_conditioning.check_prompt, entries, name)
+    hooked = any("hooks" in options for entries in prompts.values() for _, options in entries)
+    return found + preflight.check(Job(
+        identities, driving, fps, reference.width, reference.height, reference.masks[0],
+        {name: _tokens(entries) for name, entries in prompts.items()}, settings.solver, settings.steps, settings.shift,
+        settings.guidance, settings.segment_length, settings.overlap, settings.black_background,
+        _transformer(model, hooked), machine(model.load_device, timed=timed)))
+
+
+def check_model(model) -> None:
+    """Raise ValueError unless this is SCAIL-2, ours or core's."""
+    if not isinstance(model.model, comfy.model_base.WAN21_SCAIL2):
+        raise ValueError(f"The model is {type(model.model).__name__}, not SCAIL-2: connect Load SCAIL-2 Model, or "
+                         "another loader with a SCAIL-2 file.")
+
+
+def machine(device: torch.device, *, timed: bool) -> Machine:
+    """Memory in bytes, as it is when ComfyUI has unloaded what it can; the GPU's speed only if `timed`."""
+    free_ram = comfy.model_management.get_free_memory(torch.device("cpu"))
+    if device.type != "cuda":
+        return Machine(0, 0, free_ram, None)
+    total = comfy.model_management.get_total_memory(device)
+    free = comfy.model_management.get_free_memory(device) + sum(
+        loaded.model_loaded_memory() for loaded in comfy.model_management.current_loaded_models
+        if loaded.model is not None and loaded.device == device)
+    return Machine(total, min(free, total), free_ram, _tflops(device) if timed else None)
+
+
+@cache
+def _tflops(device: torch.device) -> float:
+    comfy.model_management.free_memory(_PROBE_BYTES, device)
+    return probe_tflops(device)
+
+
+def _transformer(model, hooked: bool) -> Transformer | None:
+    if not isinstance(model.model, comfy.model_base.WAN21_SCAIL2):
+        return None
+    # core's loader and ours both leave the sizes there
+    sizes = model.model.model_config.unet_config
+    config = TransformerConfig(**{name: sizes[name] for name in _SIZES})
+    return Transformer(config, model.model_size(), len(model.patches),
+                       bool(model.patches or model.injections or hooked))
+
+
+def _tokens(entries: list) -> int:
+    """Of the longest entry of a CONDITIONING; what the text encoder has filled up is zero."""
+    return max(int(embedding.any(-1).sum(-1).max()) for embedding, _ in entries)

@@ -1,0 +1,72 @@
+"""What a check has found: mistakes that stop a run, doubts, and plain facts; and the ways to tell them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+ERROR, WARNING, FACT = "error", "warning", "fact"
+_HEADINGS = {ERROR: "Errors", WARNING: "Warnings", FACT: "Facts"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """level: "error", "warning" or "fact". code: one word for programs. text: one sentence with the input, the value
+    and, but for facts, the remedy."""
+
+    level: str
+    code: str
+    text: str
+
+
+def error(code: str, text: str) -> Finding:
+    return Finding(ERROR, code, text)
+
+
+def warning(code: str, text: str) -> Finding:
+    return Finding(WARNING, code, text)
+
+
+def fact(code: str, text: str) -> Finding:
+    return Finding(FACT, code, text)
+
+
+def attempt(code: str, check: Callable[..., Any], *arguments: Any) -> list[Finding]:
+    """A check that raises ValueError, as a list of one error or none."""
+    try:
+        check(*arguments)
+    except ValueError as refusal:
+        return [error(code, str(refusal))]
+    return []
+
+
+def of_level(findings: Sequence[Finding], level: str) -> list[Finding]:
+    """The findings of one level, in their order."""
+    return [finding for finding in findings if finding.level == level]
+
+
+def refuse(findings: Sequence[Finding]) -> None:
+    """Raise ValueError with the first error, if there is one, and the number of others."""
+    errors = of_level(findings, ERROR)
+    if errors:
+        more = f" (and {len(errors) - 1} more: connect Check SCAIL-2 Inputs.)" if len(errors) > 1 else ""
+        raise ValueError(errors[0].text + more)
+
+
+def report(findings: Sequence[Finding]) -> str:
+    """For people: errors, warnings and facts under headings with their numbers; levels without findings are left
+    out."""
+    parts = []
+    for level, heading in _HEADINGS.items():
+        if chosen := of_level(findings, level):
+            parts.append("\n".join((f"{heading} ({len(chosen)})", *(f"- {finding.text}" for finding in chosen))))
+    return "\n\n".join(parts)
+
+
+def as_json(findings: Sequence[Finding]) -> str:
+    """For programs: {"ok": bool, "errors": [...], "warnings": [...], "facts": [...]}, each {"code", "text"}."""
+    lists = {f"{level}s": [{"code": finding.code, "text": finding.text} for finding in of_level(findings, level)]
+             for level in _HEADINGS}
+    return json.dumps({"ok": not lists["errors"], **lists}, ensure_ascii=False, indent=1)

@@ -1,0 +1,66 @@
+"""What users do to masks before they are good: grow, shrink, smooth, fill, keep the largest piece.
+
+The work is scipy.ndimage's, in pixels of the driving video, and only inside a box round each person.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+
+@dataclass(frozen=True)
+class Edits:
+    """In the order in which they are made. grow: pixels, shrinks below 0. feather: sigma of a blur before the
+    threshold, in pixels, which rounds corners and ragged edges."""
+
+    keep_largest: bool = False
+    fill_holes: bool = False
+    feather: float = 0.0
+    grow: int = 0
+
+    def __bool__(self) -> bool:
+        return self != Edits()
+
+    def __call__(self, mask: np.ndarray) -> np.ndarray:
+        """bool [H, W] -> bool [H, W]."""
+        if not mask.any():
+            return mask
+        margin = max(self.grow, 0) + round(4 * self.feather) + 1  # scipy's blur ends after 4 sigmas
+        box = _box(mask, margin)
+        part = mask[box]
+        if self.keep_largest:
+            part = _largest(part)
+        if self.fill_holes:
+            part = ndimage.binary_fill_holes(part)
+        if self.feather:
+            part = ndimage.gaussian_filter(part.astype(np.float32), self.feather) > 0.5
+        if self.grow:
+            part = _grown(part, self.grow)
+        result = np.zeros_like(mask)
+        result[box] = part
+        return result
+
+
+def _box(mask: np.ndarray, margin: int) -> tuple[slice, slice]:
+    sides = []
+    for axis in (1, 0):
+        places = np.flatnonzero(mask.any(axis))
+        sides.append(slice(max(places[0] - margin, 0), places[-1] + 1 + margin))
+    return sides[0], sides[1]
+
+
+def _largest(mask: np.ndarray) -> np.ndarray:
+    pieces, count = ndimage.label(mask)
+    if count < 2:
+        return mask
+    return pieces == 1 + np.bincount(pieces.ravel())[1:].argmax()
+
+
+def _grown(mask: np.ndarray, pixels: int) -> np.ndarray:
+    """By a round brush; below 0, what is farther inside than that stays. The picture's edge is no edge of a person."""
+    if pixels > 0:
+        return ndimage.distance_transform_edt(~mask) <= pixels if mask.any() else mask
+    return mask if mask.all() else ndimage.distance_transform_edt(mask) > -pixels

@@ -1,0 +1,149 @@
+"""Masks as they come in, whatever made them -> planes: colour pictures, plain masks, SAM3 tracks.
+
+Colours say who is who and are kept; plain masks and tracks have only an order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .masks import PALETTE
+from .planes import Planes, pack_frames, packed, unpacked
+
+DRIVING, REFERENCE = "driving", "reference"
+NAMES = ("blue", "red", "green", "magenta", "cyan", "yellow")
+BLACK, WHITE = 0, 7
+PEOPLE_LIMIT = len(PALETTE)
+
+# a pixel with a component between these levels is no clear colour; lossy files have some at every edge
+_DARK, _BRIGHT = 64, 191
+# and one between these is not what the model's threshold expects: it is snapped, and counted
+_PURE_DARK, _PURE_BRIGHT = 30, 226
+# Blurred edges are a few pixels wide; a patch of unclear pixels of this size is a colour of its own.
+_PATCH = 7
+_PATCH_LIMIT = 0.001  # share of a frame
+_UNCLEAR_LIMIT = 0.15
+
+_COLOURS = np.array(((0, 0, 0), *PALETTE, (255, 255, 255)), np.uint8)  # [8, 3], by label
+_LABELS = np.zeros(8, np.uint8)  # red + 2 * green + 4 * blue -> label
+for _label, _colour in enumerate(_COLOURS > 127):
+    _LABELS[_colour @ (1, 2, 4)] = _label
+
+
+@dataclass(frozen=True)
+class Source:
+    """One side's masks. labels: the palette's 1..6 of each plane if colours told them. background: BLACK or WHITE if
+    the first frame of a colour mask has one. snapped: share of pixels that were no pure colour."""
+
+    name: str
+    planes: Planes
+    labels: tuple[int, ...] | None = None
+    background: int | None = None
+    snapped: float = 0.0
+
+
+def from_colours(frames: Iterable[Tensor], count: int, name: str) -> Source:
+    """Colour masks [H, W, 3 or more], uint8 or float in 0..1, `count` of them; each pixel becomes its nearest colour.
+
+    The soft edges of a compressed or resized mask are snapped. Raises ValueError if a frame has patches of another
+    colour, or is unclear all over; `name` is what the message calls the mask.
+    """
+    found: dict[int, Tensor] = {}
+    snapped = pixels = 0
+    seen = np.zeros(8, np.int64)
+    for index, frame in enumerate(frames):
+        levels = _levels(frame)
+        labels = _snap(levels, index, name)
+        height, width = labels.shape
+        counts = np.bincount(labels.ravel(), minlength=8)
+        for label in np.flatnonzero(counts[1:WHITE]) + 1:
+            if label not in found:
+                found[label] = torch.zeros(count, height, -(-width // 8), dtype=torch.uint8)
+            found[label][index] = torch.from_numpy(packed(labels == label))
+        snapped += int(((levels > _PURE_DARK) & (levels < _PURE_BRIGHT)).any(-1).sum())
+        pixels += labels.size
+        seen += counts if name == DRIVING or index == 0 else 0  # of references only the primary's background counts
+    background = None if not seen[WHITE] + seen[BLACK] else WHITE if seen[WHITE] > seen[BLACK] else BLACK
+    labels = tuple(int(label) for label in sorted(found))
+    return Source(name, Planes(tuple(found[label] for label in labels), count, height, width), labels, background,
+                  snapped / pixels)
+
+
+def from_masks(masks: Sequence[Tensor], name: str) -> Source:
+    """One person's masks [T, H, W] each, float in 0..1.
+
+    Raises ValueError for more than six, and if they differ in size or number of frames.
+    """
+    count, height, width = masks[0].shape
+    for number, mask in enumerate(masks, 1):
+        if mask.shape != masks[0].shape:
+            raise ValueError(f"Person {number} of the {name} mask has {_form(mask)}, but person 1 has "
+                             f"{_form(masks[0])}: make all of them from the same pictures.")
+    frames = ([(mask[index] > 0.5).cpu().numpy() for mask in masks] for index in range(count))
+    return Source(name, pack_frames(frames, count, len(masks), height, width))
+
+
+def from_tracks(track: dict[str, Any], name: str) -> Source:
+    """SAM3's tracks as ComfyUI has them: packed_masks uint8 [T, n, h, w/8], enlarged to orig_size as core does.
+
+    Objects that are never seen are left out. Raises ValueError if there is nobody.
+    """
+    bits = track["packed_masks"]
+    if bits is None or not bits.any():
+        raise ValueError(f"The SAM3 track of the {name} mask found nobody: lower its threshold, change the prompt, or "
+                         "give it a first mask.")
+    bits = bits.cpu()
+    height, width = track["orig_size"]
+    shown = [index for index in range(bits.shape[1]) if bits[:, index].any()]
+    if (bits.shape[2], 8 * bits.shape[3]) == (height, width):
+        return Source(name, Planes(tuple(bits[:, index] for index in shown), len(bits), height, width))
+    rows, columns = (_nearest(size, to) for size, to in ((bits.shape[2], height), (8 * bits.shape[3], width)))
+    frames = (unpacked(frame[shown].numpy(), 8 * bits.shape[3])[:, rows][:, :, columns] for frame in bits)
+    return Source(name, pack_frames(frames, len(bits), len(shown), height, width))
+
+
+def pictures(source: Source) -> list[Source]:
+    """Masks of several reference pictures, the primary first, as one source for each."""
+    return [replace(source, planes=replace(source.planes, frames=1, bits=tuple(
+        plane[index : index + 1] for plane in source.planes.bits))) for index in range(len(source.planes))]
+
+
+def _levels(frame: Tensor) -> np.ndarray:
+    """uint8 [H, W, 3]."""
+    if frame.dtype != torch.uint8:
+        frame = frame.float().mul(255).round().clamp(0, 255).to(torch.uint8)
+    return frame[..., :3].cpu().numpy()
+
+
+def _snap(levels: np.ndarray, index: int, name: str) -> np.ndarray:
+    """uint8 [H, W, 3] -> label map uint8 [H, W]."""
+    unclear = ((levels > _DARK) & (levels < _BRIGHT)).any(-1)
+    share = unclear.mean()
+    if share > _UNCLEAR_LIMIT or share > _PATCH_LIMIT and _patches(unclear) > _PATCH_LIMIT:
+        raise ValueError(f"Of frame {index} of the {name} mask {share:.1%} of the pixels are no mask colour: use pure "
+                         f"black, white, {', '.join(NAMES)}, saved without heavy compression.")
+    on = (levels > 127).view(np.uint8)
+    return _LABELS[on[..., 0] | on[..., 1] << 1 | on[..., 2] << 2]
+
+
+def _patches(unclear: np.ndarray) -> float:
+    """Share of pixels around which a whole patch is unclear (an erosion)."""
+    inverse = -torch.from_numpy(unclear)[None].float()
+    return float((-F.max_pool2d(inverse, _PATCH, stride=1, padding=_PATCH // 2)).mean())
+
+
+def _nearest(size: int, to: int) -> np.ndarray:
+    """Which of `size` places each of `to` places shows, as torch's nearest interpolation has it."""
+    places = F.interpolate(torch.arange(size, dtype=torch.float32)[None, None], to, mode="nearest")
+    return places[0, 0].long().numpy()
+
+
+def _form(mask: Tensor) -> str:
+    return f"{mask.shape[0]} frames of {mask.shape[2]}x{mask.shape[1]}"

@@ -1,0 +1,170 @@
+"""The estimates are the figures that were measured, and the counts behind them are the network's own."""
+
+import json
+import math
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from scail_model.attention import float32_parameters, sdpa
+from scail_model.blocks import Block
+from scail_model.budget import (
+    DECODING,
+    ENCODING,
+    Machine,
+    Work,
+    activation_bytes,
+    estimate,
+    probe_tflops,
+    seconds,
+    smaller,
+    smaller_settings,
+    token_count,
+)
+from scail_model.config import TransformerConfig
+from scail_model.rope import segment_rotations
+
+GIB = 2**30
+MEASURED = json.loads((Path(__file__).parents[1] / "bench" / "budget_h200.json").read_text())
+WEIGHTS = 2 * sum(math.prod(shape) for shape in TransformerConfig().parameter_shapes().values())
+H200 = Machine(139 * GIB, 138 * GIB, 100 * GIB, MEASURED["matmul_tflops"])
+WORK = Work(TransformerConfig(), 896, 512, (81,), additional=0, steps=40, guidance=5.0, weight_bytes=WEIGHTS,
+            driving_frames=81, driving_width=1920, driving_height=1080)
+
+
+def label(row):
+    return f"{row['height']}x{row['width']}x{row['frames']}+{row.get('additional', 0)}x{row.get('batch', 1)}"
+
+
+forwards = pytest.mark.parametrize("row", MEASURED["forward"], ids=label)
+clips = pytest.mark.parametrize("row", MEASURED["vae"], ids=label)
+
+
+@forwards
+def test_activations_are_the_measured_ones(row):
+    tokens = token_count(row["width"], row["height"], row["frames"], row["additional"])
+    assert activation_bytes(TransformerConfig(), tokens, row["batch"]) / GIB == pytest.approx(row["gib"], rel=0.01)
+
+
+@forwards
+def test_seconds_of_a_forward_are_the_measured_ones(row):
+    one_layer = replace(WORK, config=TransformerConfig(num_layers=1), width=row["width"], height=row["height"],
+                        lengths=(row["frames"],), additional=row["additional"], steps=1,
+                        guidance=5.0 if row["batch"] == 2 else 1.0)
+    # only the forward: the difference to a second step
+    duration = seconds(replace(one_layer, steps=2), H200) - seconds(one_layer, H200)
+    assert duration == pytest.approx(row["seconds_per_layer"], rel=0.03)
+
+
+@clips
+@pytest.mark.parametrize(("coder", "name"), [(DECODING, "decode"), (ENCODING, "encode")])
+def test_the_vae_costs_what_was_measured(row, coder, name):
+    size = row["width"], row["height"], row["frames"]
+    assert coder.bytes(*size) / GIB == pytest.approx(row[f"{name}_gib"], rel=0.01)
+    assert coder.seconds(*size) == pytest.approx(row[f"{name}_seconds"], rel=0.12)
+
+
+# one forward of all 40 layers, by tests/bench/forward_gpu.py
+@pytest.mark.parametrize(("width", "height", "duration", "peak"), [(896, 512, 5.25, 33.89), (1280, 704, 16.61, 37.06)])
+def test_the_whole_network_costs_what_was_measured(width, height, duration, peak):
+    work = replace(WORK, width=width, height=height, guidance=1.0, steps=1)
+    assert estimate(work).whole / GIB == pytest.approx(peak, rel=0.01)
+    assert seconds(replace(work, steps=2), H200) - seconds(work, H200) == pytest.approx(duration, rel=0.04)
+
+
+@pytest.mark.parametrize(("width", "height", "frames", "additional"), [
+    (896, 512, 81, 0), (832, 480, 5, 2), (512, 704, 33, 1), (32, 32, 1, 0)])
+def test_tokens_are_the_networks(width, height, frames, additional):
+    cos, _ = segment_rotations((frames + 3) // 4, height // 8, width // 8, replacement=False,
+                               additional_references=additional)
+    assert token_count(width, height, frames, additional) == len(cos)
+
+
+def test_flops_are_the_networks():
+    config, tokens = TransformerConfig(num_layers=3), token_count(512, 512, 17, 0)
+    block = Block(config, torch.nn, sdpa, float32_parameters, device="meta")
+    rotation = torch.empty(2, tokens, 64, device="meta").unbind()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        block(torch.empty(1, tokens, 5120, device="meta"), torch.empty(1, 6, 5120, device="meta"), rotation,
+              torch.empty(1, 257 + 512, 5120, device="meta"))
+    forward = 3 * counter.get_total_flops()
+    work = replace(WORK, config=config, width=512, height=512, lengths=(17, 17), steps=8)
+    assert estimate(work).flops == 8 * 2 * 2 * forward
+    assert estimate(replace(work, guidance=1.0)).flops == 8 * 2 * forward
+
+
+def test_a_run_takes_its_forwards_and_its_vae():
+    forward, vae = 40 * 0.12774, 1.9853 + 1.2399 / 4
+    work = replace(WORK, lengths=(81, 81))
+    assert seconds(work, H200) == pytest.approx(2 * (80 * forward + vae), rel=0.02)
+    assert seconds(replace(work, guidance=1.0), H200) == pytest.approx(2 * (40 * forward + vae), rel=0.02)
+    assert seconds(replace(work, steps=0), H200) == pytest.approx(2 * vae, rel=0.12)
+    assert seconds(work, replace(H200, matmul_tflops=798 / 4)) == pytest.approx(4 * seconds(work, H200))
+    assert seconds(work, replace(H200, matmul_tflops=None)) is None
+
+
+def test_the_longest_segment_decides_the_memory():
+    assert estimate(replace(WORK, lengths=(33, 81, 17))) == replace(
+        estimate(WORK), flops=estimate(replace(WORK, lengths=(33, 81, 17))).flops)
+
+
+def test_both_conditionings_together():
+    need = estimate(WORK)
+    assert need.activations / GIB == pytest.approx(3.271, rel=0.01)
+    assert need.activations_together / GIB == pytest.approx(6.91, rel=0.01)
+    alone = estimate(replace(WORK, guidance=1.0))
+    assert alone.activations_together == alone.activations
+
+
+def test_with_weights_that_come_block_by_block():
+    config = TransformerConfig()
+    block = sum(math.prod(shape) for name, shape in config.parameter_shapes().items() if name.startswith("blocks.7."))
+    need = estimate(WORK)
+    assert need.least == pytest.approx(need.activations + 2 * 2 * block)
+    assert need.least < 12 * GIB  # has run there: tests/bench/lowvram_gpu.py
+    half = estimate(replace(WORK, weight_bytes=WEIGHTS // 2))
+    assert half.least == pytest.approx(need.activations + 2 * block)
+    assert half.whole == need.activations + WEIGHTS // 2
+
+
+def test_the_vae_can_need_most():
+    need = estimate(replace(WORK, config=TransformerConfig(dim=256, num_heads=2), weight_bytes=24 * 2**20))
+    assert need.whole == need.least == need.vae
+    assert need.vae / GIB == pytest.approx(3.599, rel=0.01)
+
+
+def test_main_memory_is_the_driving_video_and_the_result():
+    driving = torch.empty(300, 1080, 1920, 3, dtype=torch.uint8, device="meta")
+    result = torch.empty(300, 512, 896, 3, device="meta")
+    assert estimate(replace(WORK, driving_frames=300, lengths=(81,) * 4)).ram == driving.nbytes + result.nbytes
+    # one segment of a longer video
+    assert estimate(replace(WORK, driving_frames=300)).ram == driving.nbytes + result[:81].nbytes
+
+
+@pytest.mark.parametrize(("free", "advice"), [
+    (4.8, "segments of 81 frames"), (4.7, "segments of 77 frames"), (3.45, "672x384"), (3.0, "544x320"), (0.5, None)])
+def test_too_little_memory_names_the_next_setting_that_fits(free, advice):
+    assert smaller(replace(WORK, lengths=(85, 85, 21)), free * GIB) == advice
+
+
+def test_advice_is_the_mildest_that_fits():
+    settings = list(smaller_settings(896, 512, 81, 69))
+    assert settings[:5] == [(896, 512, 77), (896, 512, 73), (896, 512, 69), (832, 480, 81), (768, 448, 81)]
+    assert settings[-1] == (224, 128, 81)
+    portrait = list(smaller_settings(512, 896, 81, 81))
+    assert portrait[:2] == [(480, 832, 81), (448, 768, 81)]
+
+
+def test_the_probe_measures_a_matrix_product():
+    product = torch.randn(1024, 1024, dtype=torch.bfloat16)
+    start = time.perf_counter()
+    for _ in range(3):
+        product @ product
+    expected = 3 * 2 * 1024**3 / (time.perf_counter() - start) / 1e12
+    state = torch.get_rng_state()
+    assert expected / 8 < probe_tflops(torch.device("cpu")) < expected * 8
+    assert torch.equal(torch.get_rng_state(), state)  # nobody's noise changes

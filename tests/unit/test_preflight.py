@@ -1,0 +1,433 @@
+"""Each finding appears for a drawn case that has it, with the values of the drawing, and for no other."""
+
+import json
+from dataclasses import replace
+from functools import cache
+
+import pytest
+import torch
+
+from scail_model import binding, findings, mask_sources
+from scail_model.budget import Machine
+from scail_model.conditioning import reference_mask
+from scail_model.config import TransformerConfig
+from scail_model.preflight import Job, Transformer, check
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+GIB = 2**30
+WHOLE = (32, 16, 64, 112)  # left, top, right, bottom of a person in a frame of 96x128
+NO_GPU = Machine(0, 0, 64 * GIB, None)
+MODEL = Transformer(TransformerConfig(dim=256, ffn_dim=512, num_heads=2, num_layers=2), 2**20, 0, lora=False)
+REAL = Transformer(TransformerConfig(), 33 * GIB, 0, lora=False)
+
+
+def masks(boxes, height=128, width=96):
+    """MASK of one person, float [T, H, W]: a (left, top, right, bottom) for each frame, or None."""
+    drawn = torch.zeros(len(boxes), height, width)
+    for mask, box in zip(drawn, boxes, strict=True):
+        if box:
+            left, top, right, bottom = box
+            mask[top:bottom, left:right] = 1
+    return drawn
+
+
+def bound(*people, mode="animation", references=None, names="", size=(128, 96), reference_size=(128, 96)):
+    """People by their boxes in each frame; each reference picture by a box for each person."""
+    references = references or [[people[0][0] or WHOLE] * len(people)]
+    driving = mask_sources.from_masks([masks(boxes, *size) for boxes in people], "driving")
+    pictures = [mask_sources.from_masks([masks([box], *reference_size) for box in picture], "reference")
+                for picture in references]
+    return binding.bind(mode, driving, pictures, names=names)
+
+
+def encoded(identities, height, width):
+    order = [*range(1, len(identities.references)), 0]
+    return torch.stack([reference_mask(identities, index, height, width)[:, 0] for index in order])
+
+
+def job(identities=None, width=96, height=128, **changes):
+    """A job without errors or warnings, on a machine without a GPU, but for the changes."""
+    identities = identities or bound([WHOLE] * 17)
+    plain = Job(identities, torch.zeros(len(identities.driving), 128, 96, 3, dtype=torch.uint8), 16.0, width, height,
+                encoded(identities, height, width), {"positive": 80, "negative": 2}, "unipc", 40, 3.0, 5.0, 81, 5,
+                black_background=False, transformer=MODEL, machine=NO_GPU)
+    return replace(plain, **changes)
+
+
+def texts(job, *levels):
+    """code -> text of the findings; a code that comes twice would hide one."""
+    found = [finding for finding in check(job) if finding.level in (levels or ("error", "warning"))]
+    assert len({finding.code for finding in found}) == len(found)
+    return {finding.code: finding.text for finding in found}
+
+
+def facts(job):
+    return texts(job, "fact")
+
+
+def test_a_good_job_has_facts_only():
+    assert texts(job()) == {}
+    assert facts(job()) == {
+        "mode": "mode: animation; 17 driving frames, 1 reference(s)",
+        "people": "blue: 25.0% of the reference; in 17 driving frames, 25.0% of the picture there",
+        "driving": "driving video: 17 frames of 96x128, 1.1 s at 16 fps",
+        "sampling": "sampling: unipc, 40 steps, shift 3, guidance 5",
+        "prompts": "prompts: 80 tokens in the positive, 2 tokens in the negative",
+        "model": "model: 0.0 GiB of weights, no LoRA",
+        "segments": "result: 17 frames of 96x128, in 1 segment(s) of 17 frames",
+        "ram": "main memory: about 0.0 GiB for the driving video and the result; 64.0 GiB are free",
+        "vram": "GPU memory and time are not estimated, because the model does not run on a CUDA or ROCm GPU",
+    }
+
+
+def test_notes_on_the_masks_are_facts():
+    identities = replace(bound([WHOLE] * 17), notes=("driving mask: 2.00% of the pixels were snapped",))
+    found = [finding.text for finding in check(job(identities)) if finding.code == "people"]
+    assert found[1] == "driving mask: 2.00% of the pixels were snapped"
+
+
+# Errors
+
+def test_masks_of_another_video():
+    other = torch.zeros(16, 96, 128, 3, dtype=torch.uint8)
+    assert texts(job(driving=other)) == {
+        "driving_mask_frames": "The driving video has 16 frames, but its mask has 17: use a mask made from the same "
+                               "video.",
+        "driving_mask_shape": "The driving mask is 96x128 and the driving video 128x96 pixels, which are different "
+                              "shapes: make the mask from the picture that it belongs to."}
+    half = torch.zeros(17, 64, 48, 3, dtype=torch.uint8)
+    assert texts(job(driving=half)) == {}
+
+
+def test_masks_of_another_video_are_not_judged():
+    speck = bound([(40, 60, 44, 65)] * 17, references=[[WHOLE]])
+    assert "tiny" in texts(job(speck))
+    assert set(texts(job(speck, driving=torch.zeros(16, 128, 96, 3, dtype=torch.uint8)))) == {"driving_mask_frames"}
+
+
+@pytest.mark.parametrize(("change", "text"), [
+    ({"segment_length": 10}, "segment_length is 10, but it must be 4n+1"),
+    ({"segment_length": 9, "overlap": 9}, "overlap is 9, but it must be 4n+1 and at most 5"),
+    ({"overlap": 4}, "overlap is 4, but it must be 4n+1"),
+])
+def test_segments_that_cannot_be(change, text):
+    found = texts(job(**change))
+    assert list(found) == ["segments"]
+    assert found["segments"].startswith(text)
+
+
+def test_references_encoded_with_other_identities():
+    animation, replacement = bound([WHOLE] * 17), bound([WHOLE] * 17, mode="replacement")
+    found = texts(job(replacement, reference_masks=encoded(animation, 128, 96)))
+    assert found == {"reference_mode": "The reference was encoded for animation, but the identities are for "
+                                       "replacement: connect the same identities to Encode SCAIL-2 Reference."}
+    found = texts(job(animation, reference_masks=encoded(replacement, 128, 96)))
+    assert found["reference_mode"].startswith("The reference was encoded for replacement, but the identities are")
+    two = bound([WHOLE] * 17, references=[[WHOLE], [WHOLE]])
+    assert texts(job(two)) == {}
+    found = texts(job(two, reference_masks=encoded(animation, 128, 96)))
+    assert found["reference_count"].startswith("The encoded references are 1, but the identities have masks of 2")
+    moved = bound([WHOLE] * 17, references=[[(40, 16, 72, 112)]])
+    found = check(job(animation, reference_masks=encoded(moved, 128, 96)))
+    assert [(finding.level, finding.code) for finding in found if finding.level != "fact"] == [
+        ("warning", "reference_masks")]
+    rounding = encoded(animation, 128, 96) + 1e-6
+    assert texts(job(animation, reference_masks=rounding)) == {}
+
+
+def test_every_error_is_listed():
+    wrong = job(segment_length=10, driving=torch.zeros(16, 96, 128, 3, dtype=torch.uint8),
+                reference_masks=torch.zeros(2, 28, 16, 12))
+    assert set(texts(wrong, "error")) == {"driving_mask_frames", "driving_mask_shape", "segments", "reference_count"}
+
+
+# Memory and time
+
+@cache
+def portrait():
+    """Somebody in the middle of 81 frames, and the masks of the reference at 512x896."""
+    box = (24, 16, 48, 112)
+    identities = bound([box] * 81, size=(126, 72), references=[[box]], reference_size=(126, 72))
+    return identities, encoded(identities, 896, 512)
+
+
+def large(free_vram=138, free_ram=64, tflops=None, **changes):
+    """512x896 with the real model; the frames of the driving video are all one pixel."""
+    identities, reference = portrait()
+    driving = torch.zeros(1, 1, 1, 3, dtype=torch.uint8).expand(81, 896, 512, 3)
+    machine = Machine(139 * GIB, round(free_vram * GIB), round(free_ram * GIB), tflops)
+    return replace(job(), identities=identities, width=512, height=896, driving=driving, reference_masks=reference,
+                   machine=machine, **{"transformer": REAL, **changes})
+
+
+def least(frames):
+    """GiB: 3.271 were measured for the activations of 81 frames; of the weights, the 40 blocks have 98 %."""
+    latent_frames = (frames + 3) // 4
+    tokens = 1792 * (1 + latent_frames) + 448 * latent_frames
+    return 3.271 * tokens / 48832 + 2 * 0.98 * 33 / 40
+
+
+@pytest.mark.parametrize(("free", "advice"), [
+    (least(81) + 0.02, None), (least(77) + 0.02, "segments of 77 frames"), (least(69) + 0.02, "segments of 69 frames"),
+    (0.5, "a much smaller size, or another GPU")])
+def test_too_little_gpu_memory(free, advice):
+    found = texts(large(free))
+    if advice is None:
+        assert found == {}
+        return
+    assert found == {"vram": f"512x896 in segments of 81 frames needs at least about {least(81):.1f} GiB of GPU "
+                             f"memory, but {free:.1f} GiB can be free: use {advice}."}
+
+
+def test_a_vae_that_does_not_fit_is_a_doubt():
+    """ComfyUI decodes in tiles then. With small weights the VAE needs the most."""
+    small = replace(large(3.0), transformer=MODEL)
+    found = check(small)
+    assert [finding.level for finding in found if finding.code == "vae_vram"] == ["warning"]
+    assert "The VAE needs about 3.6 GiB of GPU memory in one piece, but 3.0 GiB can be free" in texts(small)["vae_vram"]
+    assert texts(replace(large(3.7), transformer=MODEL)) == {}
+
+
+def test_too_little_main_memory():
+    result = 81 * 512 * 896 * 3 * 4 / GIB  # float32
+    assert texts(large(free_ram=result + 0.01)) == {}
+    found = texts(large(free_ram=result - 0.1))
+    assert found == {"ram": f"The finished frames need {result:.1f} GiB of main memory, but {result - 0.1:.1f} GiB are "
+                            "free: make the video in parts, or smaller."}
+
+
+def test_estimates_are_told():
+    """At guidance 1 a step is one forward, for which 5.25 s were measured: 5.3 minutes, 2.3 s for the VAE."""
+    found = facts(large(tflops=798.0, steps=60, guidance=1.0, transformer=replace(REAL, patched=400, lora=True)))
+    assert found["time"].startswith("time: about 5 min, from measurements on an NVIDIA H200")
+    assert found["vram"] == (f"GPU memory: about {33 + 3.271:.1f} GiB if all weights stay there, {least(81):.1f} GiB "
+                             "if they come and go; 138.0 GiB of 139.0 GiB can be free")
+    assert found["model"] == "model: 33.0 GiB of weights, 400 tensors patched (LoRA)"
+    twice = facts(large(tflops=798.0 / 20))
+    assert twice["time"].startswith("time: about 2 h 1")
+    assert f"stay there ({6.91 - 3.271:.1f} GiB more with both prompts in one batch)" in twice["vram"]
+    assert "time" not in facts(large())
+
+
+def test_another_model_has_no_estimates():
+    assert facts(job(transformer=None)).keys() == facts(job()).keys() - {"model", "ram", "vram"}
+    assert texts(job(transformer=None, steps=4, guidance=1.0)) == {}
+
+
+# Settings
+
+LORA = replace(MODEL, patched=3, lora=True)
+
+
+@pytest.mark.parametrize(("steps", "guidance", "transformer", "expected"), [
+    (40, 5.0, MODEL, {}),
+    (8, 1.0, LORA, {}),
+    (8, 5.0, LORA, {"guidance": "guidance is 5 with 8 steps and a LoRA, but distilled LoRAs are made for guidance 1"}),
+    (11, 5.0, LORA, {}),
+    (40, 1.0, MODEL, {"guidance": "guidance is 1 and there is no LoRA, but the model itself is not distilled: set"}),
+    (19, 5.0, MODEL, {"steps": "There are 19 steps and no LoRA, but the model itself is not distilled: take 40 steps"}),
+    (20, 5.0, MODEL, {}),
+    (8, 5.0, MODEL, {"steps": "There are 8 steps and no LoRA"}),
+    (8, 1.0, MODEL, {"guidance": "guidance is 1 and there is no LoRA", "steps": "There are 8 steps and no LoRA"}),
+])
+def test_steps_and_guidance(steps, guidance, transformer, expected):
+    found = texts(job(steps=steps, guidance=guidance, transformer=transformer))
+    assert found.keys() == expected.keys()
+    assert all(found[code].startswith(text) for code, text in expected.items())
+    assert "steps" not in facts(job(steps=steps, guidance=guidance, transformer=transformer))
+
+
+def test_many_steps_of_a_distilled_lora_are_a_fact():
+    found = job(steps=20, guidance=1.0, transformer=LORA)
+    assert texts(found) == {}
+    assert facts(found)["steps"] == "There are 20 steps at guidance 1 with a LoRA; distilled LoRAs need 4 to 8."
+    beside = replace(found, transformer=replace(LORA, patched=0))
+    assert facts(beside)["model"] == "model: 0.0 GiB of weights, a LoRA beside them"
+
+
+def test_long_segments_and_other_overlaps():
+    people = [WHOLE] * 100
+    assert texts(job(bound(people))) == {}
+    assert texts(job(bound(people), segment_length=101))["segment_length"].startswith(
+        "The longest segment has 101 frames, but the model was trained up to 81")
+    assert texts(job(bound(people[:60]), segment_length=101)) == {}  # no segment is as long as that
+    assert "overlap" not in facts(job(bound(people)))
+    assert facts(job(bound(people), overlap=9))["overlap"] == "The overlap is 9; the model was trained with 5."
+    assert "overlap" not in facts(job(bound(people[:81]), overlap=9))
+    assert facts(job(bound(people)))["segments"] == "result: 100 frames of 96x128, in 2 segment(s) of 81, 25 frames"
+
+
+def test_sizes_that_lose_quality():
+    driving = torch.zeros(17, 64, 48, 3, dtype=torch.uint8)
+    assert texts(job(driving=driving)) == {}  # half the result is what the model sees
+    driving = torch.zeros(17, 60, 45, 3, dtype=torch.uint8)
+    assert texts(job(driving=driving))["driving_size"].startswith(
+        "The driving video has 45x60 pixels and is enlarged 2.1 times to cover 96x128: use a larger one")
+    driving = torch.zeros(17, 80, 60, 3, dtype=torch.uint8)
+    assert "enlarged 2.1 times to cover 128x64" in texts(job(width=128, height=64, driving=driving))["driving_size"]
+    small = replace(bound([WHOLE]), driving=bound([WHOLE] * 17).driving)
+    assert "result_size" not in texts(job(small, 704, 1280))
+    found = texts(job(small, 1088, 1920))
+    assert found["result_size"].startswith("The result is 1088x1920, but the model is made for 512x896 to 704x1280")
+
+
+# People
+
+def test_somebody_who_is_missing_for_a_segment():
+    """Segments of 9 frames with 5 new ones at least: 0-8, 4-12, 8-16."""
+    def seen(*missing):
+        return bound([None if index in missing else WHOLE for index in range(17)], references=[[WHOLE]])
+
+    options = {"segment_length": 9}
+    found = texts(job(seen(*range(3, 14)), **options))
+    assert found == {"unseen": "blue is not seen in frames 3-13 of 17, which is a whole segment: check the driving "
+                               "mask there, unless the person has left the picture."}
+    assert texts(job(seen(*range(5, 14)), **options)) == {}  # as long, but in two segments
+    assert texts(job(seen(*range(3, 14)))) == {}  # one segment of 17
+    two = bound([WHOLE] * 17, [(0, 16, 30, 112)] * 9 + [None] * 8, names="Anna, Ben",
+                references=[[WHOLE, (0, 16, 30, 112)]])
+    assert texts(job(two, segment_length=9)) == {}
+    two = bound([WHOLE] * 17, [(0, 16, 30, 112)] * 8 + [None] * 9, names="Anna, Ben",
+                references=[[WHOLE, (0, 16, 30, 112)]])
+    assert texts(job(two, **options))["unseen"].startswith("Ben (red) is not seen in frames 8-16 of 17")
+
+
+def test_tiny_and_huge_people():
+    speck, wall = (40, 60, 44, 65), (0, 0, 96, 108)  # 20 of 12288 pixels, 84 %
+    reference = [[WHOLE]]
+    tiny = bound([WHOLE] * 9 + [speck] * 8, references=reference)
+    assert texts(job(tiny)) == {"tiny": "blue covers 0.16% of the driving video in frames 9-16 of 17: crop the driving "
+                                        "video closer to the person."}
+    assert texts(job(bound([WHOLE] * 10 + [speck] * 7, references=reference))) == {}  # somebody who walks out
+    huge = bound([WHOLE] * 4 + [wall] * 4 + [WHOLE] + [wall] * 8, references=reference)
+    assert texts(job(huge)) == {"huge": "blue covers 84.38% of the driving video in frames 4-7, 9-16 of 17: check "
+                                        "whether the driving mask has taken in the background."}
+    short = bound([speck] * 3, references=[[WHOLE]])  # all there is of the person
+    assert "frames 0-2 of 3" in texts(job(short))["tiny"]
+
+
+def test_two_people_in_one_place():
+    near, beside = (34, 17, 66, 113), (50, 16, 82, 112)  # IoU 30 * 95 / (2 * 32 * 96 - 30 * 95) = 0.87, and a third
+    reference = [[WHOLE, WHOLE]]
+    found = texts(job(bound([WHOLE] * 17, [beside] * 5 + [near] * 12, references=reference)))
+    assert found["coincide"] == ("blue and red are in nearly the same place in frames 5-16 of 17: check whether the "
+                                 "driving mask has one person twice.")
+    assert texts(job(bound([WHOLE] * 17, [beside] * 10 + [near] * 7, references=reference))) == {}
+    assert texts(job(bound([WHOLE] * 17, [beside] * 17, references=reference))) == {}
+
+
+@pytest.mark.parametrize(("box", "side"), [
+    ((20, 0, 60, 100), "head"), ((20, 60, 60, 160), "feet"), ((20, 10, 60, 150), "head, feet")])
+def test_a_reference_that_loses_somebody_above_or_below(box, side):
+    """The first and the last 16 of 160 rows go."""
+    lost = max(16 - box[1], 0) + max(box[3] - 144, 0)
+    share = lost / (box[3] - box[1])
+    identities = bound([WHOLE] * 17, references=[[box]], reference_size=(160, 96))
+    found = texts(job(identities))
+    assert found["reference_crop"] == (
+        f"Cropped to 96x128, reference 1 loses {share:.1%} of blue ({side}): choose a width and height of the "
+        "picture's shape, or use Reframe SCAIL-2 Reference.")
+
+
+def test_a_reference_that_loses_somebody_at_a_side():
+    """160x64 is enlarged twice and loses 56 columns on each side."""
+    lost = bound([WHOLE] * 17, references=[[(40, 8, 72, 56)]], reference_size=(64, 160))
+    assert "reference 1 loses 50.0% of blue (left side)" in texts(job(lost))["reference_crop"]
+    lost = bound([WHOLE] * 17, references=[[(72, 8, 88, 56)], [(96, 8, 112, 56)]], reference_size=(64, 160))
+    assert "reference 2 loses 50.0% of blue (right side)" in texts(job(lost))["reference_crop"]
+    kept = bound([WHOLE] * 17, references=[[(72, 8, 88, 56)]], reference_size=(64, 160))
+    assert texts(job(kept)) == {}
+
+
+def test_a_driving_video_that_loses_somebody():
+    """96x128 to 128x64: enlarged by 4/3, of which the middle 48 rows are left, 40 to 87."""
+    inside, low, lower = (32, 44, 64, 84), (32, 44, 64, 94), (32, 44, 64, 104)
+    reference = {"references": [[(32, 4, 64, 44)]], "reference_size": (48, 96)}
+    found = texts(job(bound([inside] * 9 + [low] * 7 + [lower], **reference), 128, 64))
+    assert found == {"driving_crop": f"Cropped to 128x64, the driving video loses up to {16 / 60:.1%} of blue in 8 "
+                                     "of 17 frames (most in frame 16: feet): choose a width and height of the video's "
+                                     "shape."}
+    assert texts(job(bound([inside] * 10 + [low] * 7, **reference), 128, 64)) == {}
+    high = texts(job(bound([(32, 30, 64, 84)] * 17, **reference), 128, 64))
+    assert f"{10 / 54:.1%} of blue in 17 of 17 frames (most in frame 0: head)" in high["driving_crop"]
+
+
+def figure(height, top=10):
+    """A box of the height; the width follows it, and nobody is cut off."""
+    return (48 - height // 6, top, 48 + height // 6, top + height)
+
+
+@pytest.mark.parametrize(("reference", "ratio"), [(48, None), (62, None), (72, "1.50"), (30, "0.62"), (37, None)])
+def test_somebody_of_another_size(reference, ratio):
+    """48 of 128 rows in the first driving frame that shows the person."""
+    identities = bound([None] + [figure(48)] * 16, references=[[figure(reference)]])
+    found = texts(job(identities))
+    if ratio is None:
+        assert found == {}
+        return
+    assert found == {"scale": f"blue is {ratio} times as large in the reference as in driving frame 1, and the result "
+                              "follows the reference: use Reframe SCAIL-2 Reference."}
+
+
+def test_size_is_compared_in_the_result():
+    """A reference of twice the pixels, whose person has 96 of 256 rows, is as large as one of 48 in 128."""
+    same = bound([figure(48)] * 17, references=[[(80, 20, 112, 116)]], reference_size=(256, 192))
+    assert texts(job(same)) == {}
+    wide = bound([figure(48)] * 17, references=[[(112, 4, 144, 28)]], reference_size=(64, 256))  # enlarged twice
+    assert texts(job(wide)) == {}
+
+
+def test_a_busy_background():
+    identities = bound([WHOLE] * 17)
+    stripes = torch.zeros(17, 128, 96, 3, dtype=torch.uint8)
+    stripes[:, ::2] = 70  # a spread of 35
+    found = facts(job(identities, driving=stripes))
+    assert "(its grey levels spread by 35 of 255): if it shows in the result, set driving_background to black" in (
+        found["busy_background"])
+    person_only = torch.zeros_like(stripes)
+    person_only[:, 16:112:2, 32:64] = 255
+    for quiet in (job(identities, driving=stripes // 2), job(identities, driving=person_only),
+                  job(identities, driving=stripes, black_background=True),
+                  job(bound([WHOLE] * 17, mode="replacement"), driving=stripes)):
+        assert "busy_background" not in facts(quiet)
+    everywhere = bound([(0, 0, 96, 128)] * 17)
+    assert "busy_background" not in facts(job(everywhere, driving=stripes))
+
+
+# Telling
+
+FOUND = [findings.fact("size", "the size is 3"), findings.error("one", "It is 1: take 2."),
+         findings.warning("grey", "It is grey: paint it."), findings.error("two", "It is 2: take 3.")]
+
+
+def test_report_has_errors_first():
+    assert findings.report(FOUND) == ("Errors (2)\n- It is 1: take 2.\n- It is 2: take 3.\n\n"
+                                      "Warnings (1)\n- It is grey: paint it.\n\nFacts (1)\n- the size is 3")
+    assert findings.report(FOUND[:1]) == "Facts (1)\n- the size is 3"
+
+
+def test_programs_get_the_same():
+    assert json.loads(findings.as_json(FOUND)) == {
+        "ok": False,
+        "errors": [{"code": "one", "text": "It is 1: take 2."}, {"code": "two", "text": "It is 2: take 3."}],
+        "warnings": [{"code": "grey", "text": "It is grey: paint it."}],
+        "facts": [{"code": "size", "text": "the size is 3"}]}
+    assert json.loads(findings.as_json(FOUND[:1]))["ok"] is True
+
+
+def test_the_first_error_is_raised():
+    with pytest.raises(ValueError, match=r"^It is 1: take 2. \(and 1 more: connect Check SCAIL-2 Inputs.\)$"):
+        findings.refuse(FOUND)
+    with pytest.raises(ValueError, match=r"^It is 2: take 3.$"):
+        findings.refuse(FOUND[2:])
+    findings.refuse([FOUND[0], FOUND[2]])
+
+
+def test_every_error_and_warning_names_a_remedy():
+    """One sentence, "... is ...: do that."."""
+    wrong = [job(segment_length=10, driving=torch.zeros(16, 96, 128, 3, dtype=torch.uint8)), large(3.0, 0),
+             job(steps=4, guidance=1.0), job(bound([(40, 60, 44, 65)] * 17, references=[[WHOLE]]))]
+    found = [finding for case in wrong for finding in check(case) if finding.level != "fact"]
+    assert len(found) >= 7
+    assert all(": " in finding.text and "\n" not in finding.text for finding in found)
