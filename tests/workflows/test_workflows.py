@@ -13,9 +13,9 @@ from workflow_files.graph import api, widgets
 
 NAMES = [make.__name__ for make in definitions.ALL]
 each = pytest.mark.parametrize("name", NAMES)
-FOLDERS = {"diffusion_models", "text_encoders", "clip_vision", "vae", "loras"}
+FOLDERS = {"diffusion_models", "text_encoders", "clip_vision", "vae", "loras", "checkpoints"}
 MODEL_INPUTS = {"SCAIL2LoadModel": "model_name", "CLIPLoader": "clip_name", "CLIPVisionLoader": "clip_name",
-                "VAELoader": "vae_name", "LoraLoaderModelOnly": "lora_name"}
+                "VAELoader": "vae_name", "LoraLoaderModelOnly": "lora_name", "CheckpointLoaderSimple": "ckpt_name"}
 
 
 def ui_file(name: str) -> dict:
@@ -137,8 +137,9 @@ def test_no_local_paths(name):
 
 @each
 def test_prompt_describes_a_video(name):
-    positive, negative = [node["inputs"]["text"] for node in api_file(name).values()
-                          if node["class_type"] == "CLIPTextEncode"]
+    prompt = api_file(name)
+    positive, negative = [node["inputs"]["text"] for node in prompt.values() if node["class_type"] == "CLIPTextEncode"
+                          and prompt[node["inputs"]["clip"][0]]["class_type"] == "CLIPLoader"]
     assert 80 <= len(positive.split()) <= 140
     assert negative == ""
 
@@ -195,6 +196,8 @@ def test_files_are_what_the_generator_makes(object_info):
 def test_checks_find_what_the_server_lets_pass(object_info):
     prompt = api_file("animation")
     (sample,) = [key for key, node in prompt.items() if node["class_type"] == "SCAIL2SampleVideo"]
+    (check,) = [key for key, node in prompt.items() if node["class_type"] == "SCAIL2Preflight"]
+    del prompt[check]
     inputs = prompt[sample]["inputs"]
     inputs |= {"sede": 1, "solver": "heun", "segment_length": 80, "guidance": 0.0, "vae": inputs["model"],
                "driving": 5, "steps": "40"}
@@ -207,3 +210,15 @@ def test_checks_find_what_the_server_lets_pass(object_info):
     assert len(found) == len(wrong)
     for expected in wrong:
         assert any(expected in problem for problem in found), expected
+
+
+def test_checks_know_the_names_of_a_growing_inputs_parts(object_info):
+    prompt = api_file("animation")
+    (bind,) = [node["inputs"] for node in prompt.values() if node["class_type"] == "SCAIL2Identities"]
+    (picture, *_) = [key for key, node in prompt.items() if node["class_type"] == "LoadImage"]
+    bind["more_driving_masks.person_2"] = [picture, 1]
+    assert checks.problems(prompt, object_info) == []
+    bind |= {"more_driving_masks.person_2": [picture, 0], "more_driving_masks.person_7": [picture, 1]}
+    wrong_type, unknown = checks.problems(prompt, object_info)
+    assert "takes MASK, not IMAGE" in wrong_type
+    assert "person_7: no such input" in unknown

@@ -31,21 +31,19 @@ def _specs(info: dict, inputs: dict) -> dict[str, list]:
     """Input name -> spec, with the parts of growing inputs that are used."""
     specs = {}
     for name, spec in sockets_and_widgets(info).items():
-        part = growing(spec)
-        if part is None:
+        grown = growing(name, spec)
+        if grown is None:
             specs[name] = spec
-            continue
-        prefix, kind = part
-        count = sum(key.startswith(f"{name}.{prefix}") for key in inputs)
-        specs |= {f"{name}.{prefix}{index}": [kind, {}] for index in range(count)}
+        else:
+            specs |= {part: [grown.kind, {}] for part in grown.parts if part in inputs}
     return specs
 
 
 def _required(info: dict) -> list[str]:
     names = []
     for name, spec in info["input"].get("required", {}).items():
-        part = growing(spec)
-        names += [name] if part is None else [f"{name}.{part[0]}{index}" for index in range(spec[1]["template"]["min"])]
+        grown = growing(name, spec)
+        names += [name] if grown is None else grown.parts[: grown.least]
     return names
 
 

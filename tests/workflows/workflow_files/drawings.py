@@ -20,6 +20,11 @@ _FINE = 3  # drawn larger, then scaled down
 _BLUE, _RED = (0, 0, 255), (255, 0, 0)
 _BLACK, _WHITE = (0, 0, 0), (255, 255, 255)
 
+_ALONE, _TWO = (0.0,), (-0.38, 0.38)
+# where people stand in the reference and in the driving video
+_PLACES = {"two_people": (_TWO, _TWO), "sam3_several_people": (_TWO, _TWO), "sam3_points": (_ALONE, _TWO)}
+_REPLACEMENT = ("replacement", "sam3_points")
+
 
 @dataclass(frozen=True)
 class Look:
@@ -47,23 +52,23 @@ SEASIDE = Scene("#8fc6e8", "#d9c7a3", "#ffe2a8")
 def write(folder: Path, workflow: str, *, frames: int, width: int, height: int, sound: bool = False) -> None:
     """The input files of one workflow, as its loaders name them."""
     folder.mkdir(parents=True, exist_ok=True)
-    two, replacement = workflow == "two_people", workflow == "replacement"
-    places = (-0.38, 0.38) if two else (0.0,)
-    colours = (_BLUE, _RED)[: len(places)]
+    replacement = workflow in _REPLACEMENT
+    places, driving_places = _PLACES.get(workflow, (_ALONE, _ALONE))
+    colours = _BLUE, _RED
     size = width, height
 
-    def people(looks: tuple[Look, ...], time: float) -> list:
+    def people(looks: tuple[Look, ...], places: tuple[float, ...], time: float) -> list:
         return [(look, place, _pose(time + 0.35 * index))
                 for index, (look, place) in enumerate(zip(looks, places, strict=False))]
 
-    reference = people((HEROINE, HERO), 0.0)
+    reference = people((HEROINE, HERO), places, 0.0)
     _picture(size, SEASIDE, reference).save(folder / "reference.png")
     _mask(size, _BLACK if replacement else _WHITE, reference, colours).save(folder / "reference_mask.png")
     back = [(HEROINE, 0.0, _pose(0.1))]
     _picture(size, SEASIDE, back, faces=False).save(folder / "reference_back.png")
     _mask(size, _BLACK, back, colours).save(folder / "reference_back_mask.png")
 
-    clip = [people((DANCER, SECOND_DANCER), index / float(FPS)) for index in range(frames)]
+    clip = [people((DANCER, SECOND_DANCER), driving_places, index / float(FPS)) for index in range(frames)]
     write_video(folder / "driving.mp4", _stack(_picture(size, STUDIO, entry) for entry in clip), sound=sound)
     write_video(folder / "driving_mask.mp4",
                 _stack(_mask(size, _WHITE if replacement else _BLACK, entry, colours) for entry in clip),

@@ -116,10 +116,21 @@ def is_widget(spec: list) -> bool:
         "forceInput")
 
 
-def growing(spec: list) -> tuple[str, str] | None:
-    """(prefix of the parts' names, type of a part) of an input that grows as it is connected, None for any other."""
+@dataclass(frozen=True)
+class Growing:
+    """An input that grows as it is connected. parts: the names of its parts in order; least: how many there must be."""
+
+    parts: tuple[str, ...]
+    kind: str
+    least: int
+
+
+def growing(name: str, spec: list) -> Growing | None:
+    """None for an input that does not grow."""
     if spec[0] != "COMFY_AUTOGROW_V3":
         return None
     template = spec[1]["template"]
     ((kind, *_),) = template["input"]["required"].values()
-    return template["prefix"], kind
+    parts = template["names"] if "names" in template else [f"{template['prefix']}{index}"
+                                                           for index in range(template["max"])]
+    return Growing(tuple(f"{name}.{part}" for part in parts), kind, template["min"])

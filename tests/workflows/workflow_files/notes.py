@@ -19,8 +19,10 @@ CLIP_VISION = _file("clip_vision_h.safetensors", f"{_WAN}/clip_vision", "clip_vi
 VAE = _file("wan_2.1_vae.safetensors", f"{_WAN}/vae", "vae")
 DISTILLED_LORA = _file("lightx2v_I2V_14B_480p_cfg_step_distill_rank64_bf16.safetensors",
                        f"{_HUB}/Kijai/WanVideo_comfy/resolve/main/Lightx2v", "loras")
+# SAM 3.1 (multiplex): SAM 3 itself has no tracking by a word in ComfyUI
+SAM3 = _file("sam3.1_multiplex_fp16.safetensors", f"{_HUB}/Comfy-Org/sam3.1/resolve/main/checkpoints", "checkpoints")
 _SIZES = {TRANSFORMER["name"]: "17.7 GB", TEXT_ENCODER["name"]: "6.7 GB", CLIP_VISION["name"]: "1.3 GB",
-          VAE["name"]: "0.25 GB", DISTILLED_LORA["name"]: "0.74 GB"}
+          VAE["name"]: "0.25 GB", DISTILLED_LORA["name"]: "0.74 GB", SAM3["name"]: "1.7 GB"}
 
 
 def model_links(files: list[dict[str, str]]) -> str:
@@ -46,7 +48,7 @@ _MASK_HELP = """
 
 A mask is a picture or video in flat colours: the first person **blue**, the second **red**, then green, magenta, cyan, yellow. The same person has the same colour on both sides. A mask must have the shape (width : height) of its picture or video, and a mask video as many frames as the driving video.
 
-No masks yet? ComfyUI's own **Run SAM3 Video Track** and **Create SCAIL-2 Colored Mask** make them: connect *pose_video_mask* to *driving_masks* and *reference_image_mask* to *reference_masks*. For one person a plain MASK does as well. Look at **Check the masks** before a long run.
+No masks yet? The workflows **sam3_one_person**, **sam3_several_people** and **sam3_points** make them, with ComfyUI's own SAM3 nodes. For one person a plain MASK does as well. Look at **Check the masks** before a long run.
 """
 
 _PARAMETERS = """
@@ -159,6 +161,92 @@ Animation in 8 steps without guidance: a tenth of the work of the full settings.
 **Save Prompt Embedding** writes the encoded prompt to models/scail2_prompts. Next time ComfyUI can do without the text encoder (6.7 GB): press **R**, select the two grey nodes under **Saved prompt**, press **Ctrl+M** to switch them on, connect them to *positive* and *negative* of **Sample SCAIL-2 Video**, and switch the nodes of the group **Prompt** off in the same way.
 """
 
+_SAM3_TRACKERS = """
+| max_objects | how many people to follow: **exactly as many as there are to be**. With more, SAM3 looks for new people in every frame, and whatever it mistakes for one comes in |
+| detection_threshold | lower it if somebody is not found, raise it if something else is taken for a person |
+"""
+
+_SAM3_LOOK = """
+## Look before you run
+
+Click a preview under **Check the masks**, then the play button of the small bar above it: only what the preview needs is run. The masks are kept, so the full run goes straight on to sampling.
+"""
+
+_SAM3_MISTAKES = """
+- **A cut, or somebody who leaves and comes back:** SAM3 loses them, or follows somebody else. Use one shot that shows everybody from its first frame on.
+- **Ragged masks:** *grow*, *feather*, *fill_holes* and *keep_largest* of **Bind SCAIL-2 Identities** (advanced inputs) mend the driving masks.
+- **Another SAM file:** only SAM 3.1 (multiplex) works here.
+"""
+
+_SAM3_REST = """
+Size, solver and segments are explained in the workflow **animation**. The result has exactly as many frames as the driving video, its frame rate and its sound.
+"""
+
+SAM3_ONE_PERSON = f"""# Animation without mask files: one person
+
+The character of the **reference picture** does what the person in the **driving video** does. SAM 3.1 finds both by a word and follows the person through the video.
+{_INPUTS_HEAD}| Reference picture | the character, about as large in the picture and posed about as in the driving video's first frame; nobody else |
+| Driving video | the motion, any length |
+| Whom to find | one or two English words: person, woman, dancer, robot. A comma would look for two kinds |
+| Prompt | the finished video in 80 to 140 words: who, clothes, what they do, where, light |
+
+## SAM3
+
+| Setting | Meaning |
+|---|---|{_SAM3_TRACKERS}{_SAM3_LOOK}
+## Likely mistakes
+
+- **Nobody is found** (a message says in which of the two): another word, or a lower *detection_threshold* of that node.
+- **The wrong person is followed:** SAM3 takes the one it is surest of. Use **sam3_points**, or **sam3_several_people** with *binding*.{_SAM3_MISTAKES}{_SAM3_REST}"""
+
+SAM3_SEVERAL_PEOPLE = f"""# Several people without mask files
+
+Two characters in one **reference picture** follow two people of the **driving video**. SAM 3.1 finds all of them by a word; **Bind SCAIL-2 Identities** says who follows whom. Up to six people work in the same way.
+{_INPUTS_HEAD}| Reference picture | both characters in one picture |
+| Driving video | both people, any length |
+| Whom to find | one or two English words that fit everybody: person |
+| Prompt | the finished video in 80 to 140 words; both characters, and who stands where |
+
+## Who is who
+
+| Setting | Meaning |
+|---|---|
+| order | how SAM3's people are numbered, on both sides: left to right as they stand when they are first seen, or by size. The previews show the numbers |
+| binding | who follows whom, as reference:driving. *1:1, 2:2* is as they stand; *1:2, 2:1* crosses them. Whoever is not named is left out. Empty: the same numbers; *by position*: the nearest |
+
+## SAM3
+
+| Setting | Meaning |
+|---|---|{_SAM3_TRACKERS}{_SAM3_LOOK}
+## Likely mistakes
+
+- **Bystanders:** raise *max_objects* until the preview shows everybody, then name only the right ones in *binding*.
+- **One person too few:** a lower *detection_threshold*. If two people stand close, SAM3 may take them for one: begin the video where they stand apart.
+- **People who change places** keep their numbers; numbers come from where they are first seen.{_SAM3_MISTAKES}
+## The same video again
+
+**Save SCAIL-2 Tracks** keeps the masks in models/scail2_tracks. For other characters on the same video: press **R**, select the grey node **Saved tracks**, press **Ctrl+M** to switch it on, connect it to *driving_masks* in place of **Follow in the driving video**, and switch that off in the same way.
+{_SAM3_REST}"""
+
+SAM3_POINTS = f"""# Replacement, the person picked by points
+
+The character of the **reference picture** takes the place of **one** person in the **driving video**; everybody else and the scene stay. Points say who it is, SAM 3.1 finds the outline and follows it.
+{_INPUTS_HEAD}| Reference picture | the new character, from head to feet if the person is seen so. **Reframe SCAIL-2 Reference** puts it where the person stands, as large as the person is in the first driving frame; its preview shows both |
+| Driving video | the video to change, any length; the person is in its **first frame** |
+| Points in the first driving frame | two or three places on the person, in pixels from the top left |
+| Points in the reference picture | the same for the character |
+| Prompt | the finished video in 80 to 140 words; name the new character's clothes and everything they touch |
+
+## Points
+
+Written as *[{{"x": 253, "y": 102}}, {{"x": 253, "y": 230}}]*: the head and the chest. Any image editor shows the pixel under the cursor; **Picked** shows what SAM3 makes of it. For places that do **not** belong, connect another **Input Text** to *negative_coords*.
+{_SAM3_LOOK}
+## Likely mistakes
+
+- **Only the shirt is picked:** more points, on head, body and legs.
+- **Nothing or something else is picked:** the points are those of another size. They count in pixels of the picture or video **itself**, not of a smaller view of it.
+- **The person is hidden or out of the picture in the first frame:** begin the video later.{_SAM3_MISTAKES}{_SAM3_REST}"""
+
 PROMPTS = {
     "animation": (
         "A young woman with shoulder-length chestnut hair dances on a stone terrace above the sea in the late afternoon. "
@@ -194,3 +282,6 @@ PROMPTS = {
         "footage with fine detail in fabric and hair."),
 }
 PROMPTS["ksampler"] = PROMPTS["distilled_draft"] = PROMPTS["animation"]
+PROMPTS["sam3_one_person"] = PROMPTS["animation"]
+PROMPTS["sam3_several_people"] = PROMPTS["two_people"]
+PROMPTS["sam3_points"] = PROMPTS["replacement"]

@@ -22,7 +22,10 @@ _NO_TEXT = "no_text"
 
 # node -> what stands in for it; their inputs are dropped
 _STAND_INS = {"CLIPTextEncode": "TestText", "CLIPVisionLoader": "TestClipVision"}
-_DROPPED = ("CLIPLoader",)
+_DROPPED = ("CLIPLoader", "CheckpointLoaderSimple")
+# and those that are shown the drawn masks; these inputs stay
+_SEGMENTERS = {"SAM3_VideoTrack": ("TestDrawnTrack", ("images", "max_objects", "initial_mask")),
+               "SAM3_Detect": ("TestDrawnDetect", ("image", "positive_coords"))}
 _VALUES = {
     ("SCAIL2LoadModel", "model_name"): _MODEL,
     ("VAELoader", "vae_name"): _VAE,
@@ -76,6 +79,9 @@ def shrink(prompt: dict[str, dict], **values: Any) -> dict[str, dict]:
             inputs = {"seed": int(name)} if kind == "CLIPTextEncode" else {}
             small[name] = {"class_type": _STAND_INS[kind], "inputs": inputs}
             continue
+        if kind in _SEGMENTERS:
+            small |= _segmenter(name, node, prompt)
+            continue
         inputs = node["inputs"]
         if kind == "SCAIL2MotionTransfer" and inputs["start_frame"]:
             inputs["start_frame"] = LENGTH
@@ -83,3 +89,27 @@ def shrink(prompt: dict[str, dict], **values: Any) -> dict[str, dict]:
         inputs |= {key: value for key, value in values.items() if key in inputs}
         small[name] = node
     return small
+
+
+def _segmenter(name: str, node: dict, prompt: dict[str, dict]) -> dict[str, dict]:
+    """What stands in for a SAM3 node, with the loaders of the drawn mask that belongs to its pictures."""
+    stand_in, kept = _SEGMENTERS[node["class_type"]]
+    inputs = {key: value for key, value in node["inputs"].items() if key in kept}
+    return {name: {"class_type": stand_in, "inputs": inputs | {"drawn": [f"{name}_drawn", 0]}},
+            **drawn_masks(f"{name}_drawn", inputs[kept[0]], prompt)}
+
+
+def drawn_masks(name: str, pictures: list, prompt: dict[str, dict]) -> dict[str, dict]:
+    """Nodes that load the drawn masks of the pictures behind a link; the one called `name` gives them as an IMAGE."""
+    source = prompt[pictures[0]]
+    while source["class_type"] not in ("LoadImage", "LoadVideo"):
+        source = next(prompt[source["inputs"][key][0]] for key in ("image", "video") if key in source["inputs"])
+    if source["class_type"] == "LoadImage":
+        return {name: {"class_type": "LoadImage", "inputs": {"image": _mask_file(source["inputs"]["image"])}}}
+    loader = {"class_type": "LoadVideo", "inputs": {"file": _mask_file(source["inputs"]["file"])}}
+    return {f"{name}_file": loader,
+            name: {"class_type": "GetVideoComponents", "inputs": {"video": [f"{name}_file", 0]}}}
+
+
+def _mask_file(file: str) -> str:
+    return file.replace(".", "_mask.")

@@ -14,7 +14,7 @@ PACK_ID = "scail2"
 _WIDTH, _ROW, _NODE_TITLE, _NODE_GAP = 340, 28, 30, 36
 _GROUP_TITLE, _PADDING, _COLUMN_GAP, _GROUP_GAP = 40, 24, 60, 50
 _PREVIEW = 250  # room for the picture of nodes that show one
-_SHOWS_PICTURE = {"LoadImage", "LoadVideo", "SaveVideo", "PreviewImage"}
+_SHOWS_PICTURE = {"LoadImage", "LoadVideo", "SaveVideo", "PreviewImage", "MaskPreview", "SCAIL2Identities"}
 _GROUP_COLOUR, _MUTED_COLOUR = "#3f789e", "#555555"
 _UPLOADS = ("image_upload", "video_upload")
 
@@ -90,11 +90,12 @@ def _slots(node: Node, object_info: dict) -> list[tuple[str, str, bool, bool]]:
     optional = info["input"].get("optional", {})
     slots, with_widget = [], []
     for name, spec in sockets_and_widgets(info).items():
-        part = growing(spec)
-        if part:
+        grown = growing(name, spec)
+        if grown:
             # the frontend keeps one free part behind the connected ones
-            count = sum(given_name.startswith(f"{name}.") for given_name in node.inputs)
-            slots += [(f"{name}.{part[0]}{index}", part[1], index > 0, False) for index in range(count + 1)]
+            count = sum(part in node.inputs for part in grown.parts)
+            slots += [(part, grown.kind, index >= grown.least, False)
+                      for index, part in enumerate(grown.parts[: count + 1])]
         elif name not in widgets(info):
             slots.append((name, spec[0], name in optional, False))
         else:

@@ -1,0 +1,125 @@
+"""The groups of nodes that the workflows have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from . import notes
+from .graph import Graph, Node
+
+WIDTH, HEIGHT = 896, 512
+OFFICIAL = {"solver": "unipc", "steps": 40, "shift": 3.0}
+SEED = 42
+
+_NOTE_WIDTH, _PROMPT = 620, (440, 260)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    model: Node
+    clip: Node
+    clip_vision: Node
+    vae: Node
+
+
+@dataclass(frozen=True)
+class Inputs:
+    reference: Node
+    reference_mask: Node
+    driving: Node
+    driving_mask: Node
+
+
+def start(name: str, text: str, *more_models: dict[str, str], height: int) -> Graph:
+    """The two notes, of which the first is `height` pixels high."""
+    graph = Graph(name)
+    files = [notes.TRANSFORMER, *more_models, notes.TEXT_ENCODER, notes.CLIP_VISION, notes.VAE]
+    graph.group("", column=0)
+    graph.note("How to use this workflow", text, (_NOTE_WIDTH, height))
+    graph.note("Model files", notes.model_links(files), (_NOTE_WIDTH, 480 + 70 * len(more_models)))
+    return graph
+
+
+def models(graph: Graph) -> Loaded:
+    graph.group("Models", column=1)
+    model = graph.add("SCAIL2LoadModel", models=(notes.TRANSFORMER,), model_name=notes.TRANSFORMER["name"])
+    clip = graph.add("CLIPLoader", title="Load text encoder", models=(notes.TEXT_ENCODER,),
+                     clip_name=notes.TEXT_ENCODER["name"], type="wan", device="default")
+    vision = graph.add("CLIPVisionLoader", models=(notes.CLIP_VISION,), clip_name=notes.CLIP_VISION["name"])
+    vae = graph.add("VAELoader", models=(notes.VAE,), vae_name=notes.VAE["name"])
+    return Loaded(model, clip, vision, vae)
+
+
+def files(graph: Graph) -> Inputs:
+    graph.group("Reference and driving video", column=2)
+    return Inputs(graph.add("LoadImage", title="Reference picture", image="reference.png"),
+                  graph.add("LoadImage", title="Reference mask", image="reference_mask.png"),
+                  graph.add("LoadVideo", title="Driving video", file="driving.mp4"),
+                  graph.add("LoadVideo", title="Driving mask", file="driving_mask.mp4"))
+
+
+def prompts(graph: Graph, loaded: Loaded, column: int = 3) -> tuple[Node, Node]:
+    graph.group("Prompt", column)
+    return (graph.add("CLIPTextEncode", title="Prompt", clip=loaded.clip, text=notes.PROMPTS[graph.name],
+                      size=_PROMPT),
+            graph.add("CLIPTextEncode", title="Negative prompt (empty is the official one)", clip=loaded.clip,
+                      text="", size=(_PROMPT[0], 120)))
+
+
+def bind(graph: Graph, loaded: Loaded, files: Inputs, mode: str, column: int = 3, **settings) -> tuple[Node, Node]:
+    """Identities and encoded reference from colour masks."""
+    graph.group("Who is who, and the size", column)
+    identities = graph.add("SCAIL2Identities", mode=mode, driving_masks=files.driving_mask,
+                           reference_masks=files.reference_mask, driving=files.driving, reference_image=files.reference,
+                           **settings)
+    reference = encode(graph, loaded, files.reference, identities)
+    _show(graph, identities, column + 1)
+    return identities, reference
+
+
+def bind_found(graph: Graph, loaded: Loaded, pictures: tuple[Node, Node], found: tuple[Node, Node], mode: str,
+               column: int, *, save: bool = False, reframe: bool = False, **settings) -> tuple[Node, Node]:
+    """Identities and encoded reference from what SAM3 has found; both tuples: driving frames, reference. `save`: the
+    identities also go into a file named after the workflow. `reframe`: the reference person is put where the driving
+    person stands."""
+    graph.group("Who is who, and the size", column)
+    bound = identities = graph.add("SCAIL2Identities", mode=mode, driving_masks=found[0], reference_masks=found[1],
+                                   driving=pictures[0], reference_image=pictures[1], **settings)
+    if save:
+        identities = graph.add("SCAIL2SaveTracks", identities=bound, name=graph.name, overwrite=True,
+                               driving=pictures[0])
+    picture = pictures[1]
+    if reframe:
+        reframed = graph.add("SCAIL2ReframeReference", image=picture, identities=identities, width=WIDTH, height=HEIGHT,
+                             driving=pictures[0], size=(340, 420))
+        picture, identities = reframed[0], reframed[2]
+    reference = encode(graph, loaded, picture, identities)
+    _show(graph, bound, column + 1)
+    return identities, reference
+
+
+def _show(graph: Graph, identities: Node, column: int) -> None:
+    graph.group("Check the masks", column)
+    graph.add("PreviewImage", title="Driving video, people marked", images=identities[1], size=(340, 400))
+    graph.add("PreviewImage", title="Reference, people marked", images=identities[2], size=(340, 260))
+    graph.add("PreviewAny", title="People found", source=identities[3], size=(340, 180))
+
+
+def encode(graph: Graph, loaded: Loaded, picture: Node, identities: Node) -> Node:
+    return graph.add("SCAIL2EncodeReference", vae=loaded.vae, clip_vision=loaded.clip_vision, image=picture,
+                     identities=identities, width=WIDTH, height=HEIGHT)
+
+
+def sample(graph: Graph, model: Node, prompts: tuple[Node, Node], vae: Node, driving: Node, identities: Node,
+           reference: Node, *, column: int = 4, check: bool = False, **settings) -> None:
+    """`check`: everything that is wrong or doubtful is shown beside the sampler."""
+    inputs = {"model": model, "positive": prompts[0], "negative": prompts[1], "vae": vae, "reference": reference,
+              "driving": driving, "identities": identities, **settings}
+    if check:
+        graph.group("Check everything", column)
+        graph.add("SCAIL2Preflight", size=(420, 640), **inputs)
+    graph.group("Sampling", column)
+    video = graph.add("SCAIL2SampleVideo", seed=SEED, **inputs)
+    graph.group("Result", column + 1)
+    graph.add("SaveVideo", video=video, filename_prefix=f"video/scail2_{graph.name}", size=(560, 480))
+    graph.add("PreviewAny", title="Report", source=video[1], size=(560, 140))
