@@ -90,7 +90,7 @@ def main() -> None:
         f"{arguments.folder}/.\n{''.join(lines)}{TRAINED if miniature.trained else RANDOM}\n")
 
 
-TRAINED = """The weights are the trained miniature's: about 10 million parameters that know this drawn world only.
+TRAINED = """The weights are the trained miniature's: about 12 million parameters that know this drawn world only.
 What this shows: the motion goes from the driving video to the reference's figures, over two segments, with frame
 count, rate and sound of the driving video. What it does not show: the quality of the 14B model."""
 RANDOM = """The weights are random, so the picture is noise. What this proves: files, masks, text and picture encoders,

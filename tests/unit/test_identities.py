@@ -130,7 +130,8 @@ def test_refuses_a_background_that_says_the_other_mode(mode, other, driving, ref
 def test_a_frame_full_of_people_has_no_background_to_contradict():
     full = torch.tensor(PALETTE[0], dtype=torch.uint8).expand(1, 8, 8, 3)
     for mode in ids.MODES:
-        binding.bind(mode, read(full), [read(full, "reference")], repaint=False)
+        identities = binding.bind(mode, read(full), [read(full, "reference")], repaint=False)
+        assert identities.driving_labels(0, 1).unique().tolist() == [1]
 
 
 @pytest.mark.parametrize(("driving", "reference", "message"), [
