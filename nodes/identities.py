@@ -130,7 +130,7 @@ def _source(masks, more: Mapping[str, torch.Tensor] | None, name: str, order: st
         raise ValueError(f"There are MASKs of more people in the {name} mask, but the first is no MASK: connect the "
                          f"MASK of person 1 to {name}_masks, or disconnect the others.")
     if isinstance(masks, Identities):
-        return mask_sources.Source(name, masks.driving, masks.labels)
+        return Source(name, masks.driving, masks.labels, names=masks.given_names, front=masks.front)
     if isinstance(masks, Mapping):
         source = mask_sources.from_tracks(masks, name)
         return replace(source, planes=bindings.ordered(source.planes, order))

@@ -44,7 +44,8 @@ def bind(mode: str, driving: Source, references: Sequence[Source], *, binding: s
 
     binding: "" (same colours or same numbers), "by position", or pairs reference:driving as in "1:2, 2:1"; who is not
     named is left out. front: numbers as the reference has them, the front one first; the others follow in their order.
-    names: for the people of the reference. repaint: take the mode as right where a background means the other one.
+    names: for the people of the reference. Where front or names are empty, what the driving masks know counts.
+    repaint: take the mode as right where a background means the other one.
 
     Raises ValueError for an unknown mode, a background of the other mode, an empty mask, more than six people, an
     identity that only one side has, and texts that cannot be read.
@@ -68,7 +69,9 @@ def bind(mode: str, driving: Source, references: Sequence[Source], *, binding: s
     _refuse_missing(driving, theirs)
     chosen = [_same_people(reference, ours, picture, place) for place, picture in enumerate(references)]
     numbers = [_numbers(reference)[plane] for plane in ours]
-    return Identities(mode, people, tuple(chosen), labels, _names(names, ours, labels), _front(front, numbers),
+    known = [driving.names[plane] if driving.names else "" for plane in theirs]
+    return Identities(mode, people, tuple(chosen), labels, _names(names, ours, labels, known),
+                      _front(front, numbers, [theirs.index(plane) for plane in driving.front if plane in theirs]),
                       _notes(driving, reference, pairs))
 
 
@@ -198,18 +201,18 @@ def _labels(driving: Source, reference: Source, pairs: list[tuple[int, int]]) ->
     return numbers if max(numbers) <= PEOPLE_LIMIT else tuple(range(1, len(pairs) + 1))
 
 
-def _names(text: str, ours: tuple[int, ...], labels: tuple[int, ...]) -> tuple[str, ...]:
+def _names(text: str, ours: tuple[int, ...], labels: tuple[int, ...], known: list[str]) -> tuple[str, ...]:
     given = [name.strip() for name in text.split(",")] if text.strip() else []
     if len(given) > max(ours) + 1:
         raise ValueError(f"There are {len(given)} names, but {_count(max(ours) + 1)}: give one name for each person, "
                          "in the reference's order.")
-    return tuple(given[plane] if plane < len(given) and given[plane] else NAMES[label - 1]
-                 for plane, label in zip(ours, labels, strict=True))
+    return tuple((given[plane] if plane < len(given) else "") or name or NAMES[label - 1]
+                 for plane, label, name in zip(ours, labels, known, strict=True))
 
 
-def _front(text: str, numbers: list[int]) -> tuple[int, ...]:
-    """Places in `numbers`, the front one first."""
-    listed = []
+def _front(text: str, numbers: list[int], known: list[int]) -> tuple[int, ...]:
+    """Places in `numbers`, the front one first; `known` are such places, for an empty text."""
+    listed = [] if text.strip() else known
     for part in filter(None, (part.strip() for part in text.split(","))):
         if part not in map(str, numbers) or numbers.index(int(part)) in listed:
             known = ", ".join(map(str, numbers))

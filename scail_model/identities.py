@@ -49,6 +49,12 @@ class Identities:
     notes: tuple[str, ...] = ()
 
     @property
+    def given_names(self) -> tuple[str, ...]:
+        """Names that somebody has chosen; empty where it is only the colour's."""
+        return tuple("" if name == NAMES[label - 1] else name
+                     for name, label in zip(self.names, self.labels, strict=True))
+
+    @property
     def replacement(self) -> bool:
         return self.mode == REPLACEMENT
 

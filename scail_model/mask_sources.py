@@ -40,13 +40,16 @@ for _label, _colour in enumerate(_COLOURS > 127):
 @dataclass(frozen=True)
 class Source:
     """One side's masks. labels: the palette's 1..6 of each plane if colours told them. background: BLACK or WHITE if
-    the first frame of a colour mask has one. snapped: share of pixels that were no pure colour."""
+    the first frame of a colour mask has one. snapped: share of pixels that were no pure colour. names and front: what
+    is known of the people already, by plane; an empty name is none."""
 
     name: str
     planes: Planes
     labels: tuple[int, ...] | None = None
     background: int | None = None
     snapped: float = 0.0
+    names: tuple[str, ...] = ()
+    front: tuple[int, ...] = ()
 
 
 def from_colours(frames: Iterable[Tensor], count: int, name: str) -> Source:

@@ -362,6 +362,18 @@ def test_names():
         by_numbers(boxes(LEFT), boxes(RIGHT), names="Anna, Ben, Cleo")
 
 
+def test_what_is_known_of_the_people_stays_with_them():
+    """Saved identities bound to a new reference, the other way round: names and front go with the driving people."""
+    saved = by_numbers(boxes((4, 4, 24, 30)), boxes((16, 4, 40, 30)), names="Anna", front="2")
+    driving = mask_sources.Source("driving", saved.driving, saved.labels, names=saved.given_names, front=saved.front)
+    reference = mask_sources.from_masks([boxes((2, 4, 10, 30)), boxes((30, 4, 40, 30))], "reference")
+    again = binding.bind("animation", driving, [reference], binding="1:2, 2:1")
+    assert again.names == ("red", "Anna")
+    assert again.front == (0, 1)  # she who was in front is person 1 now
+    assert binding.bind("animation", driving, [reference], binding="1:2, 2:1", names="Cleo, Dora",
+                        front="2").names == ("Cleo", "Dora")
+
+
 def test_report_names_people_and_coverage():
     report = ids.report(bound())
     assert "mode: animation; 5 driving frames, 1 reference(s)" in report
