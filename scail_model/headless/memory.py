@@ -1,6 +1,6 @@
 """How much GPU memory a run needs, so that one that cannot fit is refused before it has cost anything.
 
-The two factors are measured: the transformer on one H200 (`tests/bench/forward_gpu.py`), the VAE's decoder on an A100
+The transformer's need is `budget`'s, measured on one H200; that of diffusers' VAE decoder was measured on an A100
 (minghaop/scail2_exp). What else the GPU holds is small beside them.
 """
 
@@ -9,10 +9,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from ..budget import smaller_settings, token_count
+from ..budget import activation_bytes, smaller_settings, token_count
 from ..config import TransformerConfig
 
-_BYTES_PER_TOKEN = 14.5  # times the width: 3.35 GiB for 48,832 tokens and 6.52 GiB for 95,920 at width 5120
 _DECODER_BYTES_PER_PIXEL = 21_000  # 8.9 GiB at 896x512; the decoder works in chunks, so the length hardly matters
 _GIB = 2**30
 
@@ -32,7 +31,7 @@ class Load:
         """Peak need of the run, in bytes."""
         tokens = token_count(self.width, self.height, self.frames, self.additional_references)
         weights = 2 * sum(map(math.prod, self.config.parameter_shapes().values()))
-        sampling = weights + _BYTES_PER_TOKEN * self.config.dim * tokens
+        sampling = weights + activation_bytes(self.config, tokens)
         decoding = _DECODER_BYTES_PER_PIXEL * self.width * self.height + (0 if self.offload else weights)
         return round(max(sampling, decoding))
 

@@ -201,15 +201,15 @@ def test_the_estimate_is_the_measured_peak(width, height, measured):
     assert load.gpu_bytes() / GIB == pytest.approx(measured, rel=0.01)
 
 
-@pytest.mark.parametrize(("free", "offload", "advice"), [
-    (38, False, "--offload_model true"),
-    (33, True, "--segment_len 57"),
-    (31, True, "--target_w 320 --target_h 192"),
-    (24, True, "ComfyUI nodes"),
+@pytest.mark.parametrize(("free", "offload", "shortest", "advice"), [
+    (38, False, 9, "--offload_model true"),
+    (33, True, 9, "--segment_len 57"),
+    (31.5, True, 33, "--target_w 448 --target_h 256"),
+    (24, True, 9, "ComfyUI nodes"),
 ])
-def test_too_little_memory_names_the_next_setting_that_fits(free, offload, advice):
+def test_too_little_memory_names_the_next_setting_that_fits(free, offload, shortest, advice):
     load = Load(TransformerConfig(), 896, 512, 81, 0, offload)
     with pytest.raises(RuntimeError, match="896x512 in segments of 81 frames needs about") as error:
-        check_memory(load, 9, free * GIB)
+        check_memory(load, shortest, round(free * GIB))
     assert advice in str(error.value)
     check_memory(load, 9, 80 * GIB)
