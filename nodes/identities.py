@@ -124,8 +124,9 @@ class SCAIL2Identities(io.ComfyNode):
 
 def _source(masks, more: Mapping[str, torch.Tensor] | None, name: str, order: str) -> Source:
     """Whatever is connected as one side's masks."""
-    if isinstance(masks, torch.Tensor) and masks.ndim == 3:
-        return mask_sources.from_masks([masks, *(more or {}).values()], name)
+    if isinstance(masks, torch.Tensor) and masks.ndim in (2, 3):
+        people = masks, *_in_row(more, name)
+        return mask_sources.from_masks([mask if mask.ndim == 3 else mask[None] for mask in people], name)
     if more:
         raise ValueError(f"There are MASKs of more people in the {name} mask, but the first is no MASK: connect the "
                          f"MASK of person 1 to {name}_masks, or disconnect the others.")
@@ -135,7 +136,20 @@ def _source(masks, more: Mapping[str, torch.Tensor] | None, name: str, order: st
         source = mask_sources.from_tracks(masks, name)
         return replace(source, planes=bindings.ordered(source.planes, order))
     frames = masks if isinstance(masks, torch.Tensor) else masks.get_components().images
+    if frames.ndim != 4 or frames.shape[-1] < 3:
+        raise ValueError(f"The {name} mask has the shape {list(frames.shape)}, which is neither a MASK [T, H, W] nor "
+                         "an IMAGE [T, H, W, 3]: connect one of these.")
     return mask_sources.from_colours(frames, len(frames), name)
+
+
+def _in_row(more: Mapping[str, torch.Tensor] | None, name: str) -> list[torch.Tensor]:
+    """The MASKs of persons 2, 3 and so on."""
+    connected = list(more or {})
+    for number, found in enumerate(connected, 2):
+        if found != f"person_{number}":
+            raise ValueError(f"In more_{name}_masks {found} is connected, but person_{number} is not: leave no gap, "
+                             "because the places are the numbers.")
+    return [more[found] for found in connected]
 
 
 def _check(people: Source, frames: torch.Tensor | None, references: Source, images: torch.Tensor | None) -> None:

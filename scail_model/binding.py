@@ -10,9 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import permutations
 
+import numpy as np
 import torch
+from scipy.optimize import linear_sum_assignment
 
 from .identities import MODES, REPLACEMENT, Identities
 from .mask_sources import BLACK, DRIVING, NAMES, PEOPLE_LIMIT, WHITE, Source
@@ -88,6 +89,10 @@ def refuse_other_mode(mode: str, source: Source) -> None:
 def _same_people(primary: Source, ours: tuple[int, ...], picture: Source, place: int) -> Planes:
     """The people of the primary, in their order, as another picture shows them; nobody's plane is empty."""
     if not picture.labels or picture.labels == primary.labels:
+        shown = [plane for plane, extent in enumerate(picture.planes.extents) if extent.seen[0]]
+        if shown and not set(shown) & set(ours):
+            raise ValueError(f"Additional reference {place} shows person {_numbers(picture)[shown[0]]} and nobody who "
+                             "is bound: leave the picture out, or bind that person.")
         return picture.planes.select(ours)
     shown = {label: plane for label, plane, extent in zip(picture.labels, picture.planes.bits, picture.planes.extents,
                                                          strict=True) if extent.seen.any()}
@@ -160,20 +165,12 @@ def _numbers(source: Source) -> tuple[int, ...]:
 
 
 def by_position(driving: Planes, reference: Planes) -> list[tuple[int, int]]:
-    """Pairs that leave people where they are: the least sum of distances across, in the first frame that shows each."""
-    places = [_place(reference, plane) for plane in range(reference.people)]
-    targets = [_place(driving, plane) for plane in range(driving.people)]
-    count = min(len(places), len(targets))
-    if max(len(places), len(targets)) > PEOPLE_LIMIT + 2:  # too many to try: from left to right
-        left, right = (sorted(range(len(x)), key=x.__getitem__)[:count] for x in (places, targets))
-        return sorted(zip(left, right, strict=True))
-    if len(places) <= len(targets):
-        best = min(permutations(range(len(targets)), count),
-                   key=lambda chosen: sum(abs(places[i] - targets[j]) for i, j in enumerate(chosen)))
-        return list(enumerate(best))
-    best = min(permutations(range(len(places)), count),
-               key=lambda chosen: sum(abs(places[i] - targets[j]) for j, i in enumerate(chosen)))
-    return sorted((i, j) for j, i in enumerate(best))
+    """Pairs that leave people where they are: the least sum of distances across, in the first frame that shows each.
+    Who is never seen is left out."""
+    ours, theirs = _places(reference), _places(driving)
+    distances = np.abs(np.array(list(ours.values()))[:, None] - np.array(list(theirs.values()))[None])
+    left, right = linear_sum_assignment(distances)
+    return sorted((list(ours)[i], list(theirs)[j]) for i, j in zip(left, right, strict=True))
 
 
 def _pairs_text(driving: Source, reference: Source, pairs: list[tuple[int, int]]) -> str:
@@ -181,8 +178,10 @@ def _pairs_text(driving: Source, reference: Source, pairs: list[tuple[int, int]]
     return ", ".join(f"{ours[left]}:{theirs[right]}" for left, right in pairs)
 
 
-def _place(planes: Planes, plane: int) -> float:
-    return planes.centre(plane, int(planes.extents[plane].seen.argmax()))
+def _places(planes: Planes) -> dict[int, float]:
+    """Where each plane's person is first seen, across, 0..1."""
+    return {plane: planes.centre(plane, int(extent.seen.argmax()))
+            for plane, extent in enumerate(planes.extents) if extent.seen.any()}
 
 
 def _refuse_missing(source: Source, planes: tuple[int, ...]) -> None:
@@ -206,6 +205,9 @@ def _names(text: str, ours: tuple[int, ...], labels: tuple[int, ...], known: lis
     if len(given) > max(ours) + 1:
         raise ValueError(f"There are {len(given)} names, but {_count(max(ours) + 1)}: give one name for each person, "
                          "in the reference's order.")
+    if unused := [name for plane, name in enumerate(given) if name and plane not in ours]:
+        raise ValueError(f'The name "{unused[0]}" is for a person of the reference who is not bound: write names in '
+                         "the reference's order, with nothing between the commas for the others.")
     return tuple((given[plane] if plane < len(given) else "") or name or NAMES[label - 1]
                  for plane, label, name in zip(ours, labels, known, strict=True))
 

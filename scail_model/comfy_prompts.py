@@ -10,6 +10,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from .user_files import user_path
+
 _FORMAT = "scail2-prompt-1"
 _EMBEDDING = "embedding"
 
@@ -20,7 +22,7 @@ def save(conditioning: list, folder: str | os.PathLike, name: str, *, overwrite:
     Tensors and plain values (numbers, strings, None) of every entry are kept; anything else has no form in a file.
     Raises ValueError for a name outside the folder, an existing file without `overwrite`, and such other values.
     """
-    path = _path(Path(folder), name)
+    path = user_path(Path(folder), name, "prompt")
     if path.exists() and not overwrite:
         raise ValueError(f"The prompt file {name} exists already: choose another name or turn overwrite on.")
     tensors, plain = {}, []
@@ -59,10 +61,3 @@ def load(path: str | os.PathLike) -> list:
         index, _, name = key.partition(".")
         entries[int(index)][name] = tensor
     return [[entry.pop(_EMBEDDING), entry] for entry in entries]
-
-
-def _path(folder: Path, name: str) -> Path:
-    path = (folder / f"{name}.safetensors").resolve()
-    if not name.strip() or folder.resolve() not in path.parents:
-        raise ValueError(f'The prompt name "{name}" is not a file inside {folder.name}: use letters, digits and "/".')
-    return path

@@ -12,8 +12,11 @@ from torch import Tensor
 from .framing import Placement, box_of, cover, outside_share, place, resample_labels, scaled
 from .geometry import cover_crop
 from .identities import Identities, people
+from .mask_sources import NAMES
 from .planes import Planes, pack_frames
 from .reframe import reframe
+
+_WHOLE = 0.5  # of the area that a person usually has
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ def reframed(images: Tensor, identities: Identities, height: int, width: int, fi
     """Reframe the primary of [n, h, w, 3] in 0..1, and crop the others to height x width as the encoder would.
 
     scale: on top of the fitting one, on the spot where the person stands. Raises ValueError if no driving frame shows
-    everybody, and as `framing.place` and `reframe.reframe` do.
+    everybody, if nothing is left of somebody, and as `framing.place` and `reframe.reframe` do.
     """
     frame = _first_with_all(identities)
     driving = identities.driving_labels(frame, frame + 1)[0]
@@ -43,32 +46,42 @@ def reframed(images: Tensor, identities: Identities, height: int, width: int, fi
     primary, labels = reframe(images[0], before, placement, height, width, fill)
     others = [cover_crop(image[None].movedim(-1, 1), height, width)[0].movedim(0, -1).clamp(0, 1)
               for image in images[1:]]
-    masks = [labels, *(_cropped(identities, index, height, width) for index in range(1, len(images)))]
-    bound = replace(identities, references=tuple(_planes(mask, identities.labels) for mask in masks))
+    places = [placement, *(cover(planes.size, height, width) for planes in identities.references[1:])]
+    bound = replace(identities, references=tuple(
+        _placed(planes, place, images.shape[1:3] if index == 0 else planes.size, height, width)
+        for index, (planes, place) in enumerate(zip(identities.references, places, strict=True))))
+    _refuse_lost(bound)
     report = _report(frame, before, labels, placement, note, outside_share(before, placement, height, width), scale)
     return Framed(torch.stack((primary, *others)), bound, labels, before, frame, report)
 
 
 def _first_with_all(identities: Identities) -> int:
-    seen = np.logical_and.reduce([extent.seen for extent in identities.driving.extents])
-    if not seen.any():
+    """The first frame that shows everybody, and not only a hand that comes into the picture."""
+    whole = np.minimum.reduce([extent.area / np.median(extent.area[extent.seen])
+                               for extent in identities.driving.extents])
+    if not whole.any():
         raise ValueError("No driving frame shows all people of the identities at once, but their place is needed: bind "
                          "fewer people for reframing.")
-    return int(seen.argmax())
+    return int((whole >= min(_WHOLE, whole.max())).argmax())
 
 
 def _resized(labels: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(labels[None, None], tuple(size), mode="nearest-exact")[0, 0]
 
 
-def _cropped(identities: Identities, index: int, height: int, width: int) -> Tensor:
-    labels = identities.reference_labels(index)
-    return resample_labels(labels, cover(labels.shape, height, width), height, width)
+def _placed(planes: Planes, placement: Placement, size: tuple[int, int], height: int, width: int) -> Planes:
+    """Every person's mask by itself, so that one who stands behind another keeps what is hidden. size: (height, width)
+    of the picture that the placement is for."""
+    masks = torch.from_numpy(planes.frame(0).astype(np.uint8))
+    placed = [resample_labels(_resized(mask, size), placement, height, width).numpy() > 0 for mask in masks]
+    return pack_frames([placed], 1, planes.people, height, width)
 
 
-def _planes(labels: Tensor, order: tuple[int, ...]) -> Planes:
-    levels = labels.numpy()
-    return pack_frames([np.stack([levels == label for label in order])], 1, len(order), *levels.shape)
+def _refuse_lost(identities: Identities) -> None:
+    for label, extent in zip(identities.labels, identities.references[0].extents, strict=True):
+        if not extent.seen.any():
+            raise ValueError(f"Nothing is left of {NAMES[label - 1]} in the reframed reference: lower scale, or bind "
+                             "fewer people.")
 
 
 def _report(frame: int, before: Tensor, after: Tensor, placement: Placement, note: str, lost: float,

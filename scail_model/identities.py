@@ -134,7 +134,8 @@ def report(identities: Identities) -> str:
 def _shares(planes: Planes, person: int) -> np.ndarray:
     """Share of the picture in the frames that show the person."""
     extent = planes.extents[person]
-    return extent.area[extent.seen] / (planes.height * planes.width)
+    shown = extent.area[extent.seen] if extent.seen.any() else extent.area
+    return shown / (planes.height * planes.width)
 
 
 def _seen(planes: Planes, person: int) -> str:

@@ -23,6 +23,7 @@ from .segments import Segment
 
 _LASTING = 8  # frames, half a second at 16 fps; or all in which the person is seen, if these are fewer
 _TINY, _HUGE = 0.002, 0.8  # of the frame
+_HIDDEN = 0.02  # of a person's pixels
 _SAME_PLACE = 0.8  # of the union of two boxes
 _CROPPED = 0.01  # of a person's pixels
 _SMALLER, _LARGER = 0.75, 1.33  # reference : driving video
@@ -35,7 +36,7 @@ Window = tuple[int, int, int, int]
 
 def check(identities: Identities, plan: Sequence[Segment], height: int, width: int) -> list[Finding]:
     """All warnings about the masks, for a result of height x width pixels; frames are those of the driving video."""
-    return [*unseen(identities, plan), *sizes(identities), *coinciding(identities),
+    return [*unseen(identities, plan), *hidden(identities), *sizes(identities), *coinciding(identities),
             *cropped_references(identities, height, width), *cropped_driving(identities, height, width),
             *scales(identities, height, width)]
 
@@ -49,6 +50,25 @@ def unseen(identities: Identities, plan: Sequence[Segment]) -> Iterator[Finding]
             yield warning("unseen", f"{name(identities, person)} is not seen in {_frames(gaps)} of "
                                     f"{len(identities.driving)}, which is a whole segment: check the driving mask "
                                     "there, unless the person has left the picture.")
+
+
+def hidden(identities: Identities) -> Iterator[Finding]:
+    """People whom others cover wherever they are."""
+    for depth, person in enumerate(identities.front):
+        extent, before = identities.driving.extents[person], identities.front[:depth]
+        shown = sum(_shown(identities.driving, person, before, frame) for frame in np.flatnonzero(extent.seen))
+        if shown < _HIDDEN * extent.area.sum():
+            yield warning("hidden", f"{name(identities, person)} is hidden behind others in all {extent.seen.sum()} "
+                                    f"driving frames that show {name(identities, person)}: change front, or check "
+                                    "whether the driving mask has one person twice.")
+
+
+def _shown(planes: Planes, person: int, before: Sequence[int], frame: int) -> int:
+    """Pixels of a person that nobody in front of it covers."""
+    rows = planes.bits[person][frame].numpy()
+    for other in before:
+        rows = rows & ~planes.bits[other][frame].numpy()
+    return int(POPULATION[rows].sum(dtype=np.int64))
 
 
 def sizes(identities: Identities) -> Iterator[Finding]:
@@ -105,7 +125,9 @@ def cropped_driving(identities: Identities, height: int, width: int) -> Iterator
 
 def scales(identities: Identities, height: int, width: int) -> Iterator[Finding]:
     """People who are larger or smaller in the primary reference than where the driving video first shows them."""
-    for person in range(len(identities.labels)):
+    for person, extent in enumerate(identities.references[0].extents):
+        if not extent.seen.any():
+            continue
         frame = _first_frame(identities.driving, person, height, width)
         ratio = 1.0 if frame is None else _scale(identities, person, frame, height, width)
         if not _SMALLER <= ratio <= _LARGER:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy import ndimage
 from torch import Tensor
 
 from .masks import PALETTE
@@ -30,6 +31,9 @@ _PURE_DARK, _PURE_BRIGHT = 30, 226
 _PATCH = 7
 _PATCH_LIMIT = 0.001  # share of a frame
 _UNCLEAR_LIMIT = 0.15
+# Where two people touch, compressed colour planes mix into a third: a seam that is thin, and small beside the people.
+_SEAM_SHARE = 0.02
+_SEAM_WIDTH = 5
 
 _COLOURS = np.array(((0, 0, 0), *PALETTE, (255, 255, 255)), np.uint8)  # [8, 3], by label
 _LABELS = np.zeros(8, np.uint8)  # red + 2 * green + 4 * blue -> label
@@ -55,22 +59,24 @@ class Source:
 def from_colours(frames: Iterable[Tensor], count: int, name: str) -> Source:
     """Colour masks [H, W, 3 or more], uint8 or float in 0..1, `count` of them; each pixel becomes its nearest colour.
 
-    The soft edges of a compressed or resized mask are snapped. Raises ValueError if a frame has patches of another
-    colour, or is unclear all over; `name` is what the message calls the mask.
+    The soft edges of a compressed or resized mask are snapped, and seams of a third colour between two people go to
+    what is nearest. Raises ValueError if there is no frame, and if one has patches of another colour or is unclear all
+    over; `name` is what the message calls the mask.
     """
+    if not count:
+        raise ValueError(f"The {name} mask has no frames: check where it was loaded or cut.")
     found: dict[int, Tensor] = {}
     snapped = pixels = 0
     seen = np.zeros(8, np.int64)
     for index, frame in enumerate(frames):
         levels = _levels(frame)
-        labels = _snap(levels, index, name)
+        labels, counts, mended = _without_seams(_snap(levels, index, name))
         height, width = labels.shape
-        counts = np.bincount(labels.ravel(), minlength=8)
         for label in np.flatnonzero(counts[1:WHITE]) + 1:
             if label not in found:
                 found[label] = torch.zeros(count, height, -(-width // 8), dtype=torch.uint8)
             found[label][index] = torch.from_numpy(packed(labels == label))
-        snapped += int(((levels > _PURE_DARK) & (levels < _PURE_BRIGHT)).any(-1).sum())
+        snapped += mended + int(((levels > _PURE_DARK) & (levels < _PURE_BRIGHT)).any(-1).sum())
         pixels += labels.size
         seen += counts if name == DRIVING or index == 0 else 0  # of references only the primary's background counts
     background = None if not seen[WHITE] + seen[BLACK] else WHITE if seen[WHITE] > seen[BLACK] else BLACK
@@ -103,7 +109,7 @@ def from_tracks(track: dict[str, Any], name: str) -> Source:
         raise ValueError(f"The SAM3 track of the {name} mask found nobody: lower its threshold, change the prompt, or "
                          "give it a first mask.")
     bits = bits.cpu()
-    height, width = track["orig_size"]
+    height, width = map(int, track["orig_size"])
     shown = [index for index in range(bits.shape[1]) if bits[:, index].any()]
     if (bits.shape[2], 8 * bits.shape[3]) == (height, width):
         return Source(name, Planes(tuple(bits[:, index] for index in shown), len(bits), height, width))
@@ -134,6 +140,24 @@ def _snap(levels: np.ndarray, index: int, name: str) -> np.ndarray:
                          f"black, white, {', '.join(NAMES)}, saved without heavy compression.")
     on = (levels > 127).view(np.uint8)
     return _LABELS[on[..., 0] | on[..., 1] << 1 | on[..., 2] << 2]
+
+
+def _without_seams(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+    """Label map without the seams between people; how many pixels each label has, and how many were given away."""
+    counts = np.bincount(labels.ravel(), minlength=8)
+    people = counts[1:WHITE].sum()
+    small = [label for label in range(1, WHITE) if 0 < counts[label] < _SEAM_SHARE * (people - counts[label])]
+    seams = np.zeros(labels.shape, bool)
+    for label in small:
+        mask = labels == label
+        rows, columns = (slice(places.min(), places.max() + 1) for places in np.nonzero(mask))
+        if not ndimage.binary_erosion(mask[rows, columns], np.ones((_SEAM_WIDTH, _SEAM_WIDTH))).any():
+            seams |= mask
+    if not seams.any():
+        return labels, counts, 0
+    nearest = ndimage.distance_transform_edt(seams, return_distances=False, return_indices=True)
+    labels = labels[tuple(nearest)]
+    return labels, np.bincount(labels.ravel(), minlength=8), int(seams.sum())
 
 
 def _patches(unclear: np.ndarray) -> float:

@@ -25,6 +25,7 @@ _OUTLINE = 2  # pixels
 _PLANES = (7, 2, 3, 1, 6, 4, 5)  # label of each mask plane: white, red, green, blue, yellow, magenta, cyan
 _PAPER, _INK, _FAINT, _LINE = (32, 32, 34), (236, 236, 236), (140, 140, 144), (92, 92, 96)
 _BOX = (14, 14, 16, 205)  # of a tag, RGBA
+_NAME = 80  # letters of a name, before it is cut to its room
 _GAP = 3  # pixels between tags, and between a tag and a head
 _SMOOTH = 4  # tags are drawn this many times larger and shrunk, for round corners without stairs
 _CELL = 192  # pixels, about the longer side of a channel's picture
@@ -80,7 +81,7 @@ def overlay(frames: Tensor | None, labels: Tensor, names: Mapping[int, str], ind
     labels = F.interpolate(labels[:, None].cpu(), (height, width), mode="nearest-exact")[:, 0]  # [T, h, w]
     colours = paint(labels).movedim(1, -1)  # uint8 [T, h, w, 3]
     letters = max(11, max(height, width) // 46)
-    tags = {label: _tag(f"{label}  {names.get(label, '')}".rstrip(), letters, width, label)
+    tags = {label: _tag(f"{label}  {names.get(label, '')[:_NAME]}".rstrip(), letters, width, label)
             for label in labels[people(labels)].unique().tolist()}
     pictures = torch.empty(colours.shape, dtype=torch.float32)
     for index in range(len(labels)):
@@ -286,8 +287,8 @@ def _colour(label: int) -> Tensor:
 
 
 def _resized(frame: Tensor, height: int, width: int) -> Tensor:
-    """[H', W', 3] -> uint8 [height, width, 3]."""
-    image = Image.fromarray(_levels(frame))
+    """[H', W', 3 or 4] -> uint8 [height, width, 3]; alpha is not looked at, as nowhere."""
+    image = Image.fromarray(_levels(frame[..., :3]))
     return torch.from_numpy(np.array(image.resize((width, height), Image.Resampling.BICUBIC)))
 
 

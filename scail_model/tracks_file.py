@@ -28,9 +28,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from torch import Tensor
 
-from .conditioning import check_shape
+from .conditioning import check_frame_count, check_shape
 from .identities import Identities
 from .planes import Planes
+from .user_files import user_path
 
 _FORMAT = "scail2-tracks-1"
 _THUMBNAILS = "thumbnails"
@@ -100,7 +101,7 @@ def save(identities: Identities, folder: str | os.PathLike, name: str, *, video:
     Raises ValueError for a name outside the folder and for an existing file without `overwrite`, RuntimeError if the
     file cannot be written.
     """
-    path = _path(Path(folder), name)
+    path = user_path(Path(folder), name, "tracks")
     if path.exists() and not overwrite:
         raise ValueError(f"The tracks file {name} exists already: choose another name or turn overwrite on.")
     arrays, text = _arrays(identities), _text(identities, video)
@@ -177,17 +178,8 @@ def _checksum(text: str, arrays: Mapping[str, np.ndarray]) -> str:
     return f"{value:08x}"
 
 
-def _path(folder: Path, name: str) -> Path:
-    path = (folder / f"{name}.safetensors").resolve()
-    if not name.strip() or folder.resolve() not in path.parents:
-        raise ValueError(f'The tracks name "{name}" is not a file inside {folder.name}: use letters, digits and "/".')
-    return path
-
-
 def _check_length(identities: Identities, frames: Tensor) -> None:
-    if len(frames) != len(identities.driving):
-        raise ValueError(f"The driving video has {len(frames)} frames, but its mask has {len(identities.driving)}: use "
-                         "a mask made from the same video.")
+    check_frame_count(len(frames), len(identities.driving))
 
 
 def _difference(saved: Fingerprint | None, frames: Tensor) -> str:

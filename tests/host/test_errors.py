@@ -106,6 +106,12 @@ def more(side, first=None):
     return change
 
 
+def gap(graph):
+    """MASKs of persons 1 and 3."""
+    first, third = (graph.pictures(name, "driving_mask1", frames=9) for name in ("first", "third"))
+    graph.set("identities", **{"driving_masks": [first[0], 1], "more_driving_masks.person_3": [third[0], 1]})
+
+
 # what is done to the graph, and what the message says
 IDENTITIES = {
     "colours": (use("driving_mask", "driving1", frames=9),
@@ -150,6 +156,7 @@ TRACKS = {
     "feathered to nothing": (track(feather=40.0), "Nothing is left of blue .* feather 40: shrink or feather less"),
     "more MASKs than a track": (more("driving"), "There are MASKs of more people in the driving mask, but the first is "
                                                  "no MASK: connect the MASK of person 1 to driving_masks"),
+    "a gap between MASKs": (gap, "In more_driving_masks person_3 is connected, but person_2 is not: leave no gap"),
     "a MASK of another clip": (more("driving", first="shorter"), "Person 2 of the driving mask has 9 frames of 96x64, "
                                                                  "but person 1 has 8 frames of 96x64"),
     "a MASK of another picture": (more("reference", first="driving1"),

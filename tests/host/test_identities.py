@@ -104,6 +104,17 @@ def test_previews_show_the_pictures_and_the_channels(tensors, graph):
     assert channels.std() > 0.05
 
 
+def test_pictures_with_alpha_are_taken_without_it(tensors, graph):
+    add_inputs(graph)
+    plain = {"driving": ["driving", 0], "reference_image": ["reference_image", 0]}
+    graph.set("identities", **plain)
+    expected = tensors(graph, image=["identities", 1])["image"]
+    for name, (node, _) in plain.items():
+        graph.add(f"{name}_rgba", "JoinImageWithAlpha", image=[node, 0], alpha=[node, 1])
+        graph.set("identities", **{name: [f"{name}_rgba", 0]})
+    assert torch.equal(tensors(graph, image=["identities", 1])["image"], expected)
+
+
 def test_the_node_shows_its_sheet(comfy, graph, tmp_path):
     add_inputs(graph)
     outputs = comfy.run(graph.save(tmp_path / "x.safetensors", image=["identities", 1]))

@@ -1,5 +1,6 @@
 """Masks from every kind of source, bound on both sides, painted and packed; and every way they can be wrong."""
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -81,6 +82,35 @@ def test_blurred_edges_are_snapped_and_a_foreign_patch_is_not():
         read(soft)
 
 
+@pytest.mark.parametrize("pair", [(0, 1), (0, 2), (1, 2), (3, 4)])
+@pytest.mark.parametrize("crf", ["0", "23"])
+def test_a_seam_between_two_people_is_nobody(tmp_path, pair, crf):
+    """Where two colours touch, H.264 with halved colour planes makes a third one."""
+    clip = torch.zeros(3, 192, 320, 3, dtype=torch.uint8)
+    clip[:, 20:180, 60:161] = torch.tensor(PALETTE[pair[0]], dtype=torch.uint8)
+    clip[:, 20:180, 161:260] = torch.tensor(PALETTE[pair[1]], dtype=torch.uint8)
+    with av.open(str(tmp_path / "mask.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=16, options={"crf": crf})
+        stream.width, stream.height, stream.pix_fmt = 320, 192, "yuv420p"
+        for frame in clip:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame.numpy(), format="rgb24")))
+        container.mux(stream.encode())
+    with av.open(str(tmp_path / "mask.mp4")) as container:
+        decoded = [torch.from_numpy(frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)]
+    source = read(torch.stack(decoded))
+    assert source.labels == tuple(index + 1 for index in pair)
+    for plane, index in enumerate(pair):
+        right = (clip[1] == torch.tensor(PALETTE[index])).all(-1).numpy()
+        assert (source.planes.frame(1)[plane] != right).mean() < 0.01
+
+
+def test_somebody_small_is_no_seam():
+    clip = torch.zeros(1, 192, 320, 3, dtype=torch.uint8)
+    clip[:, 20:180, 60:260] = torch.tensor(PALETTE[0], dtype=torch.uint8)
+    clip[:, 100:120, 20:30] = torch.tensor(PALETTE[1], dtype=torch.uint8)  # 0.6 % of the other, but a body
+    assert read(clip).labels == (1, 2)
+
+
 def test_compression_noise_is_snapped_and_told():
     frame = colour_frame(PALETTE[0], PALETTE[4])
     noisy = (frame.int() + torch.randint(-40, 41, frame.shape)).clamp(0, 255).to(torch.uint8)
@@ -146,6 +176,11 @@ def test_refuses_people_on_one_side_only(driving, reference, message):
         binding.bind("animation", sides[0], sides[1:])
 
 
+def test_a_mask_without_frames():
+    with pytest.raises(ValueError, match="The driving mask has no frames: check where it was loaded"):
+        read(torch.zeros(0, 8, 8, 3))
+
+
 def test_refuses_an_unknown_mode():
     with pytest.raises(ValueError, match='mode is "swap".*animation or replacement'):
         bound("swap")
@@ -167,6 +202,12 @@ def test_additional_references_show_people_on_black_or_the_place_in_white():
     assert identities.reference_colours(1)[0, :, 31, 31].tolist() == [0, 0, 0]
     assert identities.reference_colours(1)[0, :, 8, 1].tolist() == list(PALETTE[1])
     assert identities.reference_colours(2).unique().tolist() == [255]
+
+
+def test_an_additional_reference_of_somebody_else_is_refused():
+    pictures = torch.cat((colour_frame(PALETTE[0], background=(255, 255, 255)), colour_frame(PALETTE[1])))
+    with pytest.raises(ValueError, match="Additional reference 1 shows person 2 and nobody who is bound: leave"):
+        binding.bind("animation", read(colour_frame(PALETTE[0])), mask_sources.pictures(read(pictures, "reference")))
 
 
 def test_additional_references_of_other_sizes_and_colours_of_their_own():
@@ -334,6 +375,12 @@ def test_a_colour_is_a_number():
         binding.bind("animation", driving, [reference], binding="1:2")
 
 
+def test_who_is_never_seen_has_no_position():
+    driving = mask_sources.from_masks([boxes(RIGHT), boxes(None), boxes(LEFT)], "driving")
+    reference = mask_sources.from_masks([boxes(LEFT), boxes(RIGHT)], "reference")
+    assert binding.by_position(driving.planes, reference.planes) == [(0, 2), (1, 0)]
+
+
 @pytest.mark.parametrize(("text", "message"), [
     ("1-2", 'binding "1-2" cannot be read at "1-2": write pairs'),
     ("1:2, 2", 'cannot be read at "2"'),
@@ -360,6 +407,9 @@ def test_names():
     assert "Anna (blue): " in ids.report(identities)
     with pytest.raises(ValueError, match="There are 3 names, but 2 people"):
         by_numbers(boxes(LEFT), boxes(RIGHT), names="Anna, Ben, Cleo")
+    with pytest.raises(ValueError, match='The name "Anna" is for a person of the reference who is not bound'):
+        by_numbers(boxes(LEFT), boxes(RIGHT), binding="2:1", names="Anna")
+    assert by_numbers(boxes(LEFT), boxes(RIGHT), binding="2:1", names=", Ben").names == ("Ben",)
 
 
 def test_what_is_known_of_the_people_stays_with_them():

@@ -30,7 +30,8 @@ ARROWS = {
     "conditioning": {"geometry", "identities", "mask_bits", "masks"},
     "comfy_conditioning": {"conditioning", "config", "geometry", "identities", "segments"},
     "comfy_model": {"config", "transformer"},
-    "comfy_prompts": set(),
+    "user_files": set(),
+    "comfy_prompts": {"user_files"},
     "comfy_sampler": {"solvers"},
     "comfy_video": {"comfy_conditioning", "comfy_sampler", "identities", "segments"},
     "comfy_loader": {"checkpoint", "comfy_model", "config"},
@@ -41,9 +42,9 @@ ARROWS = {
     "mask_checks": {"findings", "framing", "identities", "mask_sources", "planes", "segments"},
     "preflight": {"budget", "conditioning", "config", "findings", "identities", "mask_checks", "segments"},
     "comfy_preflight": {"budget", "comfy_conditioning", "comfy_video", "config", "findings", "identities", "preflight"},
-    "framed": {"framing", "geometry", "identities", "planes", "reframe"},
+    "framed": {"framing", "geometry", "identities", "mask_sources", "planes", "reframe"},
     "reframe": {"framing", "identities"},
-    "tracks_file": {"conditioning", "identities", "planes"},
+    "tracks_file": {"conditioning", "identities", "planes", "user_files"},
 }
 COMFYUI = {"comfy", "comfy_api", "comfy_extras", "comfy_execution", "server", "folder_paths", "nodes", "node_helpers",
            "execution", "latent_preview"}

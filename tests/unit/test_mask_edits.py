@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from scail_model.mask_edits import Edits
 from scail_model.planes import pack_frames, packed, unpacked
@@ -55,6 +56,15 @@ def test_feather_rounds_corners_and_keeps_straight_edges():
     speck = np.zeros((40, 40), bool)
     speck[20, 20] = True
     assert not Edits(feather=3.0)(speck).any()
+
+
+def test_a_wide_feather_is_a_gaussian_too():
+    mask = disc(200, 300, x=150, y=100, radius=70)
+    mask[:20, :30] = True  # a corner, which goes
+    wide, exact = Edits(feather=12.0)(mask), gaussian_filter(mask.astype(float), 12.0) > 0.5
+    assert (wide != exact).mean() < 0.01
+    assert not wide[0, 29]
+    assert (wide != mask).mean() > 0.002
 
 
 def test_an_empty_mask_stays_empty_and_nothing_to_do_is_false():

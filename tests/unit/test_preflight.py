@@ -317,6 +317,18 @@ def test_two_people_in_one_place():
     assert texts(job(bound([WHOLE] * 17, [beside] * 17, references=reference))) == {}
 
 
+def test_somebody_behind_another_all_the_time():
+    inside = (WHOLE[0] + 6, WHOLE[1] + 20, WHOLE[2] - 6, WHOLE[3] - 20)
+    reference = [[WHOLE, inside]]
+    identities = bound([WHOLE] * 17, [inside] * 17, references=reference)
+    assert texts(job(identities))["hidden"] == (
+        "red is hidden behind others in all 17 driving frames that show red: change front, or check whether the "
+        "driving mask has one person twice.")
+    assert "hidden" not in texts(job(replace(identities, front=(1, 0))))
+    steps_aside = bound([WHOLE] * 17, [inside] * 16 + [(0, 0, 20, 60)], references=reference)
+    assert "hidden" not in texts(job(steps_aside))
+
+
 @pytest.mark.parametrize(("box", "side"), [
     ((20, 0, 60, 100), "head"), ((20, 60, 60, 160), "feet"), ((20, 10, 60, 150), "head, feet")])
 def test_a_reference_that_loses_somebody_above_or_below(box, side):
