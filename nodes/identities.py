@@ -20,7 +20,7 @@ from ..scail_model.conditioning import (
 from ..scail_model.identities import ANIMATION, MODES, Identities, report
 from ..scail_model.mask_edits import Edits
 from ..scail_model.mask_sources import DRIVING, REFERENCE, Source
-from .types import CATEGORY, IdentitiesType, TrackType
+from .types import CATEGORY, IdentitiesType, TrackType, video_parts
 
 _MASKS = [io.Image, io.Mask, TrackType, io.Video, IdentitiesType]
 
@@ -112,7 +112,7 @@ class SCAIL2Identities(io.ComfyNode):
                 preview_frames: int = 8) -> io.NodeOutput:
         people = _source(driving_masks, more_driving_masks, DRIVING, order)
         references = _source(reference_masks, more_reference_masks, REFERENCE, order)
-        frames = driving.get_components().images if hasattr(driving, "get_components") else driving
+        frames = None if driving is None else video_parts(driving)[0]
         _check(people, frames, references, reference_image)
         bound = bindings.bind(mode, people, mask_sources.pictures(references), binding=binding, front=front,
                               names=names, repaint=contradicting_background == "repaint")
@@ -135,7 +135,7 @@ def _source(masks, more: Mapping[str, torch.Tensor] | None, name: str, order: st
     if isinstance(masks, Mapping):
         source = mask_sources.from_tracks(masks, name)
         return replace(source, planes=bindings.ordered(source.planes, order))
-    frames = masks if isinstance(masks, torch.Tensor) else masks.get_components().images
+    frames = video_parts(masks)[0]
     if frames.ndim != 4 or frames.shape[-1] < 3:
         raise ValueError(f"The {name} mask has the shape {list(frames.shape)}, which is neither a MASK [T, H, W] nor "
                          "an IMAGE [T, H, W, 3]: connect one of these.")

@@ -9,7 +9,7 @@ from ..scail_model import reframe
 from ..scail_model.conditioning import check_picture_count, check_shape, check_size
 from ..scail_model.framed import reframed
 from ..scail_model.identities import people
-from .types import CATEGORY, IdentitiesType
+from .types import CATEGORY, IdentitiesType, video_parts
 
 
 class SCAIL2ReframeReference(io.ComfyNode):
@@ -63,7 +63,7 @@ class SCAIL2ReframeReference(io.ComfyNode):
         done = reframed(image[..., :3], identities, height, width, fill, scale)
         frame = None
         if driving is not None:
-            frames = driving if isinstance(driving, torch.Tensor) else driving.get_components().images
+            frames = video_parts(driving)[0]
             check_shape("driving mask", identities.driving.size, "driving video", frames.shape[1:3])
             frame = frames[min(done.frame, len(frames) - 1), ..., :3]
         preview = reframe.before_after(image[0, ..., :3], done.before, done.images[0], done.labels, frame,

@@ -5,15 +5,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from fractions import Fraction
 
 import folder_paths
 from comfy_api.latest import io
-from torch import Tensor
 
 from ..scail_model import tracks_file
 from ..scail_model.identities import MODES, report
-from .types import CATEGORY, IdentitiesType
+from .types import CATEGORY, IdentitiesType, video_parts
 
 _FOLDER = "scail2_tracks"
 _AS_SAVED = "as saved"
@@ -46,7 +44,7 @@ class SCAIL2SaveTracks(io.ComfyNode):
 
     @classmethod
     def execute(cls, identities, name: str, overwrite: bool = False, driving=None) -> io.NodeOutput:
-        video = None if driving is None else tracks_file.own_fingerprint(identities, *_frames(driving))
+        video = None if driving is None else tracks_file.own_fingerprint(identities, *video_parts(driving)[:2])
         folder = folder_paths.get_folder_paths(_FOLDER)[0]
         tracks_file.save(identities, folder, name, video=video, overwrite=overwrite)
         return io.NodeOutput(identities)
@@ -90,7 +88,7 @@ class SCAIL2LoadTracks(io.ComfyNode):
         identities, video = tracks_file.load(folder_paths.get_full_path_or_raise(_FOLDER, file))
         remarks = ()
         if driving is not None:
-            remarks = tracks_file.compare(identities, video, *_frames(driving), accept=other_video == _ACCEPT)
+            remarks = tracks_file.compare(identities, video, *video_parts(driving)[:2], accept=other_video == _ACCEPT)
         if mode != _AS_SAVED:
             identities = replace(identities, mode=mode)
         return io.NodeOutput(identities, "\n".join((report(identities), *remarks)))
@@ -99,11 +97,3 @@ class SCAIL2LoadTracks(io.ComfyNode):
     def fingerprint_inputs(cls, file: str, **_) -> float:
         # the file behind the name may have been written again
         return os.path.getmtime(folder_paths.get_full_path_or_raise(_FOLDER, file))
-
-
-def _frames(driving) -> tuple[Tensor, Fraction | None]:
-    """IMAGE or VIDEO -> (frames as they are, frames per second or None)."""
-    if isinstance(driving, Tensor):
-        return driving, None
-    components = driving.get_components()
-    return components.images, components.frame_rate

@@ -43,12 +43,18 @@ def solver_inputs() -> list[io.Input]:
     ]
 
 
+def video_parts(video) -> tuple[Tensor, Fraction | None, dict | None]:
+    """IMAGE or VIDEO -> (IMAGE, frames per second, audio); the last two are None for an IMAGE."""
+    if isinstance(video, Tensor):
+        return video, None, None
+    components = video.get_components()
+    return components.images, components.frame_rate, components.audio
+
+
 def driving_frames(driving) -> tuple[Tensor, Fraction | None, dict | None]:
     """IMAGE or VIDEO -> (frames uint8 [T, h, w, 3], frames per second, audio); the last two are None for an IMAGE."""
-    if isinstance(driving, Tensor):
-        return _to_levels(driving), None, None
-    components = driving.get_components()
-    return _to_levels(components.images), components.frame_rate, components.audio
+    images, frame_rate, audio = video_parts(driving)
+    return _to_levels(images), frame_rate, audio
 
 
 def _to_levels(images: Tensor) -> Tensor:

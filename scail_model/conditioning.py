@@ -40,10 +40,15 @@ def check_picture_count(pictures: int, masks: int) -> None:
                          "mask, in the same order.")
 
 
+def same_shape(mask: tuple[int, int], picture: tuple[int, int]) -> bool:
+    """Whether two sizes (height, width) have one shape, but for a pixel or two."""
+    return abs(mask[1] * picture[0] / (mask[0] * picture[1]) - 1) <= _SHAPE_TOLERANCE
+
+
 def check_shape(name: str, mask: tuple[int, int], of: str, picture: tuple[int, int]) -> None:
     """Raise ValueError if a mask (height, width) has not the shape of its picture: both are cropped to the size of the
     result, and the mask would no longer lie on the person."""
-    if abs(mask[1] * picture[0] / (mask[0] * picture[1]) - 1) > _SHAPE_TOLERANCE:
+    if not same_shape(mask, picture):
         raise ValueError(f"The {name} is {mask[1]}x{mask[0]} and the {of} {picture[1]}x{picture[0]} pixels, which are "
                          "different shapes: make the mask from the picture that it belongs to.")
 

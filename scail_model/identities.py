@@ -24,7 +24,7 @@ from .mask_bits import pack_bits
 from .mask_edits import Edits
 from .mask_sources import BLACK, NAMES, WHITE
 from .masks import PALETTE
-from .planes import Planes
+from .planes import Planes, in_words, runs
 
 ANIMATION, REPLACEMENT = "animation", "replacement"
 MODES = (ANIMATION, REPLACEMENT)
@@ -53,6 +53,11 @@ class Identities:
         """Names that somebody has chosen; empty where it is only the colour's."""
         return tuple("" if name == NAMES[label - 1] else name
                      for name, label in zip(self.names, self.labels, strict=True))
+
+    def title(self, person: int) -> str:
+        """What a person is called: the colour, behind a name if there is one."""
+        colour, given = NAMES[self.labels[person] - 1], self.names[person]
+        return colour if given == colour else f"{given} ({colour})"
 
     @property
     def replacement(self) -> bool:
@@ -122,11 +127,8 @@ def report(identities: Identities) -> str:
     what there is to say of the sources."""
     driving, reference = identities.driving, identities.references[0]
     lines = [f"mode: {identities.mode}; {len(driving)} driving frames, {len(identities.references)} reference(s)"]
-    for person, label in enumerate(identities.labels):
-        name = NAMES[label - 1]
-        if identities.names[person] != name:
-            name = f"{identities.names[person]} ({name})"
-        lines.append(f"{name}: {_shares(reference, person).mean():.1%} of the reference; in "
+    for person in range(len(identities.labels)):
+        lines.append(f"{identities.title(person)}: {_shares(reference, person).mean():.1%} of the reference; in "
                      f"{_seen(driving, person)}, {_shares(driving, person).mean():.1%} of the picture there")
     return "\n".join((*lines, *identities.notes))
 
@@ -140,13 +142,6 @@ def _shares(planes: Planes, person: int) -> np.ndarray:
 
 def _seen(planes: Planes, person: int) -> str:
     """In how many frames a person is, and which."""
-    frames = np.flatnonzero(planes.extents[person].seen)
-    text = f"{len(frames)} driving frames"
-    return text if len(frames) == len(planes) else f"{text} ({_ranges(frames)})"
-
-
-def _ranges(frames: np.ndarray) -> str:
-    """"3-8, 12": at most four of them."""
-    runs = np.split(frames, np.flatnonzero(np.diff(frames) > 1) + 1)
-    texts = [str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs]
-    return ", ".join(texts[:4]) + (f" and {len(texts) - 4} more" if len(texts) > 4 else "")
+    seen = planes.extents[person].seen
+    text = f"{seen.sum()} driving frames"
+    return text if seen.all() else f"{text} ({in_words(runs(seen))})"

@@ -17,8 +17,7 @@ from torch import Tensor
 from .findings import Finding, fact, warning
 from .framing import cover, place
 from .identities import Identities, people
-from .mask_sources import NAMES
-from .planes import POPULATION, Planes, packed
+from .planes import POPULATION, Planes, in_words, packed, runs
 from .segments import Segment
 
 _LASTING = 8  # frames, half a second at 16 fps; or all in which the person is seen, if these are fewer
@@ -44,10 +43,10 @@ def check(identities: Identities, plan: Sequence[Segment], height: int, width: i
 def unseen(identities: Identities, plan: Sequence[Segment]) -> Iterator[Finding]:
     """People who are missing in all frames of a segment."""
     for person, extent in enumerate(identities.driving.extents):
-        gaps = [(first, last) for first, last in _runs(~extent.seen)
+        gaps = [(first, last) for first, last in runs(~extent.seen)
                 if any(first <= segment.start and segment.stop <= last + 1 for segment in plan)]
         if gaps:
-            yield warning("unseen", f"{name(identities, person)} is not seen in {_frames(gaps)} of "
+            yield warning("unseen", f"{identities.title(person)} is not seen in frames {in_words(gaps)} of "
                                     f"{len(identities.driving)}, which is a whole segment: check the driving mask "
                                     "there, unless the person has left the picture.")
 
@@ -58,8 +57,8 @@ def hidden(identities: Identities) -> Iterator[Finding]:
         extent, before = identities.driving.extents[person], identities.front[:depth]
         shown = sum(_shown(identities.driving, person, before, frame) for frame in np.flatnonzero(extent.seen))
         if shown < _HIDDEN * extent.area.sum():
-            yield warning("hidden", f"{name(identities, person)} is hidden behind others in all {extent.seen.sum()} "
-                                    f"driving frames that show {name(identities, person)}: change front, or check "
+            yield warning("hidden", f"{identities.title(person)} is hidden behind others in all {extent.seen.sum()} "
+                                    f"driving frames that show {identities.title(person)}: change front, or check "
                                     "whether the driving mask has one person twice.")
 
 
@@ -80,8 +79,8 @@ def sizes(identities: Identities) -> Iterator[Finding]:
                 ("tiny", extent.seen & (shares < _TINY), "crop the driving video closer to the person"),
                 ("huge", shares > _HUGE, "check whether the driving mask has taken in the background")):
             if _lasts(flags, extent.seen):
-                yield warning(code, f"{name(identities, person)} covers {shares[flags].mean():.2%} of the driving "
-                                    f"video in {_frames(_runs(flags))} of {len(driving)}: {remedy}.")
+                yield warning(code, f"{identities.title(person)} covers {shares[flags].mean():.2%} of the driving "
+                                    f"video in frames {in_words(runs(flags))} of {len(driving)}: {remedy}.")
 
 
 def coinciding(identities: Identities) -> Iterator[Finding]:
@@ -89,9 +88,9 @@ def coinciding(identities: Identities) -> Iterator[Finding]:
     for (left, one), (right, other) in combinations(enumerate(identities.driving.extents), 2):
         flags = _box_overlap(one.box, other.box) > _SAME_PLACE
         if _lasts(flags, one.seen & other.seen):
-            yield warning("coincide", f"{name(identities, left)} and {name(identities, right)} are in nearly the same "
-                                      f"place in {_frames(_runs(flags))} of {len(flags)}: check whether the driving "
-                                      "mask has one person twice.")
+            yield warning("coincide", f"{identities.title(left)} and {identities.title(right)} are in nearly the same "
+                                      f"place in frames {in_words(runs(flags))} of {len(flags)}: check whether the "
+                                      "driving mask has one person twice.")
 
 
 def cropped_references(identities: Identities, height: int, width: int) -> Iterator[Finding]:
@@ -103,7 +102,7 @@ def cropped_references(identities: Identities, height: int, width: int) -> Itera
             share = lost.sum() / max(extent.area[0], 1)
             if share > _CROPPED:
                 yield warning("reference_crop", f"Cropped to {width}x{height}, reference {number} loses {share:.1%} of "
-                                                f"{name(identities, person)} ({_sides(lost)}): choose a width and "
+                                                f"{identities.title(person)} ({_sides(lost)}): choose a width and "
                                                 "height of the picture's shape, or use Reframe SCAIL-2 Reference.")
 
 
@@ -118,7 +117,7 @@ def cropped_driving(identities: Identities, height: int, width: int) -> Iterator
         if _lasts(flags, extent.seen):
             worst = int(shares.argmax())
             yield warning("driving_crop", f"Cropped to {width}x{height}, the driving video loses up to "
-                                          f"{shares[worst]:.1%} of {name(identities, person)} in {flags.sum()} of "
+                                          f"{shares[worst]:.1%} of {identities.title(person)} in {flags.sum()} of "
                                           f"{len(driving)} frames (most in frame {worst}: {_sides(lost[worst])}): "
                                           "choose a width and height of the video's shape.")
 
@@ -131,7 +130,7 @@ def scales(identities: Identities, height: int, width: int) -> Iterator[Finding]
         frame = _first_frame(identities.driving, person, height, width)
         ratio = 1.0 if frame is None else _scale(identities, person, frame, height, width)
         if not _SMALLER <= ratio <= _LARGER:
-            yield warning("scale", f"{name(identities, person)} is {ratio:.2f} times as large in the reference as in "
+            yield warning("scale", f"{identities.title(person)} is {ratio:.2f} times as large in the reference as in "
                                    f"driving frame {frame}, and the result follows the reference: use Reframe SCAIL-2 "
                                    "Reference.")
 
@@ -154,26 +153,8 @@ def background(identities: Identities, driving: Tensor) -> list[Finding]:
                                     "driving_background to black.")]
 
 
-def name(identities: Identities, person: int) -> str:
-    """What a person is called: the colour, behind a name if there is one."""
-    colour, given = NAMES[identities.labels[person] - 1], identities.names[person]
-    return colour if given == colour else f"{given} ({colour})"
-
-
 def _lasts(flags: np.ndarray, seen: np.ndarray) -> bool:
     return 0 < min(_LASTING, seen.sum()) <= flags.sum()
-
-
-def _runs(flags: np.ndarray) -> list[tuple[int, int]]:
-    """First and last frame of each stretch."""
-    edges = np.flatnonzero(np.diff(flags.astype(np.int8), prepend=0, append=0))
-    return [(int(first), int(last) - 1) for first, last in zip(edges[::2], edges[1::2], strict=True)]
-
-
-def _frames(runs: list[tuple[int, int]]) -> str:
-    """Stretches as "frames 3-8, 12", at most four of them."""
-    texts = [str(first) if first == last else f"{first}-{last}" for first, last in runs]
-    return "frames " + ", ".join(texts[:4]) + (f" and {len(texts) - 4} more stretches" if len(texts) > 4 else "")
 
 
 def _box_overlap(a: np.ndarray, b: np.ndarray) -> np.ndarray:

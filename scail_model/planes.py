@@ -106,6 +106,18 @@ def unpacked(bits: np.ndarray, width: int) -> np.ndarray:
     return np.unpackbits(bits, axis=-1, count=width, bitorder="little").view(bool)
 
 
+def runs(flags: np.ndarray) -> list[tuple[int, int]]:
+    """First and last frame of each stretch where flags, bool [T], are set."""
+    edges = np.flatnonzero(np.diff(flags.astype(np.int8), prepend=0, append=0))
+    return [(int(first), int(last) - 1) for first, last in zip(edges[::2], edges[1::2], strict=True)]
+
+
+def in_words(stretches: list[tuple[int, int]]) -> str:
+    """Stretches as "3-8, 12", at most four of them."""
+    texts = [str(first) if first == last else f"{first}-{last}" for first, last in stretches]
+    return ", ".join(texts[:4]) + (f" and {len(texts) - 4} more stretches" if len(texts) > 4 else "")
+
+
 def overlaps(planes: Planes, share: float) -> Iterator[tuple[int, int, int]]:
     """(plane, plane, frame) of the largest overlap of each pair that shares more than `share` of the smaller one."""
     for left in range(planes.people):

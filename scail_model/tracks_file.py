@@ -28,7 +28,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from torch import Tensor
 
-from .conditioning import check_frame_count, check_shape
+from .conditioning import check_frame_count, check_shape, same_shape
 from .identities import Identities
 from .planes import Planes
 from .user_files import user_path
@@ -39,7 +39,6 @@ _FRAMES, _SIDE = 16, 16  # of the fingerprint
 _WEIGHTS = torch.tensor((0.5, 0.0, 0.5))  # of red, green, blue
 _FREE_CELLS = 2  # specks: a logo, a subtitle
 _LEVELS = 16  # of 255
-_SHAPE_TOLERANCE = 0.02  # as everywhere for masks
 
 
 @dataclass(frozen=True)
@@ -76,14 +75,13 @@ def compare(identities: Identities, saved: Fingerprint | None, frames: Tensor, r
     height, width = frames.shape[1:3]
     mask_height, mask_width = identities.driving.size
     sizes = f"{width}x{height} pixels, the masks {mask_width}x{mask_height}"
-    same_shape = abs(width * mask_height / (height * mask_width) - 1) <= _SHAPE_TOLERANCE
-    found = _difference(saved, frames)
-    differences = [text for text in ("" if same_shape else f"it has {sizes}, another shape", found) if text]
+    shape = "" if same_shape(identities.driving.size, (height, width)) else f"it has {sizes}, another shape"
+    differences = [text for text in (shape, _difference(saved, frames)) if text]
     if differences and not accept:
         raise ValueError(f"The driving video is not the one of these tracks ({'; '.join(differences)}): connect the "
                          "video that was tracked, or set other_video to accept.")
     remarks = [f"driving video: not the one of these tracks, accepted ({text})" for text in differences]
-    if same_shape and (height, width) != identities.driving.size:
+    if not shape and (height, width) != identities.driving.size:
         remarks.append(f"driving video: {sizes}, the same shape")
     if saved is None:
         remarks.append("driving video: its pictures were not compared, because the tracks were saved without it")

@@ -39,7 +39,7 @@ ARROWS = {
     "budget": {"config"},
     "framing": {"identities"},
     "findings": set(),
-    "mask_checks": {"findings", "framing", "identities", "mask_sources", "planes", "segments"},
+    "mask_checks": {"findings", "framing", "identities", "planes", "segments"},
     "preflight": {"budget", "conditioning", "config", "findings", "identities", "mask_checks", "segments"},
     "comfy_preflight": {"budget", "comfy_conditioning", "comfy_video", "config", "findings", "identities", "preflight"},
     "framed": {"framing", "geometry", "identities", "mask_sources", "planes", "reframe"},
