@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+import comfy.model_management
 import torch
-from comfy_api.latest import io
+from comfy_api.latest import InputImpl, io
 from torch import Tensor
+
+from ..scail_model.clips import Clip, FileClip, TensorClip, Window
 
 CATEGORY = "SCAIL-2"
 SOLVERS = ["unipc", "dpm++", "euler"]
@@ -41,6 +44,17 @@ def solver_inputs() -> list[io.Input]:
                        tooltip="How far the steps lean towards high noise. 3 is the official default; 1 with the "
                                "official distilled-LoRA recipe."),
     ]
+
+
+def as_clip(video, name: str = "driving video") -> Clip:
+    """IMAGE or VIDEO -> a clip that is read a stretch at a time; `name` is what messages call it."""
+    tick = comfy.model_management.throw_exception_if_processing_interrupted
+    if isinstance(video, Tensor):
+        return TensorClip(video, tick=tick)
+    if isinstance(video, InputImpl.VideoFromFile):
+        return FileClip(video.get_stream_source(), Window(*video.get_active_trim_window()), name, tick)
+    parts = video.get_components()
+    return TensorClip(parts.images, parts.frame_rate, parts.audio, tick)
 
 
 def video_parts(video) -> tuple[Tensor, Fraction | None, dict | None]:

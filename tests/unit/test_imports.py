@@ -30,6 +30,7 @@ ARROWS = {
     "conditioning": {"geometry", "identities", "mask_bits", "masks"},
     "comfy_conditioning": {"conditioning", "config", "geometry", "identities", "segments"},
     "comfy_model": {"config", "transformer"},
+    "clips": set(),
     "user_files": set(),
     "comfy_prompts": {"user_files"},
     "comfy_sampler": {"solvers"},

@@ -1,0 +1,270 @@
+"""Videos that are read a stretch at a time, from a file or from memory, so that their length costs no memory.
+
+A file is decoded once from end to end when it is opened: that counts the frames, finds damage before anything expensive
+is begun, and notes the time stamps by which every later read finds its frames exactly. Pixels are those that ComfyUI's
+`VideoFromFile` gives, rounded to 8 bits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import av
+import numpy as np
+import torch
+from torch import Tensor
+
+Tick = Callable[[], None]  # called for every frame of long work; raises when the user has cancelled
+
+# decoded to 8 bits as they are; everything else through float, which keeps 10-bit video exact until it is rounded
+_EIGHT_BITS = {"yuvj420p", "yuvj422p", "yuvj444p", "rgb24", "rgba", "pal8"}
+_ALIGNMENT = 32  # pixels; swscale reads past the right edge of other widths
+_READ_BYTES = 1 << 20
+
+
+class Clip(ABC):
+    """Frames uint8 [h, w, 3] of one size. rate: frames per second, None if unknown."""
+
+    height: int
+    width: int
+    rate: Fraction | None
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Frames."""
+
+    @abstractmethod
+    def frames(self, start: int, stop: int) -> Tensor:
+        """Frames start..stop, uint8 [n, h, w, 3]; both within the clip."""
+
+    @abstractmethod
+    def digest(self) -> str:
+        """Hexadecimal; another one for other pictures or sound."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width)."""
+        return self.height, self.width
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for index in range(len(self)):
+            yield self.frames(index, index + 1)[0]
+
+    def at(self, indices: Sequence[int]) -> Tensor:
+        """Some frames, uint8 [n, h, w, 3]."""
+        return torch.cat([self.frames(index, index + 1) for index in indices])
+
+
+class TensorClip(Clip):
+    """Frames in memory: [T, h, w, 3 or more], float in 0..1 or uint8. audio: ComfyUI's AUDIO, or None."""
+
+    def __init__(self, images: Tensor, rate: Fraction | None = None, audio: dict[str, Any] | None = None,
+                 tick: Tick = lambda: None) -> None:
+        self.images, self.rate, self.audio, self.tick = images, rate, audio, tick
+        self.height, self.width = images.shape[1:3]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def frames(self, start: int, stop: int) -> Tensor:
+        # frame by frame, because a clip's float copy is large
+        levels = torch.empty(stop - start, self.height, self.width, 3, dtype=torch.uint8)
+        for frame, target in zip(self.images[start:stop], levels, strict=True):
+            self.tick()
+            target.copy_(_rounded(frame[..., :3]))
+        return levels
+
+    def digest(self) -> str:
+        found = hashlib.blake2b(repr((tuple(self.images.shape[:3]), self.rate)).encode(), digest_size=16)
+        for frame in self:
+            found.update(frame.numpy())
+        if self.audio is not None:
+            found.update(np.ascontiguousarray(self.audio["waveform"].cpu().numpy()))
+        return found.hexdigest()
+
+
+@dataclass(frozen=True)
+class Window:
+    """The part of a file that is used: from `start` seconds on, `duration` seconds long; 0 is to the end."""
+
+    start: float = 0.0
+    duration: float = 0.0
+
+
+class FileClip(Clip):
+    """A video file, or one in memory. name: what messages call it. Turned upright as a player shows it.
+
+    Raises RuntimeError with the number of the frame (from 0) for a file that is no video, has no frames in the window,
+    or is damaged.
+    """
+
+    def __init__(self, source: str | os.PathLike | io.BytesIO, window: Window = Window(), name: str = "driving video",
+                 tick: Tick = lambda: None) -> None:
+        self.source, self.window, self.name, self.tick = source, window, name, tick
+        self._reader: Iterator[av.VideoFrame] | None = None
+        self._next = 0  # the frame that the reader gives next
+        with self._opened() as container:
+            stream = container.streams.video[0]
+            self.rate = Fraction(stream.average_rate) if stream.average_rate else None
+            self._stamps = self._scan(container, stream)
+            self._time_base = stream.time_base
+        self.height, self.width = self.frames(0, 1).shape[1:3]
+
+    def __len__(self) -> int:
+        return len(self._stamps)
+
+    @property
+    def first_time(self) -> float:
+        """Seconds in the file at which the first frame is shown."""
+        return float((self._stamps[0] or 0) * self._time_base)
+
+    def frames(self, start: int, stop: int) -> Tensor:
+        converted = []
+        for frame in self._decoded(start, stop):
+            self.tick()
+            converted.append(torch.from_numpy(_levels(frame)))
+        return torch.stack(converted)
+
+    def digest(self) -> str:
+        found = hashlib.blake2b(repr(self.window).encode(), digest_size=16)
+        with io.BytesIO(self.source.getvalue()) if isinstance(self.source, io.BytesIO) else open(
+                self.source, "rb") as file:
+            while block := file.read(_READ_BYTES):
+                self.tick()
+                found.update(block)
+        return found.hexdigest()
+
+    def _decoded(self, start: int, stop: int) -> Iterator[av.VideoFrame]:
+        if self._reader is None or start < self._next:
+            self._reader, self._next = self._from(start), start
+        while self._next < stop:
+            frame = next(self._reader, None)
+            if frame is None:
+                raise RuntimeError(self._damaged(self._next, "the file has become shorter"))
+            self._next += 1
+            if self._next > start:
+                yield frame
+
+    def _from(self, index: int) -> Iterator[av.VideoFrame]:
+        """Frames from `index` on. By time stamps; where a file has none, everything before is decoded too."""
+        with self._opened() as container:
+            stream = container.streams.video[0]
+            stamp = self._stamps[index]
+            if index and stamp is not None:
+                container.seek(stamp, stream=stream)
+                frames = _errors_as(container.decode(stream), self._damaged, index)
+                first = next((frame for frame in frames if frame.pts is not None and frame.pts >= stamp), None)
+                if first is not None and first.pts == stamp:
+                    yield first
+                    yield from frames
+                    return
+                container.seek(0)
+            frames = (frame for frame in _errors_as(container.decode(stream), self._damaged, index)
+                      if self._inside(frame, stream))
+            for number, frame in enumerate(frames):
+                if number >= index:
+                    yield frame
+
+    def _scan(self, container: av.container.InputContainer, stream: av.VideoStream) -> list[int | None]:
+        """Time stamps of all frames, in the order in which they are shown."""
+        stream.thread_type = "AUTO"
+        stamps: list[int | None] = []
+        if self.window.start:
+            container.seek(round(self.window.start / stream.time_base), stream=stream)
+        for frame in _errors_as(container.decode(stream), self._damaged, stamps):
+            self.tick()
+            if self._past(frame, stream):
+                break
+            if self._inside(frame, stream):
+                if frame.is_corrupt:
+                    raise RuntimeError(self._damaged(len(stamps), "it is damaged"))
+                stamps.append(frame.pts)
+        if not stamps:
+            raise RuntimeError(f"The {self.name} {self._shown} has no frames: export it again, or trim less.")
+        return stamps
+
+    def _inside(self, frame: av.VideoFrame, stream: av.VideoStream) -> bool:
+        # truncated, as ComfyUI does it
+        return not self.window.start or frame.pts >= int(self.window.start / stream.time_base)
+
+    def _past(self, frame: av.VideoFrame, stream: av.VideoStream) -> bool:
+        end = self.window.start + self.window.duration
+        return bool(self.window.duration) and frame.pts >= int(end / stream.time_base)
+
+    def _opened(self) -> av.container.InputContainer:
+        return open_video(self.source, self.name)
+
+    @property
+    def _shown(self) -> str:
+        return "in memory" if isinstance(self.source, io.BytesIO) else os.fspath(self.source)
+
+    def _damaged(self, number: int | list, reason: str) -> str:
+        number = len(number) if isinstance(number, list) else number
+        return (f"The {self.name} {self._shown} cannot be decoded at frame {number} ({reason}): export it again, or cut "
+                "it before that frame.")
+
+
+def open_video(source: str | os.PathLike | io.BytesIO, name: str) -> av.container.InputContainer:
+    """An opened file with a video stream, to be closed by the caller. RuntimeError, that says `name`, for others."""
+    if isinstance(source, io.BytesIO):
+        source = io.BytesIO(source.getvalue())  # of its own, because every reader has its own place
+    shown = "in memory" if isinstance(source, io.BytesIO) else os.fspath(source)
+    try:
+        container = av.open(source if isinstance(source, io.BytesIO) else os.fspath(source))
+    except av.FFmpegError as error:
+        raise RuntimeError(f"The {name} {shown} cannot be opened as a video ({error.strerror}): export it again as "
+                           ".mp4.") from error
+    if not container.streams.video:
+        container.close()
+        raise RuntimeError(f"The {name} {shown} has no video stream: give a video file.")
+    return container
+
+
+def _errors_as(frames: Iterator[av.VideoFrame], message: Callable[[Any, str], str], where: Any
+               ) -> Iterator[av.VideoFrame]:
+    try:
+        yield from frames
+    except av.FFmpegError as error:
+        raise RuntimeError(message(where, error.strerror)) from error
+
+
+def _levels(frame: av.VideoFrame) -> np.ndarray:
+    """uint8 [h, w, 3], upright."""
+    if frame.format.name in _EIGHT_BITS:
+        pixels = frame.to_ndarray(format="rgb24")
+    else:
+        height, width = frame.height, frame.width
+        aligned = _padded(frame) if width % _ALIGNMENT else frame
+        pixels = _rounded(torch.from_numpy(aligned.to_ndarray(format="gbrpf32le")[:height, :width])).numpy()
+    return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
+
+
+def _padded(frame: av.VideoFrame) -> av.VideoFrame:
+    """The frame with its right and bottom edges repeated up to a multiple of 32 pixels."""
+    width, height = (-(-side // _ALIGNMENT) * _ALIGNMENT for side in (frame.width, frame.height))
+    graph = av.filter.Graph()
+    source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format.name,
+                              time_base=frame.time_base or Fraction(1, 25))
+    pad = graph.add("pad", f"{width}:{height}:0:0")
+    fill = graph.add("fillborders", f"right={width - frame.width}:bottom={height - frame.height}:mode=smear")
+    sink = graph.add("buffersink")
+    source.link_to(pad)
+    pad.link_to(fill)
+    fill.link_to(sink)
+    graph.configure()
+    source.push(frame)
+    return sink.pull()
+
+
+def _rounded(pixels: Tensor) -> Tensor:
+    """uint8 as it is; float in 0..1 -> uint8."""
+    if pixels.dtype == torch.uint8:
+        return pixels
+    return pixels.float().mul(255).round().clamp(0, 255).to(torch.uint8)
