@@ -3,6 +3,7 @@
 from comfy_api.latest import ComfyExtension, io
 
 from .identities import SCAIL2Identities
+from .jobs import SCAIL2Jobs
 from .load_model import SCAIL2LoadModel
 from .motion import SCAIL2MotionTransfer
 from .preflight import SCAIL2Preflight
@@ -18,7 +19,7 @@ class SCAIL2Extension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [SCAIL2LoadModel, SCAIL2Identities, SCAIL2ReframeReference, SCAIL2EncodeReference,
                 SCAIL2MotionTransfer, SCAIL2Schedule, SCAIL2Preflight, SCAIL2SampleVideo, SCAIL2SavePrompt,
-                SCAIL2LoadPrompt, SCAIL2SaveTracks, SCAIL2LoadTracks]
+                SCAIL2LoadPrompt, SCAIL2SaveTracks, SCAIL2LoadTracks, SCAIL2Jobs]
 
 
 async def comfy_entrypoint() -> SCAIL2Extension:

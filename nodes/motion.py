@@ -3,7 +3,7 @@
 from comfy_api.latest import io
 
 from ..scail_model import comfy_conditioning, segments
-from .types import CATEGORY, driving_frames, segment_inputs
+from .types import CATEGORY, as_clip, segment_inputs
 
 
 class SCAIL2MotionTransfer(io.ComfyNode):
@@ -49,13 +49,15 @@ class SCAIL2MotionTransfer(io.ComfyNode):
         segments.check_length(length)
         comfy_conditioning.check_prompt(positive, "positive")
         comfy_conditioning.check_prompt(negative, "negative")
-        frames, _, _ = driving_frames(driving)
-        history = None
+        clip, history = as_clip(driving), None
         if previous_frames is not None:
             segments.check_overlap(overlap, length)
             history = comfy_conditioning.history_frames(previous_frames, overlap, reference)
+        comfy_conditioning.check_vae(vae)
+        segment = comfy_conditioning.single_segment(clip, identities, start_frame, length,
+                                                    0 if history is None else overlap)
         motion = comfy_conditioning.encode_motion(
-            vae, reference, frames, identities, start_frame, length, history=history,
+            vae, reference, clip, identities, segment, history=None if history is None else vae.encode(history),
             black_background=driving_background == "black")
         return io.NodeOutput(comfy_conditioning.with_values(positive, motion.values),
                              comfy_conditioning.with_values(negative, motion.values), motion.latent, motion.frames)

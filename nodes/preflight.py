@@ -3,9 +3,10 @@
 from comfy_api.latest import io, ui
 
 from ..scail_model import comfy_preflight, findings
-from ..scail_model.comfy_video import Settings
-from .sample import setting_inputs
-from .types import CATEGORY, driving_frames, segment_inputs
+from ..scail_model.clips import Clip
+from .choices import check_changes, references
+from .types import CATEGORY, as_clip, segment_inputs
+from .video_options import VideoOptions, jobs_folder, setting_inputs
 
 
 class SCAIL2Preflight(io.ComfyNode):
@@ -33,13 +34,33 @@ class SCAIL2Preflight(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model, positive, negative, vae, reference, driving, identities, solver: str, steps: int,
-                shift: float, guidance: float, segment_length: int = 81, overlap: int = 5,
-                driving_background: str = "keep", fps: float = 16.0) -> io.NodeOutput:
-        frames, frame_rate, _ = driving_frames(driving)
-        settings = Settings(solver, steps, shift, guidance, 0, segment_length, overlap, driving_background == "black")
-        found = comfy_preflight.check(model, positive, negative, vae, reference, frames, identities, settings,
-                                      float(frame_rate or fps), timed=True)
+    def execute(cls, model, positive, negative, vae, reference, driving, identities, clip=None, more_references=None,
+                **options) -> io.NodeOutput:
+        options, frames = VideoOptions(**options), as_clip(driving)
+        cuts, wrong = _plan_errors(options, frames, reference, more_references, clip)
+        found = wrong + comfy_preflight.check(
+            model, positive, negative, vae, reference, frames, identities, options.settings(0, cuts),
+            float(options.rate(frames)), lossless=options.codec == "lossless", folder=jobs_folder(), timed=True)
         report = findings.report(found)
         return io.NodeOutput(report, findings.as_json(found), not findings.of_level(found, findings.ERROR),
                              ui=ui.PreviewText(report))
+
+
+def _plan_errors(options: VideoOptions, frames: Clip, reference, more, clip
+                 ) -> tuple[tuple[int, ...], list[findings.Finding]]:
+    """The cuts, none if they are wrong; and what is wrong with cuts, plan and further references."""
+    cuts: tuple[int, ...] = ()
+    try:
+        options.check()
+        cuts = options.cuts(frames)
+        plan = options.segments(frames, cuts)
+    except (ValueError, RuntimeError) as error:
+        # wrong lengths are found by the check itself
+        wrong = [] if not options.scene_cuts.strip() else [findings.error("scene_cuts", str(error))]
+        return (), wrong
+    try:
+        given = references(reference, more)
+        check_changes(options.changes(frames, plan), len(given), clip)
+    except ValueError as error:
+        return cuts, [findings.error("plan", str(error))]
+    return cuts, []

@@ -1,35 +1,26 @@
 """Sample SCAIL-2 Video: everything in one node, for driving videos of any length."""
 
+from __future__ import annotations
+
+import json
+import logging
 import time
-from fractions import Fraction
+from dataclasses import asdict, replace
 
-import comfy.utils
-import latent_preview
-from comfy_api.latest import InputImpl, Types, io
-from server import PromptServer
+from comfy_api.latest import InputImpl, io
 
-from ..scail_model import comfy_preflight, comfy_video, findings
-from ..scail_model.segments import plan_segments
-from .types import CATEGORY, driving_frames, segment_inputs, solver_inputs
+from ..scail_model import comfy_keys, comfy_preflight, comfy_video, findings, jobs
+from ..scail_model.comfy_video import Choice, Work
+from ..scail_model.digests import digest
+from .choices import check_changes, choices, references
+from .progress import VideoProgress
+from .types import CATEGORY, as_clip, segment_inputs
+from .video_options import VideoOptions, jobs_folder, setting_inputs
 
-
-def setting_inputs() -> list[io.Input]:
-    """All but the seed of what decides how a video is sampled."""
-    return [
-        *solver_inputs(),
-        io.Float.Input("guidance", default=5.0, min=1.0, max=30.0, step=0.1,
-                       tooltip="Classifier-free guidance. 5 is the official default; 1 with a distilled LoRA, "
-                               "which also halves the time."),
-        io.Int.Input("segment_length", default=81, min=5, max=8193, step=4, optional=True, advanced=True,
-                     tooltip="Frames per segment, 4n+1. The model was trained up to 81."),
-        io.Int.Input("overlap", default=5, min=1, max=81, step=4, optional=True, advanced=True,
-                     tooltip="Frames that a segment takes over from the one before, 4n+1. Trained with 5."),
-        io.Combo.Input("driving_background", options=["keep", "black"], default="keep", optional=True,
-                       advanced=True,
-                       tooltip="black hides everything but the masked people from the model."),
-        io.Float.Input("fps", default=16.0, min=1.0, max=240.0, step=0.01, optional=True, advanced=True,
-                       tooltip="Frame rate of the result if driving is an IMAGE; a VIDEO brings its own."),
-    ]
+log = logging.getLogger(__name__)
+# of the settings, what the plan or a segment's own choice decides
+_BY_SEGMENT = {"cuts": (), "guidance": 0.0, "history_strength": 0.0}
+_KEY = 12  # letters in a folder's name
 
 
 class SCAIL2SampleVideo(io.ComfyNode):
@@ -40,8 +31,9 @@ class SCAIL2SampleVideo(io.ComfyNode):
             display_name="Sample SCAIL-2 Video",
             category=CATEGORY,
             description="Makes the whole video: plans segments, samples and decodes one after the other, and gives "
-                        "back exactly as many frames as the driving video has, at its frame rate and with its sound.",
-            search_aliases=["long video", "extend", "scail sampler", "loop"],
+                        "back exactly as many frames as the driving video has, at its frame rate and with its sound. "
+                        "Finished segments are kept on disk: a run that was broken off goes on where it stopped.",
+            search_aliases=["long video", "extend", "scail sampler", "loop", "resume"],
             inputs=[
                 io.Model.Input("model", tooltip="The SCAIL-2 transformer, with LoRAs and patches as you like."),
                 *segment_inputs(),
@@ -50,54 +42,64 @@ class SCAIL2SampleVideo(io.ComfyNode):
                 *setting_inputs(),
             ],
             outputs=[
-                io.Video.Output(tooltip="The finished video."),
-                io.String.Output("report", tooltip="Warnings, then size, number of segments and seconds."),
+                io.Video.Output(tooltip="The finished video, a file in the job folder."),
+                io.String.Output("report", tooltip="Warnings, the job folder, then size, number of segments and "
+                                                   "seconds."),
+                io.String.Output("segments", tooltip="The segments as JSON, for Measure Video Drift and for programs."),
             ],
             hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
-    def execute(cls, model, positive, negative, vae, reference, driving, identities, seed: int, solver: str,
-                steps: int, shift: float, guidance: float, segment_length: int = 81, overlap: int = 5,
-                driving_background: str = "keep", fps: float = 16.0) -> io.NodeOutput:
-        frames, frame_rate, audio = driving_frames(driving)
-        frame_rate = frame_rate or Fraction(fps)
-        settings = comfy_video.Settings(solver, steps, shift, guidance, seed, segment_length, overlap,
-                                        driving_background == "black")
-        found = comfy_preflight.check(model, positive, negative, vae, reference, frames, identities, settings,
-                                      float(frame_rate), timed=False)
+    def execute(cls, model, positive, negative, vae, reference, driving, identities, seed: int, clip=None,
+                more_references=None, **options) -> io.NodeOutput:
+        started, options = time.monotonic(), VideoOptions(**options)
+        options.check()
+        clip_frames, given = as_clip(driving), references(reference, more_references)
+        cuts = options.cuts(clip_frames)
+        settings, rate = options.settings(seed, cuts), options.rate(clip_frames)
+        found = comfy_preflight.check(model, positive, negative, vae, reference, clip_frames, identities, settings,
+                                      float(rate), lossless=options.codec == "lossless", folder=jobs_folder(),
+                                      timed=False)
         findings.refuse(found)
-        plan = plan_segments(len(frames), segment_length, overlap)
-        watch = _Progress(model, len(plan), steps, cls.hidden.unique_id)
-        images = comfy_video.sample_video(model, positive, negative, vae, reference, frames, identities, settings,
-                                          watch.update)
-        video = InputImpl.VideoFromComponents(
-            Types.VideoComponents(images=images, audio=audio, frame_rate=frame_rate))
-        doubts = [f"warning: {finding.text}" for finding in findings.of_level(found, findings.WARNING)]
-        result = (f"{len(images)} frames of {reference.width}x{reference.height} in {len(plan)} segment(s), "
-                  f"{time.monotonic() - watch.started:.1f} s")
-        return io.NodeOutput(video, "\n".join((*doubts, result)))
+        plan = options.segments(clip_frames, cuts)
+        changes = options.changes(clip_frames, plan)
+        check_changes(changes, len(given), clip)
+        usual, chosen, alone = choices(options, changes, positive, negative, clip, given)
+        work = Work(model, vae, clip_frames, identities, settings, plan, chosen, alone, rate, options.encoding,
+                    digest(comfy_keys.model_key(model), comfy_keys.vae_key(vae), clip_frames.digest(),
+                           identities.digest(), asdict(replace(settings, **_BY_SEGMENT))))
+        job = _job(work, usual)
+        made = comfy_video.make_video(work, job, VideoProgress(model, plan, settings.steps, cls.hidden.unique_id))
+        removed = jobs.make_room(jobs_folder(), round(options.jobs_limit * jobs.GIB), job.folder)
+        kept = f", {made.kept} of them found finished" if made.kept else ""
+        lines = [*(f"warning: {finding.text}" for finding in findings.of_level(found, findings.WARNING)),
+                 f"job folder: {job.folder}", *(f"removed for jobs_limit: {other.line()}" for other in removed),
+                 f"{len(clip_frames)} frames of {reference.width}x{reference.height} in {len(plan)} segment(s){kept}, "
+                 f"{time.monotonic() - started:.1f} s"]
+        return io.NodeOutput(InputImpl.VideoFromFile(str(made.path)), "\n".join(lines), _segments_json(work))
+
+    @classmethod
+    def fingerprint_inputs(cls, **_) -> str:
+        # a VIDEO that ComfyUI remembers is a file that may have been removed since
+        return jobs.cleared_at(jobs_folder())
 
 
-class _Progress:
-    """The node's progress bar and preview over all segments, and one line of text with the time left."""
-
-    def __init__(self, model, segments: int, steps: int, node_id: str) -> None:
-        self.steps, self.total, self.node_id = steps, segments * steps, node_id
-        self.bar = comfy.utils.ProgressBar(self.total)
-        self.previewer = latent_preview.get_previewer(model.load_device, model.model.latent_format)
-        self.started = time.monotonic()
-
-    def update(self, segment: int, segments: int, step: int, denoised) -> None:
-        done = segment * self.steps + step + 1
-        left = (time.monotonic() - self.started) / done * (self.total - done)
-        preview = self.previewer.decode_latent_to_preview_image("JPEG", denoised) if self.previewer else None
-        self.bar.update_absolute(done, self.total, preview)
-        PromptServer.instance.send_progress_text(
-            f"segment {segment + 1} of {segments}, step {step + 1} of {self.steps}, about {_duration(left)} left",
-            self.node_id)
+def _job(work: Work, usual: Choice) -> jobs.Job:
+    """The job's folder, named by everything that decides the result, but for the plan and the encoding."""
+    size = f"{usual.reference.width}x{usual.reference.height}"
+    key = digest(work.key, usual.key)
+    job = jobs.Job(jobs_folder() / f"{len(work.driving)}f_{size}_{key[:_KEY]}", {
+        "frames": len(work.driving), "size": size, "fps": str(work.rate), "segments": len(work.plan), "done": 0,
+        "mode": work.identities.mode, "seed": work.settings.seed, "finished": None})
+    job.tell()
+    log.info("SCAIL-2: %d segment(s), job folder %s", len(work.plan), job.folder)
+    return job
 
 
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+def _segments_json(work: Work) -> str:
+    return json.dumps({
+        "frames": len(work.driving), "fps": str(work.rate),
+        "segments": [{"start": segment.start, "stop": segment.stop, "overlap": segment.overlap,
+                      "cut": segment.start in work.settings.cuts and not segment.overlap}
+                     for segment in work.plan]})

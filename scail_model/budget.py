@@ -15,8 +15,8 @@ product on both. For L tokens of width d, N layers, a feed-forward of f, c = 769
     encoding      A * (5561 + 6.20 * frames) bytes, A * (27.1 + 33.5 * (frames - 1)) nanoseconds
 
 Not included: the text and image encoders, the VAE's own weights (0.24 GiB), LoRAs, what an allocator wastes, what
-ComfyUI copies besides (up to a second time projection), encoding references and history, reading files, joining the
-segments in main memory, and waiting for weights that do not fit on the GPU. Attention other than PyTorch's has another
+ComfyUI copies besides (up to a second time projection), encoding references and history, reading and writing files,
+and waiting for weights that do not fit on the GPU. Attention other than PyTorch's has another
 speed, and 8-bit weights are counted at the speed of bfloat16.
 """
 
@@ -37,6 +37,12 @@ _LINEAR_RATE, _ATTENTION_RATE = 661e12, 588e12  # FLOP/s on the H200
 _BLOCK_BYTES, _BATCHED_BLOCK_BYTES = 14.05, 14.84  # per token and channel
 _STREAM_BYTES = 4  # the same, before the blocks
 _PROJECTION_BYTES = 6 * 4  # per square of the width
+
+# In main memory, per pixel of the result: decoded frames in float32 twice, driving frames, and these at half size in
+# float32.
+_FRAME_BYTES = 2 * 12 + 3 + 3
+# On disk, per pixel: H.264 at CRF 14, and 12 bits of three colours with their noise.
+_ENCODED_BYTES, _LOSSLESS_BYTES = 0.15, 3.0
 
 # With 5 frames of history, shorter segments make more than a seventh of their frames twice.
 _SHORTEST_SEGMENT = 33
@@ -87,9 +93,10 @@ class Work:
     steps: int
     guidance: float
     weight_bytes: int
-    driving_frames: int
     driving_width: int
     driving_height: int
+    overlap: int = 5
+    lossless: bool = False
 
     @property
     def conditionings(self) -> int:
@@ -115,7 +122,8 @@ class Need:
     runs them where they fit. vae: the larger of decoding and encoding the driving video. whole: the peak with all
     weights on the GPU; the VAE does not come on top, because ComfyUI makes room for it. least: the peak with weights
     that come block by block, and the VAE in one piece (ComfyUI falls back on tiles where only `vae` does not fit).
-    ram: the driving video in uint8 and the result in float32, without weights. flops: of all forwards.
+    ram: the frames of one segment, without weights and what is in memory already. disk: the job folder, by typical
+    sizes of encoded video. flops: of all forwards.
     """
 
     activations: int
@@ -124,6 +132,7 @@ class Need:
     whole: int
     least: int
     ram: int
+    disk: int
     flops: int
 
 
@@ -141,7 +150,8 @@ def estimate(work: Work) -> Need:
         whole=max(work.weight_bytes + activations, vae),
         # one block computes while the next one comes
         least=max(activations + 2 * _block_bytes(work), vae),
-        ram=_frames_bytes(work),
+        ram=longest * (_FRAME_BYTES * work.width * work.height + 3 * work.driving_width * work.driving_height),
+        disk=sum(_kept_bytes(work, length) for length in work.lengths),
         flops=sum(work.steps * work.conditionings * sum(_forward_flops(work, length)) for length in work.lengths),
     )
 
@@ -227,7 +237,9 @@ def _block_bytes(work: Work) -> int:
     return work.weight_bytes * block // sum(sizes.values())
 
 
-def _frames_bytes(work: Work) -> int:
-    driving = 3 * work.driving_frames * work.driving_width * work.driving_height
-    made = min(sum(work.lengths), work.driving_frames)
-    return driving + 4 * 3 * made * work.width * work.height
+def _kept_bytes(work: Work, length: int) -> int:
+    """Of one segment: latent, last frames, the encoded frames, and these again in the joined file."""
+    area = work.width * work.height
+    latent = 4 * 16 * ((length - 1) // 4 + 1) * area // 64
+    encoded = length * area * (_LOSSLESS_BYTES if work.lossless else _ENCODED_BYTES)
+    return round(latent + 4 * 3 * work.overlap * area + 2 * encoded)

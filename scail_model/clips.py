@@ -207,8 +207,8 @@ class FileClip(Clip):
 
     def _damaged(self, number: int | list, reason: str) -> str:
         number = len(number) if isinstance(number, list) else number
-        return (f"The {self.name} {self._shown} cannot be decoded at frame {number} ({reason}): export it again, or cut "
-                "it before that frame.")
+        return (f"The {self.name} {self._shown} cannot be decoded at frame {number} ({reason}): export it again, or "
+                "cut it before that frame.")
 
 
 def open_video(source: str | os.PathLike | io.BytesIO, name: str) -> av.container.InputContainer:

@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from . import conditioning
+from .clips import Clip
 from .config import CLIP_DIM, CLIP_TOKENS, TransformerConfig
 from .geometry import cover_crop
 from .identities import Identities
-from .segments import padded_length
+from .segments import Segment, padded_length
 
 _TEXT_TOKENS = TransformerConfig().text_len
 
@@ -44,8 +45,11 @@ class Motion:
 
 
 def encode_reference(vae, clip_vision, images: Tensor, identities: Identities, width: int, height: int, *,
-                     cut_out: bool) -> Reference:
+                     cut_out: bool, as_video: bool = False) -> Reference:
     """Encode reference pictures [n, h, w, 3] in 0..1, the primary first, with the label maps of `identities`.
+
+    as_video: all pictures as one video whose frames stand still, the primary 1 frame long and the others 4, instead of
+    each alone; the model was trained on latents of videos (Wan2GP, WanAnimatePlus).
 
     Raises ValueError for a size that is no multiple of 32 and for more or fewer masks than pictures.
     """
@@ -62,8 +66,12 @@ def encode_reference(vae, clip_vision, images: Tensor, identities: Identities, w
     masks = [conditioning.reference_mask(identities, index, height, width) for index in range(count)]
     ordered = torch.cat([*masks[1:], masks[0]], dim=1)  # [28, n, h, w]
     clip = encode_clip(clip_vision, conditioning.clip_input(pixels[0]))
-    # each alone: together they would be encoded as frames of a video
-    latents = [vae.encode(picture.movedim(1, -1)) for picture in pixels]
+    if as_video:
+        still = torch.cat([picture.movedim(1, -1).expand(1 if index == 0 else 4, -1, -1, -1)
+                           for index, picture in enumerate(pixels)])
+        latents = list(vae.encode(still).split(1, dim=2))
+    else:  # together they would be encoded as frames of a video
+        latents = [vae.encode(picture.movedim(1, -1)) for picture in pixels]
     return Reference(width, height, latents, ordered.movedim(1, 0)[None], clip)
 
 
@@ -82,46 +90,63 @@ def encode_clip(clip_vision, pixels: Tensor) -> comfy.clip_vision.Output:
     return output
 
 
-def encode_motion(vae, reference: Reference, driving: Tensor, identities: Identities, start: int, length: int, *,
-                  history: Tensor | None = None, black_background: bool = False) -> Motion:
-    """Conditioning and latent of one segment.
+def encode_motion(vae, reference: Reference, driving: Clip, identities: Identities, segment: Segment, *,
+                  history: Tensor | None = None, black_background: bool = False,
+                  driving_strength: float = 1.0) -> Motion:
+    """Conditioning and latent of one segment, whose last frame is repeated to its length.
 
-    driving uint8 [T, h, w, 3], all of it. `start` is the driving frame of the first new frame; history [n, H, W, 3] in
-    0..1 are the decoded frames before it, which the segment begins with. `length` counts both; where the video ends
-    earlier, the segment is as short as 4n+1 allows, and the last frame is repeated to get there.
-
-    Raises ValueError if the masks do not belong to the video, or `start` lies outside of it.
+    history: clean latent frames [1, 16, t, H / 8, W / 8] that the segment begins with. driving_strength: the driving
+    latent is multiplied by it, as by core's pose_strength.
     """
-    check_vae(vae)
-    first = start if history is None else start - len(history)
-    _check_frames(driving, identities, start, first)
-    frames = driving[first : first + length]
-    real = len(frames)
-    length = padded_length(real)
+    frames = driving.frames(segment.start, segment.stop)
     if black_background:
-        frames = conditioning.black_surroundings(frames, identities, first)
-    frames = torch.cat((frames, frames[-1:].expand(length - real, -1, -1, -1)))
+        frames = conditioning.black_surroundings(frames, identities, segment.start)
+    frames = torch.cat((frames, frames[-1:].expand(segment.padding, -1, -1, -1)))
     pixels = conditioning.driving_pixels(frames, reference.height, reference.width)
-    mask = conditioning.driving_mask(identities, first, first + length, reference.height, reference.width)
+    mask = conditioning.driving_mask(identities, segment.start, segment.start + segment.length, reference.height,
+                                     reference.width, segment.stop)
 
-    samples = torch.zeros(1, 16, (length - 1) // 4 + 1, reference.height // 8, reference.width // 8)
+    samples = torch.zeros(latent_shape(reference, segment))
     latent = {"samples": samples}
     if history is not None:
-        clean = vae.encode(history)
-        samples[:, :, : clean.shape[2]] = clean
+        samples[:, :, : history.shape[2]] = history
         latent["noise_mask"] = torch.ones_like(samples[:, :1])
-        latent["noise_mask"][:, :, : clean.shape[2]] = 0
+        latent["noise_mask"][:, :, : history.shape[2]] = 0
     # core's context windows expect mask frames for the video behind those of the references
     video_masks = reference.masks.new_zeros(1, samples.shape[2], *reference.masks.shape[2:])
     values = {
         "reference_latents": reference.latents,
         "ref_mask_28ch": torch.cat((reference.masks, video_masks), dim=1),
-        "pose_video_latent": vae.encode(pixels.movedim(1, -1)),
+        "pose_video_latent": vae.encode(pixels.movedim(1, -1)) * driving_strength,
         "driving_mask_28ch": mask.movedim(1, 0)[None],  # [1, T', 28, h', w']
         "ref_mask_flag": not identities.replacement,
         "clip_vision_output": reference.clip,
     }
-    return Motion(values, latent, real)
+    return Motion(values, latent, segment.stop - segment.start)
+
+
+def latent_shape(reference: Reference, segment: Segment) -> tuple[int, ...]:
+    """[1, 16, T', H / 8, W / 8] of a segment."""
+    return 1, 16, (segment.length - 1) // 4 + 1, reference.height // 8, reference.width // 8
+
+
+def single_segment(driving: Clip, identities: Identities, start: int, length: int, overlap: int) -> Segment:
+    """The segment whose first new frame is driving frame `start`. `length` counts the `overlap` frames before it too;
+    where the video ends earlier, the segment is as short as 4n+1 allows.
+
+    Raises ValueError if the masks do not belong to the video, or `start` lies outside of it.
+    """
+    conditioning.check_frame_count(len(driving), len(identities.driving))
+    conditioning.check_shape("driving mask", identities.driving.size, "driving video", driving.size)
+    first = start - overlap
+    if start >= len(driving):
+        raise ValueError(f"The segment starts at frame {start}, but the driving video ends after {len(driving)} "
+                         "frames: lower start_frame, or stop here.")
+    if first < 0:
+        raise ValueError(f"The segment starts at frame {start} with {overlap} previous frames, which would be before "
+                         "the video: start_frame counts the frames made already.")
+    stop = min(first + length, len(driving))
+    return Segment(first, stop, padded_length(stop - first), overlap)
 
 
 def history_frames(previous: Tensor, overlap: int, reference: Reference) -> Tensor:
@@ -153,14 +178,3 @@ def check_vae(vae) -> None:
 def with_values(entries: list, values: dict[str, Any]) -> list:
     """A CONDITIONING with `values` set on every entry."""
     return [[embedding, {**options, **values}] for embedding, options in entries]
-
-
-def _check_frames(driving: Tensor, identities: Identities, start: int, first: int) -> None:
-    conditioning.check_frame_count(len(driving), len(identities.driving))
-    conditioning.check_shape("driving mask", identities.driving.size, "driving video", driving.shape[1:3])
-    if start >= len(driving):
-        raise ValueError(f"The segment starts at frame {start}, but the driving video ends after {len(driving)} "
-                         "frames: lower start_frame, or stop here.")
-    if first < 0:
-        raise ValueError(f"The segment starts at frame {start} with {start - first} previous frames, which would be "
-                         "before the video: start_frame counts the frames made already.")

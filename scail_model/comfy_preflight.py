@@ -5,17 +5,19 @@ Nothing is loaded on the GPU but, for the time, one matrix product.
 
 from __future__ import annotations
 
+import shutil
 from functools import cache
+from pathlib import Path
 
 import comfy.model_base
 import comfy.model_management
 import torch
-from torch import Tensor
 
 from . import comfy_conditioning, preflight
 from .budget import Machine, probe_tflops
+from .clips import Clip
 from .comfy_conditioning import Reference
-from .comfy_video import Settings
+from .comfy_video import LATENTS, OFF, Settings
 from .config import TransformerConfig
 from .findings import Finding, attempt
 from .identities import Identities
@@ -25,11 +27,12 @@ _SIZES = ("dim", "ffn_dim", "num_heads", "num_layers")
 _PROBE_BYTES = 2**29  # three matrices of 8192
 
 
-def check(model, positive: list, negative: list, vae, reference: Reference, driving: Tensor, identities: Identities,
-          settings: Settings, fps: float, *, timed: bool) -> list[Finding]:
-    """Everything there is to say of the inputs of a video; driving uint8 [T, h, w, 3], at `fps` frames a second.
+def check(model, positive: list, negative: list, vae, reference: Reference, driving: Clip, identities: Identities,
+          settings: Settings, fps: float, *, lossless: bool, folder: Path, timed: bool) -> list[Finding]:
+    """Everything there is to say of the inputs of a video; driving with `fps` frames a second.
 
-    `timed` measures how fast the GPU is, for an estimate of the time. Raises nothing.
+    folder: where the job folder will be. `timed` measures how fast the GPU is, for an estimate of the time. Raises
+    nothing.
     """
     prompts = {"positive": positive, "negative": negative}
     found = [*attempt("model", check_model, model), *attempt("vae", comfy_conditioning.check_vae, vae)]
@@ -40,7 +43,13 @@ def check(model, positive: list, negative: list, vae, reference: Reference, driv
         identities, driving, fps, reference.width, reference.height, reference.masks[0],
         {name: _tokens(entries) for name, entries in prompts.items()}, settings.solver, settings.steps, settings.shift,
         settings.guidance, settings.segment_length, settings.overlap, settings.black_background,
-        _transformer(model, hooked), machine(model.load_device, timed=timed)))
+        _transformer(model, hooked), machine(model.load_device, timed=timed), settings.lengths, settings.cuts,
+        settings.colour != OFF, settings.history == LATENTS, lossless, _free_disk(folder)))
+
+
+def _free_disk(folder: Path) -> int:
+    there = next(parent for parent in (folder, *folder.resolve().parents) if parent.exists())
+    return shutil.disk_usage(there).free
 
 
 def check_model(model) -> None:

@@ -21,30 +21,38 @@ from .solvers import make_schedule, make_stepper
 _FULL_NOISE = 0.99
 
 
-def make_sampler(solver: str, steps: int, shift: float) -> tuple[comfy.samplers.KSAMPLER, Tensor]:
-    """SAMPLER and SIGMAS [steps + 1] of an official schedule. Raises ValueError as `make_schedule` does."""
+def make_sampler(solver: str, steps: int, shift: float, history_strength: float = 1.0
+                 ) -> tuple[comfy.samplers.KSAMPLER, Tensor]:
+    """SAMPLER and SIGMAS [steps + 1] of an official schedule. Raises ValueError as `make_schedule` does.
+
+    history_strength: how firmly the history is held in the first step, 0..1; it rises evenly to 1 in the last step.
+    1 is official.
+    """
     sigmas, timesteps = make_schedule(solver, steps, shift)
     told = {} if solver == "euler" else dict(zip(sigmas.tolist(), timesteps.tolist(), strict=False))
-    return comfy.samplers.KSAMPLER(sample, {"solver": solver, "timesteps": told}), sigmas
+    options = {"solver": solver, "timesteps": told, "history_strength": history_strength}
+    return comfy.samplers.KSAMPLER(sample, options), sigmas
 
 
 @torch.no_grad()
 def sample(model, x: Tensor, sigmas: Tensor, extra_args: dict[str, Any], callback=None, disable: bool | None = None, *,
-           solver: str, timesteps: dict[float, int]) -> Tensor:
+           solver: str, timesteps: dict[float, int], history_strength: float = 1.0) -> Tensor:
     """A ComfyUI sampling function: x noised to sigmas[0] -> latent at sigmas[-1].
 
     `timesteps` maps the schedule's sigmas to the integers that the model is told; other sigmas (a split or edited
-    schedule) are truncated here.
+    schedule) are truncated here. history_strength: see `make_sampler`; where the mask says 0, this share of the clean
+    latent and the rest of what is sampled there are put together before and after each call of the model.
     """
     stepper = make_stepper(solver, sigmas.cpu())
-    mask = extra_args.get("denoise_mask")
+    given = extra_args.get("denoise_mask")
     if sigmas[0] > _FULL_NOISE:
         x = model.noise.to(x)  # official: all noise; ComfyUI has mixed 1 - sigma of the empty latent in
     levels = sigmas.tolist()
     for i in trange(len(levels) - 1, disable=disable):
         sigma = levels[i]
         told = _told_sigma(sigma, solver, timesteps)
-        answer = model(x, x.new_full((x.shape[0],), told), **extra_args)
+        mask = _softened(given, history_strength, i, len(levels) - 1)
+        answer = model(x, x.new_full((x.shape[0],), told), **{**extra_args, "denoise_mask": mask})
         denoised = x - sigma / told * (x - answer)
         if mask is not None:
             denoised = denoised * mask + model.latent_image * (1 - mask)
@@ -52,6 +60,14 @@ def sample(model, x: Tensor, sigmas: Tensor, extra_args: dict[str, Any], callbac
             callback({"x": x, "i": i, "sigma": sigmas[i], "sigma_hat": sigmas[i], "denoised": denoised})
         x = stepper.step(x, denoised, i)
     return x
+
+
+def _softened(mask: Tensor | None, strength: float, step: int, steps: int) -> Tensor | None:
+    """The denoise mask of one step, in which the history is held with `strength` at first and with 1 at last."""
+    if mask is None or strength == 1:
+        return mask
+    risen = 1.0 if steps == 1 else strength + (1 - strength) * step / (steps - 1)
+    return 1 - (1 - mask) * risen
 
 
 def _told_sigma(sigma: float, solver: str, timesteps: dict[float, int]) -> float:

@@ -1,32 +1,62 @@
 """A video of any length in ComfyUI: segment after segment, each starting from the decoded end of the one before.
 
 The loop of the official `wan/scail.py`, with its noise (one generator for the whole video) and its history (the last
-decoded frames, encoded again); `segments.plan_segments` says which frames each segment makes.
+decoded frames, encoded again) unless asked otherwise; `segments.plan_scenes` says which frames each segment makes. What
+is finished lies in a job folder (`jobs.py`) and is not made again; memory holds one segment at a time:
+
+    0003-<key>.latent.safetensors    the sampled latent
+    0003-<key>.end.safetensors       what the next segment starts from: the last frames, and the colours
+    0003-<key>.mp4                   the segment's new frames, encoded
+    sound.m4a, video-<key>.mp4       the driving video's sound; all parts and the sound joined
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import contextlib
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Protocol
 
+import comfy.model_management
 import comfy.sample
 import comfy.utils
 import torch
 from torch import Tensor
 
-from . import comfy_conditioning
+from . import comfy_conditioning, movies
+from .clips import Clip, FileClip, TensorClip, open_video
 from .comfy_conditioning import Reference
 from .comfy_sampler import make_sampler
+from .conditioning import person_shares
+from .digests import digest
 from .identities import Identities
-from .segments import Segment, plan_segments
+from .jobs import Job
+from .looks import Look, look_of, matched
+from .movies import Encoding
+from .noises import NOISES, Noises
+from .segments import SHORT_LAST, Segment
+from .sound import track_of_file, track_of_waveform, write_sound
 
-# (segment index, number of segments, step, denoised latent)
-Progress = Callable[[int, int, int, Tensor], None]
+FRAMES, LATENTS = "frames", "latents"
+HISTORIES = (FRAMES, LATENTS)
+OFF, OVERLAP, FIRST = "off", "overlap", "first segment"
+COLOURS = (OFF, OVERLAP, FIRST)
+_KEY = 16  # letters of a digest in file names
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a video is sampled; counts in frames, guidance 1 means one forward per step."""
+    """How a video is sampled; counts in frames, guidance 1 means one forward per step.
+
+    history, history_strength, colour, noise: means against drift, official by default; see the node. cuts: frames at
+    which scenes begin.
+    """
 
     solver: str
     steps: int
@@ -36,48 +66,351 @@ class Settings:
     segment_length: int
     overlap: int
     black_background: bool
+    lengths: str = SHORT_LAST
+    cuts: tuple[int, ...] = ()
+    history: str = FRAMES
+    history_strength: float = 1.0
+    colour: str = OFF
+    noise: str = NOISES[0]
 
 
-def sample_video(model, positive: list, negative: list, vae, reference: Reference, driving: Tensor,
-                 identities: Identities, settings: Settings, progress: Progress) -> Tensor:
-    """Sample and decode every segment; driving uint8 [T, h, w, 3] -> frames [T, H, W, 3] in 0..1, as many as driving.
+@dataclass(frozen=True)
+class Choice:
+    """What one segment is made with. prompt_key and reference_key stand for the objects. seed: None for the video's."""
 
-    The inputs are such that `comfy_preflight.check` finds no error in them. Raises ValueError for NaN in a latent.
+    positive: list
+    negative: list
+    prompt_key: str
+    reference: Reference
+    reference_key: str
+    guidance: float
+    history_strength: float
+    driving_strength: float = 1.0
+    seed: int | None = None
+
+    @property
+    def key(self) -> str:
+        return digest(self.prompt_key, self.reference_key, self.guidance, self.history_strength, self.driving_strength,
+                      self.seed)
+
+
+@dataclass(frozen=True)
+class Work:
+    """A video to be made. plan and choices: by segment; alone: another choice for a segment that those behind it do not
+    see. rate: frames per second. key: of everything that is not in the plan, the choices or the encoding."""
+
+    model: Any
+    vae: Any
+    driving: Clip
+    identities: Identities
+    settings: Settings
+    plan: Sequence[Segment]
+    choices: Sequence[Choice]
+    alone: Sequence[Choice | None]
+    rate: Fraction
+    encoding: Encoding
+    key: str
+
+
+class Watch(Protocol):
+    """Told what is going on; segments count from 0."""
+
+    def stage(self, segment: int, text: str) -> None: ...
+
+    def step(self, segment: int, step: int, denoised: Tensor) -> None: ...
+
+    def finished(self, segment: int, part: Path, *, kept: bool) -> None: ...
+
+    def tick(self) -> None: ...
+
+
+@dataclass
+class Made:
+    """The finished file, and how many segments were found finished."""
+
+    path: Path
+    kept: int
+
+
+@dataclass
+class _Take:
+    """One sampling of a segment. frames: decoded, if they are in memory; `before` is the take that it starts from."""
+
+    index: int
+    key: str
+    choice: Choice
+    before: _Take | None
+    first: _Take | None
+    frames: Tensor | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def file(self, ending: str) -> str:
+        return f"{self.index + 1:04}-{self.key[:_KEY]}.{ending}"
+
+
+def make_video(work: Work, job: Job, watch: Watch) -> Made:
+    """Make what is missing of a video and join it.
+
+    The inputs are such that `comfy_preflight.check` finds no error in them. However it ends, what is finished is kept,
+    and a file of it can be played. Raises ValueError for NaN in a latent, RuntimeError if the folder cannot be written.
     """
-    plan = plan_segments(len(driving), settings.segment_length, settings.overlap)
-    sampler, sigmas = make_sampler(settings.solver, settings.steps, settings.shift)
-    generator = torch.Generator().manual_seed(settings.seed)
-    made: list[Tensor] = []
-    history = None
-    for index, segment in enumerate(plan):
-        motion = comfy_conditioning.encode_motion(
-            vae, reference, driving, identities, segment.start + segment.overlap, segment.length,
-            history=history, black_background=settings.black_background)
-        noise = torch.randn(motion.latent["samples"].shape, generator=generator)
-        latent = comfy.sample.sample_custom(
-            model, noise, settings.guidance, sampler, sigmas,
-            comfy_conditioning.with_values(positive, motion.values),
-            comfy_conditioning.with_values(negative, motion.values),
-            motion.latent["samples"], noise_mask=motion.latent.get("noise_mask"),
-            callback=_watch(index, len(plan), progress), disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
-            seed=settings.seed)
-        frames = _decode(vae, latent, segment)
-        history = frames[-settings.overlap :]
-        made.append(frames[segment.overlap :])
-    return torch.cat(made)
+    return _Maker(work, job, watch).make()
 
 
-def _decode(vae, latent: Tensor, segment: Segment) -> Tensor:
-    """Latent [1, 16, T', h, w] -> the segment's real frames [T, H, W, 3]."""
-    frames = vae.decode(latent)
-    return frames.reshape(-1, *frames.shape[-3:])[: segment.stop - segment.start]
+class _Maker:
+    def __init__(self, work: Work, job: Job, watch: Watch) -> None:
+        self.work, self.job, self.watch = work, job, watch
+        self.noises = Noises(work.settings.noise, work.settings.seed,
+                             [comfy_conditioning.latent_shape(choice.reference, segment)
+                              for choice, segment in zip(work.choices, work.plan, strict=True)])
+        self.parts: list[Path] = []
+
+    def make(self) -> Made:
+        kept, before, first = 0, None, None
+        try:
+            for index, segment in enumerate(self.work.plan):
+                before = before if segment.overlap else None
+                first = first if segment.overlap else None
+                take = self._take(index, self.work.choices[index], before, first)
+                found = self._segment(take)
+                kept += found
+                take.frames = None
+                if take.before is not None:
+                    take.before.before = None  # nothing looks further back
+                before, first = take, first or take
+        except BaseException:
+            self._leave_what_is_finished()
+            raise
+        return Made(self._joined(), kept)
+
+    # Takes
+
+    def _take(self, index: int, choice: Choice, before: _Take | None, first: _Take | None, only: bool = False) -> _Take:
+        settings, segment = self.work.settings, self.work.plan[index]
+        anchor = first.key if first is not None and settings.colour == FIRST else ""
+        key = digest(self.work.key, segment.start, segment.stop, segment.length, segment.overlap, choice.key,
+                     self.noises.key(index, choice.seed), before.key if before else "", anchor, only)
+        return _Take(index, key, choice, before, first)
+
+    def _segment(self, take: _Take) -> bool:
+        """See to it that a segment's files are there; returns whether they were."""
+        index, started = take.index, time.monotonic()
+        choice = self.work.alone[index]
+        other = choice and self._take(index, choice, take.before, take.first, only=True)
+        shown = other or take
+        part = shown.file(f"{digest(self.work.encoding.key, other and take.key)[:_KEY]}.mp4")
+        segment = self.work.plan[index]
+        complete = movies.count_frames(self.job.path(part)) == segment.new_frames
+        kept = complete and (self._ends_scene(index) or self._has_end(take))
+        if not kept:
+            _reset_peak(self.work.model.load_device)
+            self._need_end(take)
+            if not complete:
+                self._write_part(part, self._shown(take, other), take)
+            self._log(take, other, time.monotonic() - started)
+        self.parts.append(self.job.path(part))
+        self.watch.finished(index, self.parts[-1], kept=kept)
+        self.job.tell(done=index + 1)
+        return kept
+
+    def _need_end(self, take: _Take) -> None:
+        """What the next segment starts from."""
+        if self._ends_scene(take.index) or self._has_end(take):
+            return
+        frames = self._frames(take)
+        end = {"frames": frames[-self.work.settings.overlap :]}
+        if self.work.settings.colour == FIRST and take.first is None:
+            look = look_of(frames, self._where(take), self.watch.tick)
+            if look is not None:
+                end["look"] = look.stacked()
+        self.job.save(take.file("end.safetensors"), end)
+
+    def _has_end(self, take: _Take) -> bool:
+        needed = ["end.safetensors", *(["latent.safetensors"] if self.work.settings.history == LATENTS else [])]
+        return all(self.job.has(take.file(ending)) for ending in needed)
+
+    def _shown(self, take: _Take, other: _Take | None) -> Tensor:
+        """The segment's new frames, as they are in the video."""
+        new = slice(self.work.plan[take.index].overlap, None)
+        if other is None:
+            return self._frames(take)[new]
+        joins = bool(self.work.plan[take.index].overlap), not self._ends_scene(take.index)
+        return blended(self._frames(take)[new], self._frames(other)[new], self.work.settings.overlap, *joins)
+
+    def _frames(self, take: _Take) -> Tensor:
+        """All real frames of a take, sampled if need be: [T, H, W, 3] in 0..1."""
+        if take.frames is None:
+            name = take.file("latent.safetensors")
+            if not self.job.has(name):
+                self.job.save(name, {"samples": self._sampled(take)})
+            with self._timed(take, "decoding"):
+                take.frames = self._decoded(take, self.job.load(name)["samples"])
+        return take.frames
+
+    def _sampled(self, take: _Take) -> Tensor:
+        work, choice, settings = self.work, take.choice, self.work.settings
+        sampler, sigmas = make_sampler(settings.solver, settings.steps, settings.shift, choice.history_strength)
+        with self._timed(take, "encoding"):
+            motion = comfy_conditioning.encode_motion(
+                work.vae, choice.reference, work.driving, work.identities, work.plan[take.index],
+                history=self._history(take), black_background=settings.black_background,
+                driving_strength=choice.driving_strength)
+        with self._timed(take, "sampling"):
+            return comfy.sample.sample_custom(
+                work.model, self.noises.of(take.index, choice.seed), choice.guidance, sampler, sigmas,
+                comfy_conditioning.with_values(choice.positive, motion.values),
+                comfy_conditioning.with_values(choice.negative, motion.values),
+                motion.latent["samples"], noise_mask=motion.latent.get("noise_mask"),
+                callback=self._step_watch(take.index), disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+                seed=settings.seed if choice.seed is None else choice.seed)
+
+    def _history(self, take: _Take) -> Tensor | None:
+        """Clean latent frames [1, 16, t, H / 8, W / 8] that a segment begins with."""
+        if take.before is None:
+            return None
+        frames = self._end(take.before)["frames"]
+        if self.work.settings.history == FRAMES:
+            return self.work.vae.encode(frames)
+        # The first latent frame of a video holds one picture, all others four: only these can be taken over.
+        latents = self.job.load(take.before.file("latent.safetensors"))["samples"]
+        groups = (len(frames) - 1) // 4
+        begin = self.work.vae.encode(frames[:1])
+        return torch.cat((begin, latents[:, :, latents.shape[2] - groups :]), dim=2) if groups else begin
+
+    def _decoded(self, take: _Take, latent: Tensor) -> Tensor:
+        segment = self.work.plan[take.index]
+        frames = self.work.vae.decode(latent)
+        frames = frames.reshape(-1, *frames.shape[-3:])[: segment.stop - segment.start]
+        if self.work.settings.colour == OFF or take.before is None:
+            return frames
+        where, overlap, tick = self._where(take), segment.overlap, self.watch.tick
+        if self.work.settings.colour == OVERLAP:
+            part = None if where is None else where[:overlap]
+            now = look_of(frames[:overlap], part, tick)
+            wanted = look_of(self._end(take.before)["frames"], part, tick)
+        else:
+            now, kept = look_of(frames, where, tick), self._end(take.first).get("look")
+            wanted = None if kept is None else Look(*kept)
+        return frames if now is None or wanted is None else matched(frames, now, wanted, where, tick)
+
+    def _where(self, take: _Take) -> Tensor | None:
+        """Whose colours may change: the people's in replacement, because the rest is the driving video's."""
+        segment, reference = self.work.plan[take.index], take.choice.reference
+        if not self.work.identities.replacement:
+            return None
+        return person_shares(self.work.identities, segment.start, segment.stop, reference.height, reference.width)
+
+    def _end(self, take: _Take) -> dict[str, Tensor]:
+        return self.job.load(take.file("end.safetensors"))
+
+    def _ends_scene(self, index: int) -> bool:
+        plan = self.work.plan
+        return index + 1 == len(plan) or not plan[index + 1].overlap
+
+    # Files
+
+    def _write_part(self, name: str, frames: Tensor, take: _Take) -> None:
+        with self._timed(take, "writing"), self.job.writing(name) as path:
+            movies.write_part(path, frames, self.work.rate, self.work.encoding, self.watch.tick)
+
+    def _joined(self) -> Path:
+        name = f"video-{digest([part.name for part in self.parts], self.work.rate)[:_KEY]}.mp4"
+        self.watch.stage(len(self.parts) - 1, "joining")
+        if not self.job.has(name):
+            self._join(name)
+        self.job.path(_SO_FAR).unlink(missing_ok=True)
+        self.job.tell(finished=time.time())
+        return self.job.path(name)
+
+    def _join(self, name: str) -> None:
+        sound = self._sound()
+        with self.job.writing(name) as path:
+            movies.join(self.parts, path, self.work.rate, sound, self.watch.tick)
+
+    def _sound(self) -> Path | None:
+        """The driving video's sound as a file, None if it has none."""
+        path, seconds = self.job.path("sound.m4a"), len(self.work.driving) / self.work.rate
+        if path.exists():
+            return path
+        with _sound_track(self.work.driving, seconds) as track:
+            if track is None:
+                return None
+            with self.job.writing(path.name) as part:
+                write_sound(part, track, seconds, self.watch.tick)
+        return path
+
+    def _leave_what_is_finished(self) -> None:
+        """A file that can be played, of the segments before the one that was broken off."""
+        if not self.parts:
+            return
+        sound = self.job.path("sound.m4a")
+        try:
+            with self.job.writing(_SO_FAR) as path:
+                movies.join(self.parts, path, self.work.rate, sound if sound.exists() else None, lambda: None)
+            log.info("SCAIL-2: the %d finished segment(s) are in %s", len(self.parts), self.job.path(_SO_FAR))
+        except RuntimeError as error:  # the first error is the one to be told
+            log.warning("SCAIL-2: %s", error)
+
+    # Signs of life
+
+    @contextlib.contextmanager
+    def _timed(self, take: _Take, stage: str) -> Iterator[None]:
+        self.watch.stage(take.index, stage)
+        started = time.monotonic()
+        yield
+        take.seconds[stage] = take.seconds.get(stage, 0.0) + time.monotonic() - started
+
+    def _step_watch(self, index: int):
+        def callback(step: int, denoised: Tensor, x: Tensor, total: int) -> None:
+            if not torch.isfinite(denoised).all():
+                raise ValueError(f"The latent of segment {index + 1} of {len(self.work.plan)} has NaN or infinite "
+                                 f"values after step {step + 1} of {total}: use a bf16 model file, or another "
+                                 "attention backend.")
+            self.watch.step(index, step, denoised)
+
+        return callback
+
+    def _log(self, take: _Take, other: _Take | None, seconds: float) -> None:
+        segment, parts = self.work.plan[take.index], dict(take.seconds)
+        for stage, more in (other.seconds if other else {}).items():
+            parts[stage] = parts.get(stage, 0.0) + more
+        shares = ", ".join(f"{stage} {spent:.1f}" for stage, spent in parts.items())
+        log.info("SCAIL-2: segment %d of %d, frames %d to %d: %.1f s (%s), %s", take.index + 1, len(self.work.plan),
+                 segment.start + segment.overlap, segment.stop - 1, seconds, shares,
+                 _peak(self.work.model.load_device))
 
 
-def _watch(index: int, count: int, progress: Progress) -> Callable[[int, Tensor, Tensor, int], None]:
-    def callback(step: int, denoised: Tensor, x: Tensor, total: int) -> None:
-        if not torch.isfinite(denoised).all():
-            raise ValueError(f"The latent of segment {index + 1} of {count} has NaN or infinite values after step "
-                             f"{step + 1} of {total}: use a bf16 model file, or another attention backend.")
-        progress(index, count, step, denoised)
+_SO_FAR = "so-far.mp4"
 
-    return callback
+
+def blended(old: Tensor, new: Tensor, ramp: int, at_start: bool, at_end: bool) -> Tensor:
+    """`new` frames [n, H, W, 3] that begin and end as the `old` ones do: over `ramp` frames one goes into the other."""
+    shares = torch.ones(len(new))
+    ramp = min(ramp, len(new) // 2)
+    rising = torch.arange(1, ramp + 1) / (ramp + 1)
+    if at_start:
+        shares[:ramp] = rising
+    if at_end and ramp:
+        shares[-ramp:] = rising.flip(0)
+    return torch.lerp(old, new, shares[:, None, None, None].to(new.dtype))
+
+
+@contextlib.contextmanager
+def _sound_track(clip: Clip, seconds: Fraction):
+    if isinstance(clip, FileClip):
+        with open_video(clip.source, clip.name) as container:
+            yield track_of_file(container, clip.first_time, seconds)
+    else:
+        assert isinstance(clip, TensorClip)
+        yield None if clip.audio is None else track_of_waveform(clip.audio, seconds)
+
+
+def _reset_peak(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def _peak(device: torch.device) -> str:
+    if device.type != "cuda":
+        return f"{comfy.model_management.get_free_memory(device) / 2**30:.1f} GiB of main memory free"
+    return f"at most {torch.cuda.max_memory_allocated(device) / 2**30:.1f} GiB of GPU memory"

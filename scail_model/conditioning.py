@@ -81,11 +81,20 @@ def driving_pixels(frames: Tensor, height: int, width: int) -> Tensor:
     return half_size(cover_crop(frames.movedim(-1, 1), height, width)) / 255
 
 
-def driving_mask(identities: Identities, start: int, stop: int, height: int, width: int) -> Tensor:
-    """Mask channels of driving frames start..stop, float32 [28, T', height/16, width/16]."""
+def driving_mask(identities: Identities, start: int, stop: int, height: int, width: int,
+                 end: int | None = None) -> Tensor:
+    """Mask channels of driving frames start..stop, float32 [28, T', height/16, width/16]; from `end` on, or the end of
+    the masks, the frame before is repeated."""
     if identities.driving.size == (height, width) and fits(height, width):
-        return identities.driving_channels(start, stop)
-    return pack_driving_mask(cover_crop(identities.driving_colours(start, stop), height, width))
+        return identities.driving_channels(start, stop, end)
+    return pack_driving_mask(cover_crop(identities.driving_colours(start, stop, end), height, width))
+
+
+def person_shares(identities: Identities, start: int, stop: int, height: int, width: int) -> Tensor:
+    """How much of each pixel of the result belongs to people in driving frames start..stop, [T, height, width] in
+    0..1."""
+    person = people(identities.driving_labels(start, stop)).float()[:, None].expand(-1, 3, -1, -1)  # [T, 3, H, W]
+    return cover_crop(person, height, width)[:, 0].clamp(0, 1)
 
 
 def black_surroundings(frames: Tensor, identities: Identities, start: int) -> Tensor:

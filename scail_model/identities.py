@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .digests import digest
 from .mask_bits import pack_bits
 from .mask_edits import Edits
 from .mask_sources import BLACK, NAMES, WHITE
@@ -63,27 +64,28 @@ class Identities:
     def replacement(self) -> bool:
         return self.mode == REPLACEMENT
 
-    def driving_labels(self, start: int, stop: int, background: int = BLACK) -> Tensor:
-        """Label maps uint8 [T, H, W], 1..6 or `background`; frames past the end repeat the last one."""
-        frames = np.arange(start, stop).clip(max=len(self.driving) - 1)
+    def driving_labels(self, start: int, stop: int, background: int = BLACK, end: int | None = None) -> Tensor:
+        """Label maps uint8 [T, H, W], 1..6 or `background`; from `end` on, or the end of the video, the frame before is
+        repeated."""
+        frames = self._frames(start, stop, end)
         return torch.stack([self._labels(self.driving, index, background) for index in frames])
 
     def reference_labels(self, index: int, background: int = BLACK) -> Tensor:
         """Label map uint8 [h, w] of one reference."""
         return self._labels(self.references[index], 0, background)
 
-    def driving_colours(self, start: int, stop: int) -> Tensor:
-        """Mask frames as the model wants them, uint8 [T, 3, H, W]; frames past the end repeat the last one."""
-        return paint(self.driving_labels(start, stop, self.driving_background))
+    def driving_colours(self, start: int, stop: int, end: int | None = None) -> Tensor:
+        """Mask frames as the model wants them, uint8 [T, 3, H, W]; `end` as for labels."""
+        return paint(self.driving_labels(start, stop, self.driving_background, end))
 
     def reference_colours(self, index: int) -> Tensor:
         """Mask of one reference as the model wants it, uint8 [1, 3, h, w]."""
         return paint(self.reference_labels(index, self.reference_background(index))[None])
 
-    def driving_channels(self, start: int, stop: int) -> Tensor:
+    def driving_channels(self, start: int, stop: int, end: int | None = None) -> Tensor:
         """The 28 channels [28, T', H/16, W/16] of 4n+1 driving frames at the masks' own size, straight from the bits;
-        a size that `mask_bits.fits`. Frames past the end repeat the last one."""
-        frames = np.arange(start, stop).clip(max=len(self.driving) - 1)
+        a size that `mask_bits.fits`. `end` as for labels."""
+        frames = self._frames(start, stop, end)
         bits = (np.stack([plane[index].numpy() for plane in self.driving.bits]) for index in frames)
         return pack_bits(bits, self.labels, self.front, white=self.replacement, half=True)
 
@@ -96,6 +98,11 @@ class Identities:
             return BLACK if any(extent.seen[0] for extent in self.references[index].extents) else WHITE
         return BLACK if self.replacement else WHITE
 
+    def digest(self) -> str:
+        """Hexadecimal; another one for other masks, colours or modes."""
+        return digest(self.mode, self.labels, self.front, self.driving.size, self.driving.bits,
+                      [planes.bits for planes in self.references])
+
     def edited(self, edits: Edits) -> Identities:
         """With edited driving masks. Raises ValueError if nothing is left of somebody."""
         if not edits:
@@ -106,6 +113,9 @@ class Identities:
                 raise ValueError(f"Nothing is left of {NAMES[label - 1]} in the driving mask after grow {edits.grow} "
                                  f"and feather {edits.feather:g}: shrink or feather less.")
         return replace(self, driving=driving)
+
+    def _frames(self, start: int, stop: int, end: int | None) -> np.ndarray:
+        return np.arange(start, stop).clip(max=(len(self.driving) if end is None else end) - 1)
 
     def _labels(self, planes: Planes, index: int, background: int) -> Tensor:
         table = np.array((background, *self.labels), np.uint8)

@@ -12,8 +12,8 @@ from itertools import combinations
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
+from .clips import Clip
 from .findings import Finding, fact, warning
 from .framing import cover, place
 from .identities import Identities, people
@@ -135,16 +135,16 @@ def scales(identities: Identities, height: int, width: int) -> Iterator[Finding]
                                    "Reference.")
 
 
-def background(identities: Identities, driving: Tensor) -> list[Finding]:
+def background(identities: Identities, driving: Clip) -> list[Finding]:
     """Whether much is to be seen behind the people: the spread of the grey levels of a few frames' backgrounds.
 
-    driving uint8 [T, h, w, 3], as many frames as the masks.
+    driving: as many frames as the masks.
     """
     levels = []
     for index in np.linspace(0, len(driving) - 1, _SAMPLED_FRAMES).astype(int).tolist():
         masks = people(identities.driving_labels(index, index + 1)).float()[None]
-        person = F.interpolate(masks, driving.shape[1:3], mode="nearest-exact")[0, 0] > 0.5
-        levels.append(driving[index].float().mean(-1)[~person])
+        person = F.interpolate(masks, driving.size, mode="nearest-exact")[0, 0] > 0.5
+        levels.append(driving.frames(index, index + 1)[0].float().mean(-1)[~person])
     grey = torch.cat(levels)
     if not len(grey) or grey.std(correction=0) <= _BUSY:
         return []

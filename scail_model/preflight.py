@@ -15,11 +15,12 @@ from torch import Tensor
 
 from . import budget, mask_checks
 from .budget import Machine, Need, Work
+from .clips import Clip
 from .conditioning import check_frame_count, check_shape, reference_mask
 from .config import TransformerConfig
 from .findings import Finding, attempt, error, fact, warning
 from .identities import MODES, Identities, report
-from .segments import Segment, plan_segments
+from .segments import SHORT_LAST, Segment, plan_scenes
 
 _TRAINED_LENGTH, _TRAINED_OVERLAP = 81, 5  # frames
 _LARGEST_AREA = 1.25 * 704 * 1280
@@ -43,14 +44,15 @@ class Transformer:
 
 @dataclass(frozen=True)
 class Job:
-    """A video to be made. driving: uint8 [T, h, w, 3], at fps frames a second.
+    """A video to be made. fps: frames a second of the driving video.
 
     width, height: of the result. reference_masks: [n, 28, height / 8, width / 8] as encoded, the primary last. tokens:
-    of the prompts, by name. transformer: None for a model that is not SCAIL-2.
+    of the prompts, by name. transformer: None for a model that is not SCAIL-2. cuts: frames at which scenes begin.
+    free_disk: bytes where the job folder will be, None if that is unknown.
     """
 
     identities: Identities
-    driving: Tensor
+    driving: Clip
     fps: float
     width: int
     height: int
@@ -65,6 +67,12 @@ class Job:
     black_background: bool
     transformer: Transformer | None
     machine: Machine
+    lengths: str = SHORT_LAST
+    cuts: tuple[int, ...] = ()
+    later_colours: bool = False
+    latent_history: bool = False
+    lossless: bool = False
+    free_disk: int | None = None
 
 
 def check(job: Job) -> list[Finding]:
@@ -88,7 +96,7 @@ def driving_errors(job: Job) -> list[Finding]:
     masks = job.identities.driving
     return [*attempt("driving_mask_frames", check_frame_count, len(job.driving), len(masks)),
             *attempt("driving_mask_shape", check_shape, "driving mask", masks.size, "driving video",
-                     tuple(job.driving.shape[1:3]))]
+                     job.driving.size)]
 
 
 def references(job: Job) -> list[Finding]:
@@ -139,11 +147,14 @@ def segments(job: Job, plan: list[Segment]) -> Iterator[Finding]:
                                         f"{_TRAINED_LENGTH}: set segment_length to {_TRAINED_LENGTH}.")
     if len(plan) > 1 and job.overlap != _TRAINED_OVERLAP:
         yield fact("overlap", f"The overlap is {job.overlap}; the model was trained with {_TRAINED_OVERLAP}.")
+    if job.later_colours and job.latent_history and len(plan) > 1:
+        yield warning("colour_match", "colour_match changes the frames, but with history set to latents the next "
+                                      "segment starts from the unchanged latents: set history to frames.")
 
 
 def size(job: Job) -> Iterator[Finding]:
     """A result that is larger than the model is good at, or a driving video without its details."""
-    height, width = job.driving.shape[1:3]
+    height, width = job.driving.size
     enlarged = max(job.width / width, job.height / height)
     if enlarged > _ENLARGED:
         yield warning("driving_size", f"The driving video has {width}x{height} pixels and is enlarged {enlarged:.1f} "
@@ -162,16 +173,18 @@ def memory(job: Job, plan: list[Segment]) -> Iterator[Finding]:
     need, machine = budget.estimate(work), job.machine
     if machine.total_vram and need.least > machine.free_vram:
         yield _too_little_vram(work, need, machine.free_vram)
-    result = need.ram - job.driving.numel()  # the driving video is there already
-    if result > machine.free_ram:
-        yield error("ram", f"The finished frames need {_gib(result)} of main memory, but {_gib(machine.free_ram)} are "
-                           "free: make the video in parts, or smaller.")
+    if need.ram > machine.free_ram:
+        yield error("ram", f"The frames of a segment need {_gib(need.ram)} of main memory, but "
+                           f"{_gib(machine.free_ram)} are free: lower segment_length, or make the video smaller.")
+    if job.free_disk is not None and need.disk > job.free_disk:
+        yield error("disk", f"The job folder will need about {_gib(need.disk)}, but {_gib(job.free_disk)} are free on "
+                            "its disk: clear old jobs with Manage SCAIL-2 Jobs, or free space.")
 
 
 def job_facts(job: Job) -> list[Finding]:
     """What is known without a plan."""
     summary, *people = report(job.identities).splitlines()
-    count, height, width = job.driving.shape[:3]
+    count, (height, width) = len(job.driving), job.driving.size
     prompts = ", ".join(f"{tokens} tokens in the {name}" for name, tokens in job.tokens.items())
     facts = [fact("mode", summary), *(fact("people", line) for line in people),
              fact("driving", f"driving video: {count} frames of {width}x{height}, {count / job.fps:.1f} s at "
@@ -187,14 +200,17 @@ def job_facts(job: Job) -> list[Finding]:
 def plan_facts(job: Job, plan: list[Segment]) -> Iterator[Finding]:
     """Segments, memory and time."""
     lengths = ", ".join(str(segment.length) for segment in plan)
+    scenes = f", {len(job.cuts) + 1} scenes" if job.cuts else ""
     yield fact("segments", f"result: {len(job.driving)} frames of {job.width}x{job.height}, in {len(plan)} segment(s) "
-                           f"of {lengths} frames")
+                           f"of {lengths} frames{scenes}")
     if job.transformer is None:
         return
     work, machine = _work(job, job.transformer, plan), job.machine
     need, duration = budget.estimate(work), budget.seconds(work, machine)
-    yield fact("ram", f"main memory: about {_gib(need.ram)} for the driving video and the result; "
-                      f"{_gib(machine.free_ram)} are free")
+    yield fact("ram", f"main memory: about {_gib(need.ram)} for the frames of a segment; {_gib(machine.free_ram)} are "
+                      "free")
+    free = "" if job.free_disk is None else f"; {_gib(job.free_disk)} are free"
+    yield fact("disk", f"job folder: about {_gib(need.disk)}{free}")
     yield fact("vram", _vram(need, machine))
     if duration is not None:
         yield fact("time", f"time: about {_duration(duration)}, from measurements on an NVIDIA H200 and the speed of "
@@ -202,13 +218,14 @@ def plan_facts(job: Job, plan: list[Segment]) -> Iterator[Finding]:
 
 
 def _plan(job: Job) -> list[Segment]:
-    return plan_segments(len(job.driving), job.segment_length, job.overlap)
+    return plan_scenes(len(job.driving), job.cuts, job.segment_length, job.overlap, job.lengths)
 
 
 def _work(job: Job, transformer: Transformer, plan: list[Segment]) -> Work:
-    count, height, width = job.driving.shape[:3]
+    height, width = job.driving.size
     return Work(transformer.config, job.width, job.height, tuple(segment.length for segment in plan),
-                len(job.reference_masks) - 1, job.steps, job.guidance, transformer.weight_bytes, count, width, height)
+                len(job.reference_masks) - 1, job.steps, job.guidance, transformer.weight_bytes, width, height,
+                job.overlap, job.lossless)
 
 
 def _too_little_vram(work: Work, need: Need, free: int) -> Finding:

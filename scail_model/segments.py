@@ -2,13 +2,20 @@
 
 Every segment after the first begins with the last frames of the one before it (history), which are then not new.
 The official pipeline makes full segments only and drops what is left at the end; here every frame in gives a frame
-out, by padding the last segment, the rule of minghaop/scail2_exp.
+out, by padding the last segment, the rule of minghaop/scail2_exp. A scene cut in the driving video starts anew, without
+history.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 # The video VAE packs the first frame alone and then groups of four: only 4n+1 frames fill whole latent frames.
 _GROUP = 4
+
+# What becomes of the frames that fill no whole segment: the last one is short; all are about equally long; or the last
+# one is as long as the others, its end a still picture that is cut off.
+SHORT_LAST, EVEN, FULL_LAST = "short last", "even", "full last"
+LENGTHS = (SHORT_LAST, EVEN, FULL_LAST)
 
 
 @dataclass(frozen=True)
@@ -35,21 +42,44 @@ class Segment:
         return self.length - (self.stop - self.start)
 
 
-def plan_segments(total_frames: int, segment_length: int = 81, overlap: int = 5) -> list[Segment]:
+def plan_segments(total_frames: int, segment_length: int = 81, overlap: int = 5,
+                  lengths: str = SHORT_LAST) -> list[Segment]:
     """Cover total_frames with overlapping segments, losing none.
 
     All counts are frames. Every segment but the last has segment_length frames; the last has the smallest 4n+1 that
-    holds its frames. The overlap is 0 in the first segment. The new frames of all segments add up to total_frames.
+    holds its frames, or segment_length with FULL_LAST. With EVEN there are as many segments, but their lengths differ
+    by 4 at most. The overlap is 0 in the first segment. The new frames of all segments add up to total_frames.
     Source: golden case H, `lossless_scail2_exp`.
 
     Raises ValueError for anything but whole numbers, total_frames below 1, a segment_length that is not 4n+1 or below
     5, and an overlap that is not 4n+1 or not in 1..segment_length - 4.
     """
     _check(total_frames, segment_length, overlap)
-    segments = [_segment(0, total_frames, segment_length, 0)]
-    while segments[-1].stop < total_frames:
-        segments.append(_segment(segments[-1].stop - overlap, total_frames, segment_length, overlap))
+    count = 1 + max(0, -(-(total_frames - segment_length) // (segment_length - overlap)))
+    wanted = _even(total_frames, count, overlap) if lengths == EVEN else [segment_length] * count
+    segments = [_segment(0, total_frames, wanted[0], 0)]
+    for length in wanted[1:]:
+        segments.append(_segment(segments[-1].stop - overlap, total_frames, length, overlap))
+    if lengths == FULL_LAST:
+        segments[-1] = replace(segments[-1], length=segment_length)
     return segments
+
+
+def plan_scenes(total_frames: int, cuts: Sequence[int], segment_length: int = 81, overlap: int = 5,
+                lengths: str = SHORT_LAST) -> list[Segment]:
+    """`plan_segments` for every scene by itself. cuts: the frames at which scenes begin, 0 left out, rising.
+
+    The first segment of a scene has the overlap 0. Raises ValueError for cuts that are not rising or not in
+    1..total_frames - 1, and as `plan_segments` does.
+    """
+    for before, cut in zip((0, *cuts), cuts, strict=False):
+        if not before < cut < total_frames:
+            raise ValueError(f"A scene cut is at frame {cut}, but cuts must rise and lie between 1 and "
+                             f"{total_frames - 1}: correct scene_cuts.")
+    edges = (0, *cuts, total_frames)
+    return [replace(segment, start=start + segment.start, stop=start + segment.stop)
+            for start, stop in zip(edges, edges[1:], strict=False)
+            for segment in plan_segments(stop - start, segment_length, overlap, lengths)]
 
 
 def check_length(segment_length: int) -> None:
@@ -80,6 +110,12 @@ def check_overlap(overlap: int, segment_length: int) -> None:
 def padded_length(frames: int) -> int:
     """The smallest 4n+1 that holds `frames` frames."""
     return -(-(frames - 1) // _GROUP) * _GROUP + 1
+
+
+def _even(total_frames: int, count: int, overlap: int) -> list[int]:
+    """Lengths 4n+1 of `count` segments that cover total_frames, as equal as can be, the longer ones first."""
+    groups = -(-(total_frames - 1) // _GROUP) + (count - 1) * (overlap - 1) // _GROUP
+    return [_GROUP * (groups // count + (index < groups % count)) + 1 for index in range(count)]
 
 
 def _segment(start: int, total_frames: int, segment_length: int, overlap: int) -> Segment:

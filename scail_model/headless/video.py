@@ -17,8 +17,8 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-_AUDIO_RATE = 48000  # for sources whose own rate AAC does not have
-_AUDIO_BITS = 192_000
+from ..sound import SoundStream, track_of_file
+
 _CRF = "14"  # libx264: close to invisible losses
 
 
@@ -77,7 +77,9 @@ class VideoWriter:
         # players take small videos for BT.601 and large ones for BT.709 unless the file says which
         self.stream.codec_context.colorspace = av.video.reformatter.Colorspace.ITU709
         self.stream.codec_context.color_range = av.video.reformatter.ColorRange.MPEG
-        self.audio = _AudioTrack(self.container, audio_source, frames / fps)
+        self.source = av.open(str(audio_source))
+        track = track_of_file(self.source, _start(self.source.streams.video[0]), frames / fps)
+        self.audio = track and SoundStream(self.container, track)
         self.written = 0
 
     def __enter__(self) -> VideoWriter:
@@ -91,82 +93,21 @@ class VideoWriter:
             frame.pts, frame.time_base = self.written, 1 / self.fps
             self.container.mux(self.stream.encode(frame))
             self.written += 1
-            self.audio.advance(self.written / self.fps)
+            if self.audio:
+                self.audio.advance(self.written / self.fps)
 
     def __exit__(self, kind: type[BaseException] | None, *_) -> None:
         try:
             if kind is None:
                 self.container.mux(self.stream.encode())
-                self.audio.finish()
+                if self.audio:
+                    self.audio.finish()
             self.container.close()
             if kind is None:
                 os.replace(self.partial, self.target)
         finally:
-            self.audio.close()
+            self.source.close()
             self.partial.unlink(missing_ok=True)
-
-
-class _AudioTrack:
-    """The audio of a video, from the time of its first frame on, as an AAC stream of another file.
-
-    It is encoded anew, because only then can it be cut at any sample and be of any codec.
-    """
-
-    def __init__(self, output: av.container.OutputContainer, source: Path, seconds: Fraction) -> None:
-        self.output = output
-        self.source = av.open(str(source))
-        self.stream = None
-        self.position = 0  # samples written
-        if not self.source.streams.audio:
-            return
-        track = self.source.streams.audio[0]
-        rate = track.rate if track.rate in av.Codec("aac", "w").audio_rates else _AUDIO_RATE
-        # two channels at most: surround comes in layouts that AAC, or players, may not know
-        layout = "mono" if track.channels == 1 else "stereo"
-        self.stream = output.add_stream("aac", rate=rate, layout=layout)
-        self.stream.bit_rate = _AUDIO_BITS
-        self.rate, self.samples = rate, round(seconds * rate)
-        self.blocks = self._blocks(av.AudioResampler("fltp", layout, rate))
-
-    def advance(self, seconds: Fraction) -> None:
-        """Write what sounds before `seconds`, so that the file stays interleaved."""
-        while self.stream and self.position < seconds * self.rate:
-            block = next(self.blocks, None)
-            if block is None:
-                return
-            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(block), "fltp", self.stream.layout.name)
-            frame.sample_rate, frame.pts, frame.time_base = self.rate, self.position, Fraction(1, self.rate)
-            self.output.mux(self.stream.encode(frame))
-            self.position += block.shape[1]
-
-    def finish(self) -> None:
-        if self.stream:
-            self.output.mux(self.stream.encode())
-
-    def close(self) -> None:
-        self.source.close()
-
-    def _blocks(self, resampler: av.AudioResampler) -> Iterator[np.ndarray]:
-        """float32 [channels, n] blocks that together start at the first picture and last `samples` at most."""
-        first_picture = _start(self.source.streams.video[0])
-        left = self.samples
-        missing = None  # samples from the first picture to the first sound; below 0, sound to drop
-        for frame in self.source.decode(audio=0):
-            if missing is None:
-                missing = round((frame.time - first_picture) * self.rate)
-            for resampled in resampler.resample(frame):
-                block = resampled.to_ndarray()
-                if missing > 0:
-                    block = np.pad(block, ((0, 0), (missing, 0)))
-                    missing = 0
-                dropped = min(-missing, block.shape[1])
-                missing += dropped
-                block = block[:, dropped : dropped + left]
-                left -= block.shape[1]
-                if block.shape[1]:
-                    yield block
-            if left == 0:
-                return
 
 
 def _start(stream: av.VideoStream) -> float:

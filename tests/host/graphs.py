@@ -73,6 +73,8 @@ def add_ksampler(graph: Graph, model: Link, *, motion: str = "motion", name: str
 
 def add_sample_video(graph: Graph, model: Link, *, name: str = "sampled", steps: int = 2, seed: int = 3,
                      guidance: float = 1.0, solver: str = "unipc", **inputs) -> Link:
+    """The whole video; `codec` is lossless unless asked otherwise, for tests that look at the frames."""
+    inputs = {"codec": "lossless"} | inputs
     return graph.add(name, "SCAIL2SampleVideo", model=model, positive=["positive", 0], negative=["negative", 0],
                      vae=["vae", 0], reference=["reference", 0], driving=["driving", 0], identities=["identities", 0],
                      seed=seed, solver=solver, steps=steps, shift=3.0, guidance=guidance, **inputs)

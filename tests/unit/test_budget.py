@@ -33,7 +33,7 @@ MEASURED = json.loads((Path(__file__).parents[1] / "bench" / "budget_h200.json")
 WEIGHTS = 2 * sum(math.prod(shape) for shape in TransformerConfig().parameter_shapes().values())
 H200 = Machine(139 * GIB, 138 * GIB, 100 * GIB, MEASURED["matmul_tflops"])
 WORK = Work(TransformerConfig(), 896, 512, (81,), additional=0, steps=40, guidance=5.0, weight_bytes=WEIGHTS,
-            driving_frames=81, driving_width=1920, driving_height=1080)
+            driving_width=1920, driving_height=1080)
 
 
 def label(row):
@@ -108,8 +108,9 @@ def test_a_run_takes_its_forwards_and_its_vae():
 
 
 def test_the_longest_segment_decides_the_memory():
-    assert estimate(replace(WORK, lengths=(33, 81, 17))) == replace(
-        estimate(WORK), flops=estimate(replace(WORK, lengths=(33, 81, 17))).flops)
+    several = estimate(replace(WORK, lengths=(33, 81, 17)))
+    assert several == replace(
+        estimate(WORK), flops=several.flops, disk=several.disk)
 
 
 def test_both_conditionings_together():
@@ -137,12 +138,21 @@ def test_the_vae_can_need_most():
     assert need.vae / GIB == pytest.approx(3.599, rel=0.01)
 
 
-def test_main_memory_is_the_driving_video_and_the_result():
-    driving = torch.empty(300, 1080, 1920, 3, dtype=torch.uint8, device="meta")
-    result = torch.empty(300, 512, 896, 3, device="meta")
-    assert estimate(replace(WORK, driving_frames=300, lengths=(81,) * 4)).ram == driving.nbytes + result.nbytes
-    # one segment of a longer video
-    assert estimate(replace(WORK, driving_frames=300)).ram == driving.nbytes + result[:81].nbytes
+def test_main_memory_is_the_frames_of_one_segment():
+    read = torch.empty(81, 1080, 1920, 3, dtype=torch.uint8, device="meta")
+    cropped = torch.empty(81, 512, 896, 3, dtype=torch.uint8, device="meta")
+    halved, result = torch.empty(81, 256, 448, 3, device="meta"), torch.empty(81, 512, 896, 3, device="meta")
+    expected = read.nbytes + cropped.nbytes + halved.nbytes + 2 * result.nbytes
+    assert estimate(WORK).ram == expected
+    assert estimate(replace(WORK, lengths=(81,) * 400)).ram == expected
+
+
+def test_disk_is_what_a_job_keeps_of_every_segment():
+    latent, end = 16 * 21 * 64 * 112 * 4, 5 * 512 * 896 * 3 * 4
+    files = 2 * 81 * 512 * 896  # frames in a part, and in the joined file
+    assert estimate(WORK).disk == pytest.approx(latent + end + 0.15 * files)
+    assert estimate(replace(WORK, lengths=(81,) * 10)).disk == 10 * estimate(WORK).disk
+    assert estimate(replace(WORK, lossless=True)).disk == pytest.approx(latent + end + 3 * files)
 
 
 @pytest.mark.parametrize(("free", "advice"), [

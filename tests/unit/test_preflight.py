@@ -9,6 +9,7 @@ import torch
 
 from scail_model import binding, findings, mask_sources
 from scail_model.budget import Machine
+from scail_model.clips import TensorClip
 from scail_model.conditioning import reference_mask
 from scail_model.config import TransformerConfig
 from scail_model.preflight import Job, Transformer, check
@@ -46,10 +47,14 @@ def encoded(identities, height, width):
     return torch.stack([reference_mask(identities, index, height, width)[:, 0] for index in order])
 
 
+def clip(frames, height, width):
+    return TensorClip(torch.zeros(frames, height, width, 3, dtype=torch.uint8))
+
+
 def job(identities=None, width=96, height=128, **changes):
     """A job without errors or warnings, on a machine without a GPU, but for the changes."""
     identities = identities or bound([WHOLE] * 17)
-    plain = Job(identities, torch.zeros(len(identities.driving), 128, 96, 3, dtype=torch.uint8), 16.0, width, height,
+    plain = Job(identities, clip(len(identities.driving), 128, 96), 16.0, width, height,
                 encoded(identities, height, width), {"positive": 80, "negative": 2}, "unipc", 40, 3.0, 5.0, 81, 5,
                 black_background=False, transformer=MODEL, machine=NO_GPU)
     return replace(plain, **changes)
@@ -76,7 +81,8 @@ def test_a_good_job_has_facts_only():
         "prompts": "prompts: 80 tokens in the positive, 2 tokens in the negative",
         "model": "model: 0.0 GiB of weights, no LoRA",
         "segments": "result: 17 frames of 96x128, in 1 segment(s) of 17 frames",
-        "ram": "main memory: about 0.0 GiB for the driving video and the result; 64.0 GiB are free",
+        "ram": "main memory: about 0.0 GiB for the frames of a segment; 64.0 GiB are free",
+        "disk": "job folder: about 0.0 GiB",
         "vram": "GPU memory and time are not estimated, because the model does not run on a CUDA or ROCm GPU",
     }
 
@@ -90,20 +96,20 @@ def test_notes_on_the_masks_are_facts():
 # Errors
 
 def test_masks_of_another_video():
-    other = torch.zeros(16, 96, 128, 3, dtype=torch.uint8)
+    other = clip(16, 96, 128)
     assert texts(job(driving=other)) == {
         "driving_mask_frames": "The driving video has 16 frames, but its mask has 17: use a mask made from the same "
                                "video.",
         "driving_mask_shape": "The driving mask is 96x128 and the driving video 128x96 pixels, which are different "
                               "shapes: make the mask from the picture that it belongs to."}
-    half = torch.zeros(17, 64, 48, 3, dtype=torch.uint8)
+    half = clip(17, 64, 48)
     assert texts(job(driving=half)) == {}
 
 
 def test_masks_of_another_video_are_not_judged():
     speck = bound([(40, 60, 44, 65)] * 17, references=[[WHOLE]])
     assert "tiny" in texts(job(speck))
-    assert set(texts(job(speck, driving=torch.zeros(16, 128, 96, 3, dtype=torch.uint8)))) == {"driving_mask_frames"}
+    assert set(texts(job(speck, driving=clip(16, 128, 96)))) == {"driving_mask_frames"}
 
 
 @pytest.mark.parametrize(("change", "text"), [
@@ -137,7 +143,7 @@ def test_references_encoded_with_other_identities():
 
 
 def test_every_error_is_listed():
-    wrong = job(segment_length=10, driving=torch.zeros(16, 96, 128, 3, dtype=torch.uint8),
+    wrong = job(segment_length=10, driving=clip(16, 96, 128),
                 reference_masks=torch.zeros(2, 28, 16, 12))
     assert set(texts(wrong, "error")) == {"driving_mask_frames", "driving_mask_shape", "segments", "reference_count"}
 
@@ -155,7 +161,7 @@ def portrait():
 def large(free_vram=138, free_ram=64, tflops=None, **changes):
     """512x896 with the real model; the frames of the driving video are all one pixel."""
     identities, reference = portrait()
-    driving = torch.zeros(1, 1, 1, 3, dtype=torch.uint8).expand(81, 896, 512, 3)
+    driving = TensorClip(torch.zeros(1, 1, 1, 3, dtype=torch.uint8).expand(81, 896, 512, 3))
     machine = Machine(139 * GIB, round(free_vram * GIB), round(free_ram * GIB), tflops)
     return replace(job(), identities=identities, width=512, height=896, driving=driving, reference_masks=reference,
                    machine=machine, **{"transformer": REAL, **changes})
@@ -190,11 +196,20 @@ def test_a_vae_that_does_not_fit_is_a_doubt():
 
 
 def test_too_little_main_memory():
-    result = 81 * 512 * 896 * 3 * 4 / GIB  # float32
-    assert texts(large(free_ram=result + 0.01)) == {}
-    found = texts(large(free_ram=result - 0.1))
-    assert found == {"ram": f"The finished frames need {result:.1f} GiB of main memory, but {result - 0.1:.1f} GiB are "
-                            "free: make the video in parts, or smaller."}
+    # per pixel: the result twice in float32; driving frames as read, as cropped, and at half size in float32
+    frames = 81 * 512 * 896 * (24 + 3 + 3 + 3) / GIB
+    assert texts(large(free_ram=frames + 0.01)) == {}
+    found = texts(large(free_ram=frames - 0.1))
+    assert found == {"ram": f"The frames of a segment need {frames:.1f} GiB of main memory, but {frames - 0.1:.1f} GiB "
+                            "are free: lower segment_length, or make the video smaller."}
+
+
+def test_too_little_disk():
+    kept = (16 * 21 * 64 * 112 * 4 + 5 * 512 * 896 * 12 + 0.3 * 81 * 512 * 896) / GIB
+    assert texts(large(free_disk=round((kept + 0.01) * GIB))) == {}
+    found = texts(large(free_disk=round((kept - 0.01) * GIB)))["disk"]
+    assert found.startswith(f"The job folder will need about {kept:.1f} GiB, but {kept - 0.01:.1f} GiB are free")
+    assert texts(large(free_disk=None)) == {}
 
 
 def test_estimates_are_told():
@@ -211,7 +226,7 @@ def test_estimates_are_told():
 
 
 def test_another_model_has_no_estimates():
-    assert facts(job(transformer=None)).keys() == facts(job()).keys() - {"model", "ram", "vram"}
+    assert facts(job(transformer=None)).keys() == facts(job()).keys() - {"model", "ram", "disk", "vram"}
     assert texts(job(transformer=None, steps=4, guidance=1.0)) == {}
 
 
@@ -259,12 +274,12 @@ def test_long_segments_and_other_overlaps():
 
 
 def test_sizes_that_lose_quality():
-    driving = torch.zeros(17, 64, 48, 3, dtype=torch.uint8)
+    driving = clip(17, 64, 48)
     assert texts(job(driving=driving)) == {}  # half the result is what the model sees
-    driving = torch.zeros(17, 60, 45, 3, dtype=torch.uint8)
+    driving = clip(17, 60, 45)
     assert texts(job(driving=driving))["driving_size"].startswith(
         "The driving video has 45x60 pixels and is enlarged 2.1 times to cover 96x128: use a larger one")
-    driving = torch.zeros(17, 80, 60, 3, dtype=torch.uint8)
+    driving = clip(17, 80, 60)
     assert "enlarged 2.1 times to cover 128x64" in texts(job(width=128, height=64, driving=driving))["driving_size"]
     small = replace(bound([WHOLE]), driving=bound([WHOLE] * 17).driving)
     assert "result_size" not in texts(job(small, 704, 1280))
@@ -392,14 +407,15 @@ def test_size_is_compared_in_the_result():
 
 def test_a_busy_background():
     identities = bound([WHOLE] * 17)
-    stripes = torch.zeros(17, 128, 96, 3, dtype=torch.uint8)
-    stripes[:, ::2] = 70  # a spread of 35
+    grey = torch.zeros(17, 128, 96, 3, dtype=torch.uint8)
+    grey[:, ::2] = 70  # a spread of 35
+    stripes = TensorClip(grey)
     found = facts(job(identities, driving=stripes))
     assert "(its grey levels spread by 35 of 255): if it shows in the result, set driving_background to black" in (
         found["busy_background"])
-    person_only = torch.zeros_like(stripes)
+    person_only = torch.zeros_like(grey)
     person_only[:, 16:112:2, 32:64] = 255
-    for quiet in (job(identities, driving=stripes // 2), job(identities, driving=person_only),
+    for quiet in (job(identities, driving=TensorClip(grey // 2)), job(identities, driving=TensorClip(person_only)),
                   job(identities, driving=stripes, black_background=True),
                   job(bound([WHOLE] * 17, mode="replacement"), driving=stripes)):
         assert "busy_background" not in facts(quiet)
@@ -438,7 +454,7 @@ def test_the_first_error_is_raised():
 
 def test_every_error_and_warning_names_a_remedy():
     """One sentence, "... is ...: do that."."""
-    wrong = [job(segment_length=10, driving=torch.zeros(16, 96, 128, 3, dtype=torch.uint8)), large(3.0, 0),
+    wrong = [job(segment_length=10, driving=clip(16, 96, 128)), large(3.0, 0),
              job(steps=4, guidance=1.0), job(bound([(40, 60, 44, 65)] * 17, references=[[WHOLE]]))]
     found = [finding for case in wrong for finding in check(case) if finding.level != "fact"]
     assert len(found) >= 7

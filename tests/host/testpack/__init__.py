@@ -73,7 +73,7 @@ class TestMakeVae(io.ComfyNode):
 
 
 class TestImages(io.ComfyNode):
-    """Frames uint8 [T, h, w, 3] from a file; the MASK is where anything is not black."""
+    """Frames [T, h, w, 3] from a file, uint8 or float; the MASK is where anything is not black."""
 
     @classmethod
     def define_schema(cls):
@@ -83,7 +83,8 @@ class TestImages(io.ComfyNode):
 
     @classmethod
     def execute(cls, path, name, frames=10000):
-        images = load_file(path)[name][:frames].float() / 255
+        images = load_file(path)[name][:frames]
+        images = images / 255 if images.dtype == torch.uint8 else images
         return io.NodeOutput(images, (images.amax(-1) > 0.5).float())
 
 
@@ -183,11 +184,11 @@ class TestRecord(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, folder):
-        model, calls = model.clone(), []
+        model = model.clone()
 
         def record(executor, x, timestep, context, clip, *rest, **conditions):
-            path = Path(folder) / f"{len(calls):04}.safetensors"
-            calls.append(path)
+            # counted by the files, because a job is found again only while nothing in a patch changes
+            path = Path(folder) / f"{len(list(Path(folder).glob('*.safetensors'))):04}.safetensors"
             tensors = {"x": x, "timestep": timestep, "context": context, "clip": clip, **conditions,
                        "ref_mask_flag": torch.tensor(bool(conditions.get("ref_mask_flag")))}
             tensors = {name: value.clone().cpu().contiguous() for name, value in tensors.items()

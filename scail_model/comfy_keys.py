@@ -1,0 +1,46 @@
+"""ComfyUI's objects -> keys: equal when they would give the same frames, in this run of ComfyUI or in another one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from .comfy_conditioning import Reference
+from .digests import digest, sampled_digest
+
+# what other nodes do to a MODEL, by attribute of its patcher
+_CHANGES = ("patches", "weight_wrapper_patches", "object_patches", "model_options", "attachments", "additional_models",
+            "callbacks", "wrappers", "injections", "hook_patches")
+
+
+def model_key(model) -> str:
+    """Of a MODEL: its weights, and everything that LoRAs and patch nodes have done to it."""
+    network = model.model.diffusion_model
+    return sampled_digest(
+        type(network).__name__, str(model.model.model_config.unet_config), str(model.model.get_dtype()),
+        str(model.model.manual_cast_dtype), _weights(network.state_dict(), model, "diffusion_model."),
+        *(getattr(model, name) for name in _CHANGES))
+
+
+def vae_key(vae) -> str:
+    return sampled_digest(_weights(vae.first_stage_model.state_dict(), vae.patcher, ""), str(vae.vae_dtype),
+                          vae.patcher.patches)
+
+
+def prompt_key(prompts: list[list]) -> str:
+    """Of several CONDITIONINGs."""
+    return digest(prompts)
+
+
+def reference_key(reference: Reference) -> str:
+    return digest(reference.width, reference.height, reference.latents, reference.masks,
+                  reference.clip["penultimate_hidden_states"])
+
+
+def _weights(tensors: Mapping[str, Any], patcher, prefix: str) -> dict[str, Tensor]:
+    """The weights as the file has them: where a LoRA was merged into the loaded ones, ComfyUI keeps a copy."""
+    merged = patcher.backup
+    return {name: merged[f"{prefix}{name}"].weight if f"{prefix}{name}" in merged else tensor
+            for name, tensor in tensors.items() if isinstance(tensor, Tensor)}

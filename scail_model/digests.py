@@ -1,0 +1,97 @@
+"""Short names for values: equal for equal values in any run of the program, another one for others.
+
+For the keys under which finished work is kept, so that it is found again, and never taken for the work of other inputs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence, Set
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_LENGTH = 16  # bytes
+_SAMPLE = 1024  # elements at the beginning and in the middle of a weight
+_PLAIN = (type(None), bool, int, float, complex, str, bytes)
+_CONTAINERS = (Mapping, Set, Sequence)
+_LOOKED_AT = (*_PLAIN, *_CONTAINERS, Tensor, np.ndarray)  # of an object's attributes
+_DEPTH = 2  # objects within objects; what lies deeper counts by its type
+
+
+def digest(*values: Any) -> str:
+    """Hexadecimal digest of numbers, texts, tensors, containers of these, functions (by name and what they hold), and
+    other objects (by type and by attributes that are such values)."""
+    return _digested(values, whole=True)
+
+
+def sampled_digest(*values: Any) -> str:
+    """`digest` that looks at no more than 2048 elements of a tensor: to read all weights of a model takes too long."""
+    return _digested(values, whole=False)
+
+
+def _digested(values: tuple, *, whole: bool) -> str:
+    feed = _Feed(whole)
+    feed.value(values, frozenset(), 0)
+    return feed.found.hexdigest()
+
+
+class _Feed:
+    def __init__(self, whole: bool) -> None:
+        self.whole = whole
+        self.found = hashlib.blake2b(digest_size=_LENGTH)
+
+    def text(self, text: str) -> None:
+        self.found.update(f"{text};".encode())
+
+    def value(self, value: Any, outer: Set[int], depth: int) -> None:
+        """outer: ids of what is around the value; depth: how many objects are."""
+        if isinstance(value, _PLAIN):
+            self.text(f"{type(value).__name__}:{value!r}")
+        elif isinstance(value, Tensor | np.ndarray):
+            self.array(value)
+        elif id(value) in outer:
+            self.text("again")
+        else:
+            self.parts(*_taken_apart(value, depth), outer | {id(value)},
+                       depth if isinstance(value, _CONTAINERS) else depth + 1)
+
+    def parts(self, name: str, values: Sequence[Any], outer: Set[int], depth: int) -> None:
+        self.text(f"{name}({len(values)}")
+        for value in values:
+            self.value(value, outer, depth)
+
+    def array(self, value: Tensor | np.ndarray) -> None:
+        tensor = torch.from_numpy(value) if isinstance(value, np.ndarray) else value.detach()
+        self.text(f"{tensor.dtype} {tuple(tensor.shape)}")
+        flat = tensor.reshape(-1)
+        middle = len(flat) // 2
+        for part in (flat,) if self.whole else (flat[:_SAMPLE], flat[middle : middle + _SAMPLE]):
+            # bytes, because numpy has no bfloat16 and no 8-bit floats
+            self.found.update(part.cpu().contiguous().view(torch.uint8).numpy())
+
+
+def _taken_apart(value: Any, depth: int) -> tuple[str, Sequence[Any]]:
+    """What a container, function or object is called, and what it consists of."""
+    if isinstance(value, Mapping):
+        items = sorted(value.items(), key=lambda item: repr(item[0]))
+        return "map", [part for item in items for part in item]
+    if isinstance(value, Set):
+        return "set", sorted(value, key=repr)
+    if isinstance(value, Sequence):
+        return "list", value
+    if isinstance(value, partial):
+        return "partial", (value.func, value.args, value.keywords)
+    if isinstance(value, torch.dtype | torch.device | type):
+        return str(value), ()
+    if hasattr(value, "__qualname__"):
+        held = [cell.cell_contents for cell in getattr(value, "__closure__", None) or ()]
+        return f"{value.__module__}.{value.__qualname__}", (*held, getattr(value, "__self__", None))
+    name = f"{type(value).__module__}.{type(value).__qualname__}"
+    if depth >= _DEPTH:
+        return name, ()
+    return name, ({key: held for key, held in vars(value).items() if isinstance(held, _LOOKED_AT)}
+                  if hasattr(value, "__dict__") else {},)

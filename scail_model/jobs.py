@@ -1,0 +1,167 @@
+"""Finished work on disk: a folder for each job, in which a file exists only when it is complete.
+
+Every file is written under another name, flushed to the disk and renamed, so a run that is killed at any moment leaves
+whole files or none. The names of files hold the digest of what decides their content (`digests.py`): what is there is
+right, and what was decided otherwise is not found.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+_ABOUT = "job.json"
+_CLEARED = ".cleared"
+_FORMAT = "scail2-job-1"
+GIB = 2**30
+
+
+class Job:
+    """One folder. about: what is told of the job to people, kept as JSON."""
+
+    def __init__(self, folder: Path, about: dict[str, Any]) -> None:
+        self.folder = folder
+        with self._failing():
+            folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob(".*.part"):
+            left.unlink()
+        known = _read(folder / _ABOUT)
+        self.about = {**known, **about, "format": _FORMAT, "created": known.get("created", time.time())}
+
+    def path(self, name: str) -> Path:
+        return self.folder / name
+
+    def has(self, name: str) -> bool:
+        return self.path(name).exists()
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[Path]:
+        """A path to write to; the file gets its name when the block ends well.
+
+        Raises RuntimeError that names folder and remedy if the disk is full or cannot be written.
+        """
+        part = self.folder / f".{os.getpid()}.{name}.part"
+        with self._failing():
+            try:
+                yield part
+                _flush(part)
+                os.replace(part, self.path(name))
+                _flush(self.folder)
+            finally:
+                part.unlink(missing_ok=True)
+
+    def save(self, name: str, tensors: dict[str, Tensor]) -> None:
+        """Write a .safetensors file."""
+        with self.writing(name) as path:
+            save_file({key: tensor.contiguous().cpu() for key, tensor in tensors.items()}, path)
+
+    def load(self, name: str) -> dict[str, Tensor]:
+        """Read what `save` has written. RuntimeError if the file was damaged since."""
+        try:
+            return load_file(self.path(name))
+        except SafetensorError as error:
+            raise RuntimeError(f"{self.path(name)} is damaged ({error}): delete it, and queue again.") from error
+
+    def tell(self, **about: Any) -> None:
+        """Add to `about`."""
+        self.about |= about
+        with self.writing(_ABOUT) as path:
+            path.write_text(json.dumps(self.about, indent=1, ensure_ascii=False), encoding="utf-8")
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, SafetensorError, av.FFmpegError) as error:
+            full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "o space left" in str(error)
+            reason = "the disk is full" if full else str(error)
+            raise RuntimeError(f"The job folder {self.folder} cannot be written ({reason}): free space there, and "
+                               "queue again; finished segments are kept.") from error
+
+
+@dataclass(frozen=True)
+class Found:
+    """A job folder as a listing shows it. finished: when, in seconds since 1970; None while it is not."""
+
+    folder: Path
+    about: dict[str, Any]
+    bytes: int
+    finished: float | None
+
+    def line(self) -> str:
+        """For people."""
+        about = self.about
+        state = "finished" if self.finished else f"{about.get('done', 0)} of {about.get('segments', '?')} segments"
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(self.finished or about.get("created", 0)))
+        return (f"{self.folder.name}: {about.get('frames', '?')} frames of {about.get('size', '?')}, {state}, "
+                f"{self.bytes / GIB:.2f} GiB, {when}")
+
+
+def found_jobs(root: Path) -> list[Found]:
+    """All jobs under a folder, the oldest first."""
+    jobs = [Found(path.parent, about, _bytes(path.parent), about.get("finished"))
+            for path in root.glob(f"*/{_ABOUT}") if (about := _read(path)).get("format") == _FORMAT]
+    return sorted(jobs, key=lambda job: job.finished or job.about["created"])
+
+
+def remove(job: Found) -> None:
+    """Delete a job's folder. `cleared_at` tells that something was removed."""
+    shutil.rmtree(job.folder)
+    (job.folder.parent / _CLEARED).write_text(f"{time.time()}")
+
+
+def cleared_at(root: Path) -> str:
+    """Another text whenever jobs under `root` have been removed."""
+    path = root / _CLEARED
+    return path.read_text() if path.exists() else ""
+
+
+def make_room(root: Path, limit: int, keep: Path) -> list[Found]:
+    """Remove finished jobs, the oldest first, until all jobs together have at most `limit` bytes; returns these.
+
+    Jobs that are not finished, and `keep`, are never removed.
+    """
+    jobs, removed = found_jobs(root), []
+    total = sum(job.bytes for job in jobs)
+    for job in jobs:
+        if total > limit and job.finished and job.folder != keep:
+            remove(job)
+            removed.append(job)
+            total -= job.bytes
+    return removed
+
+
+def _bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """JSON of a file; empty if there is none, or it is no JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def _flush(path: Path) -> None:
+    """To the disk, so that a power cut cannot leave a name without its content."""
+    if os.name == "nt" and path.is_dir():
+        return  # Windows has no such thing for folders
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,132 @@
+"""The driving video's sound as an AAC stream that starts with the first picture.
+
+It is always encoded anew: only then can it be cut at any sample, and be of any codec. Sound from a file is read a
+block at a time.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import av
+import numpy as np
+
+_RATE = 48000  # for sources whose own rate AAC does not have
+_BITS = 192_000
+_LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1"}
+_BLOCK = 1 << 16  # samples
+_SEEK_EARLY = 1.0  # seconds; the packet before the first picture may reach past it
+
+
+@dataclass
+class Track:
+    """Blocks float32 [channels, n]: the sound from the first picture on, at most as long as was asked for."""
+
+    rate: int
+    layout: str
+    blocks: Iterator[np.ndarray]
+
+
+def track_of_file(container: av.container.InputContainer, first_picture: float, seconds: Fraction) -> Track | None:
+    """The first audio stream of an open file; None if there is none. first_picture: its time in the file, seconds."""
+    if not container.streams.audio:
+        return None
+    stream = container.streams.audio[0]
+    if first_picture > _SEEK_EARLY:
+        container.seek(int((first_picture - _SEEK_EARLY) / stream.time_base), stream=stream)
+    rate, layout = _form(stream.rate, stream.channels)
+    blocks = _aligned(container.decode(stream), av.AudioResampler("fltp", layout, rate), first_picture)
+    return Track(rate, layout, _cut(blocks, round(seconds * rate)))
+
+
+def track_of_waveform(audio: dict[str, Any], seconds: Fraction) -> Track:
+    """ComfyUI's AUDIO, which starts with the first picture."""
+    samples, given = audio["waveform"][0].float().cpu().numpy(), int(audio["sample_rate"])
+    if len(samples) not in _LAYOUTS:
+        samples = samples.mean(0, keepdims=True)
+    rate, layout = _form(given, len(samples))
+    frames = _frames_of(samples[:, : round(seconds * given) + given], given)
+    return Track(rate, layout, _cut(_aligned(frames, av.AudioResampler("fltp", layout, rate), 0.0),
+                                    round(seconds * rate)))
+
+
+class SoundStream:
+    """An AAC stream of an open output file, written piece by piece so that the file stays interleaved."""
+
+    def __init__(self, output: av.container.OutputContainer, track: Track) -> None:
+        self.output, self.track = output, track
+        self.stream = output.add_stream("aac", rate=track.rate, layout=track.layout)
+        self.stream.bit_rate = _BITS
+        self.position = 0  # samples written
+
+    def advance(self, seconds: Fraction) -> None:
+        """Write what sounds before `seconds`."""
+        while self.position < seconds * self.track.rate:
+            block = next(self.track.blocks, None)
+            if block is None:
+                return
+            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(block), "fltp", self.track.layout)
+            frame.sample_rate, frame.pts, frame.time_base = self.track.rate, self.position, Fraction(1, self.track.rate)
+            self.output.mux(self.stream.encode(frame))
+            self.position += block.shape[1]
+
+    def finish(self) -> None:
+        self.output.mux(self.stream.encode())
+
+
+def write_sound(path: str | os.PathLike, track: Track, seconds: Fraction, tick) -> None:
+    """A sound file (AAC in MP4). tick: called for every second of sound."""
+    with av.open(os.fspath(path), "w", format="mp4") as output:
+        stream = SoundStream(output, track)
+        for second in range(int(seconds) + 1):
+            tick()
+            stream.advance(min(Fraction(second + 1), seconds))
+        stream.finish()
+
+
+def _form(rate: int, channels: int) -> tuple[int, str]:
+    """Sample rate and layout of the AAC stream. Two channels at most: surround comes in layouts that AAC, or players,
+    may not know."""
+    return rate if rate in av.Codec("aac", "w").audio_rates else _RATE, "mono" if channels == 1 else "stereo"
+
+
+def _frames_of(samples: np.ndarray, rate: int) -> Iterator[av.AudioFrame]:
+    for start in range(0, samples.shape[1], _BLOCK):
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples[:, start : start + _BLOCK]), "fltp",
+                                           _LAYOUTS[len(samples)])
+        frame.sample_rate, frame.pts, frame.time_base = rate, start, Fraction(1, rate)
+        yield frame
+
+
+def _aligned(frames: Iterator[av.AudioFrame], resampler: av.AudioResampler, first_picture: float
+             ) -> Iterator[np.ndarray]:
+    """Blocks that start at the first picture: silence before a later sound, and a part of an earlier one left out."""
+    missing = None  # samples from the first picture to the first sound; below 0, sound to drop
+    for frame in frames:
+        if missing is None:
+            missing = round((frame.time - first_picture) * resampler.rate)
+        for resampled in resampler.resample(frame):
+            block = resampled.to_ndarray()
+            if missing > 0:
+                block = np.pad(block, ((0, 0), (missing, 0)))
+                missing = 0
+            dropped = min(-missing, block.shape[1])
+            missing += dropped
+            yield block[:, dropped:]
+    for resampled in resampler.resample(None):
+        yield resampled.to_ndarray()
+
+
+def _cut(blocks: Iterator[np.ndarray], samples: int) -> Iterator[np.ndarray]:
+    """At most `samples`, without empty blocks."""
+    for block in blocks:
+        block = block[:, :samples]
+        samples -= block.shape[1]
+        if block.shape[1]:
+            yield block
+        if not samples:
+            return
