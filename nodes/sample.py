@@ -6,6 +6,7 @@ import json
 import logging
 import time
 from dataclasses import asdict, replace
+from pathlib import Path
 
 from comfy_api.latest import InputImpl, io
 
@@ -71,6 +72,7 @@ class SCAIL2SampleVideo(io.ComfyNode):
                            identities.digest(), asdict(replace(settings, **_BY_SEGMENT))))
         job = _job(work, usual)
         made = comfy_video.make_video(work, job, VideoProgress(model, plan, settings.steps, cls.hidden.unique_id))
+        _given.add(made.path)
         removed = jobs.make_room(jobs_folder(), round(options.jobs_limit * jobs.GIB), job.folder)
         kept = f", {made.kept} of them found finished" if made.kept else ""
         lines = [*(f"warning: {finding.text}" for finding in findings.of_level(found, findings.WARNING)),
@@ -80,9 +82,29 @@ class SCAIL2SampleVideo(io.ComfyNode):
         return io.NodeOutput(InputImpl.VideoFromFile(str(made.path)), "\n".join(lines), _segments_json(work))
 
     @classmethod
-    def fingerprint_inputs(cls, **_) -> str:
-        # a VIDEO that ComfyUI remembers is a file that may have been removed since
-        return jobs.cleared_at(jobs_folder())
+    def fingerprint_inputs(cls, **_) -> int:
+        return _given.lost()
+
+
+class _Given:
+    """Files that this process has handed out as VIDEOs. ComfyUI remembers them, and they may have been removed."""
+
+    def __init__(self) -> None:
+        self.paths: set[Path] = set()
+        self.count = 0
+
+    def add(self, path: Path) -> None:
+        self.paths.add(path)
+
+    def lost(self) -> int:
+        """How many have been removed since; another number makes ComfyUI run the node again."""
+        gone = {path for path in self.paths if not path.exists()}
+        self.paths -= gone
+        self.count += len(gone)
+        return self.count
+
+
+_given = _Given()
 
 
 def _job(work: Work, usual: Choice) -> jobs.Job:

@@ -198,7 +198,7 @@ class _Maker:
         choice = self.work.alone[index]
         other = choice and self._take(index, choice, take.before, take.first, only=True)
         shown = other or take
-        part = shown.file(f"{digest(self.work.encoding.key, other and take.key)[:_KEY]}.mp4")
+        part = shown.file(f"{digest(self.work.encoding.key, self.work.rate, other and take.key)[:_KEY]}.mp4")
         segment = self.work.plan[index]
         complete = movies.count_frames(self.job.path(part)) == segment.new_frames
         kept = complete and (self._ends_scene(index) or self._has_end(take))
@@ -342,6 +342,7 @@ class _Maker:
     def _leave_what_is_finished(self) -> None:
         """A file that can be played, of the segments before the one that was broken off."""
         if not self.parts:
+            self.job.remove_if_empty()
             return
         sound = self.job.path("sound.m4a")
         try:

@@ -93,5 +93,6 @@ def _taken_apart(value: Any, depth: int) -> tuple[str, Sequence[Any]]:
     name = f"{type(value).__module__}.{type(value).__qualname__}"
     if depth >= _DEPTH:
         return name, ()
-    return name, ({key: held for key, held in vars(value).items() if isinstance(held, _LOOKED_AT)}
-                  if hasattr(value, "__dict__") else {},)
+    if not hasattr(value, "__dict__"):  # fractions, paths, dates
+        return name, (repr(value),) if type(value).__repr__ is not object.__repr__ else ()
+    return name, ({key: held for key, held in vars(value).items() if isinstance(held, _LOOKED_AT)},)

@@ -24,7 +24,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 _ABOUT = "job.json"
-_CLEARED = ".cleared"
 _FORMAT = "scail2-job-1"
 GIB = 2**30
 
@@ -75,6 +74,11 @@ class Job:
         except SafetensorError as error:
             raise RuntimeError(f"{self.path(name)} is damaged ({error}): delete it, and queue again.") from error
 
+    def remove_if_empty(self) -> None:
+        """Leave no folder behind in which nothing is finished."""
+        if not [path for path in self.folder.iterdir() if path.name != _ABOUT]:
+            shutil.rmtree(self.folder)
+
     def tell(self, **about: Any) -> None:
         """Add to `about`."""
         self.about |= about
@@ -118,15 +122,8 @@ def found_jobs(root: Path) -> list[Found]:
 
 
 def remove(job: Found) -> None:
-    """Delete a job's folder. `cleared_at` tells that something was removed."""
+    """Delete a job's folder."""
     shutil.rmtree(job.folder)
-    (job.folder.parent / _CLEARED).write_text(f"{time.time()}")
-
-
-def cleared_at(root: Path) -> str:
-    """Another text whenever jobs under `root` have been removed."""
-    path = root / _CLEARED
-    return path.read_text() if path.exists() else ""
 
 
 def make_room(root: Path, limit: int, keep: Path) -> list[Found]:

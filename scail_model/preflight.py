@@ -177,8 +177,9 @@ def memory(job: Job, plan: list[Segment]) -> Iterator[Finding]:
         yield error("ram", f"The frames of a segment need {_gib(need.ram)} of main memory, but "
                            f"{_gib(machine.free_ram)} are free: lower segment_length, or make the video smaller.")
     if job.free_disk is not None and need.disk > job.free_disk:
-        yield error("disk", f"The job folder will need about {_gib(need.disk)}, but {_gib(job.free_disk)} are free on "
-                            "its disk: clear old jobs with Manage SCAIL-2 Jobs, or free space.")
+        # a doubt, because a part of it may be there already, and a full disk loses nothing
+        yield warning("disk", f"The job folder will have about {_gib(need.disk)} at the end, but {_gib(job.free_disk)} "
+                              "are free on its disk: clear old jobs with Manage SCAIL-2 Jobs, or free space.")
 
 
 def job_facts(job: Job) -> list[Finding]:

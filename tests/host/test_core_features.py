@@ -268,9 +268,11 @@ def test_every_step_sends_a_preview(graph, listen, sample, total):
 def test_sample_video_says_where_it_is(graph, listen):
     _, binary = listen(by_sample_video(graph, 2))
     texts = [message.decode(errors="replace") for message in of_kind(binary, TEXT)]
-    assert len(texts) == 4
-    assert "segment 1 of 2, step 1 of 2, about " in texts[0]
-    assert "segment 2 of 2, step 2 of 2, about 0 s left" in texts[-1]
+    told = [text.split("segment ", 1)[1].split(", about")[0] for text in texts]
+    steps = ["encoding", "sampling", "step 1 of 2", "step 2 of 2", "decoding", "writing", "finished"]
+    assert told == [*(f"1 of 2, {step}" for step in steps), *(f"2 of 2, {step}" for step in steps), "2 of 2, joining"]
+    assert "about " in texts[2]
+    assert "about 0 s left" in texts[-1]
 
 
 @pytest.mark.parametrize("sample", [by_ksampler, by_sample_video])

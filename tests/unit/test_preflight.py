@@ -208,7 +208,7 @@ def test_too_little_disk():
     kept = (16 * 21 * 64 * 112 * 4 + 5 * 512 * 896 * 12 + 0.3 * 81 * 512 * 896) / GIB
     assert texts(large(free_disk=round((kept + 0.01) * GIB))) == {}
     found = texts(large(free_disk=round((kept - 0.01) * GIB)))["disk"]
-    assert found.startswith(f"The job folder will need about {kept:.1f} GiB, but {kept - 0.01:.1f} GiB are free")
+    assert found.startswith(f"The job folder will have about {kept:.1f} GiB at the end, but {kept - 0.01:.1f} GiB")
     assert texts(large(free_disk=None)) == {}
 
 
