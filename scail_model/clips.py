@@ -27,6 +27,7 @@ Tick = Callable[[], None]  # called for every frame of long work; raises when th
 _EIGHT_BITS = {"yuvj420p", "yuvj422p", "yuvj444p", "rgb24", "rgba", "pal8"}
 _ALIGNMENT = 32  # pixels; swscale reads past the right edge of other widths
 _READ_BYTES = 1 << 20
+_LAST = 32  # frames; more than there are decoding threads, whose errors at the end FFmpeg does not report
 
 
 class Clip(ABC):
@@ -86,7 +87,9 @@ class TensorClip(Clip):
         for frame in self:
             found.update(frame.numpy())
         if self.audio is not None:
-            found.update(np.ascontiguousarray(self.audio["waveform"].cpu().numpy()))
+            waveform = self.audio["waveform"].cpu().numpy()
+            found.update(repr((int(self.audio["sample_rate"]), waveform.shape)).encode())
+            found.update(np.ascontiguousarray(waveform))
         return found.hexdigest()
 
 
@@ -110,11 +113,16 @@ class FileClip(Clip):
         self.source, self.window, self.name, self.tick = source, window, name, tick
         self._reader: Iterator[av.VideoFrame] | None = None
         self._next = 0  # the frame that the reader gives next
+        self._stamps: list[int | None] = []  # time stamps of all frames, in the order in which they are shown
         with self._opened() as container:
             stream = container.streams.video[0]
             self.rate = Fraction(stream.average_rate) if stream.average_rate else None
-            self._stamps = self._scan(container, stream)
             self._time_base = stream.time_base
+            ended = self._scan(container, stream)
+        if not self._stamps:
+            raise RuntimeError(f"The {self.name} {self._shown} has no frames: export it again, or trim less.")
+        if ended:
+            self._check_end()
         self.height, self.width = self.frames(0, 1).shape[1:3]
 
     def __len__(self) -> int:
@@ -145,12 +153,24 @@ class FileClip(Clip):
         if self._reader is None or start < self._next:
             self._reader, self._next = self._from(start), start
         while self._next < stop:
-            frame = next(self._reader, None)
+            frame = self._read()
             if frame is None:
                 raise RuntimeError(self._damaged(self._next, "the file has become shorter"))
             self._next += 1
             if self._next > start:
                 yield frame
+
+    def _read(self) -> av.VideoFrame | None:
+        try:
+            return next(self._reader, None)
+        except av.FFmpegError as error:
+            raise RuntimeError(self._damaged(self._next, error.strerror)) from error
+
+    def _check_end(self) -> None:
+        """Find damage in the last frames, and an end that is missing, which decoding in threads passes over."""
+        for _ in self._decoded(max(0, len(self) - _LAST), len(self)):
+            self.tick()
+        self._read()
 
     def _from(self, index: int) -> Iterator[av.VideoFrame]:
         """Frames from `index` on. By time stamps; where a file has none, everything before is decoded too."""
@@ -159,36 +179,35 @@ class FileClip(Clip):
             stamp = self._stamps[index]
             if index and stamp is not None:
                 container.seek(stamp, stream=stream)
-                frames = _errors_as(container.decode(stream), self._damaged, index)
+                frames = container.decode(stream)
                 first = next((frame for frame in frames if frame.pts is not None and frame.pts >= stamp), None)
                 if first is not None and first.pts == stamp:
                     yield first
                     yield from frames
                     return
                 container.seek(0)
-            frames = (frame for frame in _errors_as(container.decode(stream), self._damaged, index)
-                      if self._inside(frame, stream))
+            frames = (frame for frame in container.decode(stream) if self._inside(frame, stream))
             for number, frame in enumerate(frames):
                 if number >= index:
                     yield frame
 
-    def _scan(self, container: av.container.InputContainer, stream: av.VideoStream) -> list[int | None]:
-        """Time stamps of all frames, in the order in which they are shown."""
+    def _scan(self, container: av.container.InputContainer, stream: av.VideoStream) -> bool:
+        """Note all time stamps; returns whether the file ended before the window did."""
         stream.thread_type = "AUTO"
-        stamps: list[int | None] = []
         if self.window.start:
             container.seek(round(self.window.start / stream.time_base), stream=stream)
-        for frame in _errors_as(container.decode(stream), self._damaged, stamps):
-            self.tick()
-            if self._past(frame, stream):
-                break
-            if self._inside(frame, stream):
-                if frame.is_corrupt:
-                    raise RuntimeError(self._damaged(len(stamps), "it is damaged"))
-                stamps.append(frame.pts)
-        if not stamps:
-            raise RuntimeError(f"The {self.name} {self._shown} has no frames: export it again, or trim less.")
-        return stamps
+        try:
+            for frame in container.decode(stream):
+                self.tick()
+                if self._past(frame, stream):
+                    return False
+                if self._inside(frame, stream):
+                    if frame.is_corrupt:
+                        raise RuntimeError(self._damaged(len(self), "it is damaged"))
+                    self._stamps.append(frame.pts)
+        except av.FFmpegError as error:
+            raise RuntimeError(self._damaged(len(self), error.strerror)) from error
+        return True
 
     def _inside(self, frame: av.VideoFrame, stream: av.VideoStream) -> bool:
         # truncated, as ComfyUI does it
@@ -205,8 +224,7 @@ class FileClip(Clip):
     def _shown(self) -> str:
         return "in memory" if isinstance(self.source, io.BytesIO) else os.fspath(self.source)
 
-    def _damaged(self, number: int | list, reason: str) -> str:
-        number = len(number) if isinstance(number, list) else number
+    def _damaged(self, number: int, reason: str) -> str:
         return (f"The {self.name} {self._shown} cannot be decoded at frame {number} ({reason}): export it again, or "
                 "cut it before that frame.")
 
@@ -225,14 +243,6 @@ def open_video(source: str | os.PathLike | io.BytesIO, name: str) -> av.containe
         container.close()
         raise RuntimeError(f"The {name} {shown} has no video stream: give a video file.")
     return container
-
-
-def _errors_as(frames: Iterator[av.VideoFrame], message: Callable[[Any, str], str], where: Any
-               ) -> Iterator[av.VideoFrame]:
-    try:
-        yield from frames
-    except av.FFmpegError as error:
-        raise RuntimeError(message(where, error.strerror)) from error
 
 
 def _levels(frame: av.VideoFrame) -> np.ndarray:

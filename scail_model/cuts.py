@@ -9,7 +9,7 @@ import numpy as np
 from .clips import Clip
 
 _LONGEST_SIDE = 320  # pixels that are looked at
-_SHORTEST_SCENE = 5  # frames; what is shorter is a flash of light
+_SHORTEST_SCENE = 5  # frames
 
 
 def check_installed() -> None:

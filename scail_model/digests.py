@@ -8,6 +8,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence, Set
 from functools import partial
+from numbers import Number
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from torch import Tensor
 
 _LENGTH = 16  # bytes
 _SAMPLE = 1024  # elements at the beginning and in the middle of a weight
-_PLAIN = (type(None), bool, int, float, complex, str, bytes)
+_PLAIN = (type(None), Number, str, bytes, np.generic, PurePath)  # told apart by their repr
 _CONTAINERS = (Mapping, Set, Sequence)
 _LOOKED_AT = (*_PLAIN, *_CONTAINERS, Tensor, np.ndarray)  # of an object's attributes
 _DEPTH = 2  # objects within objects; what lies deeper counts by its type
@@ -88,11 +90,22 @@ def _taken_apart(value: Any, depth: int) -> tuple[str, Sequence[Any]]:
     if isinstance(value, torch.dtype | torch.device | type):
         return str(value), ()
     if hasattr(value, "__qualname__"):
-        held = [cell.cell_contents for cell in getattr(value, "__closure__", None) or ()]
-        return f"{value.__module__}.{value.__qualname__}", (*held, getattr(value, "__self__", None))
+        return f"{value.__module__}.{value.__qualname__}", _held(value)
     name = f"{type(value).__module__}.{type(value).__qualname__}"
     if depth >= _DEPTH:
         return name, ()
-    if not hasattr(value, "__dict__"):  # fractions, paths, dates
-        return name, (repr(value),) if type(value).__repr__ is not object.__repr__ else ()
-    return name, ({key: held for key, held in vars(value).items() if isinstance(held, _LOOKED_AT)},)
+    return name, ({key: held for key, held in _attributes(value).items() if isinstance(held, _LOOKED_AT)},)
+
+
+def _held(function: Any) -> Sequence[Any]:
+    """What a function takes along: variables from around it, defaults, and the object that it is a method of."""
+    cells = getattr(function, "__closure__", None) or ()
+    return (*(cell.cell_contents for cell in cells), getattr(function, "__defaults__", None),
+            getattr(function, "__kwdefaults__", None), getattr(function, "__self__", None))
+
+
+def _attributes(value: Any) -> dict[str, Any]:
+    """Attributes of an object, whether in its dictionary or in slots."""
+    slots = [name for kind in type(value).__mro__ for name in getattr(kind, "__slots__", ())
+             if hasattr(value, name) and name != "__weakref__"]
+    return {name: getattr(value, name) for name in slots} | getattr(value, "__dict__", {})

@@ -120,7 +120,7 @@ class _Sound:
         self.output, self.source = output, path and av.open(os.fspath(path))
         self.packets = iter(())
         self.waiting: av.Packet | None = None
-        if self.source:
+        if self.source and self.source.streams.audio:  # there is none if nothing sounds
             self.stream = output.add_stream_from_template(self.source.streams.audio[0])
             self.packets = _packets(self.source, "audio")
 

@@ -3,6 +3,9 @@
     scene_cuts    "120, 0:12.5, 15s"       frames, or times with a colon or an s
     remake        "3, 5-6"                 segments, from 1
     plan          [{"segments": "3-5", "prompt": "..."}, {"time": "0:10-0:15", "seed": 7, "only": true}]
+
+A plan's places: "segments" from 1, "frames" from 0, or "time", where a number alone is seconds. Both ends of a stretch
+belong to it.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from typing import Any
 from .segments import Segment
 
 _PLACES = ("segments", "time", "frames")
+_WHOLE = {"seed": (0, 2**64 - 1), "reference": (1, 2**64 - 1)}
 _NUMBERS = {"guidance": (1.0, 30.0), "driving_strength": (0.0, 10.0), "history_strength": (0.0, 1.0)}
 
 
@@ -60,8 +64,8 @@ def parse_cuts(text: str, rate: Fraction) -> list[int]:
 
 
 def parse_plan(text: str, segments: Sequence[Segment], rate: Fraction) -> list[Changes]:
-    """The changes of every segment; later entries win. A place in time counts for the segments with more than half of
-    their new frames in it.
+    """The changes of every segment; later entries win. A stretch of frames or time counts for the segments with more
+    than half of their new frames in it, a single one for the segment that makes it.
 
     Raises ValueError for text that is no such plan, and for a place where no segment is.
     """
@@ -108,15 +112,28 @@ def _change(entry: dict[str, Any], name: str) -> Change:
     values = {key: value for key, value in entry.items() if key not in _PLACES}
     for key, value in values.items():
         if key not in _TYPES:
-            raise ValueError(f'"{key}" in {name} is nothing that can be changed: use {", ".join(_TYPES)}.')
-        right = isinstance(value, _TYPES[key]) and (key == "only" or not isinstance(value, bool))
-        low, high = _NUMBERS.get(key, (0 if key == "seed" else 1, 2**64 - 1))
-        if not right or isinstance(value, int | float) and not low <= value <= high and key != "only":
-            kind = "a text" if _TYPES[key] is str else "true or false" if key == "only" else f"{low} to {high}"
-            raise ValueError(f'"{key}" in {name} is {json.dumps(value)}, but it must be {kind}: correct it.')
+            raise ValueError(f'"{key}" in {name} is no place and nothing that can be changed: use '
+                             f'{", ".join((*_PLACES, *_TYPES))}.')
+        if not _fits(key, value):
+            raise ValueError(f'"{key}" in {name} is {json.dumps(value)}, but it must be {_meant(key)}: correct it.')
     if not set(values) - {"only"}:
         raise ValueError(f"There is no change in {name}: add one of {', '.join(_TYPES)}, or take the entry out.")
     return Change(**values)
+
+
+def _fits(key: str, value: Any) -> bool:
+    if not isinstance(value, _TYPES[key]) or isinstance(value, bool) != (key == "only"):
+        return False
+    low, high = {**_WHOLE, **_NUMBERS}.get(key, (None, None))
+    return low is None or low <= value <= high
+
+
+def _meant(key: str) -> str:
+    if key in _WHOLE:
+        return f"a whole number, at least {_WHOLE[key][0]} and at most 64 bits long"
+    if key in _NUMBERS:
+        return "a number from {} to {}".format(*_NUMBERS[key])
+    return "true or false" if key == "only" else "a text"
 
 
 def _places(entry: dict[str, Any], segments: Sequence[Segment], rate: Fraction, name: str) -> list[int]:
@@ -126,16 +143,25 @@ def _places(entry: dict[str, Any], segments: Sequence[Segment], rate: Fraction, 
         raise ValueError(f"There are {' and '.join(places)} in {name}: keep one of them.")
     if not places:
         return list(range(len(segments)))
-    place = str(entry[places[0]])
-    if places[0] == "segments":
+    key, place = places[0], entry[places[0]]
+    if isinstance(place, bool) or not isinstance(place, str | int | float):
+        raise ValueError(f'"{key}" in {name} is {json.dumps(place)}, but it must be a number, or a text such as "3-5": '
+                         "correct it.")
+    place = str(place)
+    if key == "segments":
         return _numbers(place, len(segments), name)
-    first, last = _range(place, lambda text: _frame(_seconds(text) if places[0] == "time" else text, rate, name), name)
-    found = [index for index, segment in enumerate(segments)
-             if 2 * _shared(segment, first, last) > segment.new_frames]
+    first, last = _range(place, lambda text: _frame(text, rate, name, seconds=key == "time"), name)
+    found = [index for index, segment in enumerate(segments) if _is_in(segment, first, last)]
     if not found:
-        raise ValueError(f"No segment has more than half of its new frames in {place} of {name}: name its segments, or "
-                         "a longer stretch.")
+        raise ValueError(f"No segment has more than half of its new frames in {place} of {name}: name its number, or a "
+                         f"longer stretch of the video's {segments[-1].stop} frames.")
     return found
+
+
+def _is_in(segment: Segment, first: int, last: int) -> bool:
+    """Whether a stretch means a segment: it has more than half of the new frames, or is one of them."""
+    shared = _shared(segment, first, last)
+    return 2 * shared > segment.new_frames or shared == 1 and first == last
 
 
 def _shared(segment: Segment, first: int, last: int) -> int:
@@ -145,7 +171,8 @@ def _shared(segment: Segment, first: int, last: int) -> int:
 def _numbers(text: str, count: int, name: str) -> list[int]:
     """Indices of segments such as "3, 5-6", rising."""
     found = set()
-    for part in re.split(r"[,\s]+", text.strip()):
+    parts = [part for part in re.split(r"[,\s]+", re.sub(r"\s*-\s*", "-", text)) if part]
+    for part in parts or [text]:
         first, last = _range(part, _whole(name), name)
         if not 1 <= first <= last <= count:
             raise ValueError(f"{name[0].upper()}{name[1:]} names the segments {part}, but there are 1 to {count}: "
@@ -158,7 +185,10 @@ def _range(text: str, read: Callable[[str], int], name: str) -> tuple[int, int]:
     ends = text.split("-")
     if len(ends) > 2:
         raise ValueError(f'"{text}" in {name} is no range: write one such as 3-5.')
-    return read(ends[0].strip()), read(ends[-1].strip())
+    first, last = read(ends[0].strip()), read(ends[-1].strip())
+    if first > last:
+        raise ValueError(f'"{text}" in {name} runs backwards: write the smaller end first.')
+    return first, last
 
 
 def _whole(name: str) -> Callable[[str], int]:
@@ -170,17 +200,13 @@ def _whole(name: str) -> Callable[[str], int]:
     return read
 
 
-def _seconds(text: str) -> str:
-    """A time; a number alone is seconds."""
-    return text if ":" in text or text.endswith("s") else f"{text}s"
-
-
-def _frame(text: str, rate: Fraction, name: str) -> int:
-    """A frame number: "120", or a time "1:05.2" or "65.2s" at `rate` frames per second."""
-    if text.isdecimal():
+def _frame(text: str, rate: Fraction, name: str, *, seconds: bool = False) -> int:
+    """A frame number: "120", or a time "1:05.2" or "65.2s" at `rate` frames per second. seconds: a number alone is a
+    time too."""
+    if text.isdecimal() and not seconds:
         return int(text)
     time = re.fullmatch(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d+)?)s?", text)
-    if time is None or not (":" in text or text.endswith("s")):
+    if time is None or not (seconds or ":" in text or text.endswith("s")):
         raise ValueError(f'"{text}" in {name} is neither a frame nor a time: write 120, 1:05.2 or 65.2s.')
-    hours, minutes, seconds = (Fraction(part or 0) for part in time.groups())
-    return round((3600 * hours + 60 * minutes + seconds) * rate)
+    hours, minutes, rest = (Fraction(part or 0) for part in time.groups())
+    return round((3600 * hours + 60 * minutes + rest) * rate)

@@ -32,14 +32,17 @@ class Track:
 
 
 def track_of_file(container: av.container.InputContainer, first_picture: float, seconds: Fraction) -> Track | None:
-    """The first audio stream of an open file; None if there is none. first_picture: its time in the file, seconds."""
+    """The first audio stream of an open file; None if there is none. first_picture: its time in the file, seconds.
+
+    Reading its blocks raises RuntimeError, with the time, where the sound is damaged.
+    """
     if not container.streams.audio:
         return None
     stream = container.streams.audio[0]
     if first_picture > _SEEK_EARLY:
         container.seek(int((first_picture - _SEEK_EARLY) / stream.time_base), stream=stream)
     rate, layout = _form(stream.rate, stream.channels)
-    blocks = _aligned(container.decode(stream), av.AudioResampler("fltp", layout, rate), first_picture)
+    blocks = _aligned(_decoded(container, stream), av.AudioResampler("fltp", layout, rate), first_picture)
     return Track(rate, layout, _cut(blocks, round(seconds * rate)))
 
 
@@ -82,6 +85,7 @@ def write_sound(path: str | os.PathLike, track: Track, seconds: Fraction, tick) 
     """A sound file (AAC in MP4). tick: called for every second of sound."""
     with av.open(os.fspath(path), "w", format="mp4") as output:
         stream = SoundStream(output, track)
+        output.start_encoding()  # a file even of a track without any sound
         for second in range(int(seconds) + 1):
             tick()
             stream.advance(min(Fraction(second + 1), seconds))
@@ -92,6 +96,17 @@ def _form(rate: int, channels: int) -> tuple[int, str]:
     """Sample rate and layout of the AAC stream. Two channels at most: surround comes in layouts that AAC, or players,
     may not know."""
     return rate if rate in av.Codec("aac", "w").audio_rates else _RATE, "mono" if channels == 1 else "stereo"
+
+
+def _decoded(container: av.container.InputContainer, stream: av.AudioStream) -> Iterator[av.AudioFrame]:
+    time = 0.0
+    try:
+        for frame in container.decode(stream):
+            yield frame
+            time = frame.time
+    except av.FFmpegError as error:
+        raise RuntimeError(f"The sound of {container.name} cannot be decoded behind {time:.2f} seconds "
+                           f"({error.strerror}): export the video again, or without sound.") from error
 
 
 def _frames_of(samples: np.ndarray, rate: int) -> Iterator[av.AudioFrame]:

@@ -62,6 +62,44 @@ def test_masks_are_packed_with_the_background_of_the_mode(mode):
     assert driving[blue].max() > 0.9
 
 
+@pytest.mark.parametrize("size", [(64, 96), (96, 160)])  # the second is the masks' own
+@pytest.mark.parametrize("end", [5, 3])
+def test_beyond_the_end_the_last_mask_is_repeated(size, end):
+    """Where the padding of a scene's last segment is: the frames behind `end` are of another scene."""
+    driving = torch.zeros(7, 96, 160)
+    for index in range(7):
+        driving[index, 16:80, 16 * index : 16 * index + 32] = 1
+    reference = torch.ones(1, 96, 160)
+    reference[:, :20] = 0
+    identities = bind("replacement", from_masks([driving], "driving"), [from_masks([reference], "reference")])
+    still = torch.cat((driving[1:end], driving[end - 1 :][:1].expand(6 - end, -1, -1)))
+    expected = bind("replacement", from_masks([still], "driving"), [from_masks([reference], "reference")])
+    assert torch.equal(conditioning.driving_mask(identities, 1, 6, *size, end=end),
+                       conditioning.driving_mask(expected, 0, 5, *size))
+    assert torch.equal(identities.driving_labels(1, 6, end=end), expected.driving_labels(0, 5))
+    assert torch.equal(identities.driving_colours(1, 6, end), expected.driving_colours(0, 5))
+
+
+@pytest.mark.parametrize("size", [(64, 96), (96, 160)])
+def test_beyond_the_masks_the_last_one_is_repeated(size):
+    identities = scene("animation", 5)
+    assert torch.equal(conditioning.driving_mask(identities, 2, 7, *size),
+                       conditioning.driving_mask(identities, 2, 7, *size, end=5))
+    assert torch.equal(identities.driving_labels(4, 9), identities.driving_labels(4, 5).expand(5, -1, -1))
+
+
+def test_shares_of_people_are_their_mask_at_the_size_of_the_result():
+    driving = torch.zeros(5, 90, 160)
+    for index in range(5):
+        driving[index, 20:70, 40 + 10 * index : 80 + 10 * index] = 1
+    identities = bind("replacement", from_masks([driving], "driving"),
+                      [from_masks([torch.ones(1, 120, 100)], "reference")])
+    shares = conditioning.person_shares(identities, 1, 4, 64, 96)
+    expected = resized(driving[1:4, None].expand(-1, 3, -1, -1), 64, 96)[:, 0].clamp(0, 1)
+    torch.testing.assert_close(shares, expected, rtol=0, atol=1e-6)
+    assert (shares.min(), shares.max()) == (0, 1)
+
+
 def test_driving_video_is_rounded_at_full_size_and_halved():
     frames = torch.randint(0, 256, (5, 90, 160, 3), dtype=torch.uint8)
     full = resized(frames.movedim(-1, 1), 64, 96).round().clamp(0, 255)

@@ -1,12 +1,13 @@
-"""Segment plans: the lists of golden case H, the rules checked by brute force, error texts."""
+"""Segment plans: the lists of golden case H, the rules checked by brute force, scenes, error texts."""
 
 import dataclasses
+import itertools
 import json
 from pathlib import Path
 
 import pytest
 
-from scail_model.segments import Segment, plan_segments
+from scail_model.segments import EVEN, FULL_LAST, LENGTHS, SHORT_LAST, Segment, plan_scenes, plan_segments
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -92,3 +93,99 @@ def test_segments_cannot_be_changed():
 def test_bad_numbers_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         plan_segments(*arguments)
+
+
+# Lengths and scenes
+
+PAIRS = [(5, 1), (9, 5), (13, 5), (33, 29), (49, 9), (81, 5), (81, 77)]
+
+
+def check_cover(segments, total, starts):
+    """Every frame is made once, history is the frames before and of the same scene, and only a scene's end is padded.
+    starts: where scenes begin."""
+    made = scene = 0
+    for segment, after in itertools.zip_longest(segments, segments[1:]):
+        begins_scene = made in starts
+        scene = made if begins_scene else scene
+        assert segment.start + segment.overlap == made
+        assert (segment.overlap == 0) == begins_scene
+        assert scene <= segment.start
+        assert segment.new_frames >= 1
+        made += segment.new_frames
+        assert made == segment.stop
+        assert segment.length % 4 == 1
+        assert segment.padding >= 0
+        if made in starts or made == total:
+            assert after is None or after.overlap == 0
+        else:
+            assert segment.padding == 0
+    assert made == total
+
+
+@pytest.mark.parametrize(("segment_length", "overlap"), PAIRS)
+@pytest.mark.parametrize("lengths", LENGTHS)
+def test_no_frame_is_lost_whatever_the_lengths(lengths, segment_length, overlap):
+    for total in range(1, 401):
+        segments = plan_segments(total, segment_length, overlap, lengths)
+        check_cover(segments, total, {0})
+        assert all(segment.length <= segment_length for segment in segments)
+        assert len(segments) == len(plan_segments(total, segment_length, overlap))
+
+
+@pytest.mark.parametrize(("segment_length", "overlap"), PAIRS)
+def test_even_lengths_differ_by_one_group_at_most(segment_length, overlap):
+    for total in range(1, 401):
+        segments = plan_segments(total, segment_length, overlap, EVEN)
+        lengths = [segment.length for segment in segments]
+        assert max(lengths) - min(lengths) <= 4
+        assert lengths == sorted(lengths, reverse=True)
+        assert segments[-1].padding < 4
+
+
+@pytest.mark.parametrize(("segment_length", "overlap"), PAIRS)
+def test_a_full_last_segment_differs_in_its_length_alone(segment_length, overlap):
+    for total in range(1, 401):
+        short = plan_segments(total, segment_length, overlap)
+        full = plan_segments(total, segment_length, overlap, FULL_LAST)
+        assert full == [*short[:-1], dataclasses.replace(short[-1], length=segment_length)]
+
+
+def test_lengths_of_an_example():
+    assert [s.length for s in plan_segments(170, 81, 5)] == [81, 81, 21]
+    assert [s.length for s in plan_segments(170, 81, 5, EVEN)] == [61, 61, 61]
+    assert [s.length for s in plan_segments(170, 81, 5, FULL_LAST)] == [81, 81, 81]
+    assert plan_segments(10, 81, 5, FULL_LAST) == [Segment(0, 10, 81, 0)]
+
+
+@pytest.mark.parametrize("lengths", LENGTHS)
+@pytest.mark.parametrize(("segment_length", "overlap"), PAIRS)
+def test_history_stays_inside_a_scene(lengths, segment_length, overlap):
+    for total in range(4, 401):
+        cuts = ((1,), (total - 1,), (total // 2,), (1, 2, 3), tuple(range(7, total, 37)))[total % 5]
+        segments = plan_scenes(total, cuts, segment_length, overlap, lengths)
+        check_cover(segments, total, {0, *cuts})
+        assert {segment.start for segment in segments if not segment.overlap} == {0, *cuts}
+
+
+@pytest.mark.parametrize("lengths", LENGTHS)
+def test_a_scene_is_planned_as_a_video_of_its_own(lengths):
+    segments = plan_scenes(250, (100, 190), 49, 9, lengths)
+    alone = [(0, part) for part in plan_segments(100, 49, 9, lengths)]
+    alone += [(100, part) for part in plan_segments(90, 49, 9, lengths)]
+    alone += [(190, part) for part in plan_segments(60, 49, 9, lengths)]
+    assert segments == [Segment(first + part.start, first + part.stop, part.length, part.overlap)
+                        for first, part in alone]
+    assert plan_scenes(250, (), 49, 9, lengths) == plan_segments(250, 49, 9, lengths)
+
+
+@pytest.mark.parametrize(("cuts", "named"), [
+    ((0,), 0), ((-3,), -3), ((100,), 100), ((400,), 400), ((50, 50), 50), ((50, 20), 20), ((20, 50, 100), 100)])
+def test_cuts_that_cannot_be_are_refused_by_value(cuts, named):
+    message = f"A scene cut is at frame {named}, but cuts must rise and lie between 1 and 99: correct scene_cuts"
+    with pytest.raises(ValueError, match=message):
+        plan_scenes(100, cuts)
+
+
+def test_scenes_refuse_what_segments_refuse():
+    with pytest.raises(ValueError, match="segment_length is 80"):
+        plan_scenes(100, (50,), 80, 5, SHORT_LAST)

@@ -1,0 +1,169 @@
+"""Digests: the same in every process, and another one for whatever differs."""
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import Enum
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from scail_model.digests import digest, sampled_digest
+
+
+def scaled(values, by=2.0, *, shift=0.0):
+    return values * by + shift
+
+
+def closure(held):
+    return lambda: held
+
+
+class Patch:
+    def __init__(self, **attributes):
+        self.__dict__.update(attributes)
+
+    def apply(self):
+        return self
+
+
+class OtherPatch(Patch):
+    pass
+
+
+class Slots:
+    __slots__ = ("empty", "strength")
+
+    def __init__(self, strength):
+        self.strength = strength
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    name: str
+    parts: list = field(default_factory=list)
+
+
+class Kind(Enum):
+    ONE = 1
+    TWO = 2
+
+
+def with_default(value):
+    def function(x=value):
+        return x
+
+    return function
+
+
+def with_keyword(value):
+    def function(*, x=value):
+        return x
+
+    return function
+
+
+def tensors(dtype):
+    """Two tensors that differ in one element."""
+    base = torch.arange(12.0).reshape(3, 4)
+    other = base.clone()
+    other[1, 2] = 7
+    return base.to(dtype), other.to(dtype)
+
+
+def cyclic(last):
+    values = [1, {"x": 2}]
+    values[1]["all"] = values
+    values.append(last)
+    return values
+
+
+def values():
+    """Values that all differ from each other."""
+    base = torch.arange(12.0)
+    return [
+        None, True, False, 0, 1, 2, 0.0, -0.0, 1.0, 1e-300, float("nan"), 1 + 2j, "", "1", "a;b", "a", "b", b"a",
+        "None", Fraction(25), Fraction(30000, 1001), Decimal("1.5"), np.float32(1), np.float32(2), np.int64(1),
+        Path("a"), Path("b"), Kind.ONE, Kind.TWO,
+        [], [[]], [1], [1, 2], [2, 1], [[1], 2], [1, [2]], ["a;b"], ["a", "b"], {}, {"a": 1}, {"a": 2}, {"b": 1},
+        {1: "a"}, {"1": "a"}, {"a": {"b": 1}}, set(), {1}, {"a", "b", "c", "d"},
+        base, base.reshape(3, 4), base.reshape(4, 3), base.double(), base.half(), base.bfloat16(), base.int(),
+        torch.tensor(1.0), torch.tensor([1.0]), torch.empty(0), torch.empty(0, 3), [base], {"a": base},
+        *(tensor for kind in (torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2, torch.bool, torch.complex64,
+                              torch.uint8) for tensor in tensors(kind)[:1]),
+        *(tensors(kind)[1] for kind in (torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2, torch.uint8)),
+        torch.float16, torch.bfloat16, torch.device("cpu"), torch.device("meta"), int, Patch,
+        scaled, closure(1), closure(2), closure(base), closure(scaled), with_default(1), with_default(2),
+        with_keyword(1), with_keyword(2), partial(scaled), partial(scaled, 1), partial(scaled, by=1),
+        partial(scaled, shift=1), partial(partial(scaled, 1), 2), torch.relu, torch.tanh,
+        Patch(), OtherPatch(), Patch(a=1), Patch(a=2), Patch(b=1), Patch(a=1, b=1), Patch(a=base), Patch(a=[Patch()]),
+        Patch(a=1).apply, Patch(a=2).apply, Slots(1), Slots(2), Setting("a"), Setting("b"), Setting("a", [1]),
+        cyclic(1), cyclic(2),
+    ]
+
+
+@pytest.mark.parametrize("function", [digest, sampled_digest])
+def test_all_that_differs_has_another_digest(function):
+    found = {}
+    for value in values():
+        assert found.setdefault(function(value), value) is value, value
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float8_e4m3fn, torch.int16])
+def test_one_element_of_a_tensor(dtype):
+    one, other = tensors(dtype)
+    assert digest(one) == digest(one.clone()) == digest(one.T.contiguous().T)
+    assert digest(one) != digest(other)
+
+
+def test_equal_values_are_equal():
+    assert digest({"a": 1, "b": [2]}) == digest({"b": [2], "a": 1})
+    assert digest({1, 2, 3}) == digest({3, 2, 1})
+    assert digest((1, 2)) == digest([1, 2])
+    assert digest(np.arange(3.0)) == digest(torch.arange(3.0).double())
+    assert digest(torch.nn.Parameter(torch.ones(2))) == digest(torch.ones(2))
+    assert digest(Patch(a=1, b=2)) == digest(Patch(b=2, a=1))
+    assert digest(1, 2) != digest(2, 1)
+    assert digest(1, 2) != digest([1, 2])
+    assert len(digest()) == 32
+    assert int(digest(), 16)
+
+
+def test_another_process_finds_the_same():
+    """Under another hash seed, which orders sets differently."""
+    code = f"""
+import importlib.util, json, sys
+sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+spec = importlib.util.spec_from_file_location({__name__!r}, {__file__!r})
+module = importlib.util.module_from_spec(spec)
+sys.modules[spec.name] = module
+spec.loader.exec_module(module)
+print(json.dumps([module.digest(value) for value in module.values()]))"""
+    other = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True,
+                           env={"PYTHONHASHSEED": "1", "OMP_NUM_THREADS": "1"})
+    assert json.loads(other.stdout) == [digest(value) for value in values()]
+
+
+def test_cycles_and_deep_objects_end():
+    patch = Patch()
+    patch.me, patch.apply = [patch], patch.apply
+    assert digest(patch) == digest(patch)
+    assert digest(Patch(a=[Patch(a=[Patch(a=1)])])) == digest(Patch(a=[Patch(a=[Patch(a=2)])]))  # by type down there
+    assert digest(Patch(a=[Patch(a=1)])) != digest(Patch(a=[Patch(a=2)]))
+
+
+def test_a_sample_is_the_beginning_and_the_middle():
+    weight = torch.zeros(100, 100)
+    seen = {0: True, 1023: True, 1024: False, 4999: False, 5000: True, 6023: True, 6024: False, 9999: False}
+    for place, differs in seen.items():
+        changed = weight.clone()
+        changed.view(-1)[place] = 1
+        assert (sampled_digest({"w": changed}) != sampled_digest({"w": weight})) == differs
+        assert digest({"w": changed}) != digest({"w": weight})
+    assert sampled_digest(torch.zeros(10_000)) != sampled_digest(weight)
