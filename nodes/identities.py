@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import torch
+from comfy.model_management import throw_exception_if_processing_interrupted
+from comfy.utils import ProgressBar
 from comfy_api.latest import io, ui
 
 from ..scail_model import binding as bindings
 from ..scail_model import mask_sources, previews
+from ..scail_model.clips import Clip
 from ..scail_model.conditioning import (
     check_frame_count,
     check_picture_count,
@@ -20,7 +23,7 @@ from ..scail_model.conditioning import (
 from ..scail_model.identities import ANIMATION, MODES, Identities, report
 from ..scail_model.mask_edits import Edits
 from ..scail_model.mask_sources import DRIVING, REFERENCE, Source
-from .types import CATEGORY, IdentitiesType, TrackType, video_parts
+from .types import CATEGORY, IdentitiesType, TrackType, as_clip
 
 _MASKS = [io.Image, io.Mask, TrackType, io.Video, IdentitiesType]
 
@@ -112,12 +115,12 @@ class SCAIL2Identities(io.ComfyNode):
                 preview_frames: int = 8) -> io.NodeOutput:
         people = _source(driving_masks, more_driving_masks, DRIVING, order)
         references = _source(reference_masks, more_reference_masks, REFERENCE, order)
-        frames = None if driving is None else video_parts(driving)[0]
-        _check(people, frames, references, reference_image)
+        video = None if driving is None else as_clip(driving)
+        _check(people, video, references, reference_image)
         bound = bindings.bind(mode, people, mask_sources.pictures(references), binding=binding, front=front,
                               names=names, repaint=contradicting_background == "repaint")
-        bound = bound.edited(Edits(keep_largest, fill_holes, feather, grow))
-        pictures = _previews(bound, frames, reference_image, preview_frames)
+        bound = bound.edited(Edits(keep_largest, fill_holes, feather, grow), throw_exception_if_processing_interrupted)
+        pictures = _previews(bound, video, reference_image, preview_frames)
         return io.NodeOutput(bound, *pictures[:2], report(bound), pictures[2],
                              ui=ui.PreviewImage(_in_node(*pictures), cls=cls))
 
@@ -135,11 +138,19 @@ def _source(masks, more: Mapping[str, torch.Tensor] | None, name: str, order: st
     if isinstance(masks, Mapping):
         source = mask_sources.from_tracks(masks, name)
         return replace(source, planes=bindings.ordered(source.planes, order))
-    frames = video_parts(masks)[0]
-    if frames.ndim != 4 or frames.shape[-1] < 3:
-        raise ValueError(f"The {name} mask has the shape {list(frames.shape)}, which is neither a MASK [T, H, W] nor "
+    if isinstance(masks, torch.Tensor) and (masks.ndim != 4 or masks.shape[-1] < 3):
+        raise ValueError(f"The {name} mask has the shape {list(masks.shape)}, which is neither a MASK [T, H, W] nor "
                          "an IMAGE [T, H, W, 3]: connect one of these.")
-    return mask_sources.from_colours(frames, len(frames), name)
+    clip = as_clip(masks, f"{name} mask")
+    return mask_sources.from_colours(_shown(clip), len(clip), name)
+
+
+def _shown(clip: Clip) -> Iterator[torch.Tensor]:
+    """All frames, with a progress bar."""
+    bar = ProgressBar(len(clip))
+    for frame in clip:
+        yield frame
+        bar.update(1)
 
 
 def _in_row(more: Mapping[str, torch.Tensor] | None, name: str) -> list[torch.Tensor]:
@@ -152,23 +163,23 @@ def _in_row(more: Mapping[str, torch.Tensor] | None, name: str) -> list[torch.Te
     return [more[found] for found in connected]
 
 
-def _check(people: Source, frames: torch.Tensor | None, references: Source, images: torch.Tensor | None) -> None:
+def _check(people: Source, video: Clip | None, references: Source, images: torch.Tensor | None) -> None:
     """Raise ValueError if masks and pictures do not belong together."""
-    if frames is not None:
-        check_frame_count(len(frames), len(people.planes))
-        check_shape("driving mask", people.planes.size, "driving video", frames.shape[1:3])
+    if video is not None:
+        check_frame_count(len(video), len(people.planes))
+        check_shape("driving mask", people.planes.size, "driving video", video.size)
     if images is not None:
         check_picture_count(len(images), len(references.planes))
         check_shape("reference mask", references.planes.size, "reference picture", images.shape[1:3])
 
 
-def _previews(bound: Identities, frames: torch.Tensor | None, images: torch.Tensor | None, count: int
+def _previews(bound: Identities, video: Clip | None, images: torch.Tensor | None, count: int
               ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Driving video, references and channels, IMAGEs."""
     names = dict(zip(bound.labels, bound.names, strict=True))
     indices = previews.chosen_frames(len(bound.driving), count)
     labels = torch.cat([bound.driving_labels(index, index + 1, bound.driving_background) for index in indices])
-    driving = previews.overlay(None if frames is None else frames[indices], labels, names, indices)
+    driving = previews.overlay(None if video is None else video.at(indices), labels, names, indices)
     masks = torch.stack([bound.reference_labels(index, bound.reference_background(index))
                          for index in range(len(bound.references))])
     references = previews.overlay(images, masks, names, [])

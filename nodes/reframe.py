@@ -9,7 +9,7 @@ from ..scail_model import reframe
 from ..scail_model.conditioning import check_picture_count, check_shape, check_size
 from ..scail_model.framed import reframed
 from ..scail_model.identities import people
-from .types import CATEGORY, IdentitiesType, video_parts
+from .types import CATEGORY, IdentitiesType, as_clip
 
 
 class SCAIL2ReframeReference(io.ComfyNode):
@@ -63,9 +63,9 @@ class SCAIL2ReframeReference(io.ComfyNode):
         done = reframed(image[..., :3], identities, height, width, fill, scale)
         frame = None
         if driving is not None:
-            frames = video_parts(driving)[0]
-            check_shape("driving mask", identities.driving.size, "driving video", frames.shape[1:3])
-            frame = frames[min(done.frame, len(frames) - 1), ..., :3]
+            video = as_clip(driving)
+            check_shape("driving mask", identities.driving.size, "driving video", video.size)
+            frame = video.at([min(done.frame, len(video) - 1)])[0]
         preview = reframe.before_after(image[0, ..., :3], done.before, done.images[0], done.labels, frame,
                                        identities.driving_labels(done.frame, done.frame + 1)[0])[None]
         mask = people(done.labels)[None].float()

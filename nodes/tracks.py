@@ -11,7 +11,7 @@ from comfy_api.latest import io
 
 from ..scail_model import tracks_file
 from ..scail_model.identities import MODES, report
-from .types import CATEGORY, IdentitiesType, video_parts
+from .types import CATEGORY, IdentitiesType, as_clip
 
 _FOLDER = "scail2_tracks"
 _AS_SAVED = "as saved"
@@ -44,7 +44,7 @@ class SCAIL2SaveTracks(io.ComfyNode):
 
     @classmethod
     def execute(cls, identities, name: str, overwrite: bool = False, driving=None) -> io.NodeOutput:
-        video = None if driving is None else tracks_file.own_fingerprint(identities, *video_parts(driving)[:2])
+        video = None if driving is None else tracks_file.own_fingerprint(identities, as_clip(driving))
         folder = folder_paths.get_folder_paths(_FOLDER)[0]
         tracks_file.save(identities, folder, name, video=video, overwrite=overwrite)
         return io.NodeOutput(identities)
@@ -88,7 +88,7 @@ class SCAIL2LoadTracks(io.ComfyNode):
         identities, video = tracks_file.load(folder_paths.get_full_path_or_raise(_FOLDER, file))
         remarks = ()
         if driving is not None:
-            remarks = tracks_file.compare(identities, video, *video_parts(driving)[:2], accept=other_video == _ACCEPT)
+            remarks = tracks_file.compare(identities, video, as_clip(driving), accept=other_video == _ACCEPT)
         if mode != _AS_SAVED:
             identities = replace(identities, mode=mode)
         return io.NodeOutput(identities, "\n".join((report(identities), *remarks)))

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-import torch
 from scipy.optimize import linear_sum_assignment
 
+from .bit_plane import EMPTY, Plane
 from .identities import MODES, REPLACEMENT, Identities
 from .mask_sources import BLACK, DRIVING, NAMES, PEOPLE_LIMIT, WHITE, Source
 from .planes import Planes, overlaps
@@ -100,7 +100,7 @@ def _same_people(primary: Source, ours: tuple[int, ...], picture: Source, place:
     if strangers := sorted(set(shown) - set(labels)):
         raise ValueError(f"The mask of additional reference {place} shows {', '.join(NAMES[s - 1] for s in strangers)},"
                          " but the primary's does not: use the colours of the primary reference.")
-    empty = torch.zeros(1, picture.planes.height, -(-picture.planes.width // 8), dtype=torch.uint8)
+    empty = Plane((EMPTY,), *picture.planes.size)
     return replace(picture.planes, bits=tuple(shown.get(label, empty) for label in labels))
 
 

@@ -6,6 +6,7 @@ For the keys under which finished work is kept, so that it is found again, and n
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence, Set
 from functools import partial
 from numbers import Number
@@ -89,6 +90,8 @@ def _taken_apart(value: Any, depth: int) -> tuple[str, Sequence[Any]]:
         return "partial", (value.func, value.args, value.keywords)
     if isinstance(value, torch.dtype | torch.device | type):
         return str(value), ()
+    if isinstance(value, os.PathLike):  # which keeps in its slots what it was asked before
+        return os.fspath(value), ()
     if hasattr(value, "__qualname__"):
         return f"{value.__module__}.{value.__qualname__}", _held(value)
     name = f"{type(value).__module__}.{type(value).__qualname__}"

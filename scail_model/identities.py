@@ -14,13 +14,14 @@ Source: SCAIL-2, arXiv 2606.10804 (environment switch), and section "Mask" of th
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .digests import digest
 from .mask_bits import pack_bits
 from .mask_edits import Edits
 from .mask_sources import BLACK, NAMES, WHITE
@@ -48,6 +49,13 @@ class Identities:
     names: tuple[str, ...]
     front: tuple[int, ...]
     notes: tuple[str, ...] = ()
+
+    def digest(self) -> str:
+        """Hexadecimal; another one for another mode, colour, order or mask. Names and notes do not count."""
+        found = hashlib.blake2b(repr((self.mode, self.labels, self.front)).encode(), digest_size=16)
+        for planes in (self.driving, *self.references):
+            found.update(planes.digest().encode())
+        return found.hexdigest()
 
     @property
     def given_names(self) -> tuple[str, ...]:
@@ -85,8 +93,7 @@ class Identities:
     def driving_channels(self, start: int, stop: int, end: int | None = None) -> Tensor:
         """The 28 channels [28, T', H/16, W/16] of 4n+1 driving frames at the masks' own size, straight from the bits;
         a size that `mask_bits.fits`. `end` as for labels."""
-        frames = self._frames(start, stop, end)
-        bits = (np.stack([plane[index].numpy() for plane in self.driving.bits]) for index in frames)
+        bits = (self.driving.rows(index) for index in self._frames(start, stop, end))
         return pack_bits(bits, self.labels, self.front, white=self.replacement, half=True)
 
     @property
@@ -98,16 +105,19 @@ class Identities:
             return BLACK if any(extent.seen[0] for extent in self.references[index].extents) else WHITE
         return BLACK if self.replacement else WHITE
 
-    def digest(self) -> str:
-        """Hexadecimal; another one for other masks, colours or modes."""
-        return digest(self.mode, self.labels, self.front, self.driving.size, self.driving.bits,
-                      [planes.bits for planes in self.references])
+    def edited(self, edits: Edits, tick: Callable[[], None] = lambda: None) -> Identities:
+        """With edited driving masks. tick is called before each of them, and raises when the user has cancelled.
 
-    def edited(self, edits: Edits) -> Identities:
-        """With edited driving masks. Raises ValueError if nothing is left of somebody."""
+        Raises ValueError if nothing is left of somebody.
+        """
         if not edits:
             return self
-        driving = self.driving.edited(edits)
+
+        def edit(mask: np.ndarray) -> np.ndarray:
+            tick()
+            return edits(mask)
+
+        driving = self.driving.edited(edit)
         for label, extent in zip(self.labels, driving.extents, strict=True):
             if not extent.seen.any():
                 raise ValueError(f"Nothing is left of {NAMES[label - 1]} in the driving mask after grow {edits.grow} "

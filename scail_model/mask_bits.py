@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .bit_plane import POPULATION
 from .masks import PALETTE, PLANE_CODES
-from .planes import POPULATION
 
 _EVEN = np.uint8(0b01010101)  # after halving, every second bit stands for two pixels
 

@@ -13,11 +13,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from .bit_plane import POPULATION, packed
 from .clips import Clip
 from .findings import Finding, fact, warning
 from .framing import cover, place
 from .identities import Identities, people
-from .planes import POPULATION, Planes, in_words, packed, runs
+from .planes import Planes, in_words, runs
 from .segments import Segment
 
 _LASTING = 8  # frames, half a second at 16 fps; or all in which the person is seen, if these are fewer
@@ -64,9 +65,12 @@ def hidden(identities: Identities) -> Iterator[Finding]:
 
 def _shown(planes: Planes, person: int, before: Sequence[int], frame: int) -> int:
     """Pixels of a person that nobody in front of it covers."""
-    rows = planes.bits[person][frame].numpy()
-    for other in before:
-        rows = rows & ~planes.bits[other][frame].numpy()
+    covering = [other for other in before if planes.near(person, other, frame)]
+    if not covering:
+        return int(planes.extents[person].area[frame])
+    rows = planes.bits[person][frame]
+    for other in covering:
+        rows &= ~planes.bits[other][frame]
     return int(POPULATION[rows].sum(dtype=np.int64))
 
 
@@ -191,7 +195,7 @@ def _lost(planes: Planes, person: int, window: Window) -> np.ndarray:
 def _lost_in(planes: Planes, person: int, frame: int, window: Window) -> list[int]:
     """Pixels of a person left of, above, right of and below a window."""
     left, top, right, bottom = window
-    rows, columns = planes.bits[person][frame].numpy(), np.arange(planes.width)
+    rows, columns = planes.bits[person][frame], np.arange(planes.width)
     parts = rows & packed(columns < left), rows[:top], rows & packed(columns >= right), rows[bottom:]
     return [POPULATION[part].sum(dtype=np.int64) for part in parts]
 

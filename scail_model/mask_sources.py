@@ -15,8 +15,9 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
+from .bit_plane import EMPTY, PackedMask, Plane, append, packed, unpacked
 from .masks import PALETTE
-from .planes import Planes, pack_frames, packed, unpacked
+from .planes import Planes, pack_frames
 
 DRIVING, REFERENCE = "driving", "reference"
 NAMES = ("blue", "red", "green", "magenta", "cyan", "yellow")
@@ -65,24 +66,23 @@ def from_colours(frames: Iterable[Tensor], count: int, name: str) -> Source:
     """
     if not count:
         raise ValueError(f"The {name} mask has no frames: check where it was loaded or cut.")
-    found: dict[int, Tensor] = {}
+    found: dict[int, list[PackedMask]] = {}
     snapped = pixels = 0
     seen = np.zeros(8, np.int64)
     for index, frame in enumerate(frames):
         levels = _levels(frame)
         labels, counts, mended = _without_seams(_snap(levels, index, name))
-        height, width = labels.shape
         for label in np.flatnonzero(counts[1:WHITE]) + 1:
-            if label not in found:
-                found[label] = torch.zeros(count, height, -(-width // 8), dtype=torch.uint8)
-            found[label][index] = torch.from_numpy(packed(labels == label))
+            append(found.setdefault(int(label), [EMPTY] * index), packed(labels == label))
+        for masks in found.values():
+            masks.extend([EMPTY] * (index + 1 - len(masks)))
         snapped += mended + int(((levels > _PURE_DARK) & (levels < _PURE_BRIGHT)).any(-1).sum())
         pixels += labels.size
         seen += counts if name == DRIVING or index == 0 else 0  # of references only the primary's background counts
     background = None if not seen[WHITE] + seen[BLACK] else WHITE if seen[WHITE] > seen[BLACK] else BLACK
-    labels = tuple(int(label) for label in sorted(found))
-    return Source(name, Planes(tuple(found[label] for label in labels), count, height, width), labels, background,
-                  snapped / pixels)
+    size = levels.shape[:2]
+    planes = Planes(tuple(Plane(tuple(masks), *size) for _, masks in sorted(found.items())), count, *size)
+    return Source(name, planes, tuple(sorted(found)), background, snapped / pixels)
 
 
 def from_masks(masks: Sequence[Tensor], name: str) -> Source:
@@ -105,23 +105,31 @@ def from_tracks(track: dict[str, Any], name: str) -> Source:
     Objects that are never seen are left out. Raises ValueError if there is nobody.
     """
     bits = track["packed_masks"]
-    if bits is None or not bits.any():
+    planes = [] if bits is None else _tracked(bits, *map(int, track["orig_size"]))
+    shown = tuple(plane for plane in planes if plane.extent.seen.any())
+    if not shown:
         raise ValueError(f"The SAM3 track of the {name} mask found nobody: lower its threshold, change the prompt, or "
                          "give it a first mask.")
-    bits = bits.cpu()
-    height, width = map(int, track["orig_size"])
-    shown = [index for index in range(bits.shape[1]) if bits[:, index].any()]
-    if (bits.shape[2], 8 * bits.shape[3]) == (height, width):
-        return Source(name, Planes(tuple(bits[:, index] for index in shown), len(bits), height, width))
-    rows, columns = (_nearest(size, to) for size, to in ((bits.shape[2], height), (8 * bits.shape[3], width)))
-    frames = (unpacked(frame[shown].numpy(), 8 * bits.shape[3])[:, rows][:, :, columns] for frame in bits)
-    return Source(name, pack_frames(frames, len(bits), len(shown), height, width))
+    return Source(name, Planes(shown, len(bits), shown[0].height, shown[0].width))
 
 
 def pictures(source: Source) -> list[Source]:
     """Masks of several reference pictures, the primary first, as one source for each."""
     return [replace(source, planes=replace(source.planes, frames=1, bits=tuple(
         plane[index : index + 1] for plane in source.planes.bits))) for index in range(len(source.planes))]
+
+
+def _tracked(bits: Tensor, height: int, width: int) -> list[Plane]:
+    """uint8 [T, n, h, w/8] -> n planes of height x width, frame by frame, because a copy of all is large."""
+    small = bits.shape[2], 8 * bits.shape[3]
+    rows, columns = _nearest(small[0], height), _nearest(small[1], width)
+    made: list[list[PackedMask]] = [[] for _ in range(bits.shape[1])]
+    for frame in bits:
+        for masks, mask in zip(made, frame.cpu().numpy(), strict=True):
+            if small != (height, width):
+                mask = packed(unpacked(mask, small[1])[rows][:, columns])
+            append(masks, mask)
+    return [Plane(tuple(masks), height, width) for masks in made]
 
 
 def _levels(frame: Tensor) -> np.ndarray:

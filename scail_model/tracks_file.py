@@ -2,7 +2,7 @@
 
 A .safetensors file: the bits of every plane as they are (`driving.<person>`, `reference.<picture>.<person>`) and the
 fingerprint's thumbnails; as metadata the format, everything else as JSON, and a checksum over all of it. 1,000 frames
-of 704x1280 are 113 MB a person.
+of 704x1280 are 113 MB a person, of which one frame at a time is in memory.
 
 The fingerprint tells whether a video is the one that was tracked, however it was decoded: 16 frames spread evenly over
 the video, each as 16x16 levels, the means of red and blue over a part of the picture. Nothing else is looked at. Two
@@ -16,8 +16,7 @@ from __future__ import annotations
 
 import json
 import os
-import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -25,10 +24,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 from torch import Tensor
 
+from .bit_plane import plane_of
+from .clips import Clip
 from .conditioning import check_frame_count, check_shape, same_shape
+from .frame_file import Frames, StoredFrames, checksum, write
 from .identities import Identities
 from .planes import Planes
 from .user_files import user_path
@@ -51,32 +52,32 @@ class Fingerprint:
     rate: Fraction | None = None
 
 
-def fingerprint(frames: Tensor, rate: Fraction | None = None) -> Fingerprint:
-    """Of a video [T, h, w, 3 or more], uint8 or float in 0..1, of any size."""
-    chosen = np.linspace(0, len(frames) - 1, min(len(frames), _FRAMES)).round().astype(int).tolist()
-    return Fingerprint(tuple(chosen), _thumbnails(frames, chosen), rate)
+def fingerprint(video: Clip) -> Fingerprint:
+    """Of a video of any size."""
+    chosen = np.linspace(0, len(video) - 1, min(len(video), _FRAMES)).round().astype(int).tolist()
+    return Fingerprint(tuple(chosen), _thumbnails(video, chosen), video.rate)
 
 
-def own_fingerprint(identities: Identities, frames: Tensor, rate: Fraction | None = None) -> Fingerprint:
+def own_fingerprint(identities: Identities, video: Clip) -> Fingerprint:
     """Of the video that the masks were made of. Raises ValueError if it has another length or shape than they have."""
-    _check_length(identities, frames)
-    check_shape("driving mask", identities.driving.size, "driving video", tuple(frames.shape[1:3]))
-    return fingerprint(frames, rate)
+    check_frame_count(len(video), len(identities.driving))
+    check_shape("driving mask", identities.driving.size, "driving video", video.size)
+    return fingerprint(video)
 
 
-def compare(identities: Identities, saved: Fingerprint | None, frames: Tensor, rate: Fraction | None = None, *,
-            accept: bool = False) -> tuple[str, ...]:
+def compare(identities: Identities, saved: Fingerprint | None, video: Clip, *, accept: bool = False
+            ) -> tuple[str, ...]:
     """What there is to say of a video next to loaded masks, for the report.
 
     saved: of the video that was tracked, if its fingerprint is known. Raises ValueError if the number of frames is
     another one; also, unless `accept`, if the shape (by more than 2 %) or the pictures are.
     """
-    _check_length(identities, frames)
-    height, width = frames.shape[1:3]
+    check_frame_count(len(video), len(identities.driving))
+    height, width = video.size
     mask_height, mask_width = identities.driving.size
     sizes = f"{width}x{height} pixels, the masks {mask_width}x{mask_height}"
     shape = "" if same_shape(identities.driving.size, (height, width)) else f"it has {sizes}, another shape"
-    differences = [text for text in (shape, _difference(saved, frames)) if text]
+    differences = [text for text in (shape, _difference(saved, video)) if text]
     if differences and not accept:
         raise ValueError(f"The driving video is not the one of these tracks ({'; '.join(differences)}): connect the "
                          "video that was tracked, or set other_video to accept.")
@@ -87,8 +88,9 @@ def compare(identities: Identities, saved: Fingerprint | None, frames: Tensor, r
         remarks.append("driving video: its pictures were not compared, because the tracks were saved without it")
     elif not differences:
         remarks.append(f"driving video: the one that was tracked ({len(saved.frames)} frames compared)")
-    if saved and saved.rate and rate and saved.rate != rate:
-        remarks.append(f"driving video: {float(rate):g} frames per second, {float(saved.rate):g} when it was saved")
+    if saved and saved.rate and video.rate and saved.rate != video.rate:
+        remarks.append(f"driving video: {float(video.rate):g} frames per second, {float(saved.rate):g} when it was "
+                       "saved")
     return tuple(remarks)
 
 
@@ -108,9 +110,9 @@ def save(identities: Identities, folder: str | os.PathLike, name: str, *, video:
     part = path.with_suffix(".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(arrays, part, {"format": _FORMAT, "identities": text, "checksum": _checksum(text, arrays)})
+        write(part, arrays, {"format": _FORMAT, "identities": text, "checksum": checksum(text, arrays)})
         os.replace(part, path)
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
         raise RuntimeError(f"The tracks cannot be written to {path} ({error}): free space there, or choose another "
                            "name.") from error
     finally:
@@ -127,21 +129,19 @@ def load(path: str | os.PathLike) -> tuple[Identities, Fingerprint | None]:
             if metadata.get("format") != _FORMAT:  # before the tensors are read: it may be a large model
                 raise RuntimeError(f"{path} is no tracks file that this version of the pack can read: choose a file "
                                    "that Save SCAIL-2 Tracks has written, or update the pack.")
-            arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            arrays = {key: StoredFrames(file.get_slice(key)) for key in file.keys()}  # noqa: SIM118
+            text = metadata.get("identities", "")
+            if metadata.get("checksum") != checksum(text, arrays):
+                raise RuntimeError(f"{path} is damaged (its checksum is wrong): save the tracks again.")
+            return _identities(json.loads(text), arrays)
     except SafetensorError as error:
         raise RuntimeError(f"{path} is no tracks file or was cut short ({error}): save the tracks again.") from error
-    text = metadata.get("identities", "")
-    if metadata.get("checksum") != _checksum(text, arrays):
-        raise RuntimeError(f"{path} is damaged (its checksum is wrong): save the tracks again.")
-    return _identities(json.loads(text), arrays)
 
 
-def _arrays(identities: Identities) -> dict[str, np.ndarray]:
+def _arrays(identities: Identities) -> dict[str, Frames]:
     sides = {"driving": identities.driving}
     sides |= {f"reference.{picture}": planes for picture, planes in enumerate(identities.references)}
-    # a plane of a SAM3 track is every n-th mask of a larger tensor
-    return {f"{side}.{person}": np.ascontiguousarray(bits.numpy())
-            for side, planes in sides.items() for person, bits in enumerate(planes.bits)}
+    return {f"{side}.{person}": plane for side, planes in sides.items() for person, plane in enumerate(planes.bits)}
 
 
 def _text(identities: Identities, video: Fingerprint | None) -> str:
@@ -153,11 +153,12 @@ def _text(identities: Identities, video: Fingerprint | None) -> str:
                        "video": video and {"frames": video.frames, "rate": rate}})
 
 
-def _identities(values: dict, arrays: Mapping[str, np.ndarray]) -> tuple[Identities, Fingerprint | None]:
+def _identities(values: dict, arrays: Mapping[str, Frames]) -> tuple[Identities, Fingerprint | None]:
     people = range(len(values["labels"]))
 
     def planes(side: str, frames: int, height: int, width: int) -> Planes:
-        return Planes(tuple(torch.from_numpy(arrays[f"{side}.{person}"]) for person in people), frames, height, width)
+        bits = tuple(plane_of(arrays[f"{side}.{person}"], height, width) for person in people)
+        return Planes(bits, frames, height, width)
 
     references = tuple(planes(f"reference.{picture}", 1, *size) for picture, size in enumerate(values["references"]))
     lists = {key: tuple(values[key]) for key in ("labels", "names", "front", "notes")}
@@ -166,25 +167,14 @@ def _identities(values: dict, arrays: Mapping[str, np.ndarray]) -> tuple[Identit
     if video is None:
         return identities, None
     rate = Fraction(video["rate"]) if video["rate"] else None
-    return identities, Fingerprint(tuple(video["frames"]), arrays[_THUMBNAILS], rate)
+    return identities, Fingerprint(tuple(video["frames"]), np.stack(list(arrays[_THUMBNAILS])), rate)
 
 
-def _checksum(text: str, arrays: Mapping[str, np.ndarray]) -> str:
-    value = zlib.crc32(text.encode())
-    for name, array in sorted(arrays.items()):
-        value = zlib.crc32(array, zlib.crc32(f"{name} {array.dtype} {array.shape}".encode(), value))
-    return f"{value:08x}"
-
-
-def _check_length(identities: Identities, frames: Tensor) -> None:
-    check_frame_count(len(frames), len(identities.driving))
-
-
-def _difference(saved: Fingerprint | None, frames: Tensor) -> str:
+def _difference(saved: Fingerprint | None, video: Clip) -> str:
     """What the pictures of a video have that the saved ones have not; empty if they are the same or unknown."""
     if saved is None:
         return ""
-    now = _thumbnails(frames, saved.frames)
+    now = _thumbnails(video, saved.frames)
     cells = np.abs(now.astype(int) - saved.thumbnails).reshape(len(now), -1)  # [n, 256]
     levels = np.sort(cells, axis=1)[:, -1 - _FREE_CELLS]
     if not (other := np.flatnonzero(levels > _LEVELS)).size:
@@ -194,11 +184,10 @@ def _difference(saved: Fingerprint | None, frames: Tensor) -> str:
             f"{saved.frames[first]}, by up to {cells[first].max()} of 255 levels")
 
 
-def _thumbnails(frames: Tensor, chosen: Iterable[int]) -> np.ndarray:
+def _thumbnails(video: Clip, chosen: Sequence[int]) -> np.ndarray:
     """Area means of some frames, uint8 [n, 16, 16]."""
-    down, across = (_shares(size) for size in frames.shape[1:3])
-    scale = 1 if frames.dtype == torch.uint8 else 255
-    mixed = (frames[index][..., :3].cpu().float() @ _WEIGHTS * scale for index in chosen)  # [h, w] each
+    down, across = (_shares(size) for size in video.size)
+    mixed = (frame.float() @ _WEIGHTS for frame in video.at(chosen))  # [h, w] each
     return torch.stack([down @ image @ across.T for image in mixed]).round().clamp(0, 255).byte().numpy()
 
 

@@ -4,9 +4,9 @@
 
 A 14B network and a VAE of Wan 2.1's size with random bfloat16 weights under ComfyUI's memory management; a drawn
 driving video of 157 frames, 1920x1080, with sound, and a mask of that size; two segments of 512x896, guidance 1,
-through the pack's own loop. Prints the seconds of every stage, and the share of everything but the calls of network and VAE: for
-this run, and reckoned from it for the official 40 steps with guidance 5, where only the calls become more. Needs a CUDA
-GPU with 60 GB; only ComfyUI's `comfy` package is used, no server.
+through the pack's own loop. Prints the seconds of every stage, and the share of everything but the calls of network and
+VAE: for this run, and reckoned from it for the official 40 steps with guidance 5, where only the calls become more.
+Needs a CUDA GPU with 60 GB; only ComfyUI's `comfy` package is used, no server.
 """
 
 from __future__ import annotations

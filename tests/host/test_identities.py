@@ -1,5 +1,9 @@
 """SCAIL2Identities in a real ComfyUI: whatever the masks came from, the model gets the same channels."""
 
+import itertools
+from pathlib import Path
+
+import assets
 import pytest
 import torch
 from graphs import add_inputs, add_motion
@@ -60,6 +64,72 @@ def test_a_mask_video_is_a_source(comfy, tensors, graph):
     graph.add("clip9", "Video Slice", video=["file", 0], start_time=0.0, duration=0.72, strict_duration=False)
     graph.set("identities", driving_masks=["clip9", 0])
     assert torch.equal(tensors(graph, conditioning=motion)[CHANNELS[0]], expected[CHANNELS[0]])
+
+
+@pytest.fixture
+def saved(comfy, graph):
+    """The masks of a graph's identities, as a tracks file has them."""
+    numbers = itertools.count()
+
+    def run():
+        path = comfy.base / f"models/scail2_tracks/masks{next(numbers)}.safetensors"
+        graph.add("tracks", "SCAIL2SaveTracks", identities=["identities", 0], name=path.stem, overwrite=True)
+        comfy.run(graph)
+        found = load_file(path)
+        path.unlink()
+        return found
+
+    return run
+
+
+def test_a_mask_video_gives_the_masks_of_its_frames(comfy, tensors, graph, saved):
+    """Compressed so that every edge is soft; and the driving video as a file is seen as its frames are."""
+    clips = {name: load_file(graph.images)[name] for name in ("driving2", "driving_mask2")}
+    add_inputs(graph, people=2, frames=assets.FRAMES)
+    for name, clip in clips.items():
+        assets.write_video(comfy.base / f"input/lossy_{name}.mp4", clip, options={"crf": "30"})
+        graph.add(f"{name}_video", "LoadVideo", file=f"lossy_{name}.mp4")
+        graph.add(f"{name}_parts", "GetVideoComponents", video=[f"{name}_video", 0])
+    found = {}
+    for form in ("video", "parts"):
+        graph.set("identities", driving_masks=[f"driving_mask2_{form}", 0], driving=[f"driving2_{form}", 0])
+        found[form] = saved(), tensors(graph, image=["identities", 1])["image"]
+    (masks, picture), (expected_masks, expected_picture) = found["video"], found["parts"]
+    assert masks.keys() == expected_masks.keys()
+    assert masks["driving.1"].shape == (assets.FRAMES, 64, 12)
+    assert all(torch.equal(masks[name], expected_masks[name]) for name in masks)
+    assert torch.equal(picture, expected_picture)
+    drawn = (clips["driving_mask2"] == torch.tensor(assets.COLOURS["red"])).all(-1).sum().item()
+    assert sum(map(int.bit_count, masks["driving.1"].flatten().tolist())) == pytest.approx(drawn, rel=0.05)
+
+
+def test_a_mask_that_is_no_video_is_named(comfy, graph):
+    (comfy.base / "input/text.mp4").write_text("no video")
+    add_inputs(graph)
+    graph.set("identities", driving_masks=graph.add("file", "LoadVideo", file="text.mp4"))
+    with pytest.raises(RuntimeError, match="SCAIL2Identities: The driving mask .*text.mp4 cannot be opened as a video"):
+        comfy.run(graph.save(comfy.base / "x.safetensors", image=["identities", 1]))
+
+
+def test_a_long_mask_video_is_never_in_memory(comfy, graph):
+    """As ComfyUI's frames these two clips are 118 MB each, and as bytes 29 MB."""
+    clip = load_file(graph.images)["driving_mask1"].movedim(-1, 1)
+    clip = torch.nn.functional.interpolate(clip, (128, 192), mode="nearest").movedim(1, -1)
+    assets.write_video(comfy.base / "input/long.mp4", clip.repeat(20, 1, 1, 1)[:400], options={"preset": "ultrafast"})
+    add_inputs(graph)
+    video = graph.add("file", "LoadVideo", file="long.mp4")
+    graph.set("identities", driving_masks=video, driving=video)
+    process = Path(f"/proc/{comfy.process.pid}")
+    (process / "clear_refs").write_text("5")  # the peak begins anew
+    before = memory(process, "VmRSS")
+    comfy.run(graph.save(comfy.base / "x.safetensors", image=["identities", 1]))
+    assert memory(process, "VmHWM") - before < 25
+
+
+def memory(process, field):
+    """MB."""
+    line = next(line for line in (process / "status").read_text().splitlines() if line.startswith(field))
+    return int(line.split()[1]) / 1000
 
 
 def test_a_binding_exchanges_two_people(tensors, graph):

@@ -1,5 +1,7 @@
 """Masks from every kind of source, bound on both sides, painted and packed; and every way they can be wrong."""
 
+import weakref
+
 import av
 import numpy as np
 import pytest
@@ -181,6 +183,20 @@ def test_a_mask_without_frames():
         read(torch.zeros(0, 8, 8, 3))
 
 
+def test_colour_frames_are_let_go_one_by_one():
+    """A mask video may be longer than memory."""
+    alive = []
+
+    def frames():
+        for _ in range(20):
+            frame = colour_frame(*PALETTE[:3])[0]
+            alive.append(weakref.ref(frame))
+            assert sum(reference() is not None for reference in alive) <= 2
+            yield frame
+
+    assert len(mask_sources.from_colours(frames(), 20, "driving").planes) == 20
+
+
 def test_refuses_an_unknown_mode():
     with pytest.raises(ValueError, match='mode is "swap".*animation or replacement'):
         bound("swap")
@@ -250,7 +266,7 @@ def test_channels_from_bits_equal_the_official_packing_at_ragged_edges(half):
     random = np.random.default_rng(3)
     frames = random.random((9, 3, 64, 96)) < 0.4  # noise: every 2x2 block is another case
     planes = pack_frames(frames, 9, 3, 64, 96)
-    bits = [np.stack([plane[index].numpy() for plane in planes.bits]) for index in range(9)]
+    bits = [planes.rows(index) for index in range(9)]
     for labels, front, white in (((1, 2, 3), (0, 1, 2), False), ((6, 4, 5), (2, 0, 1), True)):
         levels = np.full((9, 64, 96, 3), 255 if white else 0, np.uint8)
         for person in reversed(front):

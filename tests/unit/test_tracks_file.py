@@ -14,12 +14,25 @@ import torch
 import world
 from safetensors.torch import load_file, save_file
 
-from scail_model import binding, mask_sources
+from scail_model import binding, mask_sources, tracks_file
+from scail_model.clips import TensorClip
 from scail_model.identities import Identities, report
 from scail_model.planes import pack_frames
-from scail_model.tracks_file import compare, fingerprint, load, own_fingerprint, save
+from scail_model.tracks_file import load, save
 
 FRAMES, HEIGHT, WIDTH = 25, 144, 256
+
+
+def fingerprint(frames, rate=None):
+    return tracks_file.fingerprint(TensorClip(frames, rate))
+
+
+def own_fingerprint(identities, frames, rate=None):
+    return tracks_file.own_fingerprint(identities, TensorClip(frames, rate))
+
+
+def compare(identities, saved, frames, rate=None, **options):
+    return tracks_file.compare(identities, saved, TensorClip(frames, rate), **options)
 
 
 def noise(frames, people, height, width, seed=0):
@@ -72,13 +85,10 @@ def test_sam3_tracks_and_one_memory_on_both_sides(tmp_path):
         assert (loaded.references[index].frame(0) == masks[index]).all()
 
 
-def test_loaded_masks_can_be_edited_and_do_not_hold_the_file(tmp_path):
+def test_loaded_masks_do_not_hold_the_file(tmp_path):
     path = save(noisy()[0], tmp_path, "scene")
     loaded, _ = load(path)
     path.write_bytes(bytes(path.stat().st_size))
-    for plane in loaded.driving.bits:
-        plane[0] = 0
-    assert not loaded.driving.frame(0).any()
     assert (loaded.driving.frame(1) == noisy()[1][0][1]).all()
 
 
