@@ -22,8 +22,11 @@ def nothing():
 
 
 def frames(count=TOTAL, height=32, width=64):
-    """Frames that all differ and say their number, float [n, H, W, 3]: from left to right its bits, above noise."""
-    found = torch.rand(count, height, width, 3, generator=torch.Generator().manual_seed(0))
+    """Frames that all differ and say their number, float [n, H, W, 3]: its bits from left to right, below a pattern
+    that moves so smoothly that an encoder takes B-frames if it may."""
+    time, y, x = torch.meshgrid(*(torch.arange(float(side)) for side in (count, height, width)), indexing="ij")
+    waves = (torch.sin((x + 2 * time) / 7), torch.sin((y + time) / 5), torch.sin((x - y + time) / 9))
+    found = torch.stack(waves, -1) * 0.45 + 0.5
     for index in range(count):
         for bit in range(8):
             found[index, height // 2 :, 8 * bit : 8 * bit + 8] = float(index >> bit & 1)
@@ -37,12 +40,11 @@ def numbers(pictures):
 
 
 def parts_of(folder, encoding, rate=RATES[0], lengths=LENGTHS):
-    whole = frames(sum(lengths))
     paths = []
-    for number, part in enumerate(whole.split(lengths)):
+    for number, part in enumerate(frames(sum(lengths)).split(lengths)):
         paths.append(folder / f"{number}.mp4")
         write_part(paths[-1], part, rate, encoding, nothing)
-    return paths, whole
+    return paths
 
 
 def read(path):
@@ -123,7 +125,7 @@ def test_two_writes_are_the_same_bytes(tmp_path, codec):
 def test_quality_decides_the_size_and_beyond_the_range_is_clamped(tmp_path):
     sizes = []
     for quality in (5, 40):
-        write_part(tmp_path / "a.mp4", frames(3), RATES[0], Encoding("h264", quality), nothing)
+        write_part(tmp_path / "a.mp4", torch.rand(3, 32, 64, 3), RATES[0], Encoding("h264", quality), nothing)
         sizes.append((tmp_path / "a.mp4").stat().st_size)
     assert sizes[0] > 2 * sizes[1]
     beyond = torch.tensor([-0.5, 1.5, 1.0]).expand(2, 32, 64, 3)
@@ -154,7 +156,7 @@ def test_frames_of_a_broken_file(tmp_path):
 
 @pytest.mark.parametrize("codec", CODECS)
 def test_all_frames_follow_each_other_as_the_parts_have_them(tmp_path, codec):
-    parts, _ = parts_of(tmp_path, Encoding(codec, 14))
+    parts = parts_of(tmp_path, Encoding(codec, 14))
     assert join(parts, tmp_path / "all.mp4", RATES[0], None, nothing) == TOTAL
     pictures, _, _ = read(tmp_path / "all.mp4")
     assert numbers(pictures) == list(range(TOTAL))
@@ -164,7 +166,7 @@ def test_all_frames_follow_each_other_as_the_parts_have_them(tmp_path, codec):
 
 @pytest.mark.parametrize("rate", [*RATES, Fraction(24000, 1001), Fraction(60), Fraction(1613, 101)])
 def test_rate_and_time_stamps_are_exact(tmp_path, rate):
-    parts, _ = parts_of(tmp_path, H264, rate)
+    parts = parts_of(tmp_path, H264, rate)
     join(parts, tmp_path / "all.mp4", rate, None, nothing)
     _, times, found = read(tmp_path / "all.mp4")
     assert found == rate
@@ -177,7 +179,7 @@ def test_rate_and_time_stamps_are_exact(tmp_path, rate):
 
 @pytest.mark.parametrize("codec", CODECS)
 def test_every_part_can_be_jumped_to(tmp_path, codec):
-    parts, _ = parts_of(tmp_path, Encoding(codec, 14))
+    parts = parts_of(tmp_path, Encoding(codec, 14))
     join(parts, tmp_path / "all.mp4", RATES[0], None, nothing)
     with av.open(str(tmp_path / "all.mp4")) as container:
         stream = container.streams.video[0]
@@ -187,10 +189,10 @@ def test_every_part_can_be_jumped_to(tmp_path, codec):
             assert numbers(torch.from_numpy(frame.to_ndarray(format="rgb24"))[None]) == [first]
 
 
-@pytest.mark.parametrize("rate", RATES)
-@pytest.mark.parametrize(("sample_rate", "channels"), [(48000, 1), (22050, 2), (96000, 1), (11025, 6), (37800, 2)])
+@pytest.mark.parametrize(("rate", "sample_rate", "channels"), [
+    (RATES[0], 48000, 1), (RATES[1], 22050, 2), (RATES[2], 96000, 1), (RATES[3], 11025, 6), (RATES[1], 37800, 2)])
 def test_sound_is_in_time_and_ends_with_the_picture(tmp_path, rate, sample_rate, channels):
-    parts, _ = parts_of(tmp_path, H264, rate)
+    parts = parts_of(tmp_path, H264, rate)
     sound = sound_file(tmp_path / "sound.m4a", 3, 0.6, sample_rate, channels)
     for count in (len(parts), 2):
         join(parts[:count], tmp_path / "all.mp4", rate, sound, nothing)
@@ -202,7 +204,7 @@ def test_sound_is_in_time_and_ends_with_the_picture(tmp_path, rate, sample_rate,
 
 
 def test_a_sound_that_is_shorter_or_empty_or_silent(tmp_path):
-    parts, _ = parts_of(tmp_path, H264)
+    parts = parts_of(tmp_path, H264)
     join(parts, tmp_path / "all.mp4", RATES[0], sound_file(tmp_path / "sound.m4a", 0.5, 0.1), nothing)
     assert heard(tmp_path / "all.mp4")[:2] == (pytest.approx(0.1, abs=0.005), pytest.approx(0.5, abs=0.03))
     none = track_of_waveform({"waveform": torch.zeros(1, 1, 0), "sample_rate": 48000}, Fraction(1))
@@ -215,8 +217,8 @@ def test_a_sound_that_is_shorter_or_empty_or_silent(tmp_path):
 
 def test_sound_and_pictures_lie_side_by_side_in_the_file(tmp_path):
     """A player that reads it from a network need not jump: what is shown and heard together is near."""
-    parts, _ = parts_of(tmp_path, H264, Fraction(25, 2))
-    join(parts, tmp_path / "all.mp4", Fraction(25, 2), sound_file(tmp_path / "sound.m4a", 3, 0.6), nothing)
+    parts = parts_of(tmp_path, H264, Fraction(1))  # as slow as this FFmpeg does not see to it by itself
+    join(parts, tmp_path / "all.mp4", Fraction(1), sound_file(tmp_path / "sound.m4a", TOTAL, 0.6, 11025), nothing)
     with av.open(str(tmp_path / "all.mp4")) as container:
         found = sorted((packet.pos, packet.stream.type, float(packet.pts * packet.time_base))
                        for packet in container.demux() if packet.size)
@@ -227,7 +229,7 @@ def test_sound_and_pictures_lie_side_by_side_in_the_file(tmp_path):
 
 
 def test_the_same_parts_are_joined_to_the_same_bytes(tmp_path):
-    parts, _ = parts_of(tmp_path, H264)
+    parts = parts_of(tmp_path, H264)
     sound = sound_file(tmp_path / "sound.m4a", 2, 0.6)
     for name in "ab":
         join(parts, tmp_path / name, RATES[0], sound, nothing)
