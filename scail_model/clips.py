@@ -12,6 +12,7 @@ import io
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -27,6 +28,7 @@ Tick = Callable[[], None]  # called for every frame of long work; raises when th
 _EIGHT_BITS = {"yuvj420p", "yuvj422p", "yuvj444p", "rgb24", "rgba", "pal8"}
 _ALIGNMENT = 32  # pixels; swscale reads past the right edge of other widths
 _READ_BYTES = 1 << 20
+_THREADS = 8
 _LAST = 32  # frames; more than there are decoding threads, whose errors at the end FFmpeg does not report
 
 
@@ -134,11 +136,10 @@ class FileClip(Clip):
         return float((self._stamps[0] or 0) * self._time_base)
 
     def frames(self, start: int, stop: int) -> Tensor:
-        converted = []
-        for frame in self._decoded(start, stop):
-            self.tick()
-            converted.append(torch.from_numpy(_levels(frame)))
-        return torch.stack(converted)
+        # turning a frame into RGB takes longer than decoding it
+        with ThreadPoolExecutor(_THREADS) as threads:
+            converted = list(threads.map(_levels, self._ticked(self._decoded(start, stop))))
+        return torch.from_numpy(np.stack(converted))
 
     def digest(self) -> str:
         found = hashlib.blake2b(repr(self.window).encode(), digest_size=16)
@@ -148,6 +149,11 @@ class FileClip(Clip):
                 self.tick()
                 found.update(block)
         return found.hexdigest()
+
+    def _ticked(self, frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+        for frame in frames:
+            self.tick()
+            yield frame
 
     def _decoded(self, start: int, stop: int) -> Iterator[av.VideoFrame]:
         if self._reader is None or start < self._next:

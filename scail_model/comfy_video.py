@@ -164,10 +164,12 @@ class _Maker:
                              [comfy_conditioning.latent_shape(choice.reference, segment)
                               for choice, segment in zip(work.choices, work.plan, strict=True)])
         self.parts: list[Path] = []
+        self.sound: Path | None = None
 
     def make(self) -> Made:
         kept, before, first = 0, None, None
         try:
+            self.sound = self._sound()  # first, so that damaged sound is found before hours of sampling
             for index, segment in enumerate(self.work.plan):
                 before = before if segment.overlap else None
                 first = first if segment.overlap else None
@@ -323,9 +325,8 @@ class _Maker:
         return self.job.path(name)
 
     def _join(self, name: str) -> None:
-        sound = self._sound()
         with self.job.writing(name) as path:
-            movies.join(self.parts, path, self.work.rate, sound, self.watch.tick)
+            movies.join(self.parts, path, self.work.rate, self.sound, self.watch.tick)
 
     def _sound(self) -> Path | None:
         """The driving video's sound as a file, None if it has none."""
@@ -342,12 +343,11 @@ class _Maker:
     def _leave_what_is_finished(self) -> None:
         """A file that can be played, of the segments before the one that was broken off."""
         if not self.parts:
-            self.job.remove_if_empty()
+            self.job.remove_without("[0-9]*")
             return
-        sound = self.job.path("sound.m4a")
         try:
             with self.job.writing(_SO_FAR) as path:
-                movies.join(self.parts, path, self.work.rate, sound if sound.exists() else None, lambda: None)
+                movies.join(self.parts, path, self.work.rate, self.sound, lambda: None)
             log.info("SCAIL-2: the %d finished segment(s) are in %s", len(self.parts), self.job.path(_SO_FAR))
         except RuntimeError as error:  # the first error is the one to be told
             log.warning("SCAIL-2: %s", error)

@@ -74,9 +74,9 @@ class Job:
         except SafetensorError as error:
             raise RuntimeError(f"{self.path(name)} is damaged ({error}): delete it, and queue again.") from error
 
-    def remove_if_empty(self) -> None:
-        """Leave no folder behind in which nothing is finished."""
-        if not [path for path in self.folder.iterdir() if path.name != _ABOUT]:
+    def remove_without(self, pattern: str) -> None:
+        """Leave no folder behind that has no file of a pattern."""
+        if not any(self.folder.glob(pattern)):
             shutil.rmtree(self.folder)
 
     def tell(self, **about: Any) -> None:
@@ -146,11 +146,12 @@ def _bytes(folder: Path) -> int:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """JSON of a file; empty if there is none, or it is no JSON."""
+    """JSON object of a file; empty if there is none, or it holds something else."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _flush(path: Path) -> None:

@@ -83,7 +83,7 @@ class Bench:
         comfy_conditioning.encode_clip = lambda *_: None
         try:
             return comfy_conditioning.encode_reference(self.vae, None, torch.cat(pictures), identities, SIZE, SIZE,
-                                                       cut_out=True, as_video=as_video)
+                                                       cut_out=identities.replacement, as_video=as_video)
         finally:
             comfy_conditioning.encode_clip = encode
 

@@ -157,7 +157,7 @@ def main() -> None:
 
     import comfy.utils
 
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
     comfy.utils.PROGRESS_BAR_ENABLED = False
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
         write_clip(Path(folder) / "driving.mp4")
