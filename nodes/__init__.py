@@ -2,6 +2,7 @@
 
 from comfy_api.latest import ComfyExtension, io
 
+from .drift_report import SCAIL2DriftReport
 from .identities import SCAIL2Identities
 from .load_model import SCAIL2LoadModel
 from .motion import SCAIL2MotionTransfer
@@ -18,7 +19,7 @@ class SCAIL2Extension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [SCAIL2LoadModel, SCAIL2Identities, SCAIL2ReframeReference, SCAIL2EncodeReference,
                 SCAIL2MotionTransfer, SCAIL2Schedule, SCAIL2Preflight, SCAIL2SampleVideo, SCAIL2SavePrompt,
-                SCAIL2LoadPrompt, SCAIL2SaveTracks, SCAIL2LoadTracks]
+                SCAIL2LoadPrompt, SCAIL2SaveTracks, SCAIL2LoadTracks, SCAIL2DriftReport]
 
 
 async def comfy_entrypoint() -> SCAIL2Extension:
