@@ -2,6 +2,7 @@
 
 from comfy_api.latest import ComfyExtension, io
 
+from .drift_report import SCAIL2DriftReport
 from .identities import SCAIL2Identities
 from .jobs import SCAIL2Jobs
 from .load_model import SCAIL2LoadModel
@@ -19,7 +20,7 @@ class SCAIL2Extension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [SCAIL2LoadModel, SCAIL2Identities, SCAIL2ReframeReference, SCAIL2EncodeReference,
                 SCAIL2MotionTransfer, SCAIL2Schedule, SCAIL2Preflight, SCAIL2SampleVideo, SCAIL2SavePrompt,
-                SCAIL2LoadPrompt, SCAIL2SaveTracks, SCAIL2LoadTracks, SCAIL2Jobs]
+                SCAIL2LoadPrompt, SCAIL2SaveTracks, SCAIL2LoadTracks, SCAIL2DriftReport, SCAIL2Jobs]
 
 
 async def comfy_entrypoint() -> SCAIL2Extension:

@@ -8,32 +8,27 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from .identities import NAMES, WHITE, paint, people
+from .lettering import FAINT, INK, LINE, PAPER, TEXT, as_tensor, cut, font_for, write
 
 _PERSON_SHARE = 0.45  # of the colour in the blend
 _SURROUNDINGS_SHARE = 0.25  # less, so that one still sees what stands there
 _OUTLINE = 2  # pixels
 _PLANES = (7, 2, 3, 1, 6, 4, 5)  # label of each mask plane: white, red, green, blue, yellow, magenta, cyan
-_PAPER, _INK, _FAINT, _LINE = (32, 32, 34), (236, 236, 236), (140, 140, 144), (92, 92, 96)
 _BOX = (14, 14, 16, 205)  # of a tag, RGBA
 _NAME = 80  # letters of a name, before it is cut to its room
 _GAP = 3  # pixels between tags, and between a tag and a head
 _SMOOTH = 4  # tags are drawn this many times larger and shrunk, for round corners without stairs
 _CELL = 192  # pixels, about the longer side of a channel's picture
 _SHEET_WIDTH = 1600
-_TEXT = 15  # letter height on sheets, in pixels
-# Pillow's own letters are Latin; for a name in others, the first of these that is installed and has them
-_WORLD_FONTS = ("DejaVuSans.ttf", "NotoSansCJK-Regular.ttc", "wqy-microhei.ttc", "msyh.ttc", "malgun.ttf",
-                "Hiragino Sans GB.ttc", "Arial Unicode.ttf", "arial.ttf")
 
 
 class _Place(NamedTuple):
@@ -112,22 +107,22 @@ def channels(packed: Tensor, latent_frame: int = 0, *, title: str) -> Tensor:
     planes = planes.repeat_interleave(enlarge, 2).repeat_interleave(enlarge, 3)
     height, width = planes.shape[2:]
     peaks = planes.amax((0, 2, 3)).tolist()  # by row
-    strip, gap, margin = 2 * _TEXT, _TEXT // 2, 11 * _TEXT  # a line of text; between cells; beside the rows
+    strip, gap, margin = 2 * TEXT, TEXT // 2, 11 * TEXT  # a line of text; between cells; beside the rows
     tops = np.cumsum([2 * strip, *((height if peak else strip) + gap for peak in peaks)]).tolist()
     lefts = [margin + frame * (width + gap) for frame in range(4)]
-    page = Image.new("RGB", (lefts[-1] + width + gap, tops[-1]), _PAPER)
-    _write(page, gap, 0, title, size=_TEXT + 3)
+    page = Image.new("RGB", (lefts[-1] + width + gap, tops[-1]), PAPER)
+    write(page, gap, 0, title, size=TEXT + 3)
     for frame, left in enumerate(lefts):
         shown = max(0, 4 * latent_frame - 3 + frame)  # the first latent frame holds the first frame four times
-        _write(page, left, strip, f"frame {shown}", _FAINT, room=width)
+        write(page, left, strip, f"frame {shown}", FAINT, room=width)
     for row, top in enumerate(tops[:-1]):
         _row_label(page, gap, top, row, peaks[row], margin - gap)
         for left in lefts:
             bottom = top + (height if peaks[row] else strip)
-            ImageDraw.Draw(page).rectangle((left - 1, top - 1, left + width, bottom), outline=_LINE)
+            ImageDraw.Draw(page).rectangle((left - 1, top - 1, left + width, bottom), outline=LINE)
             if not peaks[row]:
-                _write(page, left + gap, top, "empty", _LINE, room=width - gap)
-    sheet = _tensor(page)
+                write(page, left + gap, top, "empty", LINE, room=width - gap)
+    sheet = as_tensor(page)
     for row, frame in itertools.product((row for row in range(7) if peaks[row]), range(4)):
         cell = planes[frame, row, :, :, None] * (_colour(_PLANES[row]) / 255)
         sheet[tops[row] : tops[row] + height, lefts[frame] : lefts[frame] + width] = cell
@@ -144,18 +139,18 @@ def contact_sheet(pictures: Sequence[tuple[Tensor, str]]) -> Tensor:
     """
     if not pictures:
         raise ValueError("The sheet has 0 pictures, but it needs at least one: connect something to show.")
-    gap, strip = _TEXT // 2, 2 * _TEXT
+    gap, strip = TEXT // 2, 2 * TEXT
     width = max(picture.shape[1] for picture, _ in pictures)
     rows = -(-len(pictures) // max(1, (_SHEET_WIDTH - gap) // (width + gap)))
     columns = -(-len(pictures) // rows)
     lines = [pictures[start : start + columns] for start in range(0, len(pictures), columns)]
     tops = np.cumsum([0, *(max(picture.shape[0] for picture, _ in line) + strip + gap for line in lines)]).tolist()
-    page = Image.new("RGB", (gap + columns * (width + gap), tops[-1]), _PAPER)
+    page = Image.new("RGB", (gap + columns * (width + gap), tops[-1]), PAPER)
     for index, (picture, caption) in enumerate(pictures):
         left, top = gap + index % columns * (width + gap), tops[index // columns]
-        _write(page, left, top, caption, room=width)
+        write(page, left, top, caption, room=width)
         page.paste(Image.fromarray(_levels(picture)), (left, top + strip))
-    return _tensor(page)
+    return as_tensor(page)
 
 
 def _refuse_other_count(name: str, found: int, labels: int) -> None:
@@ -185,7 +180,7 @@ def _with_tags(picture: Tensor, labels: Tensor, tags: Mapping[int, Image.Image],
     for label in sorted(heads, key=lambda label: heads[label][1]):  # from top to bottom, as tags make way downwards
         placed.append(_free_place(tags[label].size, heads[label], page.size, placed))
         page.paste(tags[label], placed[-1][:2], tags[label])
-    return _tensor(page)
+    return as_tensor(page)
 
 
 def _head(person: Tensor) -> tuple[int, int]:
@@ -221,8 +216,8 @@ def _tag(text: str, letters: int, room: int, label: int | None = None) -> Image.
     """A dark box with light text and, for a person, a chip of the colour, RGBA, at most `room` pixels wide."""
     pad, height = letters // 2, round(1.6 * letters)
     chip = 0 if label is None else letters + pad // 2  # with the space behind it
-    font = _font(letters, text)
-    text = _cut(text, font, room - 2 * _GAP - 2 * pad - chip)
+    font = font_for(letters, text)
+    text = cut(text, font, room - 2 * _GAP - 2 * pad - chip)
     width = round(font.getlength(text)) + 2 * pad + chip
     large = Image.new("RGBA", (width * _SMOOTH, height * _SMOOTH), (*_BOX[:3], 0))
     draw = ImageDraw.Draw(large)
@@ -230,55 +225,23 @@ def _tag(text: str, letters: int, room: int, label: int | None = None) -> Image.
     if label is not None:
         left, top, side = (length * _SMOOTH for length in (pad, (height - letters + 2) // 2, letters - 2))
         draw.rounded_rectangle((left, top, left + side - 1, top + side - 1), 0.25 * side,
-                               tuple(_colour(label).tolist()), _INK, _SMOOTH)
+                               tuple(_colour(label).tolist()), INK, _SMOOTH)
     tag = large.resize((width, height), Image.Resampling.BOX)
-    ImageDraw.Draw(tag).text((pad + chip, height / 2), text, _INK, font, anchor="lm")
+    ImageDraw.Draw(tag).text((pad + chip, height / 2), text, INK, font, anchor="lm")
     return tag
 
 
 def _row_label(page: Image.Image, left: int, top: int, row: int, peak: float, room: int) -> None:
     """Number and colour of a row of channels; if it is not empty, which channels they are and their highest value."""
     label = _PLANES[row]
-    chip = Image.new("RGB", (_TEXT - 3, _TEXT - 3), tuple(_colour(label).tolist()))
-    page.paste(chip if peak else chip.point(lambda level: level // 3 + 20), (left, top + _TEXT // 2 + 2))
+    chip = Image.new("RGB", (TEXT - 3, TEXT - 3), tuple(_colour(label).tolist()))
+    page.paste(chip if peak else chip.point(lambda level: level // 3 + 20), (left, top + TEXT // 2 + 2))
     name = "white: surroundings" if label == WHITE else f"{label} {NAMES[label - 1]}"
-    _write(page, left + _TEXT + 3, top, name, _INK if peak else _FAINT, room=room - _TEXT - 3)
+    write(page, left + TEXT + 3, top, name, INK if peak else FAINT, room=room - TEXT - 3)
     if peak:
         numbers = ", ".join(str(7 * frame + row) for frame in range(4))
         for line, text in enumerate((f"channels {numbers}", f"values up to {peak:.2f}"), start=1):
-            _write(page, left + _TEXT + 3, top + line * (_TEXT + 3), text, _FAINT, _TEXT - 3, room - _TEXT - 3)
-
-
-def _write(page: Image.Image, left: int, top: int, text: str, colour: tuple[int, ...] = _INK, size: int = _TEXT,
-           room: int | None = None) -> None:
-    """A line of text in the middle of a strip of two letter heights."""
-    font = _font(size, text)
-    shown = _cut(text, font, page.width - left if room is None else room)
-    ImageDraw.Draw(page).text((left, top + _TEXT), shown, colour, font, anchor="lm")
-
-
-def _cut(text: str, font: ImageFont.FreeTypeFont, room: float) -> str:
-    while len(text) > 1 and font.getlength(text) > room:
-        text = text[:-2] + "…"
-    return text
-
-
-def _font(size: int, text: str) -> ImageFont.FreeTypeFont:
-    """Pillow's font, or for letters that it lacks an installed one that has them all; without one, boxes are drawn."""
-    for font in filter(None, (_loaded(name, size) for name in ("", *_WORLD_FONTS))):
-        lacking = bytes(font.getmask("\uffff"))
-        if all(letter.isspace() or bytes(font.getmask(letter)) != lacking for letter in set(text)):
-            return font
-    return _loaded("", size)
-
-
-@cache
-def _loaded(name: str, size: int) -> ImageFont.FreeTypeFont | None:
-    """An installed font, or None; Pillow's own for no name."""
-    try:
-        return ImageFont.truetype(name, size) if name else ImageFont.load_default(size)
-    except OSError:
-        return None
+            write(page, left + TEXT + 3, top + line * (TEXT + 3), text, FAINT, TEXT - 3, room - TEXT - 3)
 
 
 def _colour(label: int) -> Tensor:
@@ -297,7 +260,3 @@ def _levels(picture: Tensor) -> np.ndarray:
     if picture.dtype != torch.uint8:
         picture = picture.float().mul(255).round().clamp(0, 255).to(torch.uint8)
     return picture.cpu().numpy()
-
-
-def _tensor(page: Image.Image) -> Tensor:
-    return torch.from_numpy(np.array(page)).float() / 255

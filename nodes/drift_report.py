@@ -1,0 +1,113 @@
+"""Measure Video Drift: how colours move through a long video, and whether one sees where its segments meet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import comfy.utils
+import folder_paths
+import torch
+from comfy_api.latest import io, ui
+from server import PromptServer
+
+from ..scail_model import drift, drift_plan, drift_plot, drift_report
+from ..scail_model.conditioning import check_shape
+from ..scail_model.drift_verdict import Result
+from ..scail_model.geometry import cover_crop
+from ..scail_model.identities import Identities, people
+from .types import CATEGORY, IdentitiesType, as_clip
+
+_TOLD_EVERY = 8  # frames
+
+
+class SCAIL2DriftReport(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="SCAIL2DriftReport",
+            display_name="Measure Video Drift",
+            category=CATEGORY,
+            description="Measures colour, contrast, sharpness and motion of a video frame by frame, judges every seam "
+                        "between segments, and draws it all. Works with any video.",
+            search_aliases=["drift", "color shift", "seam", "flicker", "quality", "lab", "long video", "metrics"],
+            inputs=[
+                io.MultiType.Input("video", [io.Image, io.Video], tooltip="The finished video, of any length."),
+                io.String.Input("segments", default="", optional=True,
+                                tooltip="From Sample SCAIL-2 Video: which frames were made together. Empty: no seams "
+                                        "are judged, and the first 81 frames stand for the first segment."),
+                io.Image.Input("reference", optional=True,
+                               tooltip="The reference picture (the first one counts): how far the video is from it."),
+                IdentitiesType.Input("identities", optional=True,
+                                     tooltip="From Bind SCAIL-2 Identities: people and background are measured apart. "
+                                             "In replacement the people alone are judged."),
+                io.String.Input("filename_prefix", default="scail2_drift/drift", optional=True,
+                                tooltip="Where the plot, the CSV and the JSON go in ComfyUI's output folder."),
+            ],
+            outputs=[
+                io.Image.Output("plot", tooltip="Curves over the frames, with segments and judged seams."),
+                io.String.Output("report", tooltip="A verdict for each seam, the drift, the limits, and where the "
+                                                   "files are."),
+                io.String.Output("csv", tooltip="All numbers, a line per frame."),
+                io.String.Output("json", tooltip="All numbers, seams and drift for programs."),
+                io.Boolean.Output("ok", tooltip="Whether no seam is visible."),
+            ],
+            hidden=[io.Hidden.unique_id],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, video, segments: str = "", reference: torch.Tensor | None = None,
+                identities: Identities | None = None, filename_prefix: str = "scail2_drift/drift") -> io.NodeOutput:
+        output = folder_paths.get_output_directory()
+        folder_paths.get_save_image_path(filename_prefix, output)  # refuses a bad one before the work is done
+        clip = as_clip(video, "video")
+        plan = drift_plan.parse(segments, len(clip)) if segments.strip() else drift_plan.whole(len(clip))
+        judged = drift.PEOPLE if identities is not None and identities.replacement else drift.PICTURE
+        somebody = None if identities is None else _driving_people(identities, len(clip), clip.size)
+        look = None if reference is None else _reference_look(reference[:1], identities, clip.size).get(judged)
+        areas = drift.measure(clip, somebody, _Progress(len(clip), cls.hidden.unique_id).update)
+        result = Result(clip.size, clip.rate or plan.rate, plan, areas, judged, look)
+        plot = drift_plot.draw(result)[None]
+        saved, = ui.ImageSaveHelper.save_images(plot, filename_prefix, io.FolderType.output, cls, compress_level=4)
+        file = Path(output, saved.subfolder, saved.filename)
+        csv, json = drift_report.as_csv(result), drift_report.as_json(result)
+        file.with_suffix(".csv").write_text(csv, encoding="utf-8")
+        file.with_suffix(".json").write_text(json, encoding="utf-8")
+        report = f"{drift_report.report(result)}\nWritten: {file}, and beside it the .csv and the .json"
+        return io.NodeOutput(plot, report, csv, json, result.ok,
+                             ui=ui.SavedImages([saved]).as_dict() | ui.PreviewText(report).as_dict())
+
+
+def _driving_people(identities: Identities, frames: int, size: tuple[int, int]) -> Callable[[int], torch.Tensor]:
+    """Frame number -> where people are in the result, bool [H, W]. Raises ValueError for masks of another length."""
+    if len(identities.driving) != frames:
+        raise ValueError(f"The identities have masks for {len(identities.driving)} driving frames, but the video has "
+                         f"{frames}: use the identities that the video was made with, or disconnect them.")
+
+    def somebody(index: int) -> torch.Tensor:
+        return drift.cover_mask(people(identities.driving_labels(index, index + 1)[0]), *size)
+
+    return somebody
+
+
+def _reference_look(picture: torch.Tensor, identities: Identities | None, size: tuple[int, int]) -> dict:
+    """IMAGE [1, h, w, 3], cropped as for the result -> `drift.measure_picture`."""
+    mask = None
+    if identities is not None:
+        check_shape("mask of reference 1", identities.references[0].size, "reference picture", picture.shape[1:3])
+        mask = drift.cover_mask(people(identities.reference_labels(0)), *size)
+    levels = picture[..., :3].movedim(-1, 1).float().mul(255).round().clamp(0, 255).to(torch.uint8)
+    return drift.measure_picture(cover_crop(levels, *size)[0].movedim(0, -1), mask)
+
+
+class _Progress:
+    """The node's progress bar and a line of text."""
+
+    def __init__(self, frames: int, node_id: str) -> None:
+        self.frames, self.node_id, self.bar = frames, node_id, comfy.utils.ProgressBar(frames)
+
+    def update(self, done: int) -> None:
+        self.bar.update_absolute(done)
+        if done % _TOLD_EVERY == 0 or done == self.frames:
+            PromptServer.instance.send_progress_text(f"frame {done} of {self.frames}", self.node_id)
