@@ -5,6 +5,8 @@ from comfy_api.latest import io
 from ..scail_model import comfy_conditioning
 from .types import CATEGORY, IdentitiesType, ReferenceType
 
+_EACH_ALONE, _STILL_VIDEO = "each alone", "still video"
+
 
 class SCAIL2EncodeReference(io.ComfyNode):
     @classmethod
@@ -31,13 +33,19 @@ class SCAIL2EncodeReference(io.ComfyNode):
                                tooltip="Replacement only. cut out: the reference's surroundings are painted black "
                                        "before encoding, as the authors advise. keep: they stay, as in the official "
                                        "script."),
+                io.Combo.Input("additional_pictures", options=[_EACH_ALONE, _STILL_VIDEO], default=_EACH_ALONE,
+                               optional=True, advanced=True,
+                               tooltip="How additional pictures are encoded. each alone: as the official code does. "
+                                       "still video: together with the primary one as a video that stands still, as "
+                                       "others do to keep them from distorting the result."),
             ],
             outputs=[ReferenceType.Output("reference", tooltip="The encoded references and the size of the result.")],
         )
 
     @classmethod
     def execute(cls, vae, clip_vision, image, identities, width: int, height: int,
-                replacement_background: str = "cut out") -> io.NodeOutput:
+                replacement_background: str = "cut out", additional_pictures: str = _EACH_ALONE) -> io.NodeOutput:
         cut_out = identities.replacement and replacement_background == "cut out"
         return io.NodeOutput(comfy_conditioning.encode_reference(
-            vae, clip_vision, image, identities, width, height, cut_out=cut_out))
+            vae, clip_vision, image, identities, width, height, cut_out=cut_out,
+            as_video=additional_pictures == _STILL_VIDEO))
