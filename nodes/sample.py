@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from comfy_api.latest import InputImpl, io
+from comfy_execution.utils import get_executing_context
 
 from ..scail_model import comfy_keys, comfy_preflight, comfy_video, findings, jobs
 from ..scail_model.comfy_video import Choice, Work
@@ -56,28 +57,28 @@ class SCAIL2SampleVideo(io.ComfyNode):
                 more_references=None, **options) -> io.NodeOutput:
         started, options = time.monotonic(), VideoOptions(**options)
         options.check()
-        clip_frames, given = as_clip(driving), references(reference, more_references)
-        cuts = options.cuts(clip_frames)
-        settings, rate = options.settings(seed, cuts), options.rate(clip_frames)
-        found = comfy_preflight.check(model, positive, negative, vae, reference, clip_frames, identities, settings,
+        frames, given = as_clip(driving, told_on=cls.hidden.unique_id), references(reference, more_references)
+        cuts = options.cuts(frames)
+        settings, rate = options.settings(seed, cuts), options.rate(frames)
+        found = comfy_preflight.check(model, positive, negative, vae, reference, frames, identities, settings,
                                       float(rate), lossless=options.codec == "lossless", folder=jobs_folder(),
                                       timed=False)
         findings.refuse(found)
-        plan = options.segments(clip_frames, cuts)
-        changes = options.changes(clip_frames, plan)
+        plan = options.segments(frames, cuts)
+        changes = options.changes(frames, plan)
         check_changes(changes, len(given), clip)
         usual, chosen, alone = choices(options, changes, positive, negative, clip, given)
-        work = Work(model, vae, clip_frames, identities, settings, plan, chosen, alone, rate, options.encoding,
-                    digest(comfy_keys.model_key(model), comfy_keys.vae_key(vae), clip_frames.digest(),
+        work = Work(model, vae, frames, identities, settings, plan, chosen, alone, rate, options.encoding,
+                    digest(comfy_keys.model_key(model), comfy_keys.vae_key(vae), frames.digest(),
                            identities.digest(), asdict(replace(settings, **_BY_SEGMENT))))
         job = _job(work, usual)
         made = comfy_video.make_video(work, job, VideoProgress(model, plan, settings.steps, cls.hidden.unique_id))
         _given.add(made.path)
-        removed = jobs.make_room(jobs_folder(), round(options.jobs_limit * jobs.GIB), job.folder)
+        removed = jobs.make_room(jobs_folder(), round(options.jobs_limit * jobs.GIB), _given.folders_of_this_run())
         kept = f", {made.kept} of them found finished" if made.kept else ""
         lines = [*(f"warning: {finding.text}" for finding in findings.of_level(found, findings.WARNING)),
                  f"job folder: {job.folder}", *(f"removed for jobs_limit: {other.line()}" for other in removed),
-                 f"{len(clip_frames)} frames of {reference.width}x{reference.height} in {len(plan)} segment(s){kept}, "
+                 f"{len(frames)} frames of {reference.width}x{reference.height} in {len(plan)} segment(s){kept}, "
                  f"{time.monotonic() - started:.1f} s"]
         return io.NodeOutput(InputImpl.VideoFromFile(str(made.path)), "\n".join(lines), _segments_json(work))
 
@@ -86,20 +87,30 @@ class SCAIL2SampleVideo(io.ComfyNode):
         return _given.lost()
 
 
+def _prompt_id() -> str | None:
+    context = get_executing_context()
+    return context and context.prompt_id
+
+
 class _Given:
     """Files that this process has handed out as VIDEOs. ComfyUI remembers them, and they may have been removed."""
 
     def __init__(self) -> None:
-        self.paths: set[Path] = set()
+        self.runs: dict[Path, str | None] = {}  # path -> the prompt's id
         self.count = 0
 
     def add(self, path: Path) -> None:
-        self.paths.add(path)
+        self.runs[path] = _prompt_id()
+
+    def folders_of_this_run(self) -> set[Path]:
+        """Jobs whose videos the nodes behind may not have read yet."""
+        return {path.parent for path, run in self.runs.items() if run == _prompt_id()}
 
     def lost(self) -> int:
         """How many have been removed since; another number makes ComfyUI run the node again."""
-        gone = {path for path in self.paths if not path.exists()}
-        self.paths -= gone
+        gone = [path for path in self.runs if not path.exists()]
+        for path in gone:
+            del self.runs[path]
         self.count += len(gone)
         return self.count
 

@@ -7,11 +7,13 @@ from fractions import Fraction
 import comfy.model_management
 import torch
 from comfy_api.latest import InputImpl, io
+from server import PromptServer
 from torch import Tensor
 
 from ..scail_model.clips import Clip, FileClip, TensorClip, Window
 
 CATEGORY = "SCAIL-2"
+_TOLD_EVERY = 250  # frames
 SOLVERS = ["unipc", "dpm++", "euler"]
 
 IdentitiesType = io.Custom("SCAIL2_IDENTITIES")
@@ -46,15 +48,29 @@ def solver_inputs() -> list[io.Input]:
     ]
 
 
-def as_clip(video, name: str = "driving video") -> Clip:
-    """IMAGE or VIDEO -> a clip that is read a stretch at a time; `name` is what messages call it."""
-    tick = comfy.model_management.throw_exception_if_processing_interrupted
+def as_clip(video, name: str = "driving video", told_on: str | None = None) -> Clip:
+    """IMAGE or VIDEO -> a clip that is read a stretch at a time; `name` is what messages call it. told_on: id of the
+    node that shows how far the first reading of a file is."""
+    tick = _Tick(name, told_on)
     if isinstance(video, Tensor):
         return TensorClip(video, tick=tick)
     if isinstance(video, InputImpl.VideoFromFile):
         return FileClip(video.get_stream_source(), Window(*video.get_active_trim_window()), name, tick)
     parts = video.get_components()
     return TensorClip(parts.images, parts.frame_rate, parts.audio, tick)
+
+
+class _Tick:
+    """Called for every frame: ends work that the user has cancelled, and now and then tells of it."""
+
+    def __init__(self, name: str, node_id: str | None) -> None:
+        self.name, self.node_id, self.count = name, node_id, 0
+
+    def __call__(self) -> None:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        self.count += 1
+        if self.node_id is not None and self.count % _TOLD_EVERY == 0:
+            PromptServer.instance.send_progress_text(f"{self.name}: {self.count} frames read", self.node_id)
 
 
 def video_parts(video) -> tuple[Tensor, Fraction | None, dict | None]:

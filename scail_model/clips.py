@@ -29,6 +29,8 @@ _EIGHT_BITS = {"yuvj420p", "yuvj422p", "yuvj444p", "rgb24", "rgba", "pal8"}
 _ALIGNMENT = 32  # pixels; swscale reads past the right edge of other widths
 _READ_BYTES = 1 << 20
 _THREADS = 8
+_STRETCH = 16  # frames that are read at once where all are looked at
+_REMEMBERED = 8  # files
 _LAST = 32  # frames; more than there are decoding threads, whose errors at the end FFmpeg does not report
 
 
@@ -57,8 +59,8 @@ class Clip(ABC):
         return self.height, self.width
 
     def __iter__(self) -> Iterator[Tensor]:
-        for index in range(len(self)):
-            yield self.frames(index, index + 1)[0]
+        for start in range(0, len(self), _STRETCH):
+            yield from self.frames(start, min(start + _STRETCH, len(self)))
 
     def at(self, indices: Sequence[int]) -> Tensor:
         """Some frames, uint8 [n, h, w, 3]."""
@@ -115,16 +117,22 @@ class FileClip(Clip):
         self.source, self.window, self.name, self.tick = source, window, name, tick
         self._reader: Iterator[av.VideoFrame] | None = None
         self._next = 0  # the frame that the reader gives next
-        self._stamps: list[int | None] = []  # time stamps of all frames, in the order in which they are shown
+        identity = _identity(source, window)
+        # time stamps of all frames, in the order in which they are shown
+        self._stamps: list[int | None] = _scanned.pop(identity, [])
         with self._opened() as container:
             stream = container.streams.video[0]
             self.rate = Fraction(stream.average_rate) if stream.average_rate else None
             self._time_base = stream.time_base
-            ended = self._scan(container, stream)
+            ended = not self._stamps and self._scan(container, stream)
         if not self._stamps:
             raise RuntimeError(f"The {self.name} {self._shown} has no frames: export it again, or trim less.")
         if ended:
             self._check_end()
+        if identity:
+            _scanned[identity] = self._stamps
+            if len(_scanned) > _REMEMBERED:
+                del _scanned[next(iter(_scanned))]
         self.height, self.width = self.frames(0, 1).shape[1:3]
 
     def __len__(self) -> int:
@@ -233,6 +241,18 @@ class FileClip(Clip):
     def _damaged(self, number: int, reason: str) -> str:
         return (f"The {self.name} {self._shown} cannot be decoded at frame {number} ({reason}): export it again, or "
                 "cut it before that frame.")
+
+
+# Several nodes of a graph open one file. The time stamps of those that were decoded last, by what tells a file from
+# another one or from a later version.
+_scanned: dict[tuple, list[int | None]] = {}
+
+
+def _identity(source: str | os.PathLike | io.BytesIO, window: Window) -> tuple | None:
+    if isinstance(source, io.BytesIO) or not os.path.isfile(source):
+        return None
+    about = os.stat(source)
+    return os.path.realpath(source), about.st_mtime_ns, about.st_size, window
 
 
 def open_video(source: str | os.PathLike | io.BytesIO, name: str) -> av.container.InputContainer:

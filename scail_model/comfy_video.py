@@ -281,7 +281,7 @@ class _Maker:
 
     def _decoded(self, take: _Take, latent: Tensor) -> Tensor:
         segment = self.work.plan[take.index]
-        frames = self.work.vae.decode(latent)
+        frames = self.work.vae.decode(latent).cpu()
         frames = frames.reshape(-1, *frames.shape[-3:])[: segment.stop - segment.start]
         if self.work.settings.colour == OFF or take.before is None:
             return frames

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,15 +126,15 @@ def remove(job: Found) -> None:
     shutil.rmtree(job.folder)
 
 
-def make_room(root: Path, limit: int, keep: Path) -> list[Found]:
+def make_room(root: Path, limit: int, keep: Collection[Path]) -> list[Found]:
     """Remove finished jobs, the oldest first, until all jobs together have at most `limit` bytes; returns these.
 
-    Jobs that are not finished, and `keep`, are never removed.
+    Jobs that are not finished, and the folders in `keep`, are never removed.
     """
     jobs, removed = found_jobs(root), []
     total = sum(job.bytes for job in jobs)
     for job in jobs:
-        if total > limit and job.finished and job.folder != keep:
+        if total > limit and job.finished and job.folder not in keep:
             remove(job)
             removed.append(job)
             total -= job.bytes

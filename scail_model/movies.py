@@ -54,7 +54,8 @@ class Encoding:
     @property
     def key(self) -> str:
         """Another one for files that cannot be joined."""
-        return f"{self.codec} {self.quality} {av.__version__}"
+        quality = self.quality if "{quality}" in str(CODECS[self.codec].options) else ""
+        return f"{self.codec} {quality} {av.__version__}"
 
 
 def write_part(path: Path, frames: Tensor, rate: Fraction, encoding: Encoding, tick: Tick) -> None:
