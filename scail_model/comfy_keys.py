@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from comfy.quant_ops import QuantizedTensor
 from torch import Tensor
 
 from .comfy_conditioning import Reference
@@ -41,6 +42,10 @@ def reference_key(reference: Reference) -> str:
 
 def _weights(tensors: Mapping[str, Any], patcher, prefix: str) -> dict[str, Tensor]:
     """The weights as the file has them: where a LoRA was merged into the loaded ones, ComfyUI keeps a copy."""
-    merged = patcher.backup
-    return {name: merged[f"{prefix}{name}"].weight if f"{prefix}{name}" in merged else tensor
-            for name, tensor in tensors.items() if isinstance(tensor, Tensor)}
+    found = {name: tensor for name, tensor in tensors.items() if isinstance(tensor, Tensor)}
+    for key, kept in patcher.backup.items():
+        if key.startswith(prefix):
+            name = key.removeprefix(prefix)
+            # a merged 8-bit weight has other scales too
+            found |= kept.weight.state_dict(name) if isinstance(kept.weight, QuantizedTensor) else {name: kept.weight}
+    return found

@@ -53,13 +53,18 @@ def sample(model, x: Tensor, sigmas: Tensor, extra_args: dict[str, Any], callbac
         told = _told_sigma(sigma, solver, timesteps)
         mask = _softened(given, history_strength, i, len(levels) - 1)
         answer = model(x, x.new_full((x.shape[0],), told), **{**extra_args, "denoise_mask": mask})
-        denoised = x - sigma / told * (x - answer)
-        if mask is not None:
-            denoised = denoised * mask + model.latent_image * (1 - mask)
+        # ComfyUI mixes the clean latent into what the model is given, and into its answer. To mix it into the answer
+        # again would hold the history more firmly than asked, so what the answer is compared with is mixed as often.
+        start = x if mask is None else _mixed(_mixed(x, model.latent_image, mask), model.latent_image, mask)
+        denoised = start - sigma / told * (start - answer)
         if callback is not None:
             callback({"x": x, "i": i, "sigma": sigmas[i], "sigma_hat": sigmas[i], "denoised": denoised})
         x = stepper.step(x, denoised, i)
     return x
+
+
+def _mixed(x: Tensor, clean: Tensor, mask: Tensor) -> Tensor:
+    return x * mask + clean * (1 - mask)
 
 
 def _softened(mask: Tensor | None, strength: float, step: int, steps: int) -> Tensor | None:
