@@ -137,7 +137,7 @@ def write_pictures(folder: Path) -> Path:
         images[f"reference_masks{background}"] = torch.cat((images[f"reference_mask1{background}"], second_mask))
     images |= _wrong(images)
     save_file(images, folder / "images.safetensors")
-    write_video(folder / "driving.mp4", images["driving1"], sound=True)
+    write_video(folder / "driving.mp4", images["driving1"], sound=tone(FRAMES / FPS))
     write_video(folder / "driving_mask.mp4", images["driving_mask1"], pixels="yuv444p", options={"qp": "0"})
     for name in ("reference1", "reference_mask1"):
         Image.fromarray(images[name][0].numpy()).save(folder / f"{name}.png")
@@ -194,22 +194,55 @@ def _grid(height: int, width: int) -> tuple[Tensor, Tensor]:
 
 
 def write_video(path: Path, frames: Tensor, *, pixels: str = "yuv420p", options: dict | None = None,
-                sound: bool = False) -> None:
-    """H.264 at FPS, with a tone as long as the clip if `sound`."""
+                rate: Fraction = FPS, sound: np.ndarray | None = None) -> None:
+    """H.264. sound: samples [n] at SAMPLE_RATE."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=FPS, options=options or {"crf": "12"})
+        stream = container.add_stream("libx264", rate=rate, options=options or {"crf": "12"})
         stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], pixels
-        tone = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono") if sound else None
+        track = None if sound is None else container.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame.numpy(), format="rgb24")))
         container.mux(stream.encode())
-        if tone is not None:
-            time = np.arange(int(len(frames) / FPS * SAMPLE_RATE)) / SAMPLE_RATE
-            wave = (0.3 * np.sin(2 * np.pi * 440 * time))[None].astype(np.float32)
-            sound_frame = av.AudioFrame.from_ndarray(wave, format="fltp", layout="mono")
-            sound_frame.sample_rate = SAMPLE_RATE
-            container.mux(tone.encode(sound_frame))
-            container.mux(tone.encode())
+        if track is not None:
+            sound_frame = av.AudioFrame.from_ndarray(sound[None].astype(np.float32), format="fltp", layout="mono")
+            # with a time, so that what the encoder puts before the first sample is told to players
+            sound_frame.sample_rate, sound_frame.pts = SAMPLE_RATE, 0
+            container.mux(track.encode(sound_frame))
+            container.mux(track.encode())
+
+
+def tone(seconds: Fraction) -> np.ndarray:
+    """Samples of a steady sound."""
+    return 0.3 * np.sin(2 * np.pi * 440 * np.arange(int(seconds * SAMPLE_RATE)) / SAMPLE_RATE)
+
+
+def click(seconds: Fraction, at: Fraction) -> np.ndarray:
+    """Samples of silence, in which one short burst begins at a time."""
+    samples, start = np.zeros(int(seconds * SAMPLE_RATE)), round(at * SAMPLE_RATE)
+    samples[start : start + 160] = 0.8 * np.sin(2 * np.pi * 1000 * np.arange(160) / SAMPLE_RATE)
+    return samples
+
+
+def heard(path: Path) -> float:
+    """When the click of a file begins, as a player plays it, in seconds."""
+    with av.open(str(path)) as container:
+        frames = list(container.decode(audio=0))
+    samples = np.abs(np.concatenate([frame.to_ndarray()[0] for frame in frames]))
+    loud = np.flatnonzero(samples > 0.3)
+    assert np.ptp(loud) < 0.02 * frames[0].sample_rate  # there is one
+    return frames[0].time + loud[0] / frames[0].sample_rate
+
+
+def pictures_of(path: Path, pixels: str = "rgb24") -> np.ndarray:
+    """All frames of a file."""
+    with av.open(str(path)) as container:
+        return np.stack([frame.to_ndarray(format=pixels) for frame in container.decode(video=0)])
+
+
+def packets_of(path: Path, kind: str) -> list[bytes]:
+    """A stream as it is stored, not decoded. kind: video or audio."""
+    with av.open(str(path)) as container:
+        return [bytes(packet) for packet in container.demux(**{kind: 0}) if packet.size]
 
 
 def probe(path: Path) -> dict:

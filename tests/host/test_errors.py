@@ -1,11 +1,13 @@
 """What a client gets for bad input: one sentence that names input, value and remedy, before the transformer is
 loaded, and nothing left behind."""
 
+import json
 import re
 import time
 
 import pytest
 from graphs import add_inputs, add_ksampler, add_motion, add_sample_video, load
+from wrong_plans import CUTS, PLANS, REFERENCES
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -235,6 +237,24 @@ def test_previous_frames(base, refusal, previous, options, message):
 def test_a_prompt_that_is_too_long(base, refusal, end, prompt):
     base.set(prompt, tokens=600)
     assert f"The {prompt} prompt has 600 tokens, but SCAIL-2 reads 512: shorten it." in refusal(end(base))
+
+
+@pytest.mark.parametrize("case", [*PLANS, *CUTS])
+def test_plans_and_cuts(base, refusal, case):
+    options, message = (PLANS | CUTS)[case]
+    assert re.match(f"SCAIL2SampleVideo: {message}", refusal(sampled(base, **options)))
+
+
+@pytest.mark.parametrize("case", REFERENCES)
+def test_further_references(base, refusal, case):
+    change, message = REFERENCES[case]
+    assert re.match(f"SCAIL2SampleVideo: {message}", refusal(sampled(base, **change(base))))
+
+
+def test_a_prompt_of_the_plan_that_is_too_long(base, refusal):
+    base.add("encoder", "TestTextEncoder")
+    message = refusal(sampled(base, plan=json.dumps({"prompt": "long" * 150}), clip=["encoder", 0]))
+    assert "The plan's prompt has 600 tokens, but SCAIL-2 reads 512: shorten it." in message
 
 
 def test_a_sampler_without_the_motion_latent(base, refusal):

@@ -1,10 +1,12 @@
 """Check SCAIL-2 Inputs in ComfyUI: all findings at once with nothing loaded, and the same checks before sampling."""
 
 import json
+import re
 import time
 
 import pytest
 from graphs import add_inputs, add_sample_video, load
+from wrong_plans import CUTS, PLANS, REFERENCES
 
 INPUTS = ("positive", "negative", "vae", "reference", "driving", "identities")
 
@@ -97,6 +99,26 @@ def test_all_errors_at_once(comfy, graph, checked):
         "SCAIL2SampleVideo: The positive prompt has 600 tokens, but SCAIL-2 reads 512: shorten it. (and 3 more: "
         "connect Check SCAIL-2 Inputs.)")
     assert "Requested to load" not in comfy.log_since(size)
+
+
+def test_every_wrong_plan_is_found(comfy, graph):
+    """All of them in one graph, a node for each; whatever else is said is said too."""
+    add_inputs(graph)
+    load(graph)
+    links = {name: [name, 0] for name in ("model", *INPUTS)}
+    cases = {("plan", name): case for name, case in PLANS.items()}
+    cases |= {("plan", name): (change(graph), message) for name, (change, message) in REFERENCES.items()}
+    cases |= {("scene_cuts", name): case for name, case in CUTS.items()}
+    for case, (options, _) in cases.items():
+        graph.add(f"check {case}", "SCAIL2Preflight", solver="unipc", steps=40, shift=3.0, guidance=5.0,
+                  **links | options)
+        graph.add(f"json {case}", "PreviewAny", source=[f"check {case}", 1])
+    outputs = comfy.run(graph)
+    for case, (_, message) in cases.items():
+        found = json.loads(outputs[f"json {case}"]["text"][0])
+        assert found["ok"] is False
+        assert re.match(message, text(found, "errors", case[0])), case
+        assert "driving" in codes(found, "facts")
 
 
 def test_models_of_another_kind(graph, checked):

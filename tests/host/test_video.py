@@ -83,13 +83,28 @@ def test_frames_become_a_video_at_the_given_rate(comfy, graph):
 
 # Frame counts and segments
 
-@pytest.mark.parametrize(("count", "segments"), [(9, 1), (13, 2), (17, 3), (11, 2), (6, 1), (1, 1)])
+@pytest.mark.parametrize(("count", "segments"), [
+    (1, 1), (2, 1), (4, 1), (5, 1), (6, 1), (9, 1), (10, 2), (11, 2), (13, 2), (17, 3), (18, 4), (21, 4)])
 def test_every_frame_in_gives_a_frame_out(graph, frames, record, tmp_path, count, segments):
     add_inputs(graph, frames=count)
     found = frames(record(), segment_length=9, steps=1)
     assert found.shape == (count, 64, 64, 3)
     assert found.isfinite().all()
     assert len(recorded(tmp_path / "calls")) == segments
+
+
+@pytest.mark.parametrize(("lengths", "latent_frames"), [
+    ("short last", [5, 3]), ("even", [4, 4]), ("full last", [5, 5])])
+def test_segments_of_other_lengths(graph, frames, record, tmp_path, lengths, latent_frames):
+    """20 frames in segments of at most 17; frames that are only made up are cut off again."""
+    add_inputs(graph, frames=20)
+    found = frames(record(), segment_length=17, steps=1, lengths=lengths)
+    assert found.shape == (20, 64, 64, 3)
+    calls = recorded(tmp_path / "calls")
+    assert [call["x"].shape[2] for call in calls] == latent_frames
+    if lengths == "full last":  # its frames are 12 to 28, and 19 is the last one that there is
+        masks = calls[1]["sam_latents"].unflatten(1, (4, 7))
+        assert torch.equal(masks[:, :, :, 3:], masks[:, -1:, :, 2:3].expand(-1, 4, -1, 2, -1, -1))
 
 
 def test_a_segment_starts_from_the_end_of_the_one_before(graph, tensors, frames, record, newest, tmp_path):

@@ -1,6 +1,8 @@
 """Nodes for the host tests only: stand-ins for gigabytes of weights, exact inputs from files, and a look inside."""
 
+import dataclasses
 import json
+import sys
 import tempfile
 from pathlib import Path
 
@@ -32,6 +34,29 @@ class TestText(io.ComfyNode):
         embedding = torch.zeros(1, max(512, tokens), 4096)
         embedding[:, :tokens] = torch.randn(1, tokens, 4096, generator=torch.Generator().manual_seed(seed)) * 0.2
         return io.NodeOutput([[embedding, {}]])
+
+
+class TestTextEncoder(io.ComfyNode):
+    """A CLIP in what its users call; every text has an embedding of its own, with a token for each letter."""
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(node_id="TestTextEncoder", category="test", inputs=[], outputs=[io.Clip.Output()])
+
+    @classmethod
+    def execute(cls):
+        return io.NodeOutput(_TextEncoder())
+
+
+class _TextEncoder:
+    def tokenize(self, text):
+        return list(text.encode())
+
+    def encode_from_tokens_scheduled(self, tokens):
+        letters = torch.randn(256, 4096, generator=torch.Generator().manual_seed(0)) * 0.2
+        embedding = torch.zeros(1, max(512, len(tokens)), 4096)
+        embedding[0, : len(tokens)] = letters[tokens]
+        return [[embedding, {}]]
 
 
 class TestClipVision(io.ComfyNode):
@@ -86,6 +111,19 @@ class TestImages(io.ComfyNode):
         images = load_file(path)[name][:frames]
         images = images / 255 if images.dtype == torch.uint8 else images
         return io.NodeOutput(images, (images.amax(-1) > 0.5).float())
+
+
+class TestLatent(io.ComfyNode):
+    """A latent from a file of a job."""
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(node_id="TestLatent", category="test", inputs=[io.String.Input("path")],
+                         outputs=[io.Latent.Output()])
+
+    @classmethod
+    def execute(cls, path):
+        return io.NodeOutput(load_file(path))
 
 
 class TestTrack(io.ComfyNode):
@@ -286,10 +324,27 @@ class TestSaveTensors(io.ComfyNode):
         return io.NodeOutput()
 
 
+class TestDefaults(io.ComfyNode):
+    """The pack's `VideoOptions` as a program gets them that leaves out what it may, as JSON."""
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(node_id="TestDefaults", category="test", is_output_node=True, inputs=[],
+                         outputs=[io.String.Output()])
+
+    @classmethod
+    def execute(cls):
+        (module,) = (module for name, module in sys.modules.items() if name.endswith(".nodes.video_options"))
+        fields = dataclasses.fields(module.VideoOptions)
+        return io.NodeOutput(json.dumps({field.name: None if field.default is dataclasses.MISSING else field.default
+                                         for field in fields}))
+
+
 class TestExtension(ComfyExtension):
     async def get_node_list(self):
         return [TestText, TestClipVision, TestMakeVae, TestImages, TestTrack, TestConditioning, TestToyModel,
-                TestRecord, TestReplaceBlock, TestAttention, TestSaveTensors, TestDrawnTrack, TestDrawnDetect]
+                TestRecord, TestReplaceBlock, TestAttention, TestSaveTensors, TestDrawnTrack, TestDrawnDetect,
+                TestTextEncoder, TestLatent, TestDefaults]
 
 
 async def comfy_entrypoint():
