@@ -34,9 +34,11 @@ class Codec:
     tag: str = ""
 
 
-_X265 = "log-level=error:bframes=0"
+# A part that is encoded again has to be the same to the bit. With several threads, x264 gave another one about once in a
+# thousand times on a busy machine.
+_X265 = "log-level=error:bframes=0:frame-threads=1"
 CODECS = {
-    "h264": Codec("libx264", "yuv420p", "rgb24", 255, {"crf": "{quality}", "bf": "0"}),
+    "h264": Codec("libx264", "yuv420p", "rgb24", 255, {"crf": "{quality}", "bf": "0", "threads": "1"}),
     "h265 10-bit": Codec("libx265", "yuv420p10le", "rgb48le", 65535,
                          {"crf": "{quality}", "x265-params": _X265}, "hvc1"),
     "lossless": Codec("libx265", "gbrp12le", "gbrp12le", 4095,

@@ -221,9 +221,9 @@ def planned(run, comfy):
     graph.add("other", "TestText", seed=7)
     graph.add("saved", "SCAIL2SavePrompt", conditioning=["other", 0], name="other", overwrite=True)
     comfy.run(graph)
-
-    return run(further, frames=FRAMES, plan=json.dumps(PLAN), clip=["encoder", 0],
-               **{"more_references.reference_2": ["second", 0]})
+    yield run(further, frames=FRAMES, plan=json.dumps(PLAN), clip=["encoder", 0],
+              **{"more_references.reference_2": ["second", 0]})
+    (comfy.base / "models/scail2_prompts/other.safetensors").unlink()
 
 
 def further(graph):
