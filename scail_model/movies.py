@@ -97,7 +97,9 @@ def first_picture(path: Path) -> Tensor:
 def join(parts: Sequence[Path], target: Path, rate: Fraction, sound: Path | None, tick: Tick) -> int:
     """Parts one after the other, and as much of a sound file as they are long, in one MP4 file; returns the frames."""
     with av.open(os.fspath(parts[0])) as first, av.open(os.fspath(target), "w", format="mp4") as output:
-        video = output.add_stream_from_template(first.streams.video[0])
+        template = first.streams.video[0]
+        video = output.add_stream_from_template(template)
+        video.codec_context.codec_tag = template.codec_context.codec_tag  # a template does not bring its own
         audio = _Sound(output, sound)
         number = 0
         for part in parts:

@@ -20,6 +20,7 @@ from typing import Any
 from .segments import Segment
 
 _PLACES = ("segments", "time", "frames")
+_PROMPTS = ("prompt", "saved_prompt")
 _WHOLE = {"seed": (0, 2**64 - 1), "reference": (1, 2**64 - 1)}
 _NUMBERS = {"guidance": (1.0, 30.0), "driving_strength": (0.0, 10.0), "history_strength": (0.0, 1.0)}
 
@@ -40,9 +41,11 @@ class Change:
     only: bool = False
 
     def over(self, below: Change) -> Change:
-        """This change on top of another one."""
+        """This change on top of another one. A prompt takes the place of a saved one, and the other way round."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return Change(**{name: getattr(below, name) if value is None else value for name, value in values.items()})
+        here = [name for name in _PROMPTS if values[name] is not None]
+        return Change(**{name: getattr(below, name) if value is None and not (here and name in _PROMPTS) else value
+                         for name, value in values.items()})
 
 
 NOTHING = Change()
@@ -116,6 +119,8 @@ def _change(entry: dict[str, Any], name: str) -> Change:
                              f'{", ".join((*_PLACES, *_TYPES))}.')
         if not _fits(key, value):
             raise ValueError(f'"{key}" in {name} is {json.dumps(value)}, but it must be {_meant(key)}: correct it.')
+    if set(_PROMPTS) <= set(values):
+        raise ValueError(f"There are {' and '.join(_PROMPTS)} in {name}: keep one of them.")
     if not set(values) - {"only"}:
         raise ValueError(f"There is no change in {name}: add one of {', '.join(_TYPES)}, or take the entry out.")
     return Change(**values)

@@ -178,6 +178,14 @@ def test_rate_and_time_stamps_are_exact(tmp_path, rate):
 
 
 @pytest.mark.parametrize("codec", CODECS)
+def test_the_joined_file_has_the_tag_of_its_parts(tmp_path, codec):
+    """Apple's players take H.265 for video only if it is called hvc1."""
+    join(parts_of(tmp_path, Encoding(codec, 14)), tmp_path / "all.mp4", RATES[0], None, nothing)
+    with av.open(str(tmp_path / "all.mp4")) as container:
+        assert container.streams.video[0].codec_context.codec_tag == (CODECS[codec].tag or "avc1")
+
+
+@pytest.mark.parametrize("codec", CODECS)
 def test_every_part_can_be_jumped_to(tmp_path, codec):
     parts = parts_of(tmp_path, Encoding(codec, 14))
     join(parts, tmp_path / "all.mp4", RATES[0], None, nothing)

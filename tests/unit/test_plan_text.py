@@ -96,9 +96,10 @@ def test_scenes_have_segments_of_their_own():
 # Changes
 
 def test_every_change_arrives():
-    change = {"prompt": "", "saved_prompt": "a", "negative_prompt": "b", "seed": 2**64 - 1, "reference": 2,
-              "guidance": 1, "driving_strength": 0.5, "history_strength": 0}
-    assert plan(change)[0].lasting == Change(**change)
+    change = {"negative_prompt": "b", "seed": 2**64 - 1, "reference": 2, "guidance": 1, "driving_strength": 0.5,
+              "history_strength": 0}
+    for prompt in ({"prompt": ""}, {"saved_prompt": "a"}):
+        assert plan(change | prompt)[0].lasting == Change(**change, **prompt)
 
 
 def test_later_entries_win():
@@ -107,6 +108,14 @@ def test_later_entries_win():
     assert found == [Changes(change) for change in (
         Change(prompt="a", seed=1), Change(prompt="b", seed=1), Change(prompt="a", seed=3), Change(seed=3),
         NOTHING, NOTHING)]
+
+
+def test_a_later_saved_prompt_takes_the_place_of_a_prompt_and_the_other_way_round():
+    found = plan({"prompt": "a"}, {"segments": "2-3", "saved_prompt": "b"}, {"segments": 3, "prompt": "c"},
+                 {"segments": 4, "saved_prompt": "d", "only": True})
+    assert [changes.lasting for changes in found[:4]] == [
+        Change(prompt="a"), Change(saved_prompt="b"), Change(prompt="c"), Change(prompt="a")]
+    assert found[3].only.over(found[3].lasting) == Change(saved_prompt="d", only=True)
 
 
 def test_only_leaves_what_lasts():
@@ -163,6 +172,7 @@ def test_what_is_no_plan(text, message):
                                   "frames, prompt, .*"),
     ({"steps": 7}, '"steps" in E is no place and nothing that can be changed: use .*'),
     ({"segments": 1, "time": "3", "seed": 7}, "There are segments and time in E: keep one of them"),
+    ({"prompt": "a", "saved_prompt": "b"}, "There are prompt and saved_prompt in E: keep one of them"),
     ({"seed": True}, '"seed" in E is true, but it must be a whole number, at least 0 and at most 64 bits long: '
                      "correct it"),
     ({"seed": -1}, '"seed" in E is -1, but it must be a whole number, at least 0 .*'),

@@ -197,7 +197,8 @@ def test_checks_find_what_the_server_lets_pass(object_info):
     prompt = api_file("animation")
     (sample,) = [key for key, node in prompt.items() if node["class_type"] == "SCAIL2SampleVideo"]
     (check,) = [key for key, node in prompt.items() if node["class_type"] == "SCAIL2Preflight"]
-    del prompt[check]
+    (shown,) = [key for key, node in prompt.items() if node["inputs"].get("source") == [check, 0]]
+    del prompt[check], prompt[shown]
     inputs = prompt[sample]["inputs"]
     inputs |= {"sede": 1, "solver": "heun", "segment_length": 80, "guidance": 0.0, "vae": inputs["model"],
                "driving": 5, "steps": "40"}

@@ -52,6 +52,24 @@ def additional_reference() -> Graph:
     return graph
 
 
+def long_video() -> Graph:
+    """Animation, with what a video of several segments wants besides: the drift measured, and the jobs on disk."""
+    graph = start("long_video", notes.LONG_VIDEO, height=1790)
+    loaded, given = models(graph), files(graph)
+    texts = prompts(graph, loaded)
+    identities, reference = bind(graph, loaded, given, "animation")
+    video = sample(graph, loaded.model, texts, loaded.vae, given.driving, identities, reference, check=True,
+                   guidance=5.0, **OFFICIAL)
+    graph.group("What is kept on disk", column=7)
+    jobs = graph.add("SCAIL2Jobs", action="list")
+    graph.add("PreviewAny", title="Jobs", source=jobs, size=(560, 180))
+    graph.group("How far it drifts", column=8)
+    drift = graph.add("SCAIL2DriftReport", size=(560, 800), video=video, segments=video[2], reference=given.reference,
+                      identities=identities, filename_prefix="scail2_drift/long_video")
+    graph.add("PreviewAny", title="Verdict of each seam", source=drift[1], size=(560, 420))
+    return graph
+
+
 def ksampler() -> Graph:
     graph = start("ksampler", notes.KSAMPLER, height=900)
     loaded, given = models(graph), files(graph)
@@ -108,5 +126,5 @@ def distilled_draft() -> Graph:
     return graph
 
 
-ALL = (animation, replacement, two_people, additional_reference, ksampler, distilled_draft, sam3_one_person,
-       sam3_several_people, sam3_points)
+ALL = (animation, replacement, two_people, additional_reference, long_video, ksampler, distilled_draft,
+       sam3_one_person, sam3_several_people, sam3_points)

@@ -116,6 +116,52 @@ A second picture shows what the first cannot: here the character **from behind**
 **Batch Images** puts the pictures in order, primary first, and the masks in the same order. It has more inputs for more pictures. Pictures of another size would be cropped to that of the first.
 {_MASK_HELP}{_SAMPLING_HELP}"""
 
+LONG_VIDEO = f"""# Long video
+
+The workflow **animation** for driving videos of several segments: what is finished is kept on disk, parts can be made again, and how far the colours drift is measured.
+{_INPUTS_HEAD}| Reference picture | the character, about as large in the picture and posed about as in the driving video's first frame |
+| Reference mask | the character blue, the rest white |
+| Driving video | the motion, any length. Connect the video itself, not its frames: these would all lie in memory |
+| Driving mask | the person blue, the rest black |
+| Prompt | the finished video in 80 to 140 words: who, clothes, what they do, where, light |
+
+Masks, sizes and the official settings are explained in the workflow **animation**. For replacement set *mode* of **Bind SCAIL-2 Identities**, with masks as in the workflow **replacement**.
+
+## Before a run of hours
+
+- **What is wrong, and what it takes** says how many segments there will be, and estimates memory, disk and time. Click **Check**, then the play button of the small bar above it: only the check is run.
+- Leave the seed's *control after generate* on *fixed*. Another seed is another job.
+- Try the settings on a short piece of the video first.
+
+## If it breaks off
+
+Cancelled, crashed, no room on the disk, no power: **queue the same graph again**. Finished segments are found and only the rest is made. They are in output/scail2_jobs, in the folder that **Report** and the log name; *so-far.mp4* is the video up to there.
+
+## If a part is not good
+
+These are advanced inputs of **Sample SCAIL-2 Video**; its help page explains them all. What comes before the change is kept.
+
+| Setting | Meaning |
+|---|---|
+| remake | numbers of the segments to make again, as in *3, 5-6*, with *remake_seed*; another number, another take |
+| remake_scope | whether the segments behind go on from the new ones, or stay |
+| plan | what is different in some segments, as JSON: *[{{"segments": "3-5", "prompt": "..."}}]*. Prompts need the text encoder at *clip* |
+| scene_cuts | frames or times at which the driving video cuts to another scene; each begins without history |
+| codec | *h265 10-bit* or *lossless* for further work; changing it later samples nothing again |
+
+The new frames of the segments begin at 0, 81, 157, 233 and so on, 76 more each time.
+
+## How far it drifts
+
+**Measure Video Drift** draws colour, contrast, sharpness and movement over the frames. Green lines are good seams, amber visible, red strong; **Verdict of each seam** has the numbers. Compare two settings on the same driving video. The defaults are the official way; *history*, *history_strength*, *colour_match* and *noise* are means against drift, and the help page of the sampler has measurements.
+
+## What is kept on disk
+
+**Manage SCAIL-2 Jobs** lists the jobs, here before the run. *clear finished* removes those that are done; files of **Save Video** stay. Set it back to *list* afterwards.
+
+The result has exactly as many frames as the driving video, its frame rate and its sound.
+"""
+
 KSAMPLER = """# One segment, with ComfyUI's own sampler nodes
 
 For those who want to reach between the steps: **Build SCAIL-2 Motion Latent** prepares one segment, **SCAIL-2 Schedule** gives the official solver and noise levels, and ComfyUI's **SamplerCustom** samples. Other samplers fit as well. **Sample SCAIL-2 Video** (see the animation workflow) does all of this for any length.
@@ -281,7 +327,7 @@ PROMPTS = {
         "behind her. The camera stands still at chest height and shows her from head to toe. Calm, sharp, realistic "
         "footage with fine detail in fabric and hair."),
 }
-PROMPTS["ksampler"] = PROMPTS["distilled_draft"] = PROMPTS["animation"]
+PROMPTS["ksampler"] = PROMPTS["distilled_draft"] = PROMPTS["long_video"] = PROMPTS["animation"]
 PROMPTS["sam3_one_person"] = PROMPTS["animation"]
 PROMPTS["sam3_several_people"] = PROMPTS["two_people"]
 PROMPTS["sam3_points"] = PROMPTS["replacement"]

@@ -111,15 +111,21 @@ def encode(graph: Graph, loaded: Loaded, picture: Node, identities: Node) -> Nod
 
 
 def sample(graph: Graph, model: Node, prompts: tuple[Node, Node], vae: Node, driving: Node, identities: Node,
-           reference: Node, *, column: int = 4, check: bool = False, **settings) -> None:
-    """`check`: everything that is wrong or doubtful is shown beside the sampler."""
+           reference: Node, *, column: int = 4, check: bool = False, **settings) -> Node:
+    """The sampler, with its results shown. `check`: everything that is wrong or doubtful is shown beside it."""
     inputs = {"model": model, "positive": prompts[0], "negative": prompts[1], "vae": vae, "reference": reference,
               "driving": driving, "identities": identities, **settings}
     if check:
+        column += 1
         graph.group("Check everything", column)
-        graph.add("SCAIL2Preflight", size=(420, 640), **inputs)
+        found = graph.add("SCAIL2Preflight", **inputs)
+        column += 1
     graph.group("Sampling", column)
     video = graph.add("SCAIL2SampleVideo", seed=SEED, **inputs)
     graph.group("Result", column + 1)
     graph.add("SaveVideo", video=video, filename_prefix=f"video/scail2_{graph.name}", size=(560, 480))
     graph.add("PreviewAny", title="Report", source=video[1], size=(560, 140))
+    if check:  # the frontend shows texts in this node only; last, so that the other nodes keep their numbers
+        graph.group("What is wrong, and what it takes", column - 1)
+        graph.add("PreviewAny", title="Check", source=found[0], size=(420, 360))
+    return video
