@@ -39,8 +39,11 @@ class SCAIL2SampleVideo(io.ComfyNode):
             inputs=[
                 io.Model.Input("model", tooltip="The SCAIL-2 transformer, with LoRAs and patches as you like."),
                 *segment_inputs(),
-                io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=True,
-                             tooltip="One seed for the whole video; each segment draws on from the one before."),
+                # fixed, because a run that was broken off goes on only with the seed that it had
+                io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF,
+                             control_after_generate=io.ControlAfterGenerate.fixed,
+                             tooltip="One seed for the whole video; each segment draws on from the one before. A run "
+                                     "that was broken off goes on only with the same seed."),
                 *setting_inputs(),
             ],
             outputs=[

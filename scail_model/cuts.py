@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 
@@ -10,13 +10,19 @@ from .clips import Clip
 
 _LONGEST_SIDE = 320  # pixels that are looked at
 _SHORTEST_SCENE = 5  # frames
+_VERSION = 0, 7  # from here on, detectors take time codes
 
 
 def check_installed() -> None:
     """Raise RuntimeError if PySceneDetect is not there."""
-    if importlib.util.find_spec("scenedetect") is None:
+    try:
+        installed = version("scenedetect")
+    except PackageNotFoundError:
+        installed = "0"
+    if tuple(map(int, installed.split(".")[:2])) < _VERSION:
         raise RuntimeError("scene_cuts is set to find, which needs PySceneDetect: install the Python package "
-                           "scenedetect into ComfyUI's environment, or write down the frames of the cuts.")
+                           f"scenedetect {'.'.join(map(str, _VERSION))} or later into ComfyUI's environment, or write "
+                           "down the frames of the cuts.")
 
 
 def find_cuts(clip: Clip) -> list[int]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from assets import FPS, write_video
+from assets import FPS, tone, write_video
 from PIL import Image, ImageDraw
 from torch import Tensor
 
@@ -69,7 +69,8 @@ def write(folder: Path, workflow: str, *, frames: int, width: int, height: int, 
     _mask(size, _BLACK, back, colours).save(folder / "reference_back_mask.png")
 
     clip = [people((DANCER, SECOND_DANCER), driving_places, index / float(FPS)) for index in range(frames)]
-    write_video(folder / "driving.mp4", _stack(_picture(size, STUDIO, entry) for entry in clip), sound=sound)
+    write_video(folder / "driving.mp4", _stack(_picture(size, STUDIO, entry) for entry in clip),
+                sound=tone(frames / FPS) if sound else None)
     write_video(folder / "driving_mask.mp4",
                 _stack(_mask(size, _WHITE if replacement else _BLACK, entry, colours) for entry in clip),
                 pixels="yuv444p", options={"qp": "0"})
