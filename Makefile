@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 .PHONY: test lint demo demo-comfyui clean
 
 test: lint
-	$(VENV)/bin/python -m pytest tests
+	$(VENV)/bin/python -m pytest tests --numprocesses 2 --dist loadfile
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .

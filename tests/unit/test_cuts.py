@@ -1,6 +1,7 @@
 """Scene cuts found in drawn scenes."""
 
 from fractions import Fraction
+from importlib.metadata import PackageNotFoundError
 
 import pytest
 import torch
@@ -55,6 +56,11 @@ def test_looking_can_be_cancelled():
 
 def test_a_missing_library_is_named(monkeypatch):
     cuts.check_installed()
-    monkeypatch.setattr(cuts.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(RuntimeError, match="needs PySceneDetect: install the Python package scenedetect"):
-        cuts.check_installed()
+    for installed in (None, "0.6.7"):
+        monkeypatch.setattr(cuts, "version", lambda name, found=installed: found or metadata_of_nothing(name))
+        with pytest.raises(RuntimeError, match="install the Python package scenedetect 0.7 or later"):
+            cuts.check_installed()
+
+
+def metadata_of_nothing(name):
+    raise PackageNotFoundError(name)
