@@ -50,7 +50,7 @@ CUTS = {
                                             "correct scene_cuts"),
     "not rising": ({"scene_cuts": "5 4"}, "A scene cut is at frame 4, but cuts must rise and lie between 1 and 8"),
     "not installed": ({"scene_cuts": "find"}, "scene_cuts is set to find, which needs PySceneDetect: install the "
-                                              "Python package scenedetect into ComfyUI's environment, or write down"),
+                                              "Python package scenedetect 0.7 or later into ComfyUI's environment"),
 }
 
 
