@@ -17,7 +17,7 @@ _PROMPTS = "scail2_prompts"
 
 
 def references(first: Reference, more: Mapping[str, Reference] | None) -> list[Reference]:
-    """All connected references in the order of their numbers. Raises ValueError for a gap, and for another size."""
+    """All connected references in the order of their numbers. Raises ValueError for a gap, another size or mode."""
     found = [first]
     for number, (name, reference) in enumerate((more or {}).items(), 2):
         if name != f"reference_{number}":
@@ -26,6 +26,9 @@ def references(first: Reference, more: Mapping[str, Reference] | None) -> list[R
         if (reference.width, reference.height) != (first.width, first.height):
             raise ValueError(f"{name} is encoded at {reference.width}x{reference.height}, but reference at "
                              f"{first.width}x{first.height}: encode all at one size.")
+        if bool(reference.masks[0, -1, 0].any()) != bool(first.masks[0, -1, 0].any()):
+            raise ValueError(f"{name} was encoded for the other mode than reference: connect identities of the same "
+                             "mode to both Encode SCAIL-2 Reference nodes.")
         found.append(reference)
     return found
 
@@ -66,7 +69,9 @@ def _chooser(options: VideoOptions, positive: list, negative: list, clip, given:
 
     @cache
     def saved(file: str) -> list:
-        return comfy_prompts.load(folder_paths.get_full_path_or_raise(_PROMPTS, file))
+        entries = comfy_prompts.load(folder_paths.get_full_path_or_raise(_PROMPTS, file))
+        comfy_conditioning.check_prompt(entries, "plan's saved")
+        return entries
 
     @cache
     def prompts(prompt: str | None, file: str | None, negative_prompt: str | None) -> tuple[list, list, str]:

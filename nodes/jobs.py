@@ -3,6 +3,7 @@
 from comfy_api.latest import io, ui
 
 from ..scail_model import jobs
+from .given import given
 from .types import CATEGORY
 from .video_options import jobs_folder
 
@@ -35,7 +36,9 @@ class SCAIL2Jobs(io.ComfyNode):
     def execute(cls, action: str, job: str = "") -> io.NodeOutput:
         removed = []
         for found in jobs.found_jobs(jobs_folder()):
-            if action != _LIST and job in found.folder.name and (found.finished or action == _ALL):
+            chosen = job in found.folder.name and (found.finished or action == _ALL)
+            # the nodes behind a sampler of this run still read its video
+            if action != _LIST and chosen and found.folder not in given.folders_of_this_run():
                 jobs.remove(found)
                 removed.append(found)
         left = jobs.found_jobs(jobs_folder())

@@ -47,8 +47,7 @@ class VideoProgress:
     def finished(self, segment: int, part: Path, *, kept: bool) -> None:
         if self.previewer:
             self.thumbnails.append(thumbnail(movies.first_picture(part)))
-        if kept:
-            self.left -= self.plan[segment].length * self.steps
+        self.left = float(sum(later.length for later in self.plan[segment + 1 :]) * self.steps)
         self.bar.update_absolute((segment + 1) * self.steps)
         self._say(segment, "found finished" if kept else "finished")
 

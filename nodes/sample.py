@@ -6,15 +6,14 @@ import json
 import logging
 import time
 from dataclasses import asdict, replace
-from pathlib import Path
 
 from comfy_api.latest import InputImpl, io
-from comfy_execution.utils import get_executing_context
 
 from ..scail_model import comfy_keys, comfy_preflight, comfy_video, findings, jobs
 from ..scail_model.comfy_video import Choice, Work
 from ..scail_model.digests import digest
 from .choices import check_changes, choices, references
+from .given import given as given_videos
 from .progress import VideoProgress
 from .types import CATEGORY, as_clip, segment_inputs
 from .video_options import VideoOptions, jobs_folder, setting_inputs
@@ -76,8 +75,9 @@ class SCAIL2SampleVideo(io.ComfyNode):
                            identities.digest(), asdict(replace(settings, **_BY_SEGMENT))))
         job = _job(work, usual)
         made = comfy_video.make_video(work, job, VideoProgress(model, plan, settings.steps, cls.hidden.unique_id))
-        _given.add(made.path)
-        removed = jobs.make_room(jobs_folder(), round(options.jobs_limit * jobs.GIB), _given.folders_of_this_run())
+        given_videos.add(made.path)
+        removed = jobs.make_room(jobs_folder(), round(options.jobs_limit * jobs.GIB),
+                                 given_videos.folders_of_this_run())
         kept = f", {made.kept} of them found finished" if made.kept else ""
         lines = [*(f"warning: {finding.text}" for finding in findings.of_level(found, findings.WARNING)),
                  f"job folder: {job.folder}", *(f"removed for jobs_limit: {other.line()}" for other in removed),
@@ -87,38 +87,7 @@ class SCAIL2SampleVideo(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, **_) -> int:
-        return _given.lost()
-
-
-def _prompt_id() -> str | None:
-    context = get_executing_context()
-    return context and context.prompt_id
-
-
-class _Given:
-    """Files that this process has handed out as VIDEOs. ComfyUI remembers them, and they may have been removed."""
-
-    def __init__(self) -> None:
-        self.runs: dict[Path, str | None] = {}  # path -> the prompt's id
-        self.count = 0
-
-    def add(self, path: Path) -> None:
-        self.runs[path] = _prompt_id()
-
-    def folders_of_this_run(self) -> set[Path]:
-        """Jobs whose videos the nodes behind may not have read yet."""
-        return {path.parent for path, run in self.runs.items() if run == _prompt_id()}
-
-    def lost(self) -> int:
-        """How many have been removed since; another number makes ComfyUI run the node again."""
-        gone = [path for path in self.runs if not path.exists()]
-        for path in gone:
-            del self.runs[path]
-        self.count += len(gone)
-        return self.count
-
-
-_given = _Given()
+        return given_videos.lost()
 
 
 def _job(work: Work, usual: Choice) -> jobs.Job:

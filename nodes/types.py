@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
-
 import comfy.model_management
-import torch
 from comfy_api.latest import InputImpl, io
 from server import PromptServer
 from torch import Tensor
@@ -71,25 +68,3 @@ class _Tick:
         self.count += 1
         if self.node_id is not None and self.count % _TOLD_EVERY == 0:
             PromptServer.instance.send_progress_text(f"{self.name}: {self.count} frames read", self.node_id)
-
-
-def video_parts(video) -> tuple[Tensor, Fraction | None, dict | None]:
-    """IMAGE or VIDEO -> (IMAGE, frames per second, audio); the last two are None for an IMAGE."""
-    if isinstance(video, Tensor):
-        return video, None, None
-    components = video.get_components()
-    return components.images, components.frame_rate, components.audio
-
-
-def driving_frames(driving) -> tuple[Tensor, Fraction | None, dict | None]:
-    """IMAGE or VIDEO -> (frames uint8 [T, h, w, 3], frames per second, audio); the last two are None for an IMAGE."""
-    images, frame_rate, audio = video_parts(driving)
-    return _to_levels(images), frame_rate, audio
-
-
-def _to_levels(images: Tensor) -> Tensor:
-    """IMAGE [T, h, w, 3 or 4] in 0..1 -> uint8 [T, h, w, 3], frame by frame, because a clip's float copy is large."""
-    levels = torch.empty(*images.shape[:3], 3, dtype=torch.uint8)
-    for frame, target in zip(images, levels, strict=True):
-        target.copy_(frame[..., :3].float().mul(255).round().clamp(0, 255))
-    return levels

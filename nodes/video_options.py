@@ -13,7 +13,7 @@ from comfy_api.latest import io
 from ..scail_model import cuts as cut_finder
 from ..scail_model.clips import Clip
 from ..scail_model.comfy_video import COLOURS, HISTORIES, OFF, Settings
-from ..scail_model.movies import CODECS, Encoding
+from ..scail_model.movies import CODECS, Encoding, check_encoder
 from ..scail_model.noises import NOISES
 from ..scail_model.plan_text import Changes, parse_cuts, parse_plan, with_remakes
 from ..scail_model.segments import LENGTHS, SHORT_LAST, Segment, plan_scenes
@@ -64,7 +64,8 @@ class VideoOptions:
                         self.colour_match, self.noise)
 
     def check(self) -> None:
-        """Raise RuntimeError if a library is missing that an option needs."""
+        """Raise RuntimeError if a library or an encoder is missing that an option needs."""
+        check_encoder(self.codec)
         if self.scene_cuts.strip() == _FIND:
             cut_finder.check_installed()
 

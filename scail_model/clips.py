@@ -117,7 +117,7 @@ class FileClip(Clip):
         self.source, self.window, self.name, self.tick = source, window, name, tick
         self._reader: Iterator[av.VideoFrame] | None = None
         self._next = 0  # the frame that the reader gives next
-        identity = _identity(source, window)
+        self._known = identity = _identity(source, window)
         # time stamps of all frames, in the order in which they are shown
         self._stamps: list[int | None] = _scanned.pop(identity, [])
         with self._opened() as container:
@@ -188,6 +188,9 @@ class FileClip(Clip):
 
     def _from(self, index: int) -> Iterator[av.VideoFrame]:
         """Frames from `index` on. By time stamps; where a file has none, everything before is decoded too."""
+        if _identity(self.source, self.window) != self._known:
+            raise RuntimeError(f"The {self.name} {self._shown} has been replaced while it was in use: queue again, and "
+                               "leave the file as it is until the video is finished.")
         with self._opened() as container:
             stream = container.streams.video[0]
             stamp = self._stamps[index]

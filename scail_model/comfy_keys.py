@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from comfy.quant_ops import QuantizedTensor
 from torch import Tensor
@@ -16,8 +17,18 @@ _CHANGES = ("patches", "weight_wrapper_patches", "object_patches", "model_option
             "callbacks", "wrappers", "injections", "hook_patches")
 
 
+# What some patches note down while they sample is no other setting: a MODEL keeps the key that it had at first.
+_known: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
+
+
 def model_key(model) -> str:
     """Of a MODEL: its weights, and everything that LoRAs and patch nodes have done to it."""
+    if model not in _known:
+        _known[model] = _model_key(model)
+    return _known[model]
+
+
+def _model_key(model) -> str:
     network = model.model.diffusion_model
     return sampled_digest(
         type(network).__name__, str(model.model.model_config.unet_config), str(model.model.get_dtype()),

@@ -320,8 +320,9 @@ class _Maker:
         self.watch.stage(len(self.parts) - 1, "joining")
         if not self.job.has(name):
             self._join(name)
-        self.job.path(_SO_FAR).unlink(missing_ok=True)
         self.job.tell(finished=time.time())
+        with contextlib.suppress(OSError):  # Windows: somebody may be watching it
+            self.job.path(_SO_FAR).unlink(missing_ok=True)
         return self.job.path(name)
 
     def _join(self, name: str) -> None:
@@ -342,14 +343,14 @@ class _Maker:
 
     def _leave_what_is_finished(self) -> None:
         """A file that can be played, of the segments before the one that was broken off."""
-        if not self.parts:
-            self.job.remove_without("[0-9]*")
-            return
         try:
+            if not self.parts:
+                self.job.remove_without("[0-9]*")
+                return
             with self.job.writing(_SO_FAR) as path:
                 movies.join(self.parts, path, self.work.rate, self.sound, lambda: None)
             log.info("SCAIL-2: the %d finished segment(s) are in %s", len(self.parts), self.job.path(_SO_FAR))
-        except RuntimeError as error:  # the first error is the one to be told
+        except Exception as error:  # the first error is the one to be told
             log.warning("SCAIL-2: %s", error)
 
     # Signs of life

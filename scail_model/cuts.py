@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
@@ -19,7 +20,7 @@ def check_installed() -> None:
         installed = version("scenedetect")
     except PackageNotFoundError:
         installed = "0"
-    if tuple(map(int, installed.split(".")[:2])) < _VERSION:
+    if tuple(map(int, re.findall(r"\d+", installed)[:2])) < _VERSION:
         raise RuntimeError("scene_cuts is set to find, which needs PySceneDetect: install the Python package "
                            f"scenedetect {'.'.join(map(str, _VERSION))} or later into ComfyUI's environment, or write "
                            "down the frames of the cuts.")

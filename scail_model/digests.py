@@ -20,14 +20,12 @@ from torch import Tensor
 _LENGTH = 16  # bytes
 _SAMPLE = 1024  # elements at the beginning and in the middle of a weight
 _PLAIN = (type(None), Number, str, bytes, np.generic, PurePath)  # told apart by their repr
-_CONTAINERS = (Mapping, Set, Sequence)
-_LOOKED_AT = (*_PLAIN, *_CONTAINERS, Tensor, np.ndarray)  # of an object's attributes
-_DEPTH = 2  # objects within objects; what lies deeper counts by its type
+_MOST = 100_000  # values that are looked at
 
 
 def digest(*values: Any) -> str:
-    """Hexadecimal digest of numbers, texts, tensors, containers of these, functions (by name and what they hold), and
-    other objects (by type and by attributes that are such values)."""
+    """Hexadecimal digest of numbers, texts, tensors, containers, functions (by name and what they hold), modules (by
+    plain attributes and weights) and other objects (by type and attributes)."""
     return _digested(values, whole=True)
 
 
@@ -38,20 +36,22 @@ def sampled_digest(*values: Any) -> str:
 
 def _digested(values: tuple, *, whole: bool) -> str:
     feed = _Feed(whole)
-    feed.value(values, frozenset(), 0)
+    feed.value(values, frozenset())
     return feed.found.hexdigest()
 
 
 class _Feed:
     def __init__(self, whole: bool) -> None:
         self.whole = whole
+        self.count = 0  # of the values so far
         self.found = hashlib.blake2b(digest_size=_LENGTH)
 
     def text(self, text: str) -> None:
         self.found.update(f"{text};".encode())
 
-    def value(self, value: Any, outer: Set[int], depth: int) -> None:
-        """outer: ids of what is around the value; depth: how many objects are."""
+    def value(self, value: Any, outer: Set[int]) -> None:
+        """outer: ids of what is around the value."""
+        self.count += 1
         if isinstance(value, _PLAIN):
             self.text(f"{type(value).__name__}:{value!r}")
         elif isinstance(value, Tensor | np.ndarray):
@@ -59,13 +59,15 @@ class _Feed:
         elif id(value) in outer:
             self.text("again")
         else:
-            self.parts(*_taken_apart(value, depth), outer | {id(value)},
-                       depth if isinstance(value, _CONTAINERS) else depth + 1)
+            self.parts(*_taken_apart(value), outer | {id(value)})
 
-    def parts(self, name: str, values: Sequence[Any], outer: Set[int], depth: int) -> None:
+    def parts(self, name: str, values: Sequence[Any], outer: Set[int]) -> None:
         self.text(f"{name}({len(values)}")
+        if self.count > _MOST:  # better not found again than taken for something else
+            self.text(os.urandom(_LENGTH).hex())
+            return
         for value in values:
-            self.value(value, outer, depth)
+            self.value(value, outer)
 
     def array(self, value: Tensor | np.ndarray) -> None:
         tensor = torch.from_numpy(value) if isinstance(value, np.ndarray) else value.detach()
@@ -77,7 +79,7 @@ class _Feed:
             self.found.update(part.cpu().contiguous().view(torch.uint8).numpy())
 
 
-def _taken_apart(value: Any, depth: int) -> tuple[str, Sequence[Any]]:
+def _taken_apart(value: Any) -> tuple[str, Sequence[Any]]:
     """What a container, function or object is called, and what it consists of."""
     if isinstance(value, Mapping):
         items = sorted(value.items(), key=lambda item: repr(item[0]))
@@ -95,9 +97,10 @@ def _taken_apart(value: Any, depth: int) -> tuple[str, Sequence[Any]]:
     if hasattr(value, "__qualname__"):
         return f"{value.__module__}.{value.__qualname__}", _held(value)
     name = f"{type(value).__module__}.{type(value).__qualname__}"
-    if depth >= _DEPTH:
-        return name, ()
-    return name, ({key: held for key, held in _attributes(value).items() if isinstance(held, _LOOKED_AT)},)
+    if isinstance(value, torch.nn.Module):
+        plain = {key: held for key, held in vars(value).items() if isinstance(held, _PLAIN)}
+        return name, (plain, dict(value.state_dict()))
+    return name, (_attributes(value),)
 
 
 def _held(function: Any) -> Sequence[Any]:

@@ -9,23 +9,28 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import shutil
 import time
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import av
+import psutil
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 _ABOUT = "job.json"
 _FORMAT = "scail2-job-1"
+_AWAY = ".removing-"
 GIB = 2**30
+
+log = logging.getLogger(__name__)
 
 
 class Job:
@@ -36,7 +41,9 @@ class Job:
         with self._failing():
             folder.mkdir(parents=True, exist_ok=True)
         for left in folder.glob(".*.part"):
-            left.unlink()
+            if not psutil.pid_exists(int(left.name.split(".")[1])):  # another process may be writing
+                with suppress(OSError):
+                    left.unlink()
         known = _read(folder / _ABOUT)
         self.about = {**known, **about, "format": _FORMAT, "created": known.get("created", time.time())}
 
@@ -92,8 +99,9 @@ class Job:
         except (OSError, SafetensorError, av.FFmpegError) as error:
             full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "o space left" in str(error)
             reason = "the disk is full" if full else str(error)
-            raise RuntimeError(f"The job folder {self.folder} cannot be written ({reason}): free space there, and "
-                               "queue again; finished segments are kept.") from error
+            remedy = "free space there" if full else "make it writable, with room"
+            raise RuntimeError(f"The job folder {self.folder} cannot be written ({reason}): {remedy}, and queue again; "
+                               "finished segments are kept.") from error
 
 
 @dataclass(frozen=True)
@@ -117,13 +125,20 @@ class Found:
 def found_jobs(root: Path) -> list[Found]:
     """All jobs under a folder, the oldest first."""
     jobs = [Found(path.parent, about, _bytes(path.parent), about.get("finished"))
-            for path in root.glob(f"*/{_ABOUT}") if (about := _read(path)).get("format") == _FORMAT]
-    return sorted(jobs, key=lambda job: job.finished or job.about["created"])
+            for path in root.glob(f"*/{_ABOUT}")
+            if not path.parent.name.startswith(_AWAY) and (about := _read(path)).get("format") == _FORMAT]
+    return sorted(jobs, key=lambda job: job.finished or job.about.get("created", 0))
 
 
 def remove(job: Found) -> None:
-    """Delete a job's folder."""
-    shutil.rmtree(job.folder)
+    """Delete a job's folder. RuntimeError if something in it is in use; it is whole then."""
+    away = job.folder.with_name(f"{_AWAY}{job.folder.name}")
+    try:
+        os.replace(job.folder, away)
+    except OSError as error:
+        raise RuntimeError(f"The job folder {job.folder} cannot be removed ({error}): close what has its files open, "
+                           "or remove it by hand.") from error
+    shutil.rmtree(away, ignore_errors=True)
 
 
 def make_room(root: Path, limit: int, keep: Collection[Path]) -> list[Found]:
@@ -131,11 +146,17 @@ def make_room(root: Path, limit: int, keep: Collection[Path]) -> list[Found]:
 
     Jobs that are not finished, and the folders in `keep`, are never removed.
     """
+    for left in root.glob(f"{_AWAY}*"):
+        shutil.rmtree(left, ignore_errors=True)
     jobs, removed = found_jobs(root), []
     total = sum(job.bytes for job in jobs)
     for job in jobs:
         if total > limit and job.finished and job.folder not in keep:
-            remove(job)
+            try:
+                remove(job)
+            except RuntimeError as error:  # no reason to lose the video that has just been finished
+                log.warning("SCAIL-2: %s", error)
+                continue
             removed.append(job)
             total -= job.bytes
     return removed
@@ -160,6 +181,8 @@ def _flush(path: Path) -> None:
         return  # Windows has no such thing for folders
     handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
-        os.fsync(handle)
+        # some network file systems have no such thing for folders either
+        with suppress(OSError) if path.is_dir() else nullcontext():
+            os.fsync(handle)
     finally:
         os.close(handle)

@@ -60,6 +60,15 @@ class Encoding:
         return f"{self.codec} {quality} {av.__version__}"
 
 
+def check_encoder(codec: str) -> None:
+    """Raise RuntimeError if FFmpeg was built without the encoder of a codec."""
+    try:
+        av.Codec(CODECS[codec].encoder, "w")
+    except av.FFmpegError as error:
+        raise RuntimeError(f"The codec {codec} needs {CODECS[codec].encoder}, which this build of PyAV does not have: "
+                           "choose another codec, or install the package av from PyPI.") from error
+
+
 def write_part(path: Path, frames: Tensor, rate: Fraction, encoding: Encoding, tick: Tick) -> None:
     """Encode frames [n, H, W, 3] in 0..1 as an MP4 file."""
     codec = CODECS[encoding.codec]

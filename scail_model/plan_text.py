@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from typing import Any
 
@@ -94,7 +94,15 @@ def with_remakes(changes: Sequence[Changes], text: str, seed: int, only: bool) -
 def _with(changes: Changes, change: Change) -> Changes:
     if change.only:
         return Changes(changes.lasting, change.over(changes.only or NOTHING))
-    return Changes(change.over(changes.lasting), changes.only)
+    return Changes(change.over(changes.lasting), changes.only and _without(changes.only, change))
+
+
+def _without(only: Change, later: Change) -> Change | None:
+    """What is left of a change for one segment alone behind a later one; None if that is nothing."""
+    hidden = {name for name in _TYPES if name != "only" and getattr(later, name) is not None}
+    hidden |= set(_PROMPTS) if hidden & set(_PROMPTS) else set()
+    left = replace(only, **dict.fromkeys(hidden))
+    return None if left == Change(only=True) else left
 
 
 def _entries(text: str) -> list[dict[str, Any]]:

@@ -151,11 +151,12 @@ print(json.dumps([module.digest(value) for value in module.values()]))"""
     assert json.loads(other.stdout) == [digest(value) for value in values()]
 
 
-def test_cycles_and_deep_objects_end():
+def test_cycles_end_and_deep_objects_count():
     patch = Patch()
     patch.me, patch.apply = [patch], patch.apply
     assert digest(patch) == digest(patch)
-    assert digest(Patch(a=[Patch(a=[Patch(a=1)])])) == digest(Patch(a=[Patch(a=[Patch(a=2)])]))  # by type down there
+    assert digest(Patch(a=[Patch(a=[Patch(a=1)])])) != digest(Patch(a=[Patch(a=[Patch(a=2)])]))
+    assert digest(Patch(a=Patch(a=1))) != digest(Patch(a=Patch(a=2)))
     assert digest(Patch(a=[Patch(a=1)])) != digest(Patch(a=[Patch(a=2)]))
 
 
