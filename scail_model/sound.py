@@ -19,6 +19,7 @@ _RATE = 48000  # for sources whose own rate AAC does not have
 _BITS = 192_000
 _LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1"}
 _BLOCK = 1 << 16  # samples
+_GAP = 0.05  # seconds; less is what containers round time stamps by
 _SEEK_EARLY = 1.0  # seconds; the packet before the first picture may reach past it
 
 
@@ -119,11 +120,16 @@ def _frames_of(samples: np.ndarray, rate: int) -> Iterator[av.AudioFrame]:
 
 def _aligned(frames: Iterator[av.AudioFrame], resampler: av.AudioResampler, first_picture: float
              ) -> Iterator[np.ndarray]:
-    """Blocks that start at the first picture: silence before a later sound, and a part of an earlier one left out."""
-    missing = None  # samples from the first picture to the first sound; below 0, sound to drop
+    """Blocks that start at the first picture: silence before a later sound and where sound is missing, and a part of an
+    earlier one left out."""
+    missing = None  # samples of silence to put in; below 0, sound to drop
+    end = 0.0
     for frame in frames:
         if missing is None:
             missing = round((frame.time - first_picture) * resampler.rate)
+        elif frame.time - end > _GAP:
+            missing += round((frame.time - end) * resampler.rate)
+        end = frame.time + frame.samples / frame.sample_rate
         for resampled in resampler.resample(frame):
             block = resampled.to_ndarray()
             if missing > 0:

@@ -228,3 +228,14 @@ def test_wrong_entries_are_named_with_the_remedy(entry, message):
 def test_wrong_remakes(text, message):
     with pytest.raises(ValueError, match=f"^{message}"):
         with_remakes([Changes()] * 6, text, 1, only=False)
+
+
+def test_a_later_change_is_seen_in_a_segment_that_was_changed_alone():
+    """Another seed for all that follows takes the place of a seed for this segment alone, and leaves the rest of it."""
+    segments = plan_segments(400)
+    alone = '{"segments": 2, "seed": 7, "only": true}'
+    (_, changes, *_) = with_remakes(parse_plan(f"[{alone}]", segments, Fraction(16)), "2", 9, only=False)
+    assert changes == Changes(Change(seed=9))
+    both = '{"segments": 2, "seed": 7, "guidance": 3, "only": true}'
+    (_, changes, *_) = parse_plan(f'[{both}, {{"segments": 2, "seed": 8}}]', segments, Fraction(16))
+    assert changes == Changes(Change(seed=8), Change(guidance=3, only=True))

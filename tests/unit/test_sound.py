@@ -200,3 +200,26 @@ def test_every_second_ticks(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         write_sound(tmp_path / "a.m4a", track_of_waveform(audio, Fraction(4)), Fraction(4), cancel)
+
+
+@pytest.mark.parametrize("first", [0.0, 1.6])
+def test_a_gap_in_the_sound_stays_a_gap(tmp_path, first):
+    """A recorder that writes no packets while nothing sounds: clicks at 0.5 and 3.5, nothing stored from 1 to 3."""
+    rate, path = 48000, tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=25)
+        video.width = video.height = 32
+        sound = container.add_stream("pcm_f32le", rate=rate, layout="mono")
+        for _ in range(100):
+            container.mux(video.encode(av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")))
+        container.mux(video.encode())
+        wave = clicks(rate, 4, 0.5, 3.5)
+        for start in (*range(0, rate, 1200), *range(3 * rate, 4 * rate, 1200)):
+            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(wave[:, start : start + 1200]), "flt", "mono")
+            frame.sample_rate, frame.pts, frame.time_base = rate, start, Fraction(1, rate)
+            container.mux(sound.encode(frame))
+        container.mux(sound.encode())
+    with av.open(str(path)) as container:
+        samples, found = written(tmp_path / "a.m4a", track_of_file(container, first, Fraction(4) - Fraction(first)), 4)
+    expected = [time - first for time in (0.5, 3.5) if time > first]
+    assert onsets(samples, found) == pytest.approx(expected, abs=0.02)
