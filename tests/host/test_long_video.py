@@ -196,6 +196,23 @@ def test_full_disk_is_told_and_loses_nothing(made, folder, small_disk):
     assert len(video(job(folder))) == FRAMES
 
 
+def test_patches_of_core_are_part_of_the_job_and_their_state_is_not(graph, made, folder):
+    """Context windows count their steps in the MODEL while it is sampled; their schedule decides the result."""
+    windows = {"context_length": 5, "context_overlap": 1, "context_stride": 1, "closed_loop": False,
+               "fuse_method": "pyramid", "freenoise": False, "retain_first_frame": False,
+               "split_conds_to_windows": False}
+
+    def patched(schedule):
+        return graph.add("windows", "WanContextWindowsManual", model=load(graph), context_schedule=schedule, **windows)
+
+    _, _, sampled = made(model=patched("standard_static"))
+    assert sampled == 4
+    _, _, sampled = made(model=patched("standard_static"), quality=20)
+    assert sampled == 0
+    _, _, sampled = made(model=patched("standard_uniform"))
+    assert sampled == 4
+
+
 # Made again
 
 def test_remade_segment_and_everything_after(made, folder):
