@@ -17,6 +17,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from ..clips import open_video
 from ..sound import SoundStream, track_of_file
 
 _CRF = "14"  # libx264: close to invisible losses
@@ -37,7 +38,7 @@ def read_image(path: Path, name: str) -> Tensor:
 
 def frame_rate(path: Path, name: str) -> Fraction:
     """Average frames per second of a video. RuntimeError for a file that is no video."""
-    with _open(path, name) as container:
+    with open_video(path, name) as container:
         return container.streams.video[0].average_rate
 
 
@@ -47,7 +48,7 @@ def read_frames(path: Path, name: str) -> Iterator[Tensor]:
     RuntimeError that says `name` for a file that is no video, and with the number of the frame (from 0) for one that
     breaks off or is damaged on the way.
     """
-    with _open(path, name) as container:
+    with open_video(path, name) as container:
         number = 0
         try:
             for frame in container.decode(video=0):
@@ -117,18 +118,6 @@ def _start(stream: av.VideoStream) -> float:
 def _upright(frame: av.VideoFrame) -> np.ndarray:
     """RGB pixels uint8 [h, w, 3] as a player shows them: phones store portrait videos lying down."""
     return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90))
-
-
-def _open(path: Path, name: str) -> av.container.InputContainer:
-    try:
-        container = av.open(str(path))
-    except av.FFmpegError as error:
-        raise RuntimeError(f"The {name} {path} cannot be opened as a video ({error.strerror}): export it again as "
-                           ".mp4.") from error
-    if not container.streams.video:
-        container.close()
-        raise RuntimeError(f"The {name} {path} has no video stream: give a video file.")
-    return container
 
 
 def _damaged(path: Path, name: str, number: int, reason: str) -> str:
