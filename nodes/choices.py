@@ -11,9 +11,8 @@ from ..scail_model import comfy_conditioning, comfy_keys, comfy_prompts
 from ..scail_model.comfy_conditioning import Reference
 from ..scail_model.comfy_video import Choice
 from ..scail_model.plan_text import NOTHING, Change, Changes
+from .prompts import FOLDER
 from .video_options import VideoOptions
-
-_PROMPTS = "scail2_prompts"
 
 
 def references(first: Reference, more: Mapping[str, Reference] | None) -> list[Reference]:
@@ -42,8 +41,8 @@ def check_changes(changes: Sequence[Changes], count: int, clip) -> None:
         if clip is None and (change.prompt is not None or change.negative_prompt is not None):
             raise ValueError("The plan has prompts, but no text encoder is connected: connect one to clip, or use "
                              "saved_prompt.")
-        if change.saved_prompt is not None and folder_paths.get_full_path(_PROMPTS, _file(change)) is None:
-            raise ValueError(f"The plan's saved_prompt {change.saved_prompt} is not in models/{_PROMPTS}: save it with "
+        if change.saved_prompt is not None and folder_paths.get_full_path(FOLDER, _file(change)) is None:
+            raise ValueError(f"The plan's saved_prompt {change.saved_prompt} is not in models/{FOLDER}: save it with "
                              "Save Prompt Embedding, or correct the name.")
 
 
@@ -69,7 +68,7 @@ def _chooser(options: VideoOptions, positive: list, negative: list, clip, given:
 
     @cache
     def saved(file: str) -> list:
-        entries = comfy_prompts.load(folder_paths.get_full_path_or_raise(_PROMPTS, file))
+        entries = comfy_prompts.load(folder_paths.get_full_path_or_raise(FOLDER, file))
         comfy_conditioning.check_prompt(entries, "plan's saved")
         return entries
 

@@ -40,7 +40,7 @@ class SCAIL2Preflight(io.ComfyNode):
         cuts, wrong = _plan_errors(options, frames, reference, more_references, clip)
         found = wrong + comfy_preflight.check(
             model, positive, negative, vae, reference, frames, identities, options.settings(0, cuts),
-            float(options.rate(frames)), lossless=options.codec == "lossless", folder=jobs_folder(), timed=True)
+            float(options.rate(frames)), lossless=options.encoding.lossless, folder=jobs_folder(), timed=True)
         report = findings.report(found)
         return io.NodeOutput(report, findings.as_json(found), not findings.of_level(found, findings.ERROR),
                              ui=ui.PreviewText(report))

@@ -8,8 +8,8 @@ from comfy_api.latest import io
 from ..scail_model import comfy_prompts
 from .types import CATEGORY
 
-_FOLDER = "scail2_prompts"
-folder_paths.add_model_folder_path(_FOLDER, os.path.join(folder_paths.models_dir, _FOLDER))
+FOLDER = "scail2_prompts"
+folder_paths.add_model_folder_path(FOLDER, os.path.join(folder_paths.models_dir, FOLDER))
 
 
 class SCAIL2SavePrompt(io.ComfyNode):
@@ -34,7 +34,7 @@ class SCAIL2SavePrompt(io.ComfyNode):
 
     @classmethod
     def execute(cls, conditioning, name: str, overwrite: bool = False) -> io.NodeOutput:
-        folder = folder_paths.get_folder_paths(_FOLDER)[0]
+        folder = folder_paths.get_folder_paths(FOLDER)[0]
         comfy_prompts.save(conditioning, folder, name, overwrite=overwrite)
         return io.NodeOutput(conditioning)
 
@@ -48,16 +48,16 @@ class SCAIL2LoadPrompt(io.ComfyNode):
             category=CATEGORY,
             description="Reads a prompt that Save Prompt Embedding has written.",
             search_aliases=["cached prompt", "text embedding", "load conditioning"],
-            inputs=[io.Combo.Input("file", options=folder_paths.get_filename_list(_FOLDER),
+            inputs=[io.Combo.Input("file", options=folder_paths.get_filename_list(FOLDER),
                                    tooltip="File in models/scail2_prompts.")],
             outputs=[io.Conditioning.Output(tooltip="The encoded prompt.")],
         )
 
     @classmethod
     def execute(cls, file: str) -> io.NodeOutput:
-        return io.NodeOutput(comfy_prompts.load(folder_paths.get_full_path_or_raise(_FOLDER, file)))
+        return io.NodeOutput(comfy_prompts.load(folder_paths.get_full_path_or_raise(FOLDER, file)))
 
     @classmethod
     def fingerprint_inputs(cls, file: str) -> float:
         # the file behind the name may have been written again
-        return os.path.getmtime(folder_paths.get_full_path_or_raise(_FOLDER, file))
+        return os.path.getmtime(folder_paths.get_full_path_or_raise(FOLDER, file))

@@ -20,7 +20,7 @@ from .video_options import VideoOptions, jobs_folder, setting_inputs
 
 log = logging.getLogger(__name__)
 # of the settings, what the plan or a segment's own choice decides
-_BY_SEGMENT = {"cuts": (), "guidance": 0.0, "history_strength": 0.0}
+_BY_SEGMENT = {"cuts": (), "guidance": 0.0}
 _KEY = 12  # letters in a folder's name
 
 
@@ -63,7 +63,7 @@ class SCAIL2SampleVideo(io.ComfyNode):
         cuts = options.cuts(frames)
         settings, rate = options.settings(seed, cuts), options.rate(frames)
         found = comfy_preflight.check(model, positive, negative, vae, reference, frames, identities, settings,
-                                      float(rate), lossless=options.codec == "lossless", folder=jobs_folder(),
+                                      float(rate), lossless=options.encoding.lossless, folder=jobs_folder(),
                                       timed=False)
         findings.refuse(found)
         plan = options.segments(frames, cuts)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -60,8 +59,8 @@ class VideoOptions:
 
     def settings(self, seed: int, cuts: tuple[int, ...] = ()) -> Settings:
         return Settings(self.solver, self.steps, self.shift, self.guidance, seed, self.segment_length, self.overlap,
-                        self.driving_background == "black", self.lengths, cuts, self.history, self.history_strength,
-                        self.colour_match, self.noise)
+                        self.driving_background == "black", self.lengths, cuts, self.history, self.colour_match,
+                        self.noise)
 
     def check(self) -> None:
         """Raise RuntimeError if a library or an encoder is missing that an option needs."""
@@ -85,7 +84,7 @@ class VideoOptions:
 
 
 def jobs_folder() -> Path:
-    return Path(os.path.join(folder_paths.get_output_directory(), "scail2_jobs"))
+    return Path(folder_paths.get_output_directory(), "scail2_jobs")
 
 
 def setting_inputs() -> list[io.Input]:

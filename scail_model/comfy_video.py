@@ -27,8 +27,8 @@ import comfy.utils
 import torch
 from torch import Tensor
 
-from . import comfy_conditioning, movies
-from .clips import Clip, FileClip, TensorClip, open_video
+from . import comfy_conditioning
+from .clips import Clip
 from .comfy_conditioning import Reference
 from .comfy_sampler import make_sampler
 from .conditioning import person_shares
@@ -39,13 +39,12 @@ from .looks import Look, look_of, matched
 from .movies import Encoding
 from .noises import NOISES, Noises
 from .segments import SHORT_LAST, Segment
-from .sound import track_of_file, track_of_waveform, write_sound
+from .video_files import KEY, VideoFiles
 
 FRAMES, LATENTS = "frames", "latents"
 HISTORIES = (FRAMES, LATENTS)
 OFF, OVERLAP, FIRST = "off", "overlap", "first segment"
 COLOURS = (OFF, OVERLAP, FIRST)
-_KEY = 16  # letters of a digest in file names
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +53,7 @@ log = logging.getLogger(__name__)
 class Settings:
     """How a video is sampled; counts in frames, guidance 1 means one forward per step.
 
-    history, history_strength, colour, noise: means against drift, official by default; see the node. cuts: frames at
-    which scenes begin.
+    history, colour, noise: means against drift, official by default; see the node. cuts: frames at which scenes begin.
     """
 
     solver: str
@@ -69,7 +67,6 @@ class Settings:
     lengths: str = SHORT_LAST
     cuts: tuple[int, ...] = ()
     history: str = FRAMES
-    history_strength: float = 1.0
     colour: str = OFF
     noise: str = NOISES[0]
 
@@ -145,7 +142,7 @@ class _Take:
     seconds: dict[str, float] = field(default_factory=dict)
 
     def file(self, ending: str) -> str:
-        return f"{self.index + 1:04}-{self.key[:_KEY]}.{ending}"
+        return f"{self.index + 1:04}-{self.key[:KEY]}.{ending}"
 
 
 def make_video(work: Work, job: Job, watch: Watch) -> Made:
@@ -163,13 +160,12 @@ class _Maker:
         self.noises = Noises(work.settings.noise, work.settings.seed,
                              [comfy_conditioning.latent_shape(choice.reference, segment)
                               for choice, segment in zip(work.choices, work.plan, strict=True)])
-        self.parts: list[Path] = []
-        self.sound: Path | None = None
+        self.files = VideoFiles(job, work.driving, work.rate, work.encoding, watch.tick)
 
     def make(self) -> Made:
         kept, before, first = 0, None, None
         try:
-            self.sound = self._sound()  # first, so that damaged sound is found before hours of sampling
+            self.files.prepare_sound()  # first, so that damaged sound is found before hours of sampling
             for index, segment in enumerate(self.work.plan):
                 before = before if segment.overlap else None
                 first = first if segment.overlap else None
@@ -181,9 +177,10 @@ class _Maker:
                     take.before.before = None  # nothing looks further back
                 before, first = take, first or take
         except BaseException:
-            self._leave_what_is_finished()
+            self.files.leave()
             raise
-        return Made(self._joined(), kept)
+        self.watch.stage(len(self.work.plan) - 1, "joining")
+        return Made(self.files.joined(), kept)
 
     # Takes
 
@@ -200,18 +197,19 @@ class _Maker:
         choice = self.work.alone[index]
         other = choice and self._take(index, choice, take.before, take.first, only=True)
         shown = other or take
-        part = shown.file(f"{digest(self.work.encoding.key, self.work.rate, other and take.key)[:_KEY]}.mp4")
+        part = shown.file(self.files.ending(other and take.key))
         segment = self.work.plan[index]
-        complete = movies.count_frames(self.job.path(part)) == segment.new_frames
+        complete = self.files.has(part, segment.new_frames)
         kept = complete and (self._ends_scene(index) or self._has_end(take))
         if not kept:
             _reset_peak(self.work.model.load_device)
             self._need_end(take)
             if not complete:
-                self._write_part(part, self._shown(take, other), take)
+                frames = self._shown(take, other)
+                with self._timed(take, "writing"):
+                    self.files.write(part, frames)
             self._log(take, other, time.monotonic() - started)
-        self.parts.append(self.job.path(part))
-        self.watch.finished(index, self.parts[-1], kept=kept)
+        self.watch.finished(index, self.files.add(part), kept=kept)
         self.job.tell(done=index + 1)
         return kept
 
@@ -309,50 +307,6 @@ class _Maker:
         plan = self.work.plan
         return index + 1 == len(plan) or not plan[index + 1].overlap
 
-    # Files
-
-    def _write_part(self, name: str, frames: Tensor, take: _Take) -> None:
-        with self._timed(take, "writing"), self.job.writing(name) as path:
-            movies.write_part(path, frames, self.work.rate, self.work.encoding, self.watch.tick)
-
-    def _joined(self) -> Path:
-        name = f"video-{digest([part.name for part in self.parts], self.work.rate)[:_KEY]}.mp4"
-        self.watch.stage(len(self.parts) - 1, "joining")
-        if not self.job.has(name):
-            self._join(name)
-        self.job.tell(finished=time.time())
-        with contextlib.suppress(OSError):  # Windows: somebody may be watching it
-            self.job.path(_SO_FAR).unlink(missing_ok=True)
-        return self.job.path(name)
-
-    def _join(self, name: str) -> None:
-        with self.job.writing(name) as path:
-            movies.join(self.parts, path, self.work.rate, self.sound, self.watch.tick)
-
-    def _sound(self) -> Path | None:
-        """The driving video's sound as a file, None if it has none."""
-        path, seconds = self.job.path("sound.m4a"), len(self.work.driving) / self.work.rate
-        if path.exists():
-            return path
-        with _sound_track(self.work.driving, seconds) as track:
-            if track is None:
-                return None
-            with self.job.writing(path.name) as part:
-                write_sound(part, track, seconds, self.watch.tick)
-        return path
-
-    def _leave_what_is_finished(self) -> None:
-        """A file that can be played, of the segments before the one that was broken off."""
-        try:
-            if not self.parts:
-                self.job.remove_without("[0-9]*")
-                return
-            with self.job.writing(_SO_FAR) as path:
-                movies.join(self.parts, path, self.work.rate, self.sound, lambda: None)
-            log.info("SCAIL-2: the %d finished segment(s) are in %s", len(self.parts), self.job.path(_SO_FAR))
-        except Exception as error:  # the first error is the one to be told
-            log.warning("SCAIL-2: %s", error)
-
     # Signs of life
 
     @contextlib.contextmanager
@@ -382,9 +336,6 @@ class _Maker:
                  _peak(self.work.model.load_device))
 
 
-_SO_FAR = "so-far.mp4"
-
-
 def blended(old: Tensor, new: Tensor, ramp: int, at_start: bool, at_end: bool) -> Tensor:
     """`new` frames [n, H, W, 3] that begin and end as the `old` ones do: over `ramp` frames one goes into the other."""
     shares = torch.ones(len(new))
@@ -397,16 +348,6 @@ def blended(old: Tensor, new: Tensor, ramp: int, at_start: bool, at_end: bool) -
     return torch.lerp(old, new, shares[:, None, None, None].to(new.dtype))
 
 
-@contextlib.contextmanager
-def _sound_track(clip: Clip, seconds: Fraction):
-    if isinstance(clip, FileClip):
-        with open_video(clip.source, clip.name) as container:
-            yield track_of_file(container, clip.first_time, seconds)
-    else:
-        assert isinstance(clip, TensorClip)
-        yield None if clip.audio is None else track_of_waveform(clip.audio, seconds)
-
-
 def _reset_peak(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -415,4 +356,5 @@ def _reset_peak(device: torch.device) -> None:
 def _peak(device: torch.device) -> str:
     if device.type != "cuda":
         return f"{comfy.model_management.get_free_memory(device) / 2**30:.1f} GiB of main memory free"
-    return f"at most {torch.cuda.max_memory_allocated(device) / 2**30:.1f} GiB of GPU memory"
+    # weights that ComfyUI's dynamic memory holds are none of PyTorch's
+    return f"at most {torch.cuda.max_memory_allocated(device) / 2**30:.1f} GiB of GPU memory in PyTorch"

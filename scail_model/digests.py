@@ -9,9 +9,12 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence, Set
 from functools import partial
+from logging import Logger
 from numbers import Number
 from pathlib import PurePath
+from types import CellType, ModuleType
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import torch
@@ -70,7 +73,10 @@ class _Feed:
             self.value(value, outer)
 
     def array(self, value: Tensor | np.ndarray) -> None:
-        tensor = torch.from_numpy(value) if isinstance(value, np.ndarray) else value.detach()
+        if isinstance(value, np.ndarray) and value.dtype.kind not in "biufc":  # torch has neither texts nor objects
+            self.parts("texts", value.tolist(), frozenset())
+            return
+        tensor = torch.from_numpy(value.copy()) if isinstance(value, np.ndarray) else value.detach()
         self.text(f"{tensor.dtype} {tuple(tensor.shape)}")
         flat = tensor.reshape(-1)
         middle = len(flat) // 2
@@ -90,8 +96,10 @@ def _taken_apart(value: Any) -> tuple[str, Sequence[Any]]:
         return "list", value
     if isinstance(value, partial):
         return "partial", (value.func, value.args, value.keywords)
-    if isinstance(value, torch.dtype | torch.device | type):
+    if isinstance(value, torch.dtype | torch.device | type | ModuleType | Logger):
         return str(value), ()
+    if isinstance(value, UUID):  # another one in each run
+        return "UUID", ()
     if isinstance(value, os.PathLike):  # which keeps in its slots what it was asked before
         return os.fspath(value), ()
     if hasattr(value, "__qualname__"):
@@ -106,7 +114,7 @@ def _taken_apart(value: Any) -> tuple[str, Sequence[Any]]:
 def _held(function: Any) -> Sequence[Any]:
     """What a function takes along: variables from around it, defaults, and the object that it is a method of."""
     cells = getattr(function, "__closure__", None) or ()
-    return (*(cell.cell_contents for cell in cells), getattr(function, "__defaults__", None),
+    return (*(cell.cell_contents for cell in cells if cell != CellType()), getattr(function, "__defaults__", None),
             getattr(function, "__kwdefaults__", None), getattr(function, "__self__", None))
 
 

@@ -40,8 +40,8 @@ class Job:
         self.folder = folder
         with self._failing():
             folder.mkdir(parents=True, exist_ok=True)
-        for left in folder.glob(".*.part"):
-            if not psutil.pid_exists(int(left.name.split(".")[1])):  # another process may be writing
+        for left in folder.glob(".[0-9]*.part"):
+            if not _another_writes(left):
                 with suppress(OSError):
                     left.unlink()
         known = _read(folder / _ABOUT)
@@ -160,6 +160,12 @@ def make_room(root: Path, limit: int, keep: Collection[Path]) -> list[Found]:
             removed.append(job)
             total -= job.bytes
     return removed
+
+
+def _another_writes(part: Path) -> bool:
+    """Whether the process is alive that began a file; one of our own number, as every container has, was before us."""
+    process = part.name.split(".")[1]
+    return process.isdecimal() and int(process) != os.getpid() and psutil.pid_exists(int(process))
 
 
 def _bytes(folder: Path) -> int:

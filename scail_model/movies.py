@@ -56,8 +56,11 @@ class Encoding:
     @property
     def key(self) -> str:
         """Another one for files that cannot be joined."""
-        quality = self.quality if "{quality}" in str(CODECS[self.codec].options) else ""
-        return f"{self.codec} {quality} {av.__version__}"
+        return f"{self.codec} {'' if self.lossless else self.quality} {av.__version__}"
+
+    @property
+    def lossless(self) -> bool:
+        return "{quality}" not in str(CODECS[self.codec].options)
 
 
 def check_encoder(codec: str) -> None:

@@ -99,7 +99,8 @@ class Bench:
         from scail_model.segments import plan_segments
 
         additional = way.get("additional")
-        options = {name: value for name, value in way.items() if name != "additional"}
+        by_choice = ("additional", "history_strength")
+        options = {name: value for name, value in way.items() if name not in by_choice}
         masks = [levels(drawn.reference_mask), *([levels(drawn.additional_mask)] if additional else [])]
         pictures = [levels(drawn.reference), *([levels(drawn.additional)] if additional else [])]
         identities = binding.bind(
@@ -109,7 +110,7 @@ class Bench:
         settings = replace(Settings("euler", 20, 3.0, 1.0, seed, LENGTH, OVERLAP, black_background=False), **options)
         plan = plan_segments(FRAMES, LENGTH, settings.overlap)
         prompt = [[context([""]), {}]]
-        choice = Choice(prompt, prompt, "", reference, "", 1.0, settings.history_strength)
+        choice = Choice(prompt, prompt, "", reference, "", 1.0, way.get("history_strength", 1.0))
         clip = TensorClip(levels(drawn.driving), Fraction(16))
         work = Work(self.model, self.vae, clip, identities, settings, plan, [choice] * len(plan), [None] * len(plan),
                     Fraction(16), Encoding("lossless", 0), "")

@@ -1,8 +1,11 @@
 """Digests: the same in every process, and another one for whatever differs."""
 
 import json
+import logging
+import math
 import subprocess
 import sys
+import uuid
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import Enum
@@ -169,3 +172,19 @@ def test_a_sample_is_the_beginning_and_the_middle():
         assert (sampled_digest({"w": changed}) != sampled_digest({"w": weight})) == differs
         assert digest({"w": changed}) != digest({"w": weight})
     assert sampled_digest(torch.zeros(10_000)) != sampled_digest(weight)
+
+
+def test_what_patches_may_hold_besides():
+    """Texts in arrays count, ids of this run do not, and a variable that is not there yet is no reason to fail."""
+    assert digest(np.array(["a", "b"])) != digest(np.array(["a", "c"]))
+    assert digest(np.arange(6)[::-1]) == digest(np.arange(6)[::-1].copy())
+    assert digest(uuid.uuid4()) == digest(uuid.uuid4())
+    assert digest(logging.getLogger("a")) != digest(logging.getLogger("b"))
+
+    def patch():
+        return later
+
+    before = digest(patch)
+    later = 1
+    assert digest(patch) != before
+    assert digest({"module": math}) == digest({"module": math})

@@ -21,6 +21,16 @@ def content(folder):
 
 # Whole files
 
+def test_what_others_write_stays_and_what_nobody_writes_any_more_goes(tmp_path):
+    """In a container every process may have the number of the one that was killed."""
+    names = {f".{number}.a.mp4.part": kept for number, kept in ((os.getpid(), False), (os.getppid(), True),
+                                                                (2**22 + 1, False), ("12a", False))}
+    for name in names:
+        (tmp_path / name).write_bytes(b"half")
+    Job(tmp_path, {})
+    assert {path.name for path in tmp_path.iterdir()} == {name for name, kept in names.items() if kept}
+
+
 @pytest.mark.parametrize(("moment", "found"), [
     ("while writing", b"old"), ("before the flush", b"old"), ("after the flush", b"old"),
     ("after the rename", b"new"), ("afterwards", b"new")])
