@@ -50,6 +50,15 @@ def add_gated_(x: Tensor, y: Tensor, gate: Tensor | None = None) -> Tensor:
     return x + y if torch.is_grad_enabled() else x.add_(y)
 
 
+def add_gated_norm_(x: Tensor, y: Tensor, gate: Tensor | None, weight: Tensor, bias: Tensor, eps: float,
+                    dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """`add_gated_` and the `layer_norm` of its result, which then need not be read again: (sum, normalised sum)."""
+    if kernels := _kernels(x):
+        return kernels.add_gated_norm_(x, y, gate, weight, bias, eps, dtype)
+    x = add_gated_(x, y, gate)
+    return x, layer_norm(x, weight, bias, eps, dtype)
+
+
 def gelu(x: Tensor) -> Tensor:
     """GELU in its tanh form; without gradients in place, because a feed-forward's middle is the largest tensor."""
     if torch.is_grad_enabled():

@@ -37,10 +37,32 @@ def add_gated_(x: Tensor, y: Tensor, gate: Tensor | None) -> Tensor:
     batch, length, width = x.shape
     x, y = x.contiguous(), y.contiguous()
     _add_gated[(length, batch)](
-        x, y, x if gate is None else gate.contiguous(), length, width, gate is not None,
-        BLOCK=triton.next_power_of_2(width), num_warps=8,
+        x, y, x if gate is None else gate.contiguous(), x, x, x, 0.0, length, width, gate is not None,
+        NORM=False, BATCHED=False, BLOCK=triton.next_power_of_2(width), num_warps=8,
     )
     return x
+
+
+def add_gated_norm_(x: Tensor, y: Tensor, gate: Tensor | None, weight: Tensor, bias: Tensor, eps: float,
+                    dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """See `elementwise.add_gated_norm_`; overwrites x if it is contiguous."""
+    batch, length, width = x.shape
+    x, y, weight, bias = x.contiguous(), y.contiguous(), weight.contiguous(), bias.contiguous()
+    normalised = torch.empty(x.shape, dtype=dtype, device=x.device)
+    _add_gated[(length, batch)](
+        x, y, x if gate is None else gate.contiguous(), weight, bias, normalised, eps, length, width,
+        gate is not None, NORM=True, BATCHED=weight.shape[0] > 1, BLOCK=triton.next_power_of_2(width), num_warps=8,
+    )
+    return x, normalised
+
+
+@triton.jit
+def normalised_row(values, weight, bias, affine, inside, width, eps):
+    """LayerNorm of one row in registers, times weight, plus bias."""
+    mean = tl.sum(values, axis=0) / width
+    centred = tl.where(inside, values - mean, 0.0)
+    scale = tl.rsqrt(tl.sum(centred * centred, axis=0) / width + eps)
+    return centred * scale * tl.load(weight + affine, mask=inside) + tl.load(bias + affine, mask=inside)
 
 
 @triton.jit
@@ -51,10 +73,7 @@ def _layer_norm(x, weight, bias, out, eps, length, width, BATCHED: tl.constexpr,
     inside = columns < width
     affine = columns + (item * width if BATCHED else 0)
     values = tl.load(x + row + columns, mask=inside, other=0.0).to(tl.float32)
-    mean = tl.sum(values, axis=0) / width
-    centred = tl.where(inside, values - mean, 0.0)
-    scale = tl.rsqrt(tl.sum(centred * centred, axis=0) / width + eps)
-    result = centred * scale * tl.load(weight + affine, mask=inside) + tl.load(bias + affine, mask=inside)
+    result = normalised_row(values, weight, bias, affine, inside, width, eps)
     tl.store(out + row + columns, result.to(out.dtype.element_ty), mask=inside)
 
 
@@ -76,13 +95,18 @@ def _rms_norm(x, weight, cos, sin, eps, length, width, ROTATE: tl.constexpr, PAI
 
 
 @triton.jit
-def _add_gated(x, y, gate, length, width, GATED: tl.constexpr, BLOCK: tl.constexpr):
+def _add_gated(x, y, gate, weight, bias, out, eps, length, width, GATED: tl.constexpr, NORM: tl.constexpr,
+               BATCHED: tl.constexpr, BLOCK: tl.constexpr):
     item = tl.program_id(1)
     row = (item * length + tl.program_id(0)).to(tl.int64) * width
     columns = tl.arange(0, BLOCK)
     inside = columns < width
-    values = tl.load(y + row + columns, mask=inside).to(tl.float32)
+    values = tl.load(y + row + columns, mask=inside, other=0.0).to(tl.float32)
     if GATED:
-        values = values * tl.load(gate + item * width + columns, mask=inside)
-    values += tl.load(x + row + columns, mask=inside)
+        values = values * tl.load(gate + item * width + columns, mask=inside, other=0.0)
+    values += tl.load(x + row + columns, mask=inside, other=0.0)
     tl.store(x + row + columns, values, mask=inside)
+    if NORM:
+        affine = columns + (item * width if BATCHED else 0)
+        result = normalised_row(values, weight, bias, affine, inside, width, eps)
+        tl.store(out + row + columns, result.to(out.dtype.element_ty), mask=inside)

@@ -39,6 +39,13 @@ SCRIPT = """
         result = kernels.add_gated_(stream, y.bfloat16(), g)
         torch.testing.assert_close(result, elementwise.add_gated_(x.clone(), y.bfloat16(), g))
         assert result.data_ptr() == stream.data_ptr()
+        for lead in (1, 2):
+            weight, bias = torch.randn(2, lead, 1, dims[-1])
+            stream = x.clone()
+            results = kernels.add_gated_norm_(stream, y.bfloat16(), g, weight, bias, 1e-6, torch.bfloat16)
+            torch.testing.assert_close(results, elementwise.add_gated_norm_(x.clone(), y.bfloat16(), g, weight, bias,
+                                                                            1e-6, torch.bfloat16))
+            assert results[0].data_ptr() == stream.data_ptr()
     print("all equal")
 """
 
