@@ -4,7 +4,8 @@ import folder_paths
 import torch
 from comfy_api.latest import io
 
-from ..scail_model import comfy_loader
+from ..scail_model import comfy_attention, comfy_loader
+from ..scail_model.precision import EXACT, PRECISIONS
 from .types import CATEGORY
 
 _WEIGHT_DTYPES = {
@@ -31,11 +32,21 @@ class SCAIL2LoadModel(io.ComfyNode):
                 io.Combo.Input("weight_dtype", options=list(_WEIGHT_DTYPES), default="default", advanced=True,
                                tooltip="default keeps the file's own dtype. fp8 halves the memory of a bf16 or fp16 "
                                        "file at some loss; the fast form also computes in fp8 where the GPU can."),
+                io.Combo.Input("precision", options=list(PRECISIONS), default=EXACT, optional=True,
+                               tooltip="exact computes in the file's precision. 8-bit stores most linears in int8: "
+                                       "half the memory and faster, at a small error. Reports and video files name "
+                                       "it."),
+                io.Combo.Input("attention", options=comfy_attention.names(), default=comfy_attention.AUTOMATIC,
+                               optional=True, advanced=True,
+                               tooltip="automatic takes the fastest exact attention that is installed; core is what "
+                                       "ComfyUI was started with. The log says what was chosen and why."),
             ],
             outputs=[io.Model.Output(tooltip="The SCAIL-2 transformer, for LoRA loaders and any sampler.")],
         )
 
     @classmethod
-    def execute(cls, model_name: str, weight_dtype: str) -> io.NodeOutput:
+    def execute(cls, model_name: str, weight_dtype: str, precision: str = EXACT,
+                attention: str = comfy_attention.AUTOMATIC) -> io.NodeOutput:
         path = folder_paths.get_full_path_or_raise("diffusion_models", model_name)
-        return io.NodeOutput(comfy_loader.load(path, dict(_WEIGHT_DTYPES[weight_dtype])))
+        how = {"precision": precision, "attention": attention}
+        return io.NodeOutput(comfy_loader.load(path, _WEIGHT_DTYPES[weight_dtype] | how))

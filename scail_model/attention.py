@@ -14,10 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import elementwise
+from .arithmetic import Exact, Input
 from .config import CLIP_TOKENS, TransformerConfig
 
 AttentionFunction = Callable[..., Tensor]
 ParametersFunction = Callable[[nn.Module, Tensor], tuple[Tensor, Tensor | None]]
+Sources = list[tuple[Tensor, Tensor]]  # keys and values of each source, [B, n, dim]
 
 
 def sdpa(q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_options: dict[str, Any] | None = None) -> Tensor:
@@ -33,14 +35,14 @@ def float32_parameters(layer: nn.Module, x: Tensor) -> tuple[Tensor, Tensor | No
 
 
 class SelfAttention(nn.Module):
-    """Full attention over the whole sequence. `x` [B, L, dim] -> [B, L, dim], or [B, rows, dim] for `queries`."""
+    """Full attention over the whole sequence, in two steps, so that the queries may come a few rows at a time."""
 
     def __init__(self, config: TransformerConfig, operations, attention: AttentionFunction,
-                 parameters: ParametersFunction, device=None, dtype=None) -> None:
+                 parameters: ParametersFunction, arithmetic: Exact, device=None, dtype=None) -> None:
         super().__init__()
         dim, factory = config.dim, {"device": device, "dtype": dtype}
         self.heads, self.eps = config.num_heads, config.eps
-        self.attention, self.parameters_of = attention, parameters
+        self.attention, self.parameters_of, self.product = attention, parameters, arithmetic.product
         self.q = operations.Linear(dim, dim, **factory)
         self.k = operations.Linear(dim, dim, **factory)
         self.v = operations.Linear(dim, dim, **factory)
@@ -48,15 +50,19 @@ class SelfAttention(nn.Module):
         self.norm_q = operations.RMSNorm(dim, eps=config.eps, **factory)
         self.norm_k = operations.RMSNorm(dim, eps=config.eps, **factory)
 
-    def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor], queries: slice | None = None,
+    def keys_and_values(self, x: Input, rotation: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """Of the rows x [B, n, dim] with their rotations [n, 64]: two [B, n, dim]."""
+        return self.normalise(self.norm_k, self.product(self.k, x), rotation), self.product(self.v, x)
+
+    def queries(self, x: Input, rotation: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """Of the rows x [B, n, dim] with their rotations [n, 64]: [B, n, dim]."""
+        return self.normalise(self.norm_q, self.product(self.q, x), rotation)
+
+    def forward(self, queries: Tensor, keys: Tensor, values: Tensor,
                 transformer_options: dict[str, Any] | None = None) -> Tensor:
-        cos, sin = rotation
-        rows = slice(None) if queries is None else queries
-        q = self.normalise(self.norm_q, self.q(x[:, rows]), (cos[rows], sin[rows]))
-        k = self.normalise(self.norm_k, self.k(x), rotation)
-        attended = self.attention(q, k, self.v(x), heads=self.heads, transformer_options=transformer_options)
-        del q, k
-        return self.o(attended)
+        """What queries [B, n, dim] find in the whole sequence's keys and values [B, L, dim]."""
+        attended = self.attention(queries, keys, values, heads=self.heads, transformer_options=transformer_options)
+        return self.product(self.o, attended)
 
     def normalise(self, norm: nn.Module, x: Tensor, rotation: tuple[Tensor, Tensor] | None = None) -> Tensor:
         return elementwise.rms_norm(x, self.parameters_of(norm, x)[0], self.eps, rotation)
@@ -69,23 +75,30 @@ class CrossAttention(SelfAttention):
     """
 
     def __init__(self, config: TransformerConfig, operations, attention: AttentionFunction,
-                 parameters: ParametersFunction, device=None, dtype=None) -> None:
-        super().__init__(config, operations, attention, parameters, device, dtype)
+                 parameters: ParametersFunction, arithmetic: Exact, device=None, dtype=None) -> None:
+        super().__init__(config, operations, attention, parameters, arithmetic, device, dtype)
         dim, factory = config.dim, {"device": device, "dtype": dtype}
         self.text_len = config.text_len
         self.k_img = operations.Linear(dim, dim, **factory)
         self.v_img = operations.Linear(dim, dim, **factory)
         self.norm_k_img = operations.RMSNorm(dim, eps=config.eps, **factory)
 
-    def forward(self, x: Tensor, context: Tensor, transformer_options: dict[str, Any] | None = None) -> Tensor:
-        image, text = context[:, : -self.text_len], context[:, -self.text_len :]
-        q = self.normalise(self.norm_q, self.q(x))
-        attended = self.attend(q, self.normalise(self.norm_k, self.k(text)), self.v(text), transformer_options)
-        if image.shape[1] == CLIP_TOKENS:
-            k_img = self.normalise(self.norm_k_img, self.k_img(image))
-            attended = attended + self.attend(q, k_img, self.v_img(image), transformer_options)
-        del q
-        return self.o(attended)
+    def forward(self, x: Input, sources: Sources, transformer_options: dict[str, Any] | None = None) -> Tensor:
+        """What the rows x [B, n, dim] find in the `sources_of` a context."""
+        return self.product(self.o, self.attend(self.queries(x), sources, transformer_options))
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, transformer_options: dict[str, Any] | None) -> Tensor:
-        return self.attention(q, k, v, heads=self.heads, transformer_options=transformer_options)
+    def sources_of(self, context: Tensor) -> Sources:
+        """Keys and values of the text, and of the image where there is one, each [B, n, dim]."""
+        image, text = context[:, : -self.text_len], context[:, -self.text_len :]
+        sources = [(self.normalise(self.norm_k, self.k(text)), self.v(text))]
+        if image.shape[1] == CLIP_TOKENS:
+            sources.append((self.normalise(self.norm_k_img, self.k_img(image)), self.v_img(image)))
+        return sources
+
+    def attend(self, q: Tensor, sources: Sources, transformer_options: dict[str, Any] | None) -> Tensor:
+        """The sum of what q [B, n, dim] finds in each source."""
+        attended, *others = (self.attention(q, k, v, heads=self.heads, transformer_options=transformer_options)
+                             for k, v in sources)
+        for other in others:
+            attended = attended + other
+        return attended

@@ -32,8 +32,13 @@ def _model_key(model) -> str:
     network = model.model.diffusion_model
     return sampled_digest(
         type(network).__name__, str(model.model.model_config.unet_config), str(model.model.get_dtype()),
-        str(model.model.manual_cast_dtype), _weights(network.state_dict(), model, "diffusion_model."),
+        str(model.model.manual_cast_dtype), *_ways(network), _weights(network.state_dict(), model, "diffusion_model."),
         *(getattr(model, name) for name in _CHANGES))
+
+
+def _ways(network) -> tuple[str, ...]:
+    """How a network of ours computes, where there is a choice; its weights tell the rest."""
+    return (network.precision, network.attention) if hasattr(network, "precision") else ()
 
 
 def vae_key(vae) -> str:

@@ -6,10 +6,10 @@ conditioning keys of core's own SCAIL-2, so that either's conditioning nodes wor
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-import comfy.ldm.modules.attention
 import comfy.model_base
 import comfy.model_prefetch
 import comfy.ops
@@ -18,7 +18,11 @@ import comfy.supported_models
 import torch
 from torch import Tensor, nn
 
+from . import comfy_attention, comfy_int8
+from .arithmetic import EightBit
+from .comfy_attention import Backend
 from .config import TransformerConfig
+from .precision import EXACT
 from .transformer import SCAIL2Transformer
 
 # What a sampler hands over under core's names, and what is missing where one of them is absent.
@@ -42,17 +46,49 @@ def float32_parameters(layer: nn.Module, x: Tensor) -> tuple[Tensor, Tensor | No
     return copies
 
 
+class Attention:
+    """What the blocks call for attention; the backend behind it can be exchanged."""
+
+    def __init__(self) -> None:
+        self.backend = comfy_attention.CORE_BACKEND
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_options: dict[str, Any]) -> Tensor:
+        return self.backend.function(q, k, v, heads, transformer_options)
+
+    def patched(self, q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_options: dict[str, Any]) -> Tensor:
+        """Followed by the `attn1_patch`es that a user's patch nodes have set."""
+        x = self(q, k, v, heads, transformer_options)
+        for patch in _attention_patches(transformer_options):
+            x = patch({"x": x, "q": q.unflatten(-1, (heads, -1)), "k": k.unflatten(-1, (heads, -1)),
+                       "transformer_options": transformer_options})
+        return x
+
+
 class ComfyTransformer(SCAIL2Transformer):
-    """`SCAIL2Transformer` behind the call of ComfyUI's Wan models."""
+    """`SCAIL2Transformer` behind the call of ComfyUI's Wan models.
+
+    `precision` is the mode that its weights were loaded in, a name for reports.
+    """
 
     def __init__(self, *, operations, device=None, dtype=None, **sizes: Any) -> None:
+        attention = Attention()
         super().__init__(TransformerConfig(**sizes), operations=operations, attention=attention,
-                         parameters=float32_parameters, device=device, dtype=dtype)
-        self._dtype = dtype
+                         parameters=float32_parameters, arithmetic=EightBit(comfy_int8.stored, comfy_int8.weights),
+                         device=device, dtype=dtype)
+        self._dtype, self._attention, self.precision = dtype, attention, EXACT
         if dtype is not None and dtype.itemsize == 1:
             self._widen_small_parameters()
         for block in self.blocks:
-            block.self_attn.attention = self_attention
+            block.self_attn.attention = attention.patched
+
+    def use_attention(self, backend: Backend) -> None:
+        """Compute attention with `backend` from now on."""
+        self._attention.backend = backend
+
+    @property
+    def attention(self) -> str:
+        """Name of the backend."""
+        return self._attention.backend.name
 
     @property
     def dtype(self) -> torch.dtype:
@@ -116,19 +152,8 @@ class ComfyTransformer(SCAIL2Transformer):
                 parameter.data = parameter.data.to(torch.bfloat16)
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_options: dict[str, Any]) -> Tensor:
-    """The attention that ComfyUI was started with, or that a patch overrides it with."""
-    optimized = comfy.ldm.modules.attention.optimized_attention
-    return optimized(q, k, v, heads=heads, transformer_options=transformer_options)
-
-
-def self_attention(q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_options: dict[str, Any]) -> Tensor:
-    """`attention` followed by the `attn1_patch`es that a user's patch nodes have set."""
-    x = attention(q, k, v, heads, transformer_options)
-    for patch in transformer_options.get("patches", {}).get("attn1_patch", ()):
-        x = patch({"x": x, "q": q.unflatten(-1, (heads, -1)), "k": k.unflatten(-1, (heads, -1)),
-                   "transformer_options": transformer_options})
-    return x
+def _attention_patches(transformer_options: dict[str, Any]) -> Sequence[Any]:
+    return transformer_options.get("patches", {}).get("attn1_patch", ())
 
 
 def _run_replaced(block: nn.Module, replacement, tokens: Tensor, modulation: Tensor, rotation: tuple[Tensor, Tensor],

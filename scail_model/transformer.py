@@ -19,6 +19,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from . import elementwise
+from .arithmetic import Exact
 from .attention import AttentionFunction, ParametersFunction, float32_parameters, sdpa
 from .blocks import GELU, Block, Head, ImageEmbedding, timestep_sinusoid
 from .config import CLIP_DIM, CLIP_TOKENS, TransformerConfig
@@ -47,11 +48,12 @@ class SCAIL2Transformer(nn.Module):
 
     `operations` supplies Linear, Conv3d, LayerNorm and RMSNorm; `attention` is called as `attention(q, k, v, heads=,
     transformer_options=)` on [B, L, heads * 128]; `parameters(layer, x)` returns a layer's weight and bias in float32
-    on x's device.
+    on x's device. `arithmetic`: of the blocks' linears, exact if not given.
     """
 
     def __init__(self, config: TransformerConfig, *, operations=nn, attention: AttentionFunction = sdpa,
-                 parameters: ParametersFunction = float32_parameters, device=None, dtype=None) -> None:
+                 parameters: ParametersFunction = float32_parameters, arithmetic: Exact | None = None, device=None,
+                 dtype=None) -> None:
         super().__init__()
         dim, factory = config.dim, {"device": device, "dtype": dtype}
         patch = {"kernel_size": config.patch_size, "stride": config.patch_size, **factory}
@@ -69,7 +71,8 @@ class SCAIL2Transformer(nn.Module):
         self.time_projection = nn.Sequential(nn.SiLU(), operations.Linear(dim, 6 * dim, **factory))
         self.img_emb = ImageEmbedding(config, operations, parameters, **factory)
         self.blocks = nn.ModuleList(
-            Block(config, operations, attention, parameters, **factory) for _ in range(config.num_layers)
+            Block(config, operations, attention, parameters, arithmetic or Exact(), **factory)
+            for _ in range(config.num_layers)
         )
         self.head = Head(config, operations, parameters, **factory)
         self._rotations: tuple[tuple[Layout, torch.device], tuple[Tensor, Tensor]] | None = None

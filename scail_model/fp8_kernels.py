@@ -1,0 +1,75 @@
+"""Triton kernels of `fp8_attention.py`. Imported only where Triton is installed and a GPU asks for it."""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+_BLOCK = 8192
+_ROWS, _KEYS = 128, 64
+
+
+def narrow(x: Tensor, step: Tensor) -> Tensor:
+    """x of any shape, in units of step float32 [] -> float8 e4m3; none of them may be larger than 448."""
+    x = x.contiguous()
+    out = torch.empty(x.shape, dtype=torch.float8_e4m3fn, device=x.device)
+    _narrow[(triton.cdiv(x.numel(), _BLOCK),)](x, step, out, x.numel(), BLOCK=_BLOCK, num_warps=8)
+    return out
+
+
+def finish(found: Tensor, sums: Tensor, found_step: Tensor, q: Tensor, k: Tensor, v: Tensor, score_step: Tensor,
+           v_step: Tensor, heads: int, dtype: torch.dtype) -> Tensor:
+    """Attention over many keys, `found` [L, heads * 128] with `sums` [heads, L], the logarithms of its sums, and over
+    a few more, k and v [n, heads * 128] -> over all of them, [L, heads * 128] in `dtype`.
+
+    The steps are what a unit stands for: of `found`, of the product of q and k, and of v.
+    """
+    length, width = q.shape
+    out = torch.empty(q.shape, dtype=dtype, device=q.device)
+    _finish[(triton.cdiv(length, _ROWS), heads)](
+        found, sums, found_step, q, k, v, score_step, v_step, out, length, len(k), width, HEAD=width // heads,
+        ROWS=_ROWS, KEYS=_KEYS, num_warps=8,
+    )
+    return out
+
+
+@triton.jit
+def _narrow(x, step, out, count, BLOCK: tl.constexpr):
+    place = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    inside = place < count
+    values = tl.load(x + place, mask=inside, other=0.0).to(tl.float32) / tl.load(step)
+    # the largest one may come out a hair over the range
+    values = tl.minimum(tl.maximum(values, -448.0), 448.0)
+    tl.store(out + place, values.to(out.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def _finish(found, sums, found_step, q, k, v, score_step, v_step, out, length, keys, width, HEAD: tl.constexpr,
+            ROWS: tl.constexpr, KEYS: tl.constexpr):
+    head = tl.program_id(1)
+    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    here = row < length
+    place = row.to(tl.int64)[:, None] * width + head * HEAD + tl.arange(0, HEAD)[None, :]
+    # float16 holds every value of float8 e4m3
+    query = tl.load(q + place, mask=here[:, None], other=0.0).to(tl.float16)
+    to_two = 1.4426950408889634  # powers of two from here on
+    largest = tl.load(sums + head * length + row, mask=here, other=0.0) * to_two
+    total = tl.full((ROWS,), 1.0, tl.float32)
+    result = tl.load(found + place, mask=here[:, None], other=0.0).to(tl.float32) * tl.load(found_step)
+    unit, v_unit = tl.load(score_step) * to_two, tl.load(v_step)
+    for start in range(0, keys, KEYS):
+        key = start + tl.arange(0, KEYS)
+        there = key < keys
+        source = key.to(tl.int64)[:, None] * width + head * HEAD + tl.arange(0, HEAD)[None, :]
+        nearby = tl.load(k + source, mask=there[:, None], other=0.0).to(tl.float16)
+        scores = tl.where(there[None, :], tl.dot(query, nearby.T) * unit, float("-inf"))
+        higher = tl.maximum(largest, tl.max(scores, axis=1))
+        weights = tl.exp2(scores - higher[:, None])
+        fade = tl.exp2(largest - higher)
+        values = tl.load(v + source, mask=there[:, None], other=0.0).to(tl.float16)
+        result = result * fade[:, None] + tl.dot(weights.to(tl.float16), values) * v_unit
+        total = total * fade + tl.sum(weights, axis=1)
+        largest = higher
+    tl.store(out + place, (result / total[:, None]).to(out.dtype.element_ty), mask=here[:, None])

@@ -1,0 +1,157 @@
+"""int8 linears: against float64 products of what the values stand for, and the kernels against their definitions."""
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from scail_model import int8
+from scail_model.arithmetic import EightBit, Exact, Quantising
+
+
+@pytest.fixture(autouse=True)
+def no_grad():
+    with torch.no_grad():
+        yield
+
+
+def relative(a, b):
+    return float((a.double() - b.double()).norm() / b.double().norm())
+
+
+def test_values_are_within_half_a_step_of_what_they_stand_for():
+    x = torch.randn(2, 7, 64) * torch.logspace(-3, 3, 7)[:, None]
+    rows = int8.quantise(x)
+    assert torch.all((rows.wide() - x).abs() <= 0.5001 * rows.scale[..., None])
+    assert torch.all(rows.values.abs().amax(-1) == 127)  # every row uses its whole range
+
+
+def test_a_row_of_zeros_stays_zero():
+    assert torch.all(int8.quantise(torch.zeros(1, 2, 32)).wide() == 0)
+
+
+def test_gelu_uses_the_whole_range_of_int8():
+    x = 3 * torch.randn(1, 5, 4096)
+    rows, exact = int8.gelu(x), F.gelu(x, approximate="tanh")
+    assert rows.values.min() == -127
+    assert rows.values.max() == 127
+    assert relative(rows.wide(), exact) < 0.6 * relative(int8.quantise(exact).wide(), exact)
+
+
+@pytest.mark.parametrize("make", [int8.quantise, int8.gelu])
+def test_linear_is_the_product_of_what_the_values_stand_for(make):
+    rows, weight, bias = make(torch.randn(2, 5, 96)), int8.quantise_weight(torch.randn(40, 96)), torch.randn(40)
+    expected = rows.wide().double() @ (weight.values.double() * weight.scale[:, None].double()).T + bias.double()
+    assert relative(int8.linear(rows, weight, bias), expected) < 1e-6
+
+
+def test_products_of_normally_distributed_values_are_off_by_little_more_than_a_percent():
+    x, w = torch.randn(1, 64, 2048), torch.randn(64, 2048)
+    error = relative(int8.linear(int8.quantise(x), int8.quantise_weight(w), None), x @ w.T)
+    assert 0.005 < error < 0.015
+
+
+def test_only_the_linears_that_are_taken_are_int8():
+    network = nn.ModuleDict({"a": nn.Linear(64, 64), "b": nn.Linear(64, 64)})
+    arithmetic, x = Quantising(), torch.randn(1, 3, 64)
+    arithmetic.take(network, ["b"])
+    assert torch.equal(arithmetic.product(network["a"], x), network["a"](x))
+    assert 1e-4 < relative(arithmetic.product(network["b"], x), network["b"](x)) < 0.05
+
+
+def test_norms_hand_over_what_their_reader_wants():
+    network = nn.ModuleDict({"a": nn.Linear(64, 64), "b": nn.Linear(64, 64)})
+    arithmetic, x, y = Quantising(), torch.randn(1, 3, 64), torch.randn(1, 3, 64)
+    arithmetic.take(network, ["b"])
+    weight, bias, gate = torch.randn(3, 1, 1, 64)
+    for reader in network.values():
+        norm = arithmetic.norm(x, weight, bias, 1e-6, torch.float32, reader)
+        stream, added = arithmetic.add_norm_(x.clone(), y, gate, weight, bias, 1e-6, torch.float32, reader)
+        exact = Exact().add_norm_(x.clone(), y, gate, weight, bias, 1e-6, torch.float32, reader)
+        assert torch.equal(stream, exact[0])
+        for found, expected in ((norm, Exact().norm(x, weight, bias, 1e-6, torch.float32, reader)), (added, exact[1])):
+            if reader is network["b"]:
+                assert relative(found.wide(), expected) < 0.02
+            else:
+                assert torch.equal(found, expected)
+
+
+def test_gradients_take_the_exact_way():
+    layer = nn.Linear(32, 32)
+    arithmetic = Quantising()
+    arithmetic.take(nn.ModuleDict({"a": layer}), ["a"])
+    with torch.enable_grad():
+        x = torch.randn(1, 3, 32, requires_grad=True)
+        assert torch.equal(arithmetic.product(layer, x), layer(x))
+
+
+def test_rows_for_a_reader_that_is_not_int8_are_widened():
+    layer, rows = nn.Linear(32, 8), int8.quantise(torch.randn(1, 3, 32))
+    made = EightBit(lambda _: False, None).product(layer, rows)
+    assert torch.equal(made, layer(rows.wide()))
+
+
+# a process of its own, because Triton reads the variable when it is imported
+SCRIPT = """
+    import os
+    os.environ["TRITON_INTERPRET"] = "1"
+    import torch
+    from scail_model import fp8_kernels, int8, int8_kernels as kernels
+
+    torch.manual_seed(0)
+    torch.set_grad_enabled(False)
+
+    def same(found, rows):
+        values, scale, *zero = found
+        assert (values.int() - rows.values.int()).abs().max() <= 1  # on the edge between two values
+        assert (values != rows.values).float().mean() < 1e-3
+        torch.testing.assert_close(scale, rows.scale)
+        if zero:
+            torch.testing.assert_close(zero[0], rows.zero)
+
+    x, y = torch.randn(2, 2, 5, 384)  # not a power of two; two items with modulations of their own
+    same(kernels.quantise(x), int8.quantise(x))
+    same(kernels.gelu(x), int8.gelu(x))
+    for lead in (1, 2):
+        weight, bias = torch.randn(2, lead, 1, 384)
+        same(kernels.layer_norm(x, weight, bias, 1e-6), int8.layer_norm(x, weight, bias, 1e-6, torch.float32))
+        for gate in (None, torch.randn(2, 1, 384)):
+            stream = x.clone()
+            result, *found = kernels.add_gated_norm_(stream, y.bfloat16(), gate, weight, bias, 1e-6)
+            total, rows = int8.add_gated_norm_(x.clone(), y.bfloat16(), gate, weight, bias, 1e-6, torch.float32)
+            torch.testing.assert_close(result, total)
+            assert result.data_ptr() == stream.data_ptr()
+            same(found, rows)
+    weight, bias = int8.quantise_weight(torch.randn(300, 384)), torch.randn(300)  # tiles that stick out
+    for rows in (int8.quantise(x), int8.gelu(x)):
+        for b in (bias, None):
+            made = kernels.linear(rows.values, rows.scale, rows.zero, weight.values, weight.scale, b, torch.float32)
+            torch.testing.assert_close(made, int8.linear(rows, weight, b), rtol=1e-4, atol=1e-3)
+
+    def heads(x):  # [..., L, 256] -> two heads
+        return x.float().unflatten(-1, (2, -1)).transpose(-3, -2)
+
+    # attention to the first 256 keys, and the kernel that adds the last 40
+    q, k, v = (torch.randn(n, 256).bfloat16() for n in (70, 296, 296))
+    scores = heads(q) @ heads(k).transpose(-1, -2) * 128**-0.5
+    found = (scores[..., :256].softmax(-1) @ heads(v)[:, :256]).transpose(0, 1).flatten(1)
+    sums, one, two = scores[..., :256].logsumexp(-1).contiguous(), torch.tensor(1.0), torch.tensor(2.0)
+    for more in (40, 0):
+        made = fp8_kernels.finish(found / 2, sums, two, q, k[256:256 + more], v[256:256 + more] / 2,
+                                  torch.tensor(128**-0.5), two, 2, torch.float32)
+        exact = (scores[..., :256 + more].softmax(-1) @ heads(v)[:, :256 + more]).transpose(0, 1).flatten(1)
+        torch.testing.assert_close(made, exact, rtol=0, atol=2e-3)
+    print("all equal")
+"""
+
+
+def test_kernels_equal_their_definitions():
+    pytest.importorskip("triton", reason="the GPU kernels are not tested: Triton is not installed (Linux only)")
+    result = subprocess.run([sys.executable, "-c", textwrap.dedent(SCRIPT)], capture_output=True, text=True,
+                            cwd=Path(__file__).parents[2], timeout=200)
+    assert result.stdout.strip() == "all equal", result.stderr
