@@ -27,7 +27,7 @@ Tick = Callable[[], None]  # called for every frame of long work; raises when th
 
 # decoded to 8 bits as they are; everything else through float, which keeps 10-bit video exact until it is rounded
 _EIGHT_BITS = {"yuvj420p", "yuvj422p", "yuvj444p", "rgb24", "rgba", "pal8"}
-# What swscale turns into floats by dividing 16-bit levels by 65535: these levels are the same picture for a sixth of the
+# What swscale makes floats of by dividing 16-bit levels by 65535: these levels are the same picture in a sixth of the
 # time (the tests compare them).
 _SIXTEEN, _MOST_BITS = ("yuv4", "nv12"), 12
 _ROWS = 64  # of a plane at a time, which stay in the processor's cache
@@ -40,11 +40,12 @@ _LAST = 32  # frames; more than there are decoding threads, whose errors at the 
 
 
 class Clip(ABC):
-    """Frames uint8 [h, w, 3] of one size. rate: frames per second, None if unknown."""
+    """Frames uint8 [h, w, 3] of one size. rate: frames per second, None if unknown. tick: called for each one read."""
 
     height: int
     width: int
     rate: Fraction | None
+    tick: Tick
 
     @abstractmethod
     def __len__(self) -> int:
@@ -163,8 +164,7 @@ class FileClip(Clip):
         return float((self._stamps[0] or 0) * self._time_base)
 
     def frames(self, start: int, stop: int) -> Tensor:
-        # Turning a frame into RGB takes longer than decoding it. Without torch, whose own threads would be as many again
-        # for each of these.
+        # Turning a frame into RGB takes longer than decoding it. No torch in it: each thread would bring torch's own.
         with ThreadPoolExecutor(_THREADS) as threads:
             converted = list(threads.map(_levels, self._ticked(self._decoded(start, stop))))
         return torch.from_numpy(np.stack(converted)).movedim(1, -1)

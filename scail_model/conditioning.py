@@ -6,7 +6,7 @@ encode or pack. Colours are 0..1 here, because that is what ComfyUI's VAE takes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -14,12 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .bit_plane import packed, unpacked
+from .clips import Tick
 from .geometry import clip_pixels, cover_crop, cover_crop_planes, half_size
 from .identities import Identities, people
 from .mask_bits import pack_components
 from .masks import halved, pack_mask
-
-Tick = Callable[[], None]  # called for every frame of long work; raises when the user has cancelled
 
 _SHAPE_TOLERANCE = 0.02  # a mask made at another size may be off by a pixel or two
 
