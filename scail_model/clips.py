@@ -35,6 +35,7 @@ _ALIGNMENT = 32  # pixels; swscale reads past the right edge of other widths
 _READ_BYTES = 1 << 20
 _THREADS = 8
 _STRETCH = 16  # frames that are read at once where all are looked at
+_FAR = 250  # frames; most files can be entered again after so many
 _REMEMBERED = 8  # files
 _LAST = 32  # frames; more than there are decoding threads, whose errors at the end FFmpeg does not report
 
@@ -189,7 +190,7 @@ class FileClip(Clip):
             yield frame
 
     def _decoded(self, start: int, stop: int) -> Iterator[av.VideoFrame]:
-        if self._reader is None or start < self._next:
+        if self._reader is None or start < self._next or start > self._next + _FAR:
             self._reader, self._next = self._from(start), start
         while self._next < stop:
             frame = self._read()

@@ -48,7 +48,7 @@ class _Reading:
 
 
 class Reader:
-    """Reads the driving side of segments in a thread: `begin` one, and take what it gives later. One at a time.
+    """Reads the driving side of segments in two threads: `begin` one, and take what it gives later. One at a time.
 
     Errors of reading are raised where they are taken. `tick` is called while somebody waits.
     """
@@ -56,7 +56,7 @@ class Reader:
     def __init__(self, clip: Clip, identities: Identities, plan: Sequence[Segment], *, black_background: bool,
                  tick: Tick) -> None:
         self.clip, self.identities, self.plan, self.black_background = clip, identities, plan, black_background
-        self.tick, self._aside = tick, Aside()
+        self.tick, self._aside = tick, Aside(2)  # frames and masks
         self._reading: _Reading | None = None
 
     def begin(self, index: int, size: Size) -> None:
