@@ -1,7 +1,7 @@
 """How much of a long video's time is not the network's, and where it goes, at the real size.
 
     python tests/bench/video_overhead_gpu.py COMFYUI_DIR [--frames 157] [--steps 8] [--codec h264] [--json FILE]
-    python tests/bench/video_overhead_gpu.py COMFYUI_DIR --tiny | --stand-ins          on a CPU
+    python tests/bench/video_overhead_gpu.py COMFYUI_DIR --tiny | --stand-ins 1          on a CPU
 
 A 14B network and a VAE of Wan 2.1's size with random bfloat16 weights under ComfyUI's memory management; a drawn
 driving video of 1920x1080 with sound, and a mask of that size; segments of 512x896, guidance 1, through the pack's own
@@ -11,7 +11,8 @@ beside it do; and the share of all but the network, for this run, and reckoned f
 guidance 5, where only the calls become more.
 
 Needs a CUDA GPU with 60 GB; only ComfyUI's `comfy` package is used, no server. --tiny runs the miniature at 128x224 on
-a CPU. --stand-ins has the real sizes, and a network and a VAE that answer at once: all the rest as it is.
+a CPU. --stand-ins has the real sizes, a network that only takes its time, and a VAE that takes none: all the rest as it
+is.
 """
 
 from __future__ import annotations
@@ -182,7 +183,7 @@ def make_models(options: argparse.Namespace, clock: Clock):
 
     from scail_model.comfy_loader import load, load_state_dict
 
-    if options.tiny or options.stand_ins:
+    if options.tiny or options.stand_ins is not None:
         nano = TESTS / "miniature"
         model = load(nano / "nano_scail2.safetensors")
         vae = comfy.sd.VAE(sd=comfy.utils.load_torch_file(str(nano / "nano_vae.safetensors")))
@@ -191,11 +192,15 @@ def make_models(options: argparse.Namespace, clock: Clock):
     model = model.clone()
 
     def network(executor, x, *given, **named):
-        call = (lambda: x[:, :16] * 0.5) if options.stand_ins else (lambda: executor(x, *given, **named))
-        return clock.timed(NETWORK, call)
+        def stand_in():
+            time.sleep(options.stand_ins)
+            return x[:, :16] * 0.5
+
+        return clock.timed(NETWORK, executor, x, *given, **named) if options.stand_ins is None else (
+            clock.timed(NETWORK, stand_in))
 
     model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "clock", network)
-    return model, TimedVae(StandInVae(vae) if options.stand_ins else vae, clock)
+    return model, TimedVae(vae if options.stand_ins is None else StandInVae(vae), clock)
 
 
 def bind(frames: int):
@@ -262,7 +267,7 @@ def summary(clock: Clock, total: float, options: argparse.Namespace) -> dict:
 
 
 def start(options: argparse.Namespace) -> None:
-    if not options.tiny and not options.stand_ins:
+    if not options.tiny and options.stand_ins is None:
         start_comfyui(options.comfyui)
         return
     sys.path.insert(0, options.comfyui)
@@ -279,7 +284,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--codec", default="h264")
     parser.add_argument("--tiny", action="store_true", help="the miniature, on a CPU")
-    parser.add_argument("--stand-ins", action="store_true", help="a network and a VAE that answer at once")
+    parser.add_argument("--stand-ins", type=float, metavar="SECONDS",
+                        help="a network that answers after so many seconds, and a VAE that does so at once")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     start(options)
