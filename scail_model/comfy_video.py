@@ -120,7 +120,7 @@ class Watch(Protocol):
     def step(self, segment: int, step: int, denoised: Tensor) -> None: ...
 
     def finished(self, segment: int, part: Path, *, kept: bool) -> None:
-        """Its part is there; often some steps into the next segment, while which it is written."""
+        """Its part is there; often some steps into the next segment, during which it is written."""
 
     def tick(self) -> None: ...
 
@@ -243,6 +243,7 @@ class _Maker:
         else:
             frames = self._shown(take, other)
             self._finish()
+            self.watch.stage(index, "writing")
             self.unfinished = _Unfinished(index, part, self.files.begin(part, frames))
         if not kept:
             self._log(take, other, time.monotonic() - started)

@@ -133,14 +133,14 @@ def test_pieces_that_are_encoded_side_by_side_are_one_video(tmp_path, codec, cou
     assert count_frames(tmp_path / "a") == count
 
 
-@pytest.mark.parametrize("codec", ["h264", "h265 10-bit"])
-def test_cancel_while_pieces_are_encoded_ends_within_a_second(tmp_path, codec):
-    """After a second of what goes on for much longer: x264 does all its work after the last frame was given to it."""
-    noise = torch.rand(2 * _PIECE, 512, 896, 3)
+@pytest.mark.parametrize(("codec", "size"), [("h264", (768, 1344)), ("h265 10-bit", (256, 448))])
+def test_cancel_while_pieces_are_encoded_ends_within_a_second(tmp_path, codec, size):
+    """In the middle of what goes on for seconds: x264 does all its work after the last frame was given to it."""
+    noise = torch.rand(3 * _PIECE, *size, 3, dtype=torch.float16)
     started, asked = monotonic(), []
 
     def cancel():
-        if monotonic() - started > 1:
+        if monotonic() - started > 0.6:
             asked.append(monotonic())
             raise KeyboardInterrupt
 
