@@ -19,7 +19,7 @@ from ..scail_model.segments import Segment
 
 
 class VideoProgress:
-    """A `comfy_video.Watch` that shows itself on the node. steps: of each segment."""
+    """A `comfy_work.Watch` that shows itself on the node. steps: of each segment."""
 
     def __init__(self, model, plan: Sequence[Segment], steps: int, node_id: str) -> None:
         self.plan, self.steps, self.node_id = plan, steps, node_id

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from threading import Event
 from typing import Any, TypeVar
@@ -58,6 +58,15 @@ def together(work: Callable[[T, Tick], R], items: Sequence[T], threads: int, tic
         return [result(future, tick) for future in [aside.start(work, item) for item in items]]
     finally:
         aside.stop()
+
+
+def ahead(items: Iterator[T]) -> Iterator[T]:
+    """The same items, of which the next is made in another thread while one is used."""
+    with ThreadPoolExecutor(1, "scail2") as thread:
+        coming = thread.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = thread.submit(next, items, None)
+            yield item
 
 
 def _as_here(inference: bool, work: Callable[..., R], *given: Any) -> R:

@@ -8,6 +8,9 @@ is finished lies in a job folder (`jobs.py`) and is not made again; memory holds
     0003-<key>.end.safetensors       what the next segment starts from: the last frames, and the colours
     0003-<key>.mp4                   the segment's new frames, encoded
     sound.m4a, video-<key>.mp4       the driving video's sound; all parts and the sound joined
+
+While a segment is sampled, threads read the driving side of the next one (`driving.py`) and write the part of the last
+one, whose latent and end are on the disk before that begins. A part that is missing is made again from its latent.
 """
 
 from __future__ import annotations
@@ -15,12 +18,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from fractions import Fraction
-from pathlib import Path
-from typing import Any, Protocol
 
 import comfy.model_management
 import comfy.sample
@@ -30,107 +30,18 @@ from torch import Tensor
 
 from . import comfy_conditioning
 from .aside import Unwanted, result
-from .clips import Clip
-from .comfy_conditioning import Motion, Reference
+from .comfy_conditioning import Motion
 from .comfy_sampler import make_sampler
+from .comfy_work import FIRST, FRAMES, LATENTS, OFF, OVERLAP, Choice, Made, Watch, Work
 from .conditioning import person_shares
 from .digests import digest
 from .driving import Reader
-from .identities import Identities
 from .jobs import Job
 from .looks import Look, look_of, matched
-from .movies import Encoding
-from .noises import NOISES, Noises
-from .segments import SHORT_LAST, Segment
+from .noises import Noises
 from .video_files import KEY, VideoFiles
 
-FRAMES, LATENTS = "frames", "latents"
-HISTORIES = (FRAMES, LATENTS)
-OFF, OVERLAP, FIRST = "off", "overlap", "first segment"
-COLOURS = (OFF, OVERLAP, FIRST)
-
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a video is sampled; counts in frames, guidance 1 means one forward per step.
-
-    history, colour, noise: means against drift, official by default; see the node. cuts: frames at which scenes begin.
-    """
-
-    solver: str
-    steps: int
-    shift: float
-    guidance: float
-    seed: int
-    segment_length: int
-    overlap: int
-    black_background: bool
-    lengths: str = SHORT_LAST
-    cuts: tuple[int, ...] = ()
-    history: str = FRAMES
-    colour: str = OFF
-    noise: str = NOISES[0]
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What one segment is made with. prompt_key and reference_key stand for the objects. seed: None for the video's."""
-
-    positive: list
-    negative: list
-    prompt_key: str
-    reference: Reference
-    reference_key: str
-    guidance: float
-    history_strength: float
-    driving_strength: float = 1.0
-    seed: int | None = None
-
-    @property
-    def key(self) -> str:
-        return digest(self.prompt_key, self.reference_key, self.guidance, self.history_strength, self.driving_strength,
-                      self.seed)
-
-
-@dataclass(frozen=True)
-class Work:
-    """A video to be made. plan and choices: by segment; alone: another choice for a segment that those behind it do not
-    see. rate: frames per second. key: of everything that is not in the plan, the choices or the encoding."""
-
-    model: Any
-    vae: Any
-    driving: Clip
-    identities: Identities
-    settings: Settings
-    plan: Sequence[Segment]
-    choices: Sequence[Choice]
-    alone: Sequence[Choice | None]
-    rate: Fraction
-    encoding: Encoding
-    key: str
-
-
-class Watch(Protocol):
-    """Told what is going on; segments count from 0."""
-
-    def stage(self, segment: int, text: str) -> None: ...
-
-    def step(self, segment: int, step: int, denoised: Tensor) -> None: ...
-
-    def finished(self, segment: int, part: Path, *, kept: bool) -> None:
-        """Its part is there; often some steps into the next segment, during which it is written."""
-
-    def tick(self) -> None: ...
-
-
-@dataclass
-class Made:
-    """The finished file, and how many segments were found finished."""
-
-    path: Path
-    kept: int
 
 
 @dataclass

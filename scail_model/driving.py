@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from . import conditioning
-from .aside import Aside, result
+from .aside import Aside, ahead, result
 from .clips import Clip, Tick
 from .identities import Identities
 from .segments import Segment
@@ -25,7 +25,7 @@ def segment_pixels(clip: Clip, identities: Identities, segment: Segment, size: S
     Only a few frames at a time are in memory at the clip's own size.
     """
     small, place = [], segment.start
-    for frames in clip.stretches(segment.start, segment.stop):
+    for frames in ahead(clip.stretches(segment.start, segment.stop)):
         if black_background:
             frames = conditioning.black_surroundings(frames, identities, place)
         small.append(conditioning.driving_pixels(frames, *size))

@@ -214,7 +214,7 @@ def bind(frames: int):
 
 def run(model, vae, folder: Path, job: Path, clock: Clock, options: argparse.Namespace) -> float:
     """One whole video, as the node makes it; returns its seconds."""
-    from scail_model import clips, comfy_conditioning, comfy_keys, comfy_preflight, comfy_video
+    from scail_model import clips, comfy_conditioning, comfy_keys, comfy_preflight, comfy_video, comfy_work
     from scail_model.digests import digest
     from scail_model.jobs import Job
     from scail_model.movies import Encoding
@@ -232,14 +232,14 @@ def run(model, vae, folder: Path, job: Path, clock: Clock, options: argparse.Nam
 
     started = time.perf_counter()
     clip = clock.timed("opening the driving video", clips.FileClip, folder / "driving.mp4")
-    settings = comfy_video.Settings("unipc", options.steps, 3.0, 1.0, 0, 81, 5, black_background=False)
+    settings = comfy_work.Settings("unipc", options.steps, 3.0, 1.0, 0, 81, 5, black_background=False)
     comfy_preflight.check(model, prompt, prompt, vae, reference, clip, identities, settings, 16.0, lossless=False,
                           folder=folder, timed=False)
     key = clock.timed("keys", lambda: digest(comfy_keys.model_key(model), comfy_keys.vae_key(vae), clip.digest(),
                                              identities.digest(), comfy_keys.prompt_key([prompt])))
     plan = plan_segments(options.frames, 81, 5)
-    choice = comfy_video.Choice(prompt, prompt, "", reference, "", 1.0, 1.0)
-    work = comfy_video.Work(model, vae, clip, identities, settings, plan, [choice] * len(plan), [None] * len(plan),
+    choice = comfy_work.Choice(prompt, prompt, "", reference, "", 1.0, 1.0)
+    work = comfy_work.Work(model, vae, clip, identities, settings, plan, [choice] * len(plan), [None] * len(plan),
                             Fraction(16), Encoding(options.codec, 14), key)
     comfy_video.make_video(work, Job(job, {}), Watch())
     _wait(True)

@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 
-from scail_model.aside import Aside, Unwanted, result, together
+from scail_model.aside import Aside, Unwanted, ahead, result, together
 
 
 @pytest.fixture(autouse=True)
@@ -105,3 +105,29 @@ def test_together_ends_with_the_first_error():
 
     with pytest.raises(ValueError, match="no room"):
         together(work, [0, 1, 2], 2, nothing)
+
+
+def test_items_are_made_one_ahead():
+    made, used = [], []
+
+    def items():
+        for number in range(4):
+            made.append(number)
+            yield number
+        raise ValueError("frame 4 is damaged")
+
+    def use():
+        for number in ahead(items()):
+            used.append(number)
+            time.sleep(0.03)
+            assert made[-1] == min(number + 1, 3)
+
+    with pytest.raises(ValueError, match="frame 4 is damaged"):
+        use()
+    assert used == [0, 1, 2, 3]
+
+
+def test_who_stops_using_items_leaves_no_thread():
+    for number in ahead(iter(range(100))):
+        if number == 3:
+            break
