@@ -9,7 +9,7 @@ import folder_paths
 
 from ..scail_model import comfy_conditioning, comfy_keys, comfy_prompts
 from ..scail_model.comfy_conditioning import Reference
-from ..scail_model.comfy_video import Choice
+from ..scail_model.comfy_work import Choice
 from ..scail_model.plan_text import NOTHING, Change, Changes
 from .prompts import FOLDER
 from .video_options import VideoOptions

@@ -19,7 +19,7 @@ from ..scail_model.segments import Segment
 
 
 class VideoProgress:
-    """A `comfy_video.Watch` that shows itself on the node. steps: of each segment."""
+    """A `comfy_work.Watch` that shows itself on the node. steps: of each segment."""
 
     def __init__(self, model, plan: Sequence[Segment], steps: int, node_id: str) -> None:
         self.plan, self.steps, self.node_id = plan, steps, node_id
@@ -47,8 +47,9 @@ class VideoProgress:
     def finished(self, segment: int, part: Path, *, kept: bool) -> None:
         if self.previewer:
             self.thumbnails.append(thumbnail(movies.first_picture(part)))
-        self.left = float(sum(later.length for later in self.plan[segment + 1 :]) * self.steps)
-        self.bar.update_absolute((segment + 1) * self.steps)
+        # the next segment may be in its steps already
+        self.left = min(self.left, float(sum(later.length for later in self.plan[segment + 1 :]) * self.steps))
+        self.bar.update_absolute(max(self.bar.current, (segment + 1) * self.steps))
         self._say(segment, "found finished" if kept else "finished")
 
     def _spend(self, units: float) -> None:

@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from comfy_api.latest import InputImpl, io
 
 from ..scail_model import comfy_keys, comfy_preflight, comfy_video, findings, jobs
-from ..scail_model.comfy_video import Choice, Work
+from ..scail_model.comfy_work import Choice, Work
 from ..scail_model.digests import digest
 from .choices import check_changes, choices, references
 from .given import given as given_videos

@@ -11,7 +11,7 @@ from comfy_api.latest import io
 
 from ..scail_model import cuts as cut_finder
 from ..scail_model.clips import Clip
-from ..scail_model.comfy_video import COLOURS, HISTORIES, OFF, Settings
+from ..scail_model.comfy_work import COLOURS, HISTORIES, OFF, Settings
 from ..scail_model.movies import CODECS, Encoding, check_encoder
 from ..scail_model.noises import NOISES
 from ..scail_model.plan_text import Changes, parse_cuts, parse_plan, with_remakes

@@ -128,7 +128,11 @@ def pack(rows: np.ndarray) -> PackedMask:
 
 def append(masks: list[PackedMask], rows: np.ndarray) -> None:
     """Put a packed frame behind others; one that is equal to the last is kept once."""
-    mask = pack(rows)
+    append_packed(masks, pack(rows))
+
+
+def append_packed(masks: list[PackedMask], mask: PackedMask) -> None:
+    """`append` of a frame that is compressed already."""
     masks.append(masks[-1] if masks and masks[-1] == mask else mask)
 
 

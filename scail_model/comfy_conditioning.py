@@ -13,7 +13,7 @@ import comfy.model_management
 import torch
 from torch import Tensor
 
-from . import conditioning
+from . import conditioning, driving
 from .clips import Clip
 from .config import CLIP_DIM, CLIP_TOKENS, TransformerConfig
 from .geometry import cover_crop
@@ -90,22 +90,27 @@ def encode_clip(clip_vision, pixels: Tensor) -> comfy.clip_vision.Output:
     return output
 
 
-def encode_motion(vae, reference: Reference, driving: Clip, identities: Identities, segment: Segment, *,
-                  history: Tensor | None = None, black_background: bool = False,
-                  driving_strength: float = 1.0) -> Motion:
-    """Conditioning and latent of one segment, whose last frame is repeated to its length.
+def encode_motion(vae, reference: Reference, clip: Clip, identities: Identities, segment: Segment, *,
+                  history: Tensor | None = None, black_background: bool = False) -> Motion:
+    """Conditioning and latent of one segment, whose last frame is repeated to its length."""
+    size = reference.height, reference.width
+    pixels = driving.segment_pixels(clip, identities, segment, size, black_background=black_background)
+    mask = driving.segment_mask(identities, segment, size, clip.tick)
+    return motion(reference, identities, segment, encode_driving(vae, pixels), mask, history=history)
+
+
+def encode_driving(vae, pixels: Tensor) -> Tensor:
+    """`driving.segment_pixels` -> latents [1, 16, T', H / 16, W / 16]."""
+    return vae.encode(pixels.movedim(1, -1))
+
+
+def motion(reference: Reference, identities: Identities, segment: Segment, latents: Tensor, mask: Tensor, *,
+           history: Tensor | None = None, driving_strength: float = 1.0) -> Motion:
+    """Conditioning and latent of one segment from `encode_driving` and `driving.segment_mask`.
 
     history: clean latent frames [1, 16, t, H / 8, W / 8] that the segment begins with. driving_strength: the driving
     latent is multiplied by it, as by core's pose_strength.
     """
-    frames = driving.frames(segment.start, segment.stop)
-    if black_background:
-        frames = conditioning.black_surroundings(frames, identities, segment.start)
-    frames = torch.cat((frames, frames[-1:].expand(segment.padding, -1, -1, -1)))
-    pixels = conditioning.driving_pixels(frames, reference.height, reference.width)
-    mask = conditioning.driving_mask(identities, segment.start, segment.start + segment.length, reference.height,
-                                     reference.width, segment.stop)
-
     samples = torch.zeros(latent_shape(reference, segment))
     latent = {"samples": samples}
     if history is not None:
@@ -117,7 +122,7 @@ def encode_motion(vae, reference: Reference, driving: Clip, identities: Identiti
     values = {
         "reference_latents": reference.latents,
         "ref_mask_28ch": torch.cat((reference.masks, video_masks), dim=1),
-        "pose_video_latent": vae.encode(pixels.movedim(1, -1)) * driving_strength,
+        "pose_video_latent": latents * driving_strength,
         "driving_mask_28ch": mask.movedim(1, 0)[None],  # [1, T', 28, h', w']
         "ref_mask_flag": not identities.replacement,
         "clip_vision_output": reference.clip,
@@ -130,22 +135,22 @@ def latent_shape(reference: Reference, segment: Segment) -> tuple[int, ...]:
     return 1, 16, (segment.length - 1) // 4 + 1, reference.height // 8, reference.width // 8
 
 
-def single_segment(driving: Clip, identities: Identities, start: int, length: int, overlap: int) -> Segment:
+def single_segment(clip: Clip, identities: Identities, start: int, length: int, overlap: int) -> Segment:
     """The segment whose first new frame is driving frame `start`. `length` counts the `overlap` frames before it too;
     where the video ends earlier, the segment is as short as 4n+1 allows.
 
     Raises ValueError if the masks do not belong to the video, or `start` lies outside of it.
     """
-    conditioning.check_frame_count(len(driving), len(identities.driving))
-    conditioning.check_shape("driving mask", identities.driving.size, "driving video", driving.size)
+    conditioning.check_frame_count(len(clip), len(identities.driving))
+    conditioning.check_shape("driving mask", identities.driving.size, "driving video", clip.size)
     first = start - overlap
-    if start >= len(driving):
-        raise ValueError(f"The segment starts at frame {start}, but the driving video ends after {len(driving)} "
+    if start >= len(clip):
+        raise ValueError(f"The segment starts at frame {start}, but the driving video ends after {len(clip)} "
                          "frames: lower start_frame, or stop here.")
     if first < 0:
         raise ValueError(f"The segment starts at frame {start} with {overlap} previous frames, which would be before "
                          "the video: start_frame counts the frames made already.")
-    stop = min(first + length, len(driving))
+    stop = min(first + length, len(clip))
     return Segment(first, stop, padded_length(stop - first), overlap)
 
 

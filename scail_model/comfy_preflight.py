@@ -17,7 +17,7 @@ from . import comfy_conditioning, preflight
 from .budget import Machine, probe_tflops
 from .clips import Clip
 from .comfy_conditioning import Reference
-from .comfy_video import LATENTS, OFF, Settings
+from .comfy_work import LATENTS, OFF, Settings
 from .config import TransformerConfig
 from .findings import Finding, attempt
 from .identities import Identities

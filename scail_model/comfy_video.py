@@ -8,6 +8,9 @@ is finished lies in a job folder (`jobs.py`) and is not made again; memory holds
     0003-<key>.end.safetensors       what the next segment starts from: the last frames, and the colours
     0003-<key>.mp4                   the segment's new frames, encoded
     sound.m4a, video-<key>.mp4       the driving video's sound; all parts and the sound joined
+
+While a segment is sampled, threads read the driving side of the next one (`driving.py`) and write the part of the last
+one, whose latent and end are on the disk before that begins. A part that is missing is made again from its latent.
 """
 
 from __future__ import annotations
@@ -15,11 +18,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass, field
-from fractions import Fraction
-from pathlib import Path
-from typing import Any, Protocol
 
 import comfy.model_management
 import comfy.sample
@@ -28,105 +29,19 @@ import torch
 from torch import Tensor
 
 from . import comfy_conditioning
-from .clips import Clip
-from .comfy_conditioning import Reference
+from .aside import Unwanted, result
+from .comfy_conditioning import Motion
 from .comfy_sampler import make_sampler
+from .comfy_work import FIRST, FRAMES, LATENTS, OFF, OVERLAP, Choice, Made, Watch, Work
 from .conditioning import person_shares
 from .digests import digest
-from .identities import Identities
+from .driving import Reader
 from .jobs import Job
 from .looks import Look, look_of, matched
-from .movies import Encoding
-from .noises import NOISES, Noises
-from .segments import SHORT_LAST, Segment
+from .noises import Noises
 from .video_files import KEY, VideoFiles
 
-FRAMES, LATENTS = "frames", "latents"
-HISTORIES = (FRAMES, LATENTS)
-OFF, OVERLAP, FIRST = "off", "overlap", "first segment"
-COLOURS = (OFF, OVERLAP, FIRST)
-
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a video is sampled; counts in frames, guidance 1 means one forward per step.
-
-    history, colour, noise: means against drift, official by default; see the node. cuts: frames at which scenes begin.
-    """
-
-    solver: str
-    steps: int
-    shift: float
-    guidance: float
-    seed: int
-    segment_length: int
-    overlap: int
-    black_background: bool
-    lengths: str = SHORT_LAST
-    cuts: tuple[int, ...] = ()
-    history: str = FRAMES
-    colour: str = OFF
-    noise: str = NOISES[0]
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What one segment is made with. prompt_key and reference_key stand for the objects. seed: None for the video's."""
-
-    positive: list
-    negative: list
-    prompt_key: str
-    reference: Reference
-    reference_key: str
-    guidance: float
-    history_strength: float
-    driving_strength: float = 1.0
-    seed: int | None = None
-
-    @property
-    def key(self) -> str:
-        return digest(self.prompt_key, self.reference_key, self.guidance, self.history_strength, self.driving_strength,
-                      self.seed)
-
-
-@dataclass(frozen=True)
-class Work:
-    """A video to be made. plan and choices: by segment; alone: another choice for a segment that those behind it do not
-    see. rate: frames per second. key: of everything that is not in the plan, the choices or the encoding."""
-
-    model: Any
-    vae: Any
-    driving: Clip
-    identities: Identities
-    settings: Settings
-    plan: Sequence[Segment]
-    choices: Sequence[Choice]
-    alone: Sequence[Choice | None]
-    rate: Fraction
-    encoding: Encoding
-    key: str
-
-
-class Watch(Protocol):
-    """Told what is going on; segments count from 0."""
-
-    def stage(self, segment: int, text: str) -> None: ...
-
-    def step(self, segment: int, step: int, denoised: Tensor) -> None: ...
-
-    def finished(self, segment: int, part: Path, *, kept: bool) -> None: ...
-
-    def tick(self) -> None: ...
-
-
-@dataclass
-class Made:
-    """The finished file, and how many segments were found finished."""
-
-    path: Path
-    kept: int
 
 
 @dataclass
@@ -145,6 +60,15 @@ class _Take:
         return f"{self.index + 1:04}-{self.key[:KEY]}.{ending}"
 
 
+@dataclass(frozen=True)
+class _Unfinished:
+    """A segment of which all is done but that its part is still being written."""
+
+    index: int
+    part: str
+    writing: Future[None]
+
+
 def make_video(work: Work, job: Job, watch: Watch) -> Made:
     """Make what is missing of a video and join it.
 
@@ -161,28 +85,48 @@ class _Maker:
                              [comfy_conditioning.latent_shape(choice.reference, segment)
                               for choice, segment in zip(work.choices, work.plan, strict=True)])
         self.files = VideoFiles(job, work.driving, work.rate, work.encoding, watch.tick)
+        self.reader = Reader(work.driving, work.identities, work.plan, tick=watch.tick,
+                             black_background=work.settings.black_background)
+        self.unfinished: _Unfinished | None = None
 
     def make(self) -> Made:
-        kept, before, first = 0, None, None
         try:
-            self.files.prepare_sound()  # first, so that damaged sound is found before hours of sampling
-            for index, segment in enumerate(self.work.plan):
-                before = before if segment.overlap else None
-                first = first if segment.overlap else None
-                take = self._take(index, self.work.choices[index], before, first)
-                found = self._segment(take)
-                kept += found
-                take.frames = None
-                if take.before is not None:
-                    take.before.before = None  # nothing looks further back
-                before, first = take, first or take
-        except BaseException:
+            kept = self._segments()
+        except BaseException as error:
+            self.reader.stop()
+            self._give_up(error)
             self.files.leave()
             raise
+        finally:
+            self.reader.stop()
+            self.files.stop()
         self.watch.stage(len(self.work.plan) - 1, "joining")
         return Made(self.files.joined(), kept)
 
+    def _segments(self) -> int:
+        """Make what is missing; returns how many segments were there."""
+        take = self._next(None)
+        self._read_ahead(take)
+        self.files.prepare_sound()  # first, so that damaged sound is found before hours of sampling
+        kept = 0
+        while take is not None:
+            kept += self._segment(take)
+            take.frames = None
+            if take.before is not None:
+                take.before.before = None  # nothing looks further back
+            take = self._next(take)
+        self._finish()
+        return kept
+
     # Takes
+
+    def _next(self, take: _Take | None) -> _Take | None:
+        """The take of the segment behind, of the first one for None; None if there is none."""
+        index = 0 if take is None else take.index + 1
+        if index == len(self.work.plan):
+            return None
+        goes_on = take is not None and self.work.plan[index].overlap
+        return self._take(index, self.work.choices[index], *(take, take.first or take) if goes_on else (None, None))
 
     def _take(self, index: int, choice: Choice, before: _Take | None, first: _Take | None, only: bool = False) -> _Take:
         settings, segment = self.work.settings, self.work.plan[index]
@@ -204,14 +148,49 @@ class _Maker:
         if not kept:
             _reset_peak(self.work.model.load_device)
             self._need_end(take)
-            if not complete:
-                frames = self._shown(take, other)
-                with self._timed(take, "writing"):
-                    self.files.write(part, frames)
+        if complete:
+            self._finish()
+            self._finished(index, part, kept)
+        else:
+            frames = self._shown(take, other)
+            self._finish()
+            self.watch.stage(index, "writing")
+            self.unfinished = _Unfinished(index, part, self.files.begin(part, frames))
+        if not kept:
             self._log(take, other, time.monotonic() - started)
+        return kept
+
+    def _finish(self) -> None:
+        """Wait until the last part is written. Raises what went wrong in that."""
+        unfinished, self.unfinished = self.unfinished, None
+        if unfinished is not None:
+            try:
+                result(unfinished.writing, self.watch.tick)
+            except BaseException:
+                if not unfinished.writing.done():  # the user has cancelled: it may still be there in time
+                    self.unfinished = unfinished
+                raise
+            self._finished(unfinished.index, unfinished.part, kept=False)
+
+    def _finished(self, index: int, part: str, kept: bool) -> None:
         self.watch.finished(index, self.files.add(part), kept=kept)
         self.job.tell(done=index + 1)
-        return kept
+
+    def _give_up(self, error: BaseException) -> None:
+        """Keep the part that is being written if it can be had: at once, or after an error, when nobody is waiting."""
+        if not isinstance(error, Exception):
+            self.files.stop()
+        try:
+            self._finish()
+        except Unwanted:
+            pass
+        except BaseException as another:
+            log.warning("SCAIL-2: %s", another)
+
+    def _read_ahead(self, take: _Take | None) -> None:
+        """Let the driving side of a segment be read, if it will be sampled."""
+        if take is not None and not self.job.has(take.file("latent.safetensors")):
+            self.reader.begin(take.index, _size(take))
 
     def _need_end(self, take: _Take) -> None:
         """What the next segment starts from."""
@@ -243,6 +222,7 @@ class _Maker:
             name = take.file("latent.safetensors")
             if not self.job.has(name):
                 self.job.save(name, {"samples": self._sampled(take)})
+            self._finish()  # so that no two segments' frames are in memory
             with self._timed(take, "decoding"):
                 take.frames = self._decoded(take, self.job.load(name)["samples"])
         return take.frames
@@ -251,10 +231,9 @@ class _Maker:
         work, choice, settings = self.work, take.choice, self.work.settings
         sampler, sigmas = make_sampler(settings.solver, settings.steps, settings.shift, choice.history_strength)
         with self._timed(take, "encoding"):
-            motion = comfy_conditioning.encode_motion(
-                work.vae, choice.reference, work.driving, work.identities, work.plan[take.index],
-                history=self._history(take), black_background=settings.black_background,
-                driving_strength=choice.driving_strength)
+            motion = self._motion(take)
+        if work.alone[take.index] is None:  # else the next segment is there, or this one is sampled twice
+            self._read_ahead(self._next(take))
         with self._timed(take, "sampling"):
             return comfy.sample.sample_custom(
                 work.model, self.noises.of(take.index, choice.seed), choice.guidance, sampler, sigmas,
@@ -263,6 +242,16 @@ class _Maker:
                 motion.latent["samples"], noise_mask=motion.latent.get("noise_mask"),
                 callback=self._step_watch(take.index), disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
                 seed=settings.seed if choice.seed is None else choice.seed)
+
+    def _motion(self, take: _Take) -> Motion:
+        work, choice = self.work, take.choice
+        self.reader.begin(take.index, _size(take))
+        history = self._history(take)
+        pixels, mask = self.reader.take(take.index, _size(take))
+        latents = comfy_conditioning.encode_driving(work.vae, pixels)
+        return comfy_conditioning.motion(choice.reference, work.identities, work.plan[take.index], latents,
+                                         self.reader.waited(mask), history=history,
+                                         driving_strength=choice.driving_strength)
 
     def _history(self, take: _Take) -> Tensor | None:
         """Clean latent frames [1, 16, t, H / 8, W / 8] that a segment begins with."""
@@ -322,6 +311,8 @@ class _Maker:
                 raise ValueError(f"The latent of segment {index + 1} of {len(self.work.plan)} has NaN or infinite "
                                  f"values after step {step + 1} of {total}: use a bf16 model file, or another "
                                  "attention backend.")
+            if self.unfinished is not None and self.unfinished.writing.done():
+                self._finish()
             self.watch.step(index, step, denoised)
 
         return callback
@@ -346,6 +337,10 @@ def blended(old: Tensor, new: Tensor, ramp: int, at_start: bool, at_end: bool) -
     if at_end and ramp:
         shares[-ramp:] = rising.flip(0)
     return torch.lerp(old, new, shares[:, None, None, None].to(new.dtype))
+
+
+def _size(take: _Take) -> tuple[int, int]:
+    return take.choice.reference.height, take.choice.reference.width
 
 
 def _reset_peak(device: torch.device) -> None:

@@ -11,7 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_CHUNK = 4  # frames in work at a time, so that a long uint8 video never stands in memory as float32
+# Frames in work at a time, so that a long uint8 video never stands in memory as float32; of large ones only as many as
+# these values, because larger blocks are new memory to the system each time, which can cost more than the resize.
+_CHUNK, _LARGE = 4, 1 << 22
 
 CLIP_SIZE = 224
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -31,6 +33,16 @@ def cover_crop(frames: Tensor, height: int, width: int) -> Tensor:
     _check(frames, "frames", smallest=1)
     if height < 1 or width < 1:
         raise ValueError(f"the target size is {height}x{width} pixels, but each side needs at least 1: enlarge it")
+    return _cover_crop(frames, height, width)
+
+
+def cover_crop_planes(planes: Tensor, height: int, width: int) -> Tensor:
+    """`cover_crop` of pictures with one colour: [n,h,w], uint8 or float, -> [n,height,width]."""
+    return _cover_crop(planes[:, None], height, width)[:, 0]
+
+
+def _cover_crop(frames: Tensor, height: int, width: int) -> Tensor:
+    """[T,n,h,w] -> [T,n,height,width]."""
     scaled_height, scaled_width = _cover_size(frames.shape[2], frames.shape[3], height, width)
     top, left = (scaled_height - height) // 2, (scaled_width - width) // 2
 
@@ -45,7 +57,7 @@ def cover_crop(frames: Tensor, height: int, width: int) -> Tensor:
             _computable(chunk), (scaled_height, scaled_width), mode="bicubic", align_corners=False, antialias=True
         )
         scaled = crop(scaled)
-        return scaled.round().clamp(0, 255) if chunk.dtype == torch.uint8 else scaled
+        return scaled.round().clamp_(0, 255) if chunk.dtype == torch.uint8 else scaled
 
     return _by_chunks(scale_and_crop, frames, (height, width), frames.dtype)
 
@@ -114,8 +126,9 @@ def _computable(chunk: Tensor) -> Tensor:
 
 
 def _by_chunks(resize: Callable[[Tensor], Tensor], frames: Tensor, size: tuple[int, int], dtype: torch.dtype) -> Tensor:
-    """Apply `resize` to a few frames at a time; [T,3,h,w] -> [T,3,*size] in `dtype`."""
+    """Apply `resize` to a few frames at a time; [T,n,h,w] -> [T,n,*size] in `dtype`."""
     result = torch.empty(*frames.shape[:2], *size, dtype=dtype, device=frames.device)
-    for source, target in zip(frames.split(_CHUNK), result.split(_CHUNK), strict=True):
+    chunk = min(_CHUNK, max(1, _LARGE // frames[0].numel()))
+    for source, target in zip(frames.split(chunk), result.split(chunk), strict=True):
         target.copy_(resize(source))
     return result

@@ -15,14 +15,15 @@ Source: SCAIL-2, arXiv 2606.10804 (environment switch), and section "Mask" of th
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .mask_bits import pack_bits
+from .bit_plane import unpacked
+from .mask_bits import components, pack_bits
 from .mask_edits import Edits
 from .mask_sources import BLACK, NAMES, WHITE
 from .masks import PALETTE
@@ -92,9 +93,21 @@ class Identities:
 
     def driving_channels(self, start: int, stop: int, end: int | None = None) -> Tensor:
         """The 28 channels [28, T', H/16, W/16] of 4n+1 driving frames at the masks' own size, straight from the bits;
-        a size that `mask_bits.fits`. `end` as for labels."""
+        multiples of 16. `end` as for labels."""
         bits = (self.driving.rows(index) for index in self._frames(start, stop, end))
         return pack_bits(bits, self.labels, self.front, white=self.replacement, half=True)
+
+    def driving_components(self, start: int, stop: int, end: int | None = None) -> Iterator[list[np.ndarray]]:
+        """Red, green and blue of driving frames as the model wants them, frame by frame: bits, uint8 [H, ceil(W / 8)]
+        each, what is behind the last pixel undefined. `end` as for labels."""
+        for index in self._frames(start, stop, end):
+            yield components(self.driving.rows(index), self.labels, self.front, white=self.replacement)
+
+    def driving_people(self, start: int, stop: int) -> Iterator[np.ndarray]:
+        """Where driving frames show somebody, bool [H, W], frame by frame; behind the end the last frame is
+        repeated."""
+        for index in self._frames(start, stop, None):
+            yield unpacked(np.bitwise_or.reduce(self.driving.rows(index), axis=0), self.driving.width)
 
     @property
     def driving_background(self) -> int:

@@ -5,8 +5,11 @@ Colours say who is who and are kept; plain masks and tracks have only an order.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -15,7 +18,7 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
-from .bit_plane import EMPTY, PackedMask, Plane, append, packed, unpacked
+from .bit_plane import EMPTY, PackedMask, Plane, append, append_packed, pack, packed, unpacked
 from .masks import PALETTE
 from .planes import Planes, pack_frames
 
@@ -37,9 +40,17 @@ _SEAM_SHARE = 0.02
 _SEAM_WIDTH = 5
 
 _COLOURS = np.array(((0, 0, 0), *PALETTE, (255, 255, 255)), np.uint8)  # [8, 3], by label
-_LABELS = np.zeros(8, np.uint8)  # red + 2 * green + 4 * blue -> label
+# What a level means in red, green and blue, to be combined by "or": 1, 2 and 4 where it is on; and of all three alike
+_UNCLEAR, _IMPURE = 8, 16
+_MEANINGS = np.zeros((3, 256), np.uint8)
+_MEANINGS[:, _DARK + 1 : _BRIGHT] |= _UNCLEAR
+_MEANINGS[:, _PURE_DARK + 1 : _PURE_BRIGHT] |= _IMPURE
+_MEANINGS[:, 128:] |= np.array([[1], [2], [4]], np.uint8)
+_LABELS = np.zeros(32, np.uint8)  # such a combination -> label
 for _label, _colour in enumerate(_COLOURS > 127):
-    _LABELS[_colour @ (1, 2, 4)] = _label
+    _LABELS[_colour @ (1, 2, 4) :: 8] = _label
+_FLAGS = np.arange(32)
+_THREADS = 8  # frames that are looked at side by side
 
 
 @dataclass(frozen=True)
@@ -69,18 +80,16 @@ def from_colours(frames: Iterable[Tensor], count: int, name: str) -> Source:
     found: dict[int, list[PackedMask]] = {}
     snapped = pixels = 0
     seen = np.zeros(8, np.int64)
-    for index, frame in enumerate(frames):
-        levels = _levels(frame)
-        labels, counts, mended = _without_seams(_snap(levels, index, name))
-        for label in np.flatnonzero(counts[1:WHITE]) + 1:
-            append(found.setdefault(int(label), [EMPTY] * index), packed(labels == label))
+    for index, looked in enumerate(_side_by_side(partial(_look, name=name), frames)):
+        for label, mask in looked.masks.items():
+            append_packed(found.setdefault(label, [EMPTY] * index), mask)
         for masks in found.values():
             masks.extend([EMPTY] * (index + 1 - len(masks)))
-        snapped += mended + int(((levels > _PURE_DARK) & (levels < _PURE_BRIGHT)).any(-1).sum())
-        pixels += labels.size
-        seen += counts if name == DRIVING or index == 0 else 0  # of references only the primary's background counts
+        snapped += looked.snapped
+        pixels += looked.size[0] * looked.size[1]
+        seen += looked.counts if name == DRIVING or index == 0 else 0  # of references only the primary's background
     background = None if not seen[WHITE] + seen[BLACK] else WHITE if seen[WHITE] > seen[BLACK] else BLACK
-    size = levels.shape[:2]
+    size = looked.size
     planes = Planes(tuple(Plane(tuple(masks), *size) for _, masks in sorted(found.items())), count, *size)
     return Source(name, planes, tuple(sorted(found)), background, snapped / pixels)
 
@@ -139,20 +148,48 @@ def _levels(frame: Tensor) -> np.ndarray:
     return frame[..., :3].cpu().numpy()
 
 
-def _snap(levels: np.ndarray, index: int, name: str) -> np.ndarray:
-    """uint8 [H, W, 3] -> label map uint8 [H, W]."""
-    unclear = ((levels > _DARK) & (levels < _BRIGHT)).any(-1)
-    share = unclear.mean()
-    if share > _UNCLEAR_LIMIT or share > _PATCH_LIMIT and _patches(unclear) > _PATCH_LIMIT:
+@dataclass(frozen=True)
+class _Looked:
+    """One frame of a colour mask. masks by label; counts: pixels of each label; snapped: pixels."""
+
+    size: tuple[int, int]
+    masks: dict[int, PackedMask]
+    counts: np.ndarray
+    snapped: int
+
+
+def _side_by_side(look: Callable[[int, np.ndarray], _Looked], frames: Iterable[Tensor]) -> Iterator[_Looked]:
+    """`look` of every frame's number and levels, a few at once: numpy lets go of Python, and torch has threads of its
+    own."""
+    numbered = enumerate(map(_levels, frames))
+    with ThreadPoolExecutor(_THREADS) as threads:
+        while stretch := list(islice(numbered, _THREADS)):
+            yield from threads.map(look, *zip(*stretch, strict=True))
+
+
+def _look(index: int, levels: np.ndarray, name: str) -> _Looked:
+    labels, counts, impure = _snap(levels, index, name)
+    labels, counts, mended = _without_seams(labels, counts)
+    masks = {int(label): pack(packed(labels == label)) for label in np.flatnonzero(counts[1:WHITE]) + 1}
+    return _Looked(labels.shape, masks, counts, impure + mended)
+
+
+def _snap(levels: np.ndarray, index: int, name: str) -> tuple[np.ndarray, np.ndarray, int]:
+    """uint8 [H, W, 3] -> label map uint8 [H, W]; how many pixels each label has, and how many were no pure colour."""
+    meaning = _MEANINGS[0].take(levels[..., 0])
+    for component in (1, 2):
+        meaning |= _MEANINGS[component].take(levels[..., component])
+    found = np.bincount(meaning.ravel(), minlength=32)
+    share = found[_FLAGS & _UNCLEAR > 0].sum() / meaning.size
+    if share > _UNCLEAR_LIMIT or share > _PATCH_LIMIT and _patches(meaning & _UNCLEAR > 0) > _PATCH_LIMIT:
         raise ValueError(f"Of frame {index} of the {name} mask {share:.1%} of the pixels are no mask colour: use pure "
                          f"black, white, {', '.join(NAMES)}, saved without heavy compression.")
-    on = (levels > 127).view(np.uint8)
-    return _LABELS[on[..., 0] | on[..., 1] << 1 | on[..., 2] << 2]
+    counts = np.array([found[label == _LABELS].sum() for label in range(8)])
+    return _LABELS.take(meaning), counts, int(found[_FLAGS & _IMPURE > 0].sum())
 
 
-def _without_seams(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+def _without_seams(labels: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
     """Label map without the seams between people; how many pixels each label has, and how many were given away."""
-    counts = np.bincount(labels.ravel(), minlength=8)
     people = counts[1:WHITE].sum()
     small = [label for label in range(1, WHITE) if 0 < counts[label] < _SEAM_SHARE * (people - counts[label])]
     seams = np.zeros(labels.shape, bool)

@@ -50,6 +50,11 @@ def pack_driving_mask(rgb: Tensor) -> Tensor:
     return _pack(rgb, block=2)
 
 
+def halved(planes: Tensor) -> Tensor:
+    """Where colour components are on in a driving mask at half the size: uint8 [n,H,W] -> bool [n,H//2,W//2]."""
+    return _sum_of_four(planes) > 4 * _LAST_OFF  # the mean of four, without a division that could round
+
+
 def _check(rgb: Tensor, smallest: int) -> None:
     if rgb.ndim != 4 or rgb.shape[1] != 3:
         raise ValueError(f"the mask has shape {list(rgb.shape)}, but it must be [T,3,H,W]: move the colours to axis 1")
@@ -88,13 +93,13 @@ def _colour_codes(frame: Tensor, block: int) -> Tensor:
     if block == 1:
         on = frame > last_off
     else:
-        on = _sum_of_four(frame) > 4 * last_off  # the mean of four, without a division that could round
+        on = halved(frame) if frame.dtype == torch.uint8 else _sum_of_four(frame) > 4 * last_off
     red, green, blue = on.to(torch.uint8)
     return red + 2 * green + 4 * blue
 
 
 def _sum_of_four(frame: Tensor) -> Tensor:
-    """[3,H,W] -> [3,H//2,W//2], every 2x2 block added up; of odd sizes the last row and column are left out."""
+    """[n,H,W] -> [n,H//2,W//2], every 2x2 block added up; of odd sizes the last row and column are left out."""
     _, height, width = frame.shape
     even = frame[:, : height // 2 * 2, : width // 2 * 2]
     if frame.dtype == torch.uint8:

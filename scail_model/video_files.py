@@ -6,12 +6,14 @@ import contextlib
 import logging
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from fractions import Fraction
 from pathlib import Path
 
 from torch import Tensor
 
 from . import movies
+from .aside import Aside
 from .clips import Clip, FileClip, TensorClip, Tick, open_video
 from .digests import digest
 from .jobs import Job
@@ -31,6 +33,7 @@ class VideoFiles:
         self.job, self.driving, self.rate, self.encoding, self.tick = job, driving, rate, encoding, tick
         self.parts: list[Path] = []
         self.sound: Path | None = None
+        self._aside = Aside()
 
     def ending(self, *more: object) -> str:
         """Of a part's name, by what decides the file beside its frames' key, and by `more`."""
@@ -40,10 +43,18 @@ class VideoFiles:
         """Whether a part is there with as many frames."""
         return movies.count_frames(self.job.path(name)) == frames
 
-    def write(self, name: str, frames: Tensor) -> None:
-        """A part of frames [n, H, W, 3] in 0..1."""
+    def begin(self, name: str, frames: Tensor) -> Future[None]:
+        """Write a part of frames [n, H, W, 3] in 0..1 beside the caller, who waits for it before another is begun: so
+        the frames of one are in memory."""
+        return self._aside.start(self._write, name, frames)
+
+    def stop(self) -> None:
+        """Break off what is being written, and leave no thread behind."""
+        self._aside.stop()
+
+    def _write(self, name: str, frames: Tensor, tick: Tick) -> None:
         with self.job.writing(name) as path:
-            movies.write_part(path, frames, self.rate, self.encoding, self.tick)
+            movies.write_part(path, frames, self.rate, self.encoding, tick)
 
     def add(self, name: str) -> Path:
         """The next part of the video."""

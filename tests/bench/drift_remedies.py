@@ -93,7 +93,8 @@ class Bench:
 
         from scail_model import binding, mask_sources
         from scail_model.clips import TensorClip
-        from scail_model.comfy_video import Choice, Settings, Work, make_video
+        from scail_model.comfy_video import make_video
+        from scail_model.comfy_work import Choice, Settings, Work
         from scail_model.jobs import Job
         from scail_model.movies import Encoding
         from scail_model.segments import plan_segments

@@ -123,6 +123,51 @@ def test_killed_between_any_two_files(made, folder, whole, count):
     assert contents(folder / name) == contents(kept)
 
 
+def runs_ahead(written):
+    """What a kill can leave besides the prefixes: a part is written while the next segment is sampled."""
+    by_segment = {}
+    for path in written:
+        if path.name[:4].isdecimal():
+            kind = "part" if path.suffix == ".mp4" else path.name.split(".")[1]
+            by_segment.setdefault(int(path.name[:4]), {})[kind] = path
+    for last in (1, 2, 3):
+        kept = [path for segment in range(1, last + 1) for path in by_segment[segment].values()]
+        kept.remove(by_segment[last]["part"])
+        yield kept
+        yield [*kept, by_segment[last + 1]["latent"]]
+        yield [path for path in kept if path.suffix != ".mp4"]  # of none of them, which no order can leave
+
+
+@pytest.mark.parametrize("number", range(9))
+def test_killed_while_a_part_is_written(made, folder, whole, number):
+    """The part is made again from its latent, the same to the bit, and nothing is sampled for it."""
+    kept, written, name = whole
+    left = list(runs_ahead(written))[number]
+    (folder / name).mkdir(parents=True)
+    for path in (*left, kept / "job.json"):
+        shutil.copy2(path, folder / name)
+    _, _, sampled = made()
+    assert sampled == 4 - sum(path.name.endswith("latent.safetensors") for path in left)
+    assert contents(folder / name) == contents(kept)
+
+
+@pytest.mark.parametrize("segment", [1, 3, 4])
+def test_a_part_that_cannot_be_written_is_told(made, folder, whole, segment):
+    """In the background, in mid-video and at its end: the error arrives, and no more than the part is lost."""
+    kept, written, name = whole
+    part = next(path.name for path in written if path.name.startswith(f"{segment:04}-") and path.suffix == ".mp4")
+    (folder / name / part / "in the way").mkdir(parents=True)
+    with pytest.raises(RuntimeError, match=r"The job folder .* cannot be written \(.*: make it writable, with room"):
+        made()
+    left = [path.name for path in (folder / name).iterdir()]
+    assert not [name for name in left if name.endswith(".part")]
+    assert [name for name in left if name.startswith(f"{segment:04}-") and name.endswith("latent.safetensors")]
+    shutil.rmtree(folder / name / part)
+    _, _, sampled = made()
+    assert sampled == 4 - sum(name.endswith("latent.safetensors") for name in left)
+    assert contents(folder / name) == contents(kept)
+
+
 def test_killed_while_it_samples(comfy, graph, made, folder, tmp_path):
     """A second ComfyUI dies by SIGKILL in the third segment; the first one goes on with what it has left."""
     (tmp_path / "base").mkdir()

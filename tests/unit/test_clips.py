@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from scail_model.clips import FileClip, TensorClip, Window, open_video
+from scail_model.clips import FileClip, TensorClip, Window, _levels, open_video
 
 FRAMES, HEIGHT, WIDTH = 19, 32, 64
 B_FRAMES = {"bf": "3", "g": "8", "crf": "20", "x264-params": "b-adapt=0"}
@@ -138,6 +138,24 @@ def test_a_flat_colour_is_flat_up_to_the_edge(tmp_path):
     flat = np.full((4, 34, 66, 3), (200, 60, 40), np.uint8)
     found = FileClip(write(tmp_path / "a.mkv", flat, options={"qp": "0"})).frames(0, 4)
     assert torch.equal(found, found[:1, :1, :1].expand_as(found))
+
+
+@pytest.mark.parametrize("space", [1, 5, 9])
+@pytest.mark.parametrize("span", [1, 2])
+@pytest.mark.parametrize("pixels", ["yuv420p", "yuv422p", "yuv444p", "yuv411p", "nv12", "yuv420p10le", "yuv422p10le",
+                                    "yuv444p12le", "yuv444p16le", "gray16le", "gbrp12le"])
+def test_levels_are_those_of_floats(pixels, space, span):
+    """Every pixel of noise, which holds colours outside the cube too, in both ranges and three standards."""
+    noise = np.random.default_rng(0).integers(0, 256, (50, 128, 3), dtype=np.uint8)
+    frame = av.VideoFrame.from_ndarray(noise, format="rgb24").reformat(format=pixels)
+    for index, plane in enumerate(frame.planes):
+        if "le" not in pixels:
+            draw = np.random.default_rng(index).integers(0, 256, plane.buffer_size, dtype=np.uint8)
+            plane.update(draw.tobytes())
+    frame.colorspace, frame.color_range = space, span
+    floats = frame.to_ndarray(format="gbrpf32le").astype(np.float64)
+    expected = np.rint(floats * 255).clip(0, 255).astype(np.uint8)
+    assert np.array_equal(_levels(frame).transpose(1, 2, 0), expected)
 
 
 def test_ten_bits_are_rounded_once(tmp_path):

@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from scail_model import conditioning
 from scail_model import identities as ids
 from scail_model.binding import bind
+from scail_model.geometry import cover_crop
 from scail_model.mask_sources import from_masks
-from scail_model.masks import pack_mask
+from scail_model.masks import pack_driving_mask, pack_mask
 
 
 def scene(mode, frames=5):
@@ -86,6 +87,22 @@ def test_beyond_the_masks_the_last_one_is_repeated(size):
     assert torch.equal(conditioning.driving_mask(identities, 2, 7, *size),
                        conditioning.driving_mask(identities, 2, 7, *size, end=5))
     assert torch.equal(identities.driving_labels(4, 9), identities.driving_labels(4, 5).expand(5, -1, -1))
+
+
+@pytest.mark.parametrize("mode", ids.MODES)
+@pytest.mark.parametrize("people", [1, 2, 6])
+@pytest.mark.parametrize("size", [(90, 163), (33, 40), (128, 160)])
+def test_masks_of_another_size_are_resized_as_colours(mode, people, size):
+    """Plane by plane from the bits, what the painted colours give in all channels."""
+    driving = torch.nn.functional.interpolate(torch.rand(people, 5, 7, 9), size, mode="bilinear") > 0.6
+    driving[:, 1] = False  # nobody
+    driving[0, 2] = True  # nothing else
+    reference = torch.zeros(people, 1, 64, 96)
+    for person in range(people):
+        reference[person, :, 8:56, 16 * person : 16 * person + 12] = 1
+    identities = bind(mode, from_masks(list(driving.float()), "driving"), [from_masks(list(reference), "reference")])
+    expected = pack_driving_mask(cover_crop(identities.driving_colours(0, 5), 64, 96))
+    assert torch.equal(conditioning.driving_mask(identities, 0, 5, 64, 96), expected)
 
 
 def test_shares_of_people_are_their_mask_at_the_size_of_the_result():

@@ -1,6 +1,9 @@
 """Parts and what they are joined to: every frame in its place, exact rates, sound in time, the same bytes again."""
 
+import threading
 from fractions import Fraction
+from time import monotonic
+from unittest import mock
 
 import av
 import numpy as np
@@ -8,7 +11,7 @@ import pytest
 import torch
 
 from scail_model.clips import FileClip
-from scail_model.movies import CODECS, Encoding, count_frames, first_picture, join, write_part
+from scail_model.movies import _PIECE, CODECS, Encoding, count_frames, first_picture, join, write_part
 from scail_model.sound import track_of_waveform, write_sound
 
 LENGTHS = (13, 8, 1, 5)
@@ -113,6 +116,38 @@ def test_colours_are_those_of_the_standard_that_the_file_names(tmp_path, codec):
             chroma = planes[32:].reshape(2, 16, 32)[:, 8, 16] / depth  # blue, red
             assert chroma[0] == pytest.approx(128 + 224 * (blue - luma) / 1.8556, abs=1.5)
             assert chroma[1] == pytest.approx(128 + 224 * (red - luma) / 1.5748, abs=1.5)
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("count", [_PIECE, _PIECE + 1, 2 * _PIECE + 3])
+def test_pieces_that_are_encoded_side_by_side_are_one_video(tmp_path, codec, count):
+    """Every frame in its place; the same bytes on one core and on many."""
+    for name, cores in (("a", 1), ("b", 8)):
+        with mock.patch("os.cpu_count", lambda cores=cores: cores):
+            write_part(tmp_path / name, frames(count), RATES[1], Encoding(codec, 14), nothing)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    pictures, times, rate = read(tmp_path / "a")
+    assert numbers(pictures) == list(range(count))
+    assert rate == RATES[1]
+    assert times == [index / RATES[1] for index in range(count)]
+    assert count_frames(tmp_path / "a") == count
+
+
+@pytest.mark.parametrize(("codec", "size"), [("h264", (768, 1344)), ("h265 10-bit", (256, 448))])
+def test_cancel_while_pieces_are_encoded_ends_within_a_second(tmp_path, codec, size):
+    """In the middle of what goes on for seconds: x264 does all its work after the last frame was given to it."""
+    noise = torch.rand(3 * _PIECE, *size, 3, dtype=torch.float16)
+    started, asked = monotonic(), []
+
+    def cancel():
+        if monotonic() - started > 0.6:
+            asked.append(monotonic())
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_part(tmp_path / "a.mp4", noise, RATES[0], Encoding(codec, 0), cancel)
+    assert monotonic() - asked[0] < 1
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("scail2")]
 
 
 @pytest.mark.parametrize("codec", CODECS)
@@ -246,9 +281,9 @@ def test_the_same_parts_are_joined_to_the_same_bytes(tmp_path):
 
 def test_every_frame_ticks_and_can_cancel(tmp_path):
     ticks = []
-    write_part(tmp_path / "a.mp4", frames(5), RATES[0], H264, lambda: ticks.append(1))
+    write_part(tmp_path / "a.mp4", frames(5), RATES[0], H264, nothing)
     join([tmp_path / "a.mp4"], tmp_path / "all.mp4", RATES[0], None, lambda: ticks.append(1))
-    assert len(ticks) == 10
+    assert len(ticks) == 5
 
     def cancel():
         raise KeyboardInterrupt
