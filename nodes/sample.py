@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from comfy_api.latest import InputImpl, io
 
 from ..scail_model import comfy_keys, comfy_preflight, comfy_video, findings, jobs
+from ..scail_model.comfy_model import describe
 from ..scail_model.comfy_work import Choice, Work
 from ..scail_model.digests import digest
 from .choices import check_changes, choices, references
@@ -80,7 +81,8 @@ class SCAIL2SampleVideo(io.ComfyNode):
                                  given_videos.folders_of_this_run())
         kept = f", {made.kept} of them found finished" if made.kept else ""
         lines = [*(f"warning: {finding.text}" for finding in findings.of_level(found, findings.WARNING)),
-                 f"job folder: {job.folder}", *(f"removed for jobs_limit: {other.line()}" for other in removed),
+                 f"job folder: {job.folder}", f"computed with {describe(model)}",
+                 *(f"removed for jobs_limit: {other.line()}" for other in removed),
                  f"{len(frames)} frames of {reference.width}x{reference.height} in {len(plan)} segment(s){kept}, "
                  f"{time.monotonic() - started:.1f} s"]
         return io.NodeOutput(InputImpl.VideoFromFile(str(made.path)), "\n".join(lines), _segments_json(work))

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from . import comfy_attention, comfy_int8
 from .arithmetic import EightBit
+from .chunks import rows_at_once
 from .comfy_attention import Backend
 from .config import TransformerConfig
 from .precision import EXACT
@@ -129,6 +130,7 @@ class ComfyTransformer(SCAIL2Transformer):
         replacements = transformer_options.get("patches_replace", {}).get("dit", {})
         transformer_options["total_blocks"] = len(self.blocks)
         transformer_options["block_type"] = "double"
+        rows = self.rows_at_once(tokens, transformer_options)
         queue = comfy.model_prefetch.make_prefetch_queue(list(self.blocks), tokens.device, transformer_options)
         for index, block in enumerate(self.blocks):
             comfy.model_prefetch.prefetch_queue_pop(queue, tokens.device, block)
@@ -136,13 +138,22 @@ class ComfyTransformer(SCAIL2Transformer):
             replacement = replacements.get(("double_block", index))
             if replacement is not None:
                 tokens = _run_replaced(block, replacement, tokens, modulation, rotation, context, transformer_options)
-            elif index + 1 < len(self.blocks):
-                tokens = block(tokens, modulation, rotation, context, transformer_options=transformer_options)
             else:
-                tokens = block(tokens, modulation, rotation, context, video, transformer_options)
+                queries = video if index + 1 == len(self.blocks) else None
+                tokens = block(tokens, modulation, rotation, context, queries, transformer_options, rows)
         comfy.model_prefetch.prefetch_queue_pop(queue, tokens.device, None)
         # a replaced last block returns the whole sequence
         return tokens if tokens.shape[1] == video.stop - video.start else tokens[:, video]
+
+    def rows_at_once(self, tokens: Tensor, transformer_options: dict[str, Any]) -> int | None:
+        """All of them, unless they take too much of the GPU's memory."""
+        # patches of attention, and what overrides it, expect the queries of the whole sequence
+        if _attention_patches(transformer_options) or "optimized_attention_override" in transformer_options:
+            return None
+        batch, length, dim = tokens.shape
+        on_cpu = comfy.model_management.is_device_cpu(tokens.device)
+        total = 0 if on_cpu else comfy.model_management.get_total_memory(tokens.device)
+        return rows_at_once(length, dim, total, batch)
 
     def _widen_small_parameters(self) -> None:
         """8-bit storage is for the blocks' linears; in the rest it would save nothing and cost the precision."""
@@ -175,6 +186,16 @@ def _refuse_missing(conditions: dict[str, Any]) -> None:
     if missing:
         raise ValueError(f"SCAIL-2 cannot run without {', '.join(missing)}: connect it to the node that builds the "
                          "motion latent.")
+
+
+def describe(model) -> str:
+    """How a MODEL computes, for reports: its precision, the weights' format and its attention."""
+    network = model.model.diffusion_model
+    if not isinstance(network, ComfyTransformer):
+        return f"network {type(network).__name__}"
+    last = network.blocks[-1].ffn[2]
+    weights = getattr(last, "quant_format", None) or str(network.dtype or last.weight.dtype).removeprefix("torch.")
+    return f"precision {network.precision}, weights {weights}, attention {network.attention}"
 
 
 class SCAIL2(comfy.model_base.WAN21_SCAIL2):

@@ -31,6 +31,7 @@ from torch import Tensor
 from . import comfy_conditioning
 from .aside import Unwanted, result
 from .comfy_conditioning import Motion
+from .comfy_model import describe
 from .comfy_sampler import make_sampler
 from .comfy_work import FIRST, FRAMES, LATENTS, OFF, OVERLAP, Choice, Made, Watch, Work
 from .conditioning import person_shares
@@ -84,7 +85,8 @@ class _Maker:
         self.noises = Noises(work.settings.noise, work.settings.seed,
                              [comfy_conditioning.latent_shape(choice.reference, segment)
                               for choice, segment in zip(work.choices, work.plan, strict=True)])
-        self.files = VideoFiles(job, work.driving, work.rate, work.encoding, watch.tick)
+        self.files = VideoFiles(job, work.driving, work.rate, work.encoding, watch.tick,
+                                f"SCAIL-2, {describe(work.model)}")
         self.reader = Reader(work.driving, work.identities, work.plan, tick=watch.tick,
                              black_background=work.settings.black_background)
         self.unfinished: _Unfinished | None = None

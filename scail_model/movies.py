@@ -122,9 +122,15 @@ def first_picture(path: Path) -> Tensor:
         return torch.from_numpy(next(container.decode(video=0)).to_ndarray(format="rgb24"))
 
 
-def join(parts: Sequence[Path | io.BytesIO], target: Path, rate: Fraction, sound: Path | None, tick: Tick) -> int:
-    """Parts one after the other, and as much of a sound file as they are long, in one MP4 file; returns the frames."""
+def join(parts: Sequence[Path | io.BytesIO], target: Path, rate: Fraction, sound: Path | None, tick: Tick,
+         comment: str = "") -> int:
+    """Parts one after the other, and as much of a sound file as they are long, in one MP4 file; returns the frames.
+
+    comment: written into the file's metadata.
+    """
     with _opened(parts[0]) as first, av.open(os.fspath(target), "w", format="mp4") as output:
+        if comment:
+            output.metadata["comment"] = comment
         template = first.streams.video[0]
         video = output.add_stream_from_template(template)
         video.codec_context.codec_tag = template.codec_context.codec_tag  # a template does not bring its own

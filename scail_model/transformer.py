@@ -195,9 +195,14 @@ class SCAIL2Transformer(nn.Module):
 
         The last block computes only those: reference and driving tokens are keys there, but nobody reads them after.
         """
+        rows = self.rows_at_once(tokens, transformer_options)
         for block in self.blocks[:-1]:
-            tokens = block(tokens, modulation, rotation, context, transformer_options=transformer_options)
-        return self.blocks[-1](tokens, modulation, rotation, context, video, transformer_options)
+            tokens = block(tokens, modulation, rotation, context, None, transformer_options, rows)
+        return self.blocks[-1](tokens, modulation, rotation, context, video, transformer_options, rows)
+
+    def rows_at_once(self, tokens: Tensor, transformer_options: dict[str, Any]) -> int | None:
+        """How many rows a block works on at a time; None for all. A binding that knows the memory may choose."""
+        return None
 
     # Checks
 

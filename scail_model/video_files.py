@@ -27,9 +27,14 @@ log = logging.getLogger(__name__)
 
 
 class VideoFiles:
-    """rate: frames per second. Everything raises RuntimeError if the folder cannot be written."""
+    """rate: frames per second. comment: for the metadata of joined files.
 
-    def __init__(self, job: Job, driving: Clip, rate: Fraction, encoding: Encoding, tick: Tick) -> None:
+    Everything raises RuntimeError if the folder cannot be written.
+    """
+
+    def __init__(self, job: Job, driving: Clip, rate: Fraction, encoding: Encoding, tick: Tick,
+                 comment: str = "") -> None:
+        self.comment = comment
         self.job, self.driving, self.rate, self.encoding, self.tick = job, driving, rate, encoding, tick
         self.parts: list[Path] = []
         self.sound: Path | None = None
@@ -96,7 +101,7 @@ class VideoFiles:
 
     def _join(self, name: str, tick: Tick) -> None:
         with self.job.writing(name) as path:
-            movies.join(self.parts, path, self.rate, self.sound, tick)
+            movies.join(self.parts, path, self.rate, self.sound, tick, self.comment)
 
 
 @contextlib.contextmanager

@@ -149,6 +149,25 @@ def test_last_block_computes_only_the_video_rows(model):
     assert last_block == [(frames * area, whole), (frames * area, 512), (frames * area, 257)]
 
 
+@pytest.mark.parametrize("gradients", [False, True])
+@pytest.mark.parametrize("rows", [1, 50, 10_000])
+def test_rows_at_a_time_change_nothing(model, monkeypatch, rows, gradients):
+    """Two items, additional references, history; the last block wants the video's rows alone."""
+    inputs, _ = arguments("A4_batch2_t3_8x12", "repl_add1_hist_t12_12")
+    seen = []
+
+    def attention(q, k, v, heads, transformer_options):
+        seen.append(q.shape[1])
+        return sdpa(q, k, v, heads)
+
+    chunked = golden.tiny_transformer(attention=attention)
+    monkeypatch.setattr(chunked, "rows_at_once", lambda *_: rows)
+    with torch.set_grad_enabled(gradients):
+        torch.testing.assert_close(chunked(**inputs), model(**inputs), rtol=0, atol=5e-6)
+    assert max(seen) == min(rows, max(seen))
+    assert (rows > 500) == (len(seen) == 6)
+
+
 def test_transformer_options_reach_every_attention(model):
     inputs, _ = arguments()
     seen = []
