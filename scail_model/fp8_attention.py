@@ -49,6 +49,27 @@ def attention(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
     return torch.stack(items) if len(items) > 1 else items[0][None]
 
 
+def definition(q: Tensor, k: Tensor, v: Tensor, heads: int,
+               transformer_options: dict[str, Any] | None = None) -> Tensor:
+    """What `attention` computes, in plain float32 with the roundings to 8 bits; any number of keys, on any device."""
+    def rounded(x: Tensor, step: Tensor) -> Tensor:
+        return (x / step).clamp(-_LARGEST, _LARGEST).to(torch.float8_e4m3fn).float() * step
+
+    def step_of(x: Tensor) -> Tensor:  # one for each item
+        return x.abs().amax((1, 2), keepdim=True).clamp(min=1e-30) / _LARGEST
+
+    def split(x: Tensor) -> Tensor:
+        return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+    v_step = step_of(v.float())
+    narrow = [split(rounded(x.float(), step_of(x.float()))) for x in (q, k, v)]
+    scores = narrow[0] @ narrow[1].transpose(-1, -2) * narrow[0].shape[-1] ** -0.5
+    weights = (scores - scores.amax(-1, keepdim=True)).exp()
+    small = (weights * _PROBABILITIES).to(torch.float8_e4m3fn).float() / _PROBABILITIES
+    found = (small @ narrow[2] / weights.sum(-1, keepdim=True)).transpose(1, 2).flatten(2)
+    return rounded(found, v_step).to(q.dtype)
+
+
 def _item(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
     from . import fp8_kernels
 

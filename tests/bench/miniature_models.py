@@ -1,4 +1,7 @@
-"""The miniature as the benchmark runs it: its files as networks in any precision, and batches of clips through them."""
+"""The miniature as the benchmark runs it: its files as networks in any precision, and batches of clips through them.
+
+In the 8-bit mode attention is the plain PyTorch that defines cuDNN's: the miniature's clips are too short for it.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,13 @@ from vae import VideoVAE
 from words import context
 from world import Pictures
 
+from scail_model import fp8_attention
+from scail_model.arithmetic import Quantising
+from scail_model.attention import sdpa
 from scail_model.checkpoint import load_checkpoint
 from scail_model.config import TransformerConfig
 from scail_model.lora import merge_lora
+from scail_model.precision import EIGHT_BIT, EXACT, int8_linears
 from scail_model.solvers import integrate
 from scail_model.transformer import SCAIL2Transformer
 
@@ -38,8 +45,8 @@ class Sampling:
 class Miniature:
     """The files of a folder: VAE, transformer and LoRA."""
 
-    def __init__(self, folder: Path, device: torch.device) -> None:
-        self.folder, self.device = folder, device
+    def __init__(self, folder: Path, device: torch.device, precision: str = EXACT) -> None:
+        self.folder, self.device, self.precision = folder, device, precision
         tensors, _ = load_checkpoint(folder / TRANSFORMER_FILE)
         self.config = TransformerConfig.from_state_dict(tensors)
         self.tensors = {name: tensors[name].to(device, torch.float32) for name in self.config.parameter_shapes()}
@@ -47,7 +54,7 @@ class Miniature:
 
     @cached_property
     def transformer(self) -> SCAIL2Transformer:
-        """Of the file, in float32."""
+        """Of the file, in float32 or in the 8-bit mode."""
         return self.build(self.tensors)
 
     @property
@@ -55,8 +62,11 @@ class Miniature:
         return (self.folder / LORA_FILE).is_file()
 
     def build(self, tensors: dict[str, Tensor], dtype: torch.dtype = torch.float32) -> SCAIL2Transformer:
-        model = SCAIL2Transformer(self.config, device="meta")
+        arithmetic, attention = Quantising(), _in_8_bits if self.precision == EIGHT_BIT else sdpa
+        model = SCAIL2Transformer(self.config, attention=attention, arithmetic=arithmetic, device="meta")
         model.load_state_dict({name: tensor.to(dtype) for name, tensor in tensors.items()}, assign=True)
+        if self.precision == EIGHT_BIT:
+            arithmetic.take(model, int8_linears(self.config))
         return model.eval().requires_grad_(False)
 
     def with_lora(self) -> SCAIL2Transformer:
@@ -133,6 +143,13 @@ class Miniature:
             return unconditional + sampling.guidance * (conditional - unconditional)
 
         return integrate(sampling.solver, guided, noise.to(self.device), sampling.steps, sampling.shift, pin=pin)
+
+
+def _in_8_bits(q: Tensor, k: Tensor, v: Tensor, heads: int,
+               transformer_options: dict[str, Any] | None = None) -> Tensor:
+    """Self-attention in 8 bits; attention to the few tokens of text and image stays exact, as in the nodes."""
+    attend = fp8_attention.definition if k.shape[1] > TransformerConfig.text_len else sdpa
+    return attend(q, k, v, heads, transformer_options)
 
 
 def core_velocity(miniature: Miniature) -> Velocity:

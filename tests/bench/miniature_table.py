@@ -28,6 +28,8 @@ sys.path[:0] = [str(TESTS.parent), str(TESTS / "miniature")]
 from miniature_cases import CASES, Bench, Block, Table  # noqa: E402
 from miniature_models import Miniature  # noqa: E402
 
+from scail_model.precision import PRECISIONS  # noqa: E402
+
 _FRAMES_SHOWN = 5
 _GREY, _GAP = 0.5, 6
 
@@ -91,6 +93,7 @@ def about(bench: Bench) -> dict:
     config, on_gpu = miniature.config, miniature.device.type == "cuda"
     return {
         "device": torch.cuda.get_device_name() if on_gpu else "cpu", "torch": torch.__version__,
+        "precision": miniature.precision,
         "clips": bench.clips, "identity_clips": bench.many,
         "transformer": {"dim": config.dim, "ffn_dim": config.ffn_dim, "layers": config.num_layers,
                         "parameters": sum(tensor.numel() for tensor in miniature.tensors.values())},
@@ -116,6 +119,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--out", type=Path, help="folder for table.json, table.md and the contact sheets")
     parser.add_argument("--only", default=",".join(CASES), help=f"cases, with commas between: {', '.join(CASES)}")
+    parser.add_argument("--precision", choices=PRECISIONS, default=PRECISIONS[0], help="of the transformer")
     parser.add_argument("--comfyui", help="a ComfyUI checkout, for the case core")
     options = parser.parse_args()
     cases = options.only.split(",")
@@ -125,7 +129,8 @@ def main() -> None:
         sys.path.insert(0, options.comfyui)
         sys.argv = sys.argv[:1]
 
-    bench = Bench(Miniature(options.folder, torch.device(options.device)), options.clips, options.identity_clips)
+    miniature = Miniature(options.folder, torch.device(options.device), options.precision)
+    bench = Bench(miniature, options.clips, options.identity_clips)
     print(json.dumps(about(bench)), flush=True)
     report = about(bench) | run(bench, cases, options.comfyui)
     print(f"total {sum(report['seconds'].values()):.1f} s")

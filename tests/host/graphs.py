@@ -31,8 +31,8 @@ class Graph(dict):
         return self
 
 
-def load(graph: Graph, file: str = "fp32.safetensors", weight_dtype: str = "default") -> Link:
-    return graph.add("model", "SCAIL2LoadModel", model_name=file, weight_dtype=weight_dtype)
+def load(graph: Graph, file: str = "fp32.safetensors", weight_dtype: str = "default", **how: str) -> Link:
+    return graph.add("model", "SCAIL2LoadModel", model_name=file, weight_dtype=weight_dtype, **how)
 
 
 def add_inputs(graph: Graph, *, people: int = 1, mode: str = "animation", frames: int = 9, additional: bool = False,

@@ -2,6 +2,7 @@
 windows, block and attention patches, previews, cancel."""
 
 import json
+import re
 import time
 
 import assets
@@ -23,9 +24,9 @@ def sampled(graph, tensors):
     """The latent that KSampler makes, given how the loaded model is patched: patch(graph, model) -> model."""
 
     def run(patch=lambda graph, model: model, file="fp32.safetensors", weight_dtype="default", frames=9,
-            history=False, **options):
+            history=False, precision="exact", attention="automatic", **options):
         add_inputs(graph, frames=frames)
-        model = patch(graph, load(graph, file, weight_dtype))
+        model = patch(graph, load(graph, file, weight_dtype, precision=precision, attention=attention))
         if history:
             add_motion(graph, length=frames, start_frame=5, previous_frames=graph.pictures("previous", "driving1"))
         else:
@@ -84,6 +85,20 @@ def test_plain_fp8_is_near_float32(sampled, weight_dtype):
     assert 0 < distance(sampled(weight_dtype=weight_dtype), sampled()) < PLAIN_FP8[weight_dtype]
 
 
+@pytest.mark.parametrize("file", ["fp32", "bf16"])
+def test_8_bit_mode_is_near_float32(sampled, file):
+    """Nearer than int8 files, whose weights have one scale each."""
+    assert 1e-4 < distance(sampled(file=f"{file}.safetensors", precision="8-bit"), sampled()) < FILES["int8"]
+
+
+@pytest.mark.parametrize("attention", ["core", "pytorch", "split"])
+def test_every_exact_attention_gives_the_same(comfy, sampled, attention):
+    size = comfy.log_size()
+    assert distance(sampled(attention=attention), sampled()) < 1e-5
+    used = "sub_quad|pytorch" if attention == "core" else attention
+    assert re.search(rf"SCAIL-2: precision exact, attention ({used}) \(as asked\)\.", comfy.log_since(size))
+
+
 def lora(graph, model):
     return graph.add("lora", "LoraLoaderModelOnly", model=model, lora_name="lora.safetensors",
                      strength_model=assets.LORA_STRENGTH)
@@ -102,6 +117,12 @@ def test_lora_on_a_quantised_file(sampled, file):
     merged = sampled(file="merged.safetensors")
     assert distance(sampled(file=f"{file}.safetensors"), merged) > 0.1
     assert distance(sampled(lora, file=f"{file}.safetensors"), merged) < 0.05
+
+
+def test_lora_in_8_bit_mode(sampled):
+    merged = sampled(file="merged.safetensors")
+    assert distance(sampled(precision="8-bit"), merged) > 0.1
+    assert distance(sampled(lora, precision="8-bit"), merged) < 0.05
 
 
 # Patches

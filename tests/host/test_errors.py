@@ -210,6 +210,19 @@ def test_checkpoints(comfy, base, refusal, file, message):
     assert re.search(f"SCAIL2LoadModel: .*{message}", refusal(sampled(base)))
 
 
+@pytest.mark.parametrize(("options", "message"), [
+    ({"precision": "8-bit", "file": "int8.safetensors"},
+     "precision is 8-bit, but this file holds .* in int8 already: choose exact to use it as it is"),
+    ({"precision": "8-bit", "weight_dtype": "fp8_e4m3fn"},
+     "weight_dtype asks for float8_e4m3fn: set weight_dtype to default"),
+    ({"attention": "flash_attn_4"}, "attention is flash_attn_4, but it needs an NVIDIA GPU: choose automatic or core"),
+    ({"attention": "cudnn_fp8"}, "attention is cudnn_fp8, but it needs an NVIDIA GPU: choose automatic or core"),
+])
+def test_ways_to_compute(base, refusal, options, message):
+    load(base, **options)
+    assert re.search(f"SCAIL2LoadModel: .*{message}", refusal(sampled(base)))
+
+
 @pytest.mark.parametrize(("end", "options", "message"), [
     (by_hand, {"length": 10}, "10, but it must be 4n.1 and at least 5: take 9 or 13"),
     (by_hand, {"length": 3}, "3, but it must be 4n.1"),

@@ -97,8 +97,8 @@ def add_scene(graph, scene, *, word="", additional=False):
               width=scene.size, height=scene.size)
 
 
-def load(graph, file="nano.safetensors", weight_dtype="default", lora=False):
-    model = graph.add("model", "SCAIL2LoadModel", model_name=file, weight_dtype=weight_dtype)
+def load(graph, file="nano.safetensors", weight_dtype="default", precision="exact", lora=False):
+    model = graph.add("model", "SCAIL2LoadModel", model_name=file, weight_dtype=weight_dtype, precision=precision)
     if lora:
         model = graph.add("lora", "LoraLoaderModelOnly", model=model, lora_name="nano_lora.safetensors",
                           strength_model=1.0)
@@ -242,8 +242,8 @@ def test_the_lora_decides_in_few_steps(made):
 
 # Smaller weights, and core
 
-@pytest.mark.parametrize("model", [{"file": "nano_bf16.safetensors"}, {"weight_dtype": "fp8_e4m3fn"}],
-                         ids=["bf16", "fp8_e4m3fn"])
+@pytest.mark.parametrize("model", [{"file": "nano_bf16.safetensors"}, {"weight_dtype": "fp8_e4m3fn"},
+                                   {"precision": "8-bit"}], ids=["bf16", "fp8_e4m3fn", "8-bit"])
 def test_smaller_weights_are_as_good(made, model):
     result, full = made(ONE, **model), made(ONE)
     assert not torch.equal(result, full)

@@ -1,11 +1,15 @@
 """Whole videos: SCAIL2SampleVideo in both modes, one and more segments, and the same by hand with KSampler."""
 
+import re
+
 import assets
+import av
 import pytest
 import torch
 from graphs import add_inputs, add_ksampler, add_motion, add_sample_video, load
 from recordings import recorded
 from safetensors.torch import load_file
+from sampling import sampled
 
 WHITE, RED, BLUE = 0, 1, 3  # mask channels of the first frame in a group
 
@@ -72,6 +76,19 @@ def test_a_users_files_become_a_video_with_sound(comfy, graph):
     assert found["size"] == (64, 64)
     assert found["sound"] == pytest.approx(float(assets.FRAMES / assets.FPS), abs=0.15)
     assert "21 frames of 64x64 in 2 segment" in outputs["report"]["text"][0]
+
+
+@pytest.mark.parametrize("precision", ["exact", "8-bit"])
+def test_report_and_file_say_how_it_was_computed(comfy, graph, precision):
+    add_inputs(graph)
+    video = add_sample_video(graph, load(graph, precision=precision), steps=1)
+    graph.add("report", "PreviewAny", source=["sampled", 1])
+    found = sampled(comfy.run(save_video(graph, video))["report"]["text"][0])
+    weights = {"exact": "float32", "8-bit": "int8_tensorwise"}[precision]
+    expected = f"precision {precision}, weights {weights}, attention (sub_quad|pytorch)"
+    assert re.search(f"computed with {expected}", found.report)
+    with av.open(str(found.video)) as container:
+        assert re.fullmatch(f"SCAIL-2, {expected}", container.metadata["comment"])
 
 
 def test_frames_become_a_video_at_the_given_rate(comfy, graph):
