@@ -14,6 +14,8 @@ from workflow_files.graph import sockets_and_widgets
 
 DOCS = generate.REPOSITORY / "js/docs"
 FILES = {("SCAIL2LoadModel", "model_name"): "files in models/diffusion_models",
+         ("SCAIL2LoadModel", "attention"):
+             "automatic, core, flash_attn_4, cudnn_fp8, and what ComfyUI has found installed",
          ("SCAIL2LoadPrompt", "file"): "files in models/scail2_prompts",
          ("SCAIL2LoadTracks", "file"): "files in models/scail2_tracks"}
 NODES = sorted(path.stem for path in DOCS.glob("*.md"))
