@@ -1,11 +1,13 @@
 """One forward of SCAIL-2 on a GPU: ComfyUI core's network against ours, same weights, same inputs, same run.
 
-    python tests/bench/forward_gpu.py COMFYUI_DIR [--layers 40] [--repeats 5] [--json FILE]
+    python tests/bench/forward_gpu.py COMFYUI_DIR [--layers 40] [--repeats 5] [--sizes 512x896x81,...] [--json FILE]
 
-Measures seconds (median of CUDA event times, the two models in turn) and peak memory of a forward at 14B widths with
-random weights, then the relative error of both in bfloat16 against float32 on a model of few layers. The float32
-forward is ours, which the unit tests hold to the official numbers. Needs a CUDA GPU with 60 GB for 40 layers; only
-ComfyUI's `comfy` package is used.
+Measures seconds (median of CUDA event times, the networks in turn) and peak memory of a forward at 14B widths with
+random weights: core in bfloat16, ours exact and in 8 bits with the fastest attention that is installed, and at the
+first size core's own fp8 mode. A network's memory is that of its weights and of what it needs beside them. Then the
+relative L2 difference of each from our bfloat16 forward with PyTorch's attention, and on few layers of that and of
+core's from float32, which the unit tests hold to the official numbers. Needs a CUDA GPU with 100 GB for 40 layers; only
+ComfyUI's `comfy` package is used. `speed_plot.py` draws the result.
 """
 
 from __future__ import annotations
@@ -14,16 +16,26 @@ import argparse
 import json
 import statistics
 import sys
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from scail_model import flash_attention, fp8_attention  # noqa: E402
+from scail_model.arithmetic import Exact, Quantising  # noqa: E402
+from scail_model.attention import sdpa  # noqa: E402
 from scail_model.config import TransformerConfig  # noqa: E402
+from scail_model.precision import int8_linears  # noqa: E402
 from scail_model.transformer import SCAIL2Transformer  # noqa: E402
 
-SIZES = ((512, 896, 81), (704, 1280, 81))
+SIZES = "512x896x81,704x1280x81,640x640x49,480x832x81,704x1280x33"
+CORE, FP8, EXACT, EIGHT_BIT = "core", "core fp8", "exact", "8-bit"
+PACKAGES = ("flash-attn-4", "nvidia-cudnn-frontend", "triton")
+FEW_KEYS = 4096  # below, attention in 8 bits is not used
+Forward = Callable[[dict], torch.Tensor]
 ERROR_SIZE, ERROR_LAYERS = (512, 896, 81), 4
 
 
@@ -58,15 +70,50 @@ def random_inputs(height: int, width: int, frames: int) -> dict:
     }
 
 
-def build_ours(config: TransformerConfig, weights: dict[str, torch.Tensor]):
-    model = SCAIL2Transformer(config, device="meta")
+def build_ours(config: TransformerConfig, weights: dict[str, torch.Tensor], attention=sdpa,
+               arithmetic: Exact | None = None) -> Forward:
+    """Our network on the same tensors; by default with PyTorch's attention."""
+    model = SCAIL2Transformer(config, attention=attention, arithmetic=arithmetic, device="meta")
     model.load_state_dict(weights, assign=True)
     model.requires_grad_(False)
+    if isinstance(arithmetic, Quantising):
+        arithmetic.take(model, int8_linears(config))
     return lambda inputs: model(**inputs)
 
 
-def build_core(config: TransformerConfig, weights: dict[str, torch.Tensor]):
-    """ComfyUI's SCAIL2WanModel on the same tensors; its patch embeddings are float32 by its own design."""
+def exact_attention() -> tuple[str, Callable]:
+    """Name and function of the fastest one."""
+    if flash_attention.why_not(torch.device("cuda", 0)) is not None:
+        return "pytorch", sdpa
+    return "flash_attn_4", lambda q, k, v, heads, transformer_options=None: flash_attention.attention(q, k, v, heads)
+
+
+def attention_in_8_bits() -> tuple[str, Callable]:
+    """Name and function of it, or of the exact one where it does not work."""
+    name, exact = exact_attention()
+    if fp8_attention.why_not(torch.device("cuda", 0)) is not None:
+        return name, exact
+
+    def attention(q, k, v, heads, transformer_options=None):
+        return fp8_attention.attention(q, k, v, heads) if k.shape[1] >= FEW_KEYS else exact(q, k, v, heads)
+
+    return "cudnn_fp8", attention
+
+
+def build(mode: str, config: TransformerConfig, weights: dict[str, torch.Tensor]) -> Forward:
+    """A forward by its name in the tables."""
+    if mode in (CORE, FP8):
+        return build_core(config, weights, fp8=mode == FP8)
+    if mode == EXACT:
+        return build_ours(config, weights, exact_attention()[1])
+    return build_ours(config, weights, attention_in_8_bits()[1], Quantising())
+
+
+def build_core(config: TransformerConfig, weights: dict[str, torch.Tensor], fp8: bool = False) -> Forward:
+    """ComfyUI's SCAIL2WanModel on the same tensors; its patch embeddings are float32 by its own design.
+
+    fp8: as `weight_dtype: fp8_e4m3fn_fast` has it.
+    """
     import comfy.options
 
     comfy.options.enable_args_parsing(False)
@@ -77,8 +124,12 @@ def build_core(config: TransformerConfig, weights: dict[str, torch.Tensor]):
         dim=config.dim, ffn_dim=config.ffn_dim, num_heads=config.num_heads, num_layers=config.num_layers,
         in_dim=config.in_dim, out_dim=config.out_dim, freq_dim=config.freq_dim, text_dim=config.text_dim,
         text_len=config.text_len, qk_norm=True, cross_attn_norm=True, eps=config.eps, device="meta",
-        dtype=next(iter(weights.values())).dtype, operations=comfy.ops.disable_weight_init,
+        dtype=next(iter(weights.values())).dtype,
+        operations=comfy.ops.fp8_ops if fp8 else comfy.ops.disable_weight_init,
     )
+    if fp8:
+        weights = {k: v.to(torch.float8_e4m3fn) if k.startswith("blocks.") and v.ndim == 2 else v
+                   for k, v in weights.items()}
     model.load_state_dict({k: v.float() if "patch_embedding" in k else v for k, v in weights.items()}, assign=True)
     model.requires_grad_(False)
 
@@ -98,37 +149,55 @@ def build_core(config: TransformerConfig, weights: dict[str, torch.Tensor]):
     return forward
 
 
-def measure(forward, inputs: dict) -> tuple[float, float]:
-    """(seconds, peak GiB) of one forward."""
+def weight_bytes(mode: str, config: TransformerConfig, weights: dict[str, torch.Tensor]) -> int:
+    """What a network's own weights take."""
+    narrow = {EIGHT_BIT: {f"{name}.weight" for name in int8_linears(config)},
+              FP8: {name for name, w in weights.items() if name.startswith("blocks.") and w.ndim == 2}}.get(mode, ())
+    return sum(w.numel() * (1 if name in narrow else w.element_size()) for name, w in weights.items())
+
+
+def measure(forward: Forward, inputs: dict) -> tuple[float, int]:
+    """(seconds, bytes beside what was there before) of one forward."""
+    before = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
     start, stop = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
     start.record()
     forward(inputs)
     stop.record()
     torch.cuda.synchronize()
-    return start.elapsed_time(stop) / 1e3, torch.cuda.max_memory_allocated() / 2**30
+    return start.elapsed_time(stop) / 1e3, torch.cuda.max_memory_allocated() - before
 
 
-def compare_speed(forwards: dict, repeats: int) -> list[dict]:
-    rows = []
-    for height, width, frames in SIZES:
-        inputs = random_inputs(height, width, frames)
-        runs: dict[str, list[tuple[float, float]]] = {name: [] for name in forwards}
-        for repeat in range(repeats + 1):
-            for name, forward in forwards.items():
-                result = measure(forward, inputs)
-                if repeat:  # the first of each compiles kernels and picks algorithms
-                    runs[name].append(result)
-        row = {"size": f"{height}x{width}x{frames}"}
-        for name, results in runs.items():
-            row[f"{name}_s"] = round(statistics.median(seconds for seconds, _ in results), 3)
-            row[f"{name}_gib"] = round(max(peak for _, peak in results), 2)
-        pairs = zip(runs["ours"], runs["core"], strict=True)
-        row["time_ratio"] = round(statistics.median(ours[0] / core[0] for ours, core in pairs), 4)
-        row["memory_ratio"] = round(row["ours_gib"] / row["core_gib"], 4)
-        rows.append(row)
-        print(json.dumps(row), flush=True)
-    return rows
+def tokens(height: int, width: int, frames: int) -> int:
+    """Length of the sequence: reference, video, driving video at half size."""
+    area, latent_frames = height * width // 256, (frames + 3) // 4
+    return area * (1 + latent_frames) + area // 4 * latent_frames
+
+
+def relative(a: torch.Tensor, b: torch.Tensor) -> float:
+    return float(f"{float((a.float() - b.float()).norm() / b.float().norm()):.2e}")
+
+
+def compare(forwards: dict[str, Forward], own: dict[str, int], eager: Forward, size: tuple[int, int, int],
+            repeats: int) -> dict:
+    """One row: seconds, GiB, ratios to core, and the difference from `eager`, by mode."""
+    inputs = random_inputs(*size)
+    expected = eager(inputs)
+    row: dict = {"size": "x".join(map(str, size)), "tokens": tokens(*size), "repeats": repeats}
+    # the first forward of each compiles kernels and picks algorithms
+    row["difference"] = {name: relative(forward(inputs), expected) for name, forward in forwards.items()}
+    del expected
+    runs: dict[str, list[tuple[float, int]]] = {name: [] for name in forwards}
+    for _ in range(repeats):
+        for name, forward in forwards.items():
+            runs[name].append(measure(forward, inputs))
+    row["seconds"] = {name: round(statistics.median(s for s, _ in found), 3) for name, found in runs.items()}
+    row["gib"] = {name: round((own[name] + max(extra for _, extra in found)) / 2**30, 2)
+                  for name, found in runs.items()}
+    for what, index in (("seconds", "time_ratio"), ("gib", "memory_ratio")):
+        row[index] = {name: round(value / row[what][CORE], 4) for name, value in row[what].items()}
+    print(json.dumps(row), flush=True)
+    return row
 
 
 def compare_errors() -> dict:
@@ -140,22 +209,29 @@ def compare_errors() -> dict:
     wide_inputs = {k: v.float() if torch.is_tensor(v) else v for k, v in inputs.items()}
     exact = {"core": build_core(config, wide)(wide_inputs), "ours": build_ours(config, wide)(wide_inputs)}
     half = {"core": build_core(config, weights)(inputs).float(), "ours": build_ours(config, weights)(inputs)}
-
-    def relative(a: torch.Tensor, b: torch.Tensor) -> float:
-        return float(f"{float((a - b).norm() / b.norm()):.2e}")
-
+    fastest = build_ours(config, weights, exact_attention()[1])(inputs)
     return {"layers": ERROR_LAYERS, "size": "x".join(map(str, ERROR_SIZE)),
-            "core_float32": relative(exact["core"], exact["ours"])} | {
+            "core_float32": relative(exact["core"], exact["ours"]),
+            "exact_bfloat16": relative(fastest, exact["ours"])} | {
         f"{name}_bfloat16{suffix}": relative(half[name], exact[other])
         for name in half for suffix, other in (("", "ours"), ("_own_float32", name))
     }
 
 
 def table(rows: list[dict]) -> str:
-    lines = ["| size | core s | ours s | ratio | core GiB | ours GiB | ratio |", "|---|---|---|---|---|---|---|"]
-    columns = ("size", "core_s", "ours_s", "time_ratio", "core_gib", "ours_gib", "memory_ratio")
-    lines += [f"| {' | '.join(str(row[column]) for column in columns)} |" for row in rows]
+    lines = ["| size | tokens | network | s | time ratio | GiB | memory ratio | difference |", "|---" * 8 + "|"]
+    for row in rows:
+        lines += [f"| {row['size']} | {row['tokens']:,} | {name} | {row['seconds'][name]:.2f} | "
+                  f"{row['time_ratio'][name]:.3f} | {row['gib'][name]:.2f} | {row['memory_ratio'][name]:.3f} | "
+                  f"{row['difference'][name]:.1e} |" for name in row["seconds"]]
     return "\n".join(lines)
+
+
+def installed(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 @torch.inference_mode()
@@ -163,24 +239,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("comfyui", help="a ComfyUI checkout")
     parser.add_argument("--layers", type=int, default=40)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, nargs="+", default=[5], help="at each size; the last one for the rest")
+    parser.add_argument("--sizes", default=SIZES, help="height x width x frames, with commas between")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     sys.path.insert(0, options.comfyui)
     sys.argv = sys.argv[:1]
 
-    errors = compare_errors()
-    print(json.dumps(errors), flush=True)
+    report = {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "layers": options.layers,
+              "packages": {name: installed(name) for name in PACKAGES},
+              "attention": {EXACT: exact_attention()[0], EIGHT_BIT: attention_in_8_bits()[0]},
+              "error": compare_errors(), "rows": []}
+    print(json.dumps(report), flush=True)
     torch.cuda.empty_cache()
     config = TransformerConfig(num_layers=options.layers)
     weights = random_weights(config)
-    forwards = {"core": build_core(config, weights), "ours": build_ours(config, weights)}
-    rows = compare_speed(forwards, options.repeats)
-    print(table(rows))
-    if options.json:
-        options.json.write_text(json.dumps(
-            {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "layers": options.layers,
-             "speed": rows, "error": errors}, indent=1))
+    eager = build_ours(config, weights)
+    forwards = {mode: build(mode, config, weights) for mode in (CORE, EXACT, EIGHT_BIT, FP8)}
+    own = {mode: weight_bytes(mode, config, weights) for mode in forwards}
+    for index, text in enumerate(options.sizes.split(",")):
+        height, width, frames = map(int, text.split("x"))
+        repeats = options.repeats[min(index, len(options.repeats) - 1)]
+        report["rows"].append(compare(forwards, own, eager, (height, width, frames), repeats))
+        forwards.pop(FP8, None)  # at one size only
+        if options.json:
+            options.json.write_text(json.dumps(report, indent=1) + "\n")
+    print(table(report["rows"]))
 
 
 if __name__ == "__main__":

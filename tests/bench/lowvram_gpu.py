@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
+MODELS = CORE, EXACT, EIGHT_BIT = "core", "exact", "8-bit"
 WIDTH, HEIGHT, FRAMES, STEPS = 896, 512, 81, 6
 
 
@@ -104,6 +105,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("comfyui", help="a ComfyUI checkout")
     parser.add_argument("--budgets", type=float, nargs="+", default=[0, 24, 12], help="GiB left free; 0 is all")
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     start_comfyui(options.comfyui)
@@ -112,13 +114,16 @@ def main() -> None:
     from scail_model.comfy_loader import load_state_dict
 
     weights = random_weights()
-    models = {"core": comfy.sd.load_diffusion_model_state_dict(dict(weights)), "ours": load_state_dict(weights, {})}
+    loaders = {CORE: comfy.sd.load_diffusion_model_state_dict, EXACT: lambda w: load_state_dict(w, {}),
+               EIGHT_BIT: lambda w: load_state_dict(w, {}, {"precision": "8-bit"})}
+    models = {name: loaders[name](dict(weights)) for name in options.models}
     positive = conditioning()
     rows = []
     for budget in options.budgets:
         row = {"budget_gib": budget} | {name: with_budget(model, positive, budget) for name, model in models.items()}
-        row["ratio"] = round(row["ours"]["s_per_step"] / row["core"]["s_per_step"], 4)
         rows.append(row)
+        for name in models:
+            row[name]["to_first_budget"] = round(row[name]["s_per_step"] / rows[0][name]["s_per_step"], 4)
         print(json.dumps(row), flush=True)
     result = {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__,
               "patchers": {name: type(model).__name__ for name, model in models.items()}, "rows": rows}
