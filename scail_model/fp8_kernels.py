@@ -9,44 +9,77 @@ from torch import Tensor
 
 _BLOCK = 8192
 _ROWS, _KEYS = 128, 64
+_STRIP, _SPAN = 512, 512  # rows and columns that one program surveys
 
 
-def narrow(x: Tensor, step: Tensor) -> Tensor:
-    """x of any shape, in units of step float32 [] -> float8 e4m3; none of them may be larger than 448."""
+def survey(x: Tensor) -> tuple[Tensor, Tensor]:
+    """x [L, C] -> mean of each column, float32 [C], and the largest absolute value, float32 [], in one reading."""
+    x = x.contiguous()
+    length, width = x.shape
+    down, across = triton.cdiv(length, _STRIP), triton.cdiv(width, _SPAN)
+    sums = torch.empty(down, width, dtype=torch.float32, device=x.device)
+    largest = torch.empty(down, across, dtype=torch.float32, device=x.device)
+    _survey[(down, across)](x, sums, largest, length, width, across, STRIP=_STRIP, ROWS=16, SPAN=_SPAN, num_warps=8)
+    return sums.sum(0) / length, largest.amax()
+
+
+def narrow(x: Tensor, mean: Tensor | None, step: Tensor) -> Tensor:
+    """x [L, C] less a mean float32 [C], in units of step float32 [] -> float8 e4m3; none may be larger than 448."""
     x = x.contiguous()
     out = torch.empty(x.shape, dtype=torch.float8_e4m3fn, device=x.device)
-    _narrow[(triton.cdiv(x.numel(), _BLOCK),)](x, step, out, x.numel(), BLOCK=_BLOCK, num_warps=8)
+    _narrow[(triton.cdiv(x.numel(), _BLOCK),)](x, step if mean is None else mean, step, out, x.numel(), x.shape[-1],
+                                               CENTRED=mean is not None, BLOCK=_BLOCK, num_warps=8)
     return out
 
 
 def finish(found: Tensor, sums: Tensor, found_step: Tensor, q: Tensor, k: Tensor, v: Tensor, score_step: Tensor,
-           v_step: Tensor, heads: int, dtype: torch.dtype) -> Tensor:
+           v_step: Tensor, mean: Tensor, heads: int, dtype: torch.dtype) -> Tensor:
     """Attention over many keys, `found` [L, heads * 128] with `sums` [heads, L], the logarithms of its sums, and over
     a few more, k and v [n, heads * 128] -> over all of them, [L, heads * 128] in `dtype`.
 
-    The steps are what a unit stands for: of `found`, of the product of q and k, and of v.
+    The steps are what a unit stands for: of `found`, of the product of q and k, and of v. mean float32 [heads * 128] is
+    added to all.
     """
     length, width = q.shape
     out = torch.empty(q.shape, dtype=dtype, device=q.device)
     _finish[(triton.cdiv(length, _ROWS), heads)](
-        found, sums, found_step, q, k, v, score_step, v_step, out, length, len(k), width, HEAD=width // heads,
+        found, sums, found_step, q, k, v, score_step, v_step, mean, out, length, len(k), width, HEAD=width // heads,
         ROWS=_ROWS, KEYS=_KEYS, num_warps=8,
     )
     return out
 
 
 @triton.jit
-def _narrow(x, step, out, count, BLOCK: tl.constexpr):
+def _survey(x, sums, largest, length, width, across, STRIP: tl.constexpr, ROWS: tl.constexpr, SPAN: tl.constexpr):
+    column = tl.program_id(1) * SPAN + tl.arange(0, SPAN)
+    total = tl.zeros((ROWS, SPAN), tl.float32)
+    most = tl.zeros((ROWS, SPAN), tl.float32)
+    for start in range(0, STRIP, ROWS):
+        row = tl.program_id(0) * STRIP + start + tl.arange(0, ROWS)
+        inside = (row[:, None] < length) & (column[None, :] < width)
+        values = tl.load(x + row.to(tl.int64)[:, None] * width + column[None, :], mask=inside, other=0.0)
+        values = values.to(tl.float32)
+        total += values
+        most = tl.maximum(most, tl.abs(values))
+    tl.store(sums + tl.program_id(0) * width + column, tl.sum(total, axis=0), mask=column < width)
+    tl.store(largest + tl.program_id(0) * across + tl.program_id(1), tl.max(tl.max(most, axis=1), axis=0))
+
+
+@triton.jit
+def _narrow(x, mean, step, out, count, width, CENTRED: tl.constexpr, BLOCK: tl.constexpr):
     place = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = place < count
-    values = tl.load(x + place, mask=inside, other=0.0).to(tl.float32) / tl.load(step)
+    values = tl.load(x + place, mask=inside, other=0.0).to(tl.float32)
+    if CENTRED:
+        values -= tl.load(mean + place % width, mask=inside, other=0.0)
+    values = values / tl.load(step)
     # the largest one may come out a hair over the range
     values = tl.minimum(tl.maximum(values, -448.0), 448.0)
     tl.store(out + place, values.to(out.dtype.element_ty), mask=inside)
 
 
 @triton.jit
-def _finish(found, sums, found_step, q, k, v, score_step, v_step, out, length, keys, width, HEAD: tl.constexpr,
+def _finish(found, sums, found_step, q, k, v, score_step, v_step, mean, out, length, keys, width, HEAD: tl.constexpr,
             ROWS: tl.constexpr, KEYS: tl.constexpr):
     head = tl.program_id(1)
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
@@ -72,4 +105,5 @@ def _finish(found, sums, found_step, q, k, v, score_step, v_step, out, length, k
         result = result * fade[:, None] + tl.dot(weights.to(tl.float16), values) * v_unit
         total = total * fade + tl.sum(weights, axis=1)
         largest = higher
-    tl.store(out + place, (result / total[:, None]).to(out.dtype.element_ty), mask=here[:, None])
+    result = result / total[:, None] + tl.load(mean + head * HEAD + tl.arange(0, HEAD))[None, :]
+    tl.store(out + place, result.to(out.dtype.element_ty), mask=here[:, None])

@@ -33,6 +33,7 @@ from scail_model.transformer import SCAIL2Transformer  # noqa: E402
 
 SIZES = "512x896x81,704x1280x81,640x640x49,480x832x81,704x1280x33"
 CORE, FP8, EXACT, EIGHT_BIT = "core", "core fp8", "exact", "8-bit"
+MODES = CORE, EXACT, EIGHT_BIT, FP8
 PACKAGES = ("flash-attn-4", "nvidia-cudnn-frontend", "triton")
 FEW_KEYS = 4096  # below, attention in 8 bits is not used
 Forward = Callable[[dict], torch.Tensor]
@@ -241,6 +242,8 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=40)
     parser.add_argument("--repeats", type=int, nargs="+", default=[5], help="at each size; the last one for the rest")
     parser.add_argument("--sizes", default=SIZES, help="height x width x frames, with commas between")
+    parser.add_argument("--modes", default=",".join(MODES), help=f"with commas between: {', '.join(MODES)}")
+    parser.add_argument("--no-float32", action="store_true", help="leave out the comparison with float32")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     sys.path.insert(0, options.comfyui)
@@ -249,13 +252,13 @@ def main() -> None:
     report = {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "layers": options.layers,
               "packages": {name: installed(name) for name in PACKAGES},
               "attention": {EXACT: exact_attention()[0], EIGHT_BIT: attention_in_8_bits()[0]},
-              "error": compare_errors(), "rows": []}
+              "error": None if options.no_float32 else compare_errors(), "rows": []}
     print(json.dumps(report), flush=True)
     torch.cuda.empty_cache()
     config = TransformerConfig(num_layers=options.layers)
     weights = random_weights(config)
     eager = build_ours(config, weights)
-    forwards = {mode: build(mode, config, weights) for mode in (CORE, EXACT, EIGHT_BIT, FP8)}
+    forwards = {mode: build(mode, config, weights) for mode in options.modes.split(",")}
     own = {mode: weight_bytes(mode, config, weights) for mode in forwards}
     for index, text in enumerate(options.sizes.split(",")):
         height, width, frames = map(int, text.split("x"))

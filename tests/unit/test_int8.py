@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from scail_model import int8
+from scail_model import fp8_attention, int8
 from scail_model.arithmetic import EightBit, Exact, Quantising
+from scail_model.attention import sdpa
 
 
 @pytest.fixture(autouse=True)
@@ -136,14 +137,19 @@ SCRIPT = """
     def heads(x):  # [..., L, 256] -> two heads
         return x.float().unflatten(-1, (2, -1)).transpose(-3, -2)
 
+    x = torch.randn(700, 600).bfloat16()  # strips and spans that stick out
+    mean, largest = fp8_kernels.survey(x)
+    torch.testing.assert_close(mean, x.float().mean(0), rtol=1e-5, atol=1e-5)
+    assert largest == x.float().abs().max()
+
     # attention to the first 256 keys, and the kernel that adds the last 40
     q, k, v = (torch.randn(n, 256).bfloat16() for n in (70, 296, 296))
     scores = heads(q) @ heads(k).transpose(-1, -2) * 128**-0.5
     found = (scores[..., :256].softmax(-1) @ heads(v)[:, :256]).transpose(0, 1).flatten(1)
-    sums, one, two = scores[..., :256].logsumexp(-1).contiguous(), torch.tensor(1.0), torch.tensor(2.0)
+    sums, two, mean = scores[..., :256].logsumexp(-1).contiguous(), torch.tensor(2.0), torch.randn(256)
     for more in (40, 0):
         made = fp8_kernels.finish(found / 2, sums, two, q, k[256:256 + more], v[256:256 + more] / 2,
-                                  torch.tensor(128**-0.5), two, 2, torch.float32)
+                                  torch.tensor(128**-0.5), two, mean, 2, torch.float32) - mean
         exact = (scores[..., :256 + more].softmax(-1) @ heads(v)[:, :256 + more]).transpose(0, 1).flatten(1)
         torch.testing.assert_close(made, exact, rtol=0, atol=2e-3)
     print("all equal")
@@ -155,3 +161,21 @@ def test_kernels_equal_their_definitions():
     result = subprocess.run([sys.executable, "-c", textwrap.dedent(SCRIPT)], capture_output=True, text=True,
                             cwd=Path(__file__).parents[2], timeout=200)
     assert result.stdout.strip() == "all equal", result.stderr
+
+
+@pytest.mark.parametrize("common", [0.0, 5.0])
+def test_attention_in_8_bits_keeps_what_differs_between_tokens(common):
+    """However much all keys and all values have in common."""
+    torch.manual_seed(0)
+    q, k, v = torch.randn(3, 2, 700, 256)
+    k, v = k + common * torch.randn(256), v + common * torch.randn(256)
+    exact = sdpa(q, k, v, 2)
+    differs = exact - v.mean(1, keepdim=True)
+    assert 0.01 < float((fp8_attention.definition(q, k, v, 2) - exact).norm() / differs.norm()) < 0.1
+
+
+def test_items_of_a_batch_have_scales_of_their_own():
+    q, k, v = torch.randn(3, 2, 300, 128)
+    v[1] *= 1e4
+    together, alone = fp8_attention.definition(q, k, v, 1), fp8_attention.definition(q[:1], k[:1], v[:1], 1)
+    torch.testing.assert_close(together[:1], alone, rtol=0, atol=1e-6)
