@@ -1,10 +1,11 @@
 """Sampling when the weights do not fit on the card: ComfyUI core's loader against ours, in real ComfyUI code.
 
-    python tests/bench/lowvram_gpu.py COMFYUI_DIR [--budgets 0 24 12] [--json FILE]
+    python tests/bench/lowvram_gpu.py COMFYUI_DIR [--budgets 0 24 12] [--models core exact 8-bit] [--copies 4]
 
 A 14B network with random bfloat16 weights under ComfyUI's dynamic memory management, 512x896, 81 frames, guidance 1. A
 ballast allocation leaves BUDGET GiB of the GPU free (0: all of it). Seconds per step are medians of the steps after the
-first. Needs a CUDA GPU with 60 GB and 100 GB of RAM; only ComfyUI's `comfy` package is used, no server.
+first. With --copies N every copy of weights to the GPU is made N times, as if the bus were N times slower; the bus's
+own speed is printed. Needs a CUDA GPU with 60 GB and 100 GB of RAM; only ComfyUI's `comfy` package is used, no server.
 """
 
 from __future__ import annotations
@@ -43,6 +44,33 @@ def start_comfyui(folder: str) -> None:
     comfy_aimdo.control.set_log_warning()
     comfy.model_patcher.CoreModelPatcher = comfy.model_patcher.ModelPatcherDynamic
     comfy.memory_management.aimdo_enabled = True
+
+
+def slow_bus(copies: int) -> None:
+    """Make every transfer of ComfyUI's weights `copies` times, on the stream that it has."""
+    import comfy.model_management
+
+    once = comfy.model_management.cast_to_gathered
+
+    def repeated(*arguments, **options) -> None:
+        for _ in range(copies):
+            once(*arguments, **options)
+
+    comfy.model_management.cast_to_gathered = repeated
+
+
+def bus_speed() -> float:
+    """GB/s of a copy from pinned memory."""
+    source, target = torch.empty(1 << 30, dtype=torch.uint8).pin_memory(), torch.empty(1 << 30, dtype=torch.uint8,
+                                                                                      device="cuda")
+    seconds = []
+    for _ in range(3):
+        torch.cuda.synchronize()
+        started = time.perf_counter()
+        target.copy_(source, non_blocking=True)
+        torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - started)
+    return round(source.numel() / min(seconds) / 1e9, 1)
 
 
 def random_weights() -> dict[str, torch.Tensor]:
@@ -106,10 +134,13 @@ def main() -> None:
     parser.add_argument("comfyui", help="a ComfyUI checkout")
     parser.add_argument("--budgets", type=float, nargs="+", default=[0, 24, 12], help="GiB left free; 0 is all")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--copies", type=int, default=1, help="of all weights that cross the bus")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     start_comfyui(options.comfyui)
     import comfy.sd
+
+    slow_bus(options.copies)
 
     from scail_model.comfy_loader import load_state_dict
 
@@ -125,9 +156,10 @@ def main() -> None:
         for name in models:
             row[name]["to_first_budget"] = round(row[name]["s_per_step"] / rows[0][name]["s_per_step"], 4)
         print(json.dumps(row), flush=True)
-    result = {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__,
+    result = {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "copies": options.copies,
+              "bus_gb_per_s": bus_speed(),
               "patchers": {name: type(model).__name__ for name, model in models.items()}, "rows": rows}
-    print(json.dumps(result["patchers"]))
+    print(json.dumps({name: value for name, value in result.items() if name != "rows"}))
     if options.json:
         options.json.write_text(json.dumps(result, indent=1))
 
