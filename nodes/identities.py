@@ -11,7 +11,7 @@ from comfy.utils import ProgressBar
 from comfy_api.latest import io, ui
 
 from ..scail_model import binding as bindings
-from ..scail_model import mask_sources, previews
+from ..scail_model import identity_cards, mask_sources, previews
 from ..scail_model.clips import Clip
 from ..scail_model.conditioning import (
     check_frame_count,
@@ -122,7 +122,8 @@ class SCAIL2Identities(io.ComfyNode):
         bound = bound.edited(Edits(keep_largest, fill_holes, feather, grow), throw_exception_if_processing_interrupted)
         pictures = _previews(bound, video, reference_image, preview_frames)
         return io.NodeOutput(bound, *pictures[:2], report(bound), pictures[2],
-                             ui=ui.PreviewImage(_in_node(*pictures), cls=cls))
+                             ui=ui.PreviewImage(_in_node(*pictures), cls=cls).as_dict()
+                             | _cards(people, references, video, reference_image))
 
 
 def _source(masks, more: Mapping[str, torch.Tensor] | None, name: str, order: str) -> Source:
@@ -171,6 +172,15 @@ def _check(people: Source, video: Clip | None, references: Source, images: torch
     if images is not None:
         check_picture_count(len(images), len(references.planes))
         check_shape("reference mask", references.planes.size, "reference picture", images.shape[1:3])
+
+
+def _cards(people: Source, references: Source, video: Clip | None, images: torch.Tensor | None) -> dict[str, list]:
+    """The page's table of identities: everybody of both sides, with a thumbnail in the folder for temporary files."""
+    found = identity_cards.cards(people, mask_sources.pictures(references)[0], video,
+                                 None if images is None else images[0])
+    saved = ui.PreviewImage(torch.stack([card.thumbnail for card in found]) / 255).as_dict()["images"]
+    return {"scail2_identities": [card.said() | {"thumbnail": dict(file)}
+                                  for card, file in zip(found, saved, strict=True)]}
 
 
 def _previews(bound: Identities, video: Clip | None, images: torch.Tensor | None, count: int

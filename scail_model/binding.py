@@ -69,10 +69,10 @@ def bind(mode: str, driving: Source, references: Sequence[Source], *, binding: s
     _refuse_missing(reference, ours)
     _refuse_missing(driving, theirs)
     chosen = [_same_people(reference, ours, picture, place) for place, picture in enumerate(references)]
-    numbers = [_numbers(reference)[plane] for plane in ours]
+    called = [numbers(reference)[plane] for plane in ours]
     known = [driving.names[plane] if driving.names else "" for plane in theirs]
     return Identities(mode, people, tuple(chosen), labels, _names(names, ours, labels, known),
-                      _front(front, numbers, [theirs.index(plane) for plane in driving.front if plane in theirs]),
+                      _front(front, called, [theirs.index(plane) for plane in driving.front if plane in theirs]),
                       _notes(driving, reference, pairs))
 
 
@@ -91,7 +91,7 @@ def _same_people(primary: Source, ours: tuple[int, ...], picture: Source, place:
     if not picture.labels or picture.labels == primary.labels:
         shown = [plane for plane, extent in enumerate(picture.planes.extents) if extent.seen[0]]
         if shown and not set(shown) & set(ours):
-            raise ValueError(f"Additional reference {place} shows person {_numbers(picture)[shown[0]]} and nobody who "
+            raise ValueError(f"Additional reference {place} shows person {numbers(picture)[shown[0]]} and nobody who "
                              "is bound: leave the picture out, or bind that person.")
         return picture.planes.select(ours)
     shown = {label: plane for label, plane, extent in zip(picture.labels, picture.planes.bits, picture.planes.extents,
@@ -146,20 +146,29 @@ def _read_pairs(text: str, driving: Source, reference: Source) -> list[tuple[int
     for place, source in enumerate((reference, driving)):
         planes = [pair[place] for pair in pairs]
         if twice := [plane for plane in planes if planes.count(plane) > 1]:
-            raise ValueError(f'The binding "{text}" names person {_numbers(source)[twice[0]]} of the {source.name} '
+            raise ValueError(f'The binding "{text}" names person {numbers(source)[twice[0]]} of the {source.name} '
                              "mask twice: name everybody once.")
     return sorted(pairs)
 
 
 def _plane(source: Source, number: int, text: str) -> int:
-    numbers = _numbers(source)
-    if number not in numbers:
+    known = numbers(source)
+    if number not in known:
         raise ValueError(f"{text} names person {number} of the {source.name} mask, but the people there are "
-                         f"{', '.join(map(str, numbers))}: use one of these numbers.")
-    return numbers.index(number)
+                         f"{', '.join(map(str, known))}: use one of these numbers.")
+    return known.index(number)
 
 
-def _numbers(source: Source) -> tuple[int, ...]:
+def numbered_pairs(driving: Source, reference: Source, binding: str) -> list[tuple[int, int]]:
+    """(number in the reference, number in the driving video) of everybody whom a binding ties together.
+
+    Raises ValueError as `bind` does for one that cannot be read, or that needs to be more than empty.
+    """
+    ours, theirs = numbers(reference), numbers(driving)
+    return [(ours[left], theirs[right]) for left, right in _pairs(driving, reference, binding)]
+
+
+def numbers(source: Source) -> tuple[int, ...]:
     """What the people of a side are called."""
     return source.labels or tuple(range(1, source.planes.people + 1))
 
@@ -174,7 +183,7 @@ def by_position(driving: Planes, reference: Planes) -> list[tuple[int, int]]:
 
 
 def _pairs_text(driving: Source, reference: Source, pairs: list[tuple[int, int]]) -> str:
-    ours, theirs = _numbers(reference), _numbers(driving)
+    ours, theirs = numbers(reference), numbers(driving)
     return ", ".join(f"{ours[left]}:{theirs[right]}" for left, right in pairs)
 
 
@@ -187,7 +196,7 @@ def _places(planes: Planes) -> dict[int, float]:
 def _refuse_missing(source: Source, planes: tuple[int, ...]) -> None:
     for plane in planes:
         if not source.planes.extents[plane].seen.any():
-            raise ValueError(f"Person {_numbers(source)[plane]} is not to be seen in the {source.name} mask: mask that "
+            raise ValueError(f"Person {numbers(source)[plane]} is not to be seen in the {source.name} mask: mask that "
                              "person there, or leave the person out with binding.")
 
 
@@ -230,14 +239,14 @@ def _notes(driving: Source, reference: Source, pairs: list[tuple[int, int]]) -> 
     for place, source in enumerate((reference, driving)):
         left_out = sorted(set(range(source.planes.people)) - {pair[place] for pair in pairs})
         if left_out:
-            who = ", ".join(str(_numbers(source)[plane]) for plane in left_out)
+            who = ", ".join(str(numbers(source)[plane]) for plane in left_out)
             notes.append(f"{source.name} mask: person {who} left out")
     suggested = by_position(driving.planes, reference.planes)
     if len(pairs) > 1 and suggested != pairs:
         notes.append(f"bound {_pairs_text(driving, reference, pairs)} (reference:driving); by position it would be "
                      f"{_pairs_text(driving, reference, suggested)}")
     for left, right, frame in overlaps(driving.planes.select([theirs for _, theirs in pairs]), _OVERLAP_NOTED):
-        two = (_numbers(reference)[pairs[place][0]] for place in (left, right))
+        two = (numbers(reference)[pairs[place][0]] for place in (left, right))
         notes.append("driving mask: person {} and person {} overlap, most in frame {}".format(*two, frame))
     return tuple(notes)
 

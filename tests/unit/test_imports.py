@@ -38,6 +38,7 @@ ARROWS = {
     "mask_edits": set(),
     "identities": {"bit_plane", "mask_bits", "mask_edits", "mask_sources", "masks", "planes"},
     "binding": {"bit_plane", "identities", "mask_sources", "planes"},
+    "identity_cards": {"binding", "clips", "mask_sources", "masks", "planes"},
     "conditioning": {"bit_plane", "clips", "geometry", "identities", "mask_bits", "masks"},
     "driving": {"aside", "clips", "conditioning", "identities", "segments"},
     "comfy_conditioning": {"clips", "conditioning", "config", "driving", "geometry", "identities", "segments"},
