@@ -4,8 +4,10 @@ import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 import { attachCheckReport } from "./lib/check_report.mjs";
 import { stylesheet } from "./lib/dom.mjs";
+import { attachIdentityTable } from "./lib/identity_table.mjs";
 
 const PANELS = {
+  SCAIL2Identities: [attachIdentityTable],
   SCAIL2Preflight: [attachCheckReport],
 };
 

@@ -7,7 +7,7 @@ const MARKS = { error: "✕", warning: "!", fact: "i" };
 
 export function attachCheckReport(node, { app }) {
   let drawn = null;
-  onExecuted(node, (output) => {
+  onExecuted(app, node, (output) => {
     const findings = output?.scail2_findings;
     if (!findings) return;
     drawn ??= panel(node, "scail2_report", "What the check has found");

@@ -42,12 +42,21 @@ export function panel(node, name, label, { height, removed } = {}) {
   return { root, resize: () => grow(node) };
 }
 
-/** Call `hear(output)` with what each run of a node says. */
-export function onExecuted(node, hear) {
+/** Call `hear(output)` with what each run of a node says, and with what the last one said if the page makes the node
+ * anew, as it does to undo a step. */
+export function onExecuted(app, node, hear) {
   const before = node.onExecuted;
   node.onExecuted = function (output, ...given) {
     const result = before?.call(this, output, ...given);
     hear(output);
+    return result;
+  };
+  const configured = node.onConfigure;
+  node.onConfigure = function (...given) {
+    const result = configured?.apply(this, given);
+    const inside = this.graph && this.graph !== this.graph.rootGraph;
+    const output = app.nodeOutputs?.[inside ? `${this.graph.id}:${this.id}` : this.id];
+    if (output) hear(output);
     return result;
   };
 }
@@ -64,7 +73,7 @@ export function setWidget(app, node, name, value) {
   widget.value = value;
   widget.callback?.(value, app.canvas, node);
   node.graph?.setDirtyCanvas?.(true, true);
-  app.extensionManager?.workflow?.activeWorkflow?.changeTracker?.checkState?.();
+  app.extensionManager?.workflow?.activeWorkflow?.changeTracker?.captureCanvasState?.();
 }
 
 function grow(node) {

@@ -1,7 +1,7 @@
 // Runs a scenario in the real frontend. Job as JSON on stdin, answer as JSON on stdout:
 // {url, chromium, playwright, width, height, scale, scenario, given} -> {answer, messages, requests}
 // scenario: path of a module whose default export is async (page, given) => answer, with `page` ready.
-// messages: warnings and errors of the page. requests: addresses outside the server.
+// messages: warnings and errors of the page while the scenario runs. requests: addresses outside the server.
 import { createRequire } from "node:module";
 import { readFileSync } from "node:fs";
 import { pathToFileURL } from "node:url";
@@ -28,6 +28,8 @@ try {
   });
   await page.goto(job.url);
   await page.waitForFunction(ready, undefined, { timeout: 60000 });
+  await page.waitForLoadState("networkidle"); // the page has things to say of its own while it opens
+  messages.length = 0;
   const answer = await scenario(page, job.given);
   process.stdout.write(JSON.stringify({ answer, messages, requests }));
 } finally {

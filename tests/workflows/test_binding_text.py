@@ -54,11 +54,13 @@ TEXTS = [
 
 
 def said_by_python(driving: mask_sources.Source, reference: mask_sources.Source, text: str, front: str, names: str):
-    """{pairs, front, names, colours}, or {refused}; None where the names are refused, which the page cannot write."""
+    """{pairs, front, names, colours}, or {refused}; None where the names or so many people are refused."""
     try:
         pairs = binding.numbered_pairs(driving, reference, text)
     except ValueError:
         return {"refused": "binding"}
+    if len(pairs) > mask_sources.PEOPLE_LIMIT:
+        return None
     try:
         binding.bind("animation", driving, [reference], binding=text, front=front)
     except ValueError:
