@@ -19,6 +19,8 @@ export function element(tag, properties = {}, ...children) {
   return made;
 }
 
+let panels = 0;
+
 /**
  * A panel under a node's widgets, which is no part of the workflow. `height()` is what it needs, in CSS pixels.
  * Returns {root, resize}: fill `root`, then call `resize`. `removed` is called when the node goes.
@@ -28,7 +30,8 @@ export function panel(node, name, label, { height, removed } = {}) {
   // the canvas must not move or zoom by what is meant for the panel
   for (const event of ["pointerdown", "wheel", "keydown"]) root.addEventListener(event, (got) => got.stopPropagation());
   const needed = () => height?.() ?? root.scrollHeight;
-  const widget = node.addDOMWidget(name, "scail2", root, {
+  // a step of undo makes all nodes anew; with Nodes 2.0 a widget of the same name would go on showing the old element
+  const widget = node.addDOMWidget(`${name}_${(panels += 1)}`, "scail2", root, {
     serialize: false, hideOnZoom: false, getMinHeight: needed, getMaxHeight: needed,
   });
   widget.serialize = false;

@@ -4,6 +4,7 @@ import * as texts from "./binding_text.mjs";
 import { element, onExecuted, panel, setWidget, widgetOf } from "./dom.mjs";
 
 const TEXTS = ["binding", "front", "names"];
+const ROUND = 28; // CSS pixels above and below the table, the canvas' margin and the panel's own
 const LABEL = "Who is driven by whom";
 
 export function attachIdentityTable(node, { app, api }) {
@@ -58,8 +59,11 @@ function draw(state) {
   const now = read(state);
   if (!state.drawn) {
     const body = element("div", { class: "scail2-identities" });
-    state.drawn = { ...panel(node, "scail2_identity_table", LABEL, { height: () => body.offsetHeight + 8 }), body };
+    const watch = new ResizeObserver(() => state.drawn?.resize());
+    const height = () => body.offsetHeight + ROUND;
+    state.drawn = { ...panel(node, "scail2_identity_table", LABEL, { height, removed: () => watch.disconnect() }), body };
     state.drawn.root.append(body);
+    watch.observe(body);
   }
   const { body, resize } = state.drawn;
   const focused = body.contains(document.activeElement) && document.activeElement.dataset.key;
@@ -74,8 +78,8 @@ function contents(state, now) {
   const drivings = texts.sideOf(state.cards, "driving");
   const hidden = references.filter(({ number }) => !now.pairs.has(number));
   const rows = [...now.order.map((number) => references.find((card) => card.number === number)), ...hidden];
-  const heads = ["Reference", "Name", "is driven by", "Video", "Seen", "Front"]
-    .map((text) => element("th", { scope: "col", text, title: text === "Front" ? "Who is in front is first" : null }));
+  const heads = [["Reference"], ["Name, driven by"], ["Video"], ["Front", "Whoever is in front comes first"]]
+    .map(([text, title]) => element("th", { scope: "col", text, title }));
   const free = drivings.filter(({ number }) => ![...now.pairs.values()].includes(number));
   const given = TEXTS.filter((name) => linked(state.node, name));
   return [
@@ -100,12 +104,12 @@ function row(state, now, card, place, drivings) {
   const made = element("tr", { class: bound ? null : "scail2-hidden", "data-person": number,
     ondragover: (event) => takes(state, event, made), ondragleave: () => delete made.dataset.over,
     ondrop: (event) => dropped(state, now, event, number) },
-    element("th", { scope: "row" }, element("span", { class: "scail2-person" },
-      swatch(colour), element("span", { text: number }), picture(state, card, `Person ${number} of the reference`))),
-    element("td", {}, nameField(state, now, card, called, bound)),
-    element("td", {}, choice(state, now, card, drivings, called)),
-    element("td", {}, driving ? driven(state, now, driving) : element("span", { text: "—", title: "Left out" })),
-    element("td", {}, seen(card, driving)),
+    element("th", { scope: "row" }, element("span", { class: "scail2-person" }, swatch(colour),
+      element("span", { text: number }), element("span", {},
+        picture(state, card, `Person ${number} of the reference`), covers(card, "reference picture")))),
+    element("td", {}, nameField(state, now, card, called, bound), choice(state, now, card, drivings, called),
+      element("small", { text: driving ? `in ${driving.seen} frame${driving.seen === 1 ? "" : "s"}` : "left out" })),
+    element("td", {}, driving ? [driven(state, now, driving), covers(driving, "driving video, where seen")] : "—"),
     element("td", {}, element("span", { class: "scail2-moves" }, bound && [
       move(state, now, place, -1, called), move(state, now, place, 1, called)])));
   return made;
@@ -180,13 +184,8 @@ function dropped(state, now, event, ours) {
   bind(state, now, ours, theirs);
 }
 
-function seen(card, driving) {
-  const share = (one) => `${(100 * one.coverage).toFixed(1)} %`;
-  return element("span", { class: "scail2-seen" },
-    element("span", { text: share(card), title: "Share of the reference picture" }),
-    driving && element("span", { text: share(driving), title: "Share of the driving video, where seen" }),
-    driving && element("span", { text: `${driving.seen} frame${driving.seen === 1 ? "" : "s"}`,
-      title: "Driving frames that show the person" }));
+function covers({ coverage }, whole) {
+  return element("small", { text: `${(100 * coverage).toFixed(1)} %`, title: `Share of the ${whole}` });
 }
 
 function picture({ api }, card, alt) {

@@ -17,7 +17,7 @@ export default async function identityTable(page, { cards, screenshot }) {
     person: row.dataset.person, colour: row.querySelector(".scail2-swatch").style.background,
     driven: row.querySelector("select").selectedOptions[0].textContent,
     options: [...row.querySelectorAll("option")].map((option) => option.textContent),
-    seen: [...row.querySelectorAll(".scail2-seen > span")].map((span) => span.textContent) })));
+    seen: [...row.querySelectorAll("small")].map((span) => span.textContent) })));
   found.free = await page.locator(".scail2-free img").count();
   if (screenshot) await page.screenshot({ path: screenshot });
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import assets
 import browser
 import pytest
+from graphs import Graph, add_inputs
 from PIL import Image
 
 SCENARIOS = Path(browser.__file__).parent
@@ -65,13 +67,13 @@ def test_identity_table(page, thumbnail):
     cards = [*(card("reference", number, thumbnail, same=number, nearest=number) for number in (1, 2)),
              *(card("driving", number, thumbnail) for number in (1, 2))]
     found = page("identity_table", cards=cards)
-    assert found["heads"] == ["Reference", "Name", "is driven by", "Video", "Seen", "Front"]
+    assert found["heads"] == ["Reference", "Name, driven by", "Video", "Front"]
     options = ["1 blue", "2 red", "nobody (leave out)"]
     assert found["rows"] == [
         {"person": "1", "colour": "rgb(0, 0, 255)", "driven": "1 blue", "options": options,
-         "seen": ["10.0 %", "10.0 %", "5 frames"]},
+         "seen": ["10.0 %", "in 5 frames", "10.0 %"]},
         {"person": "2", "colour": "rgb(255, 0, 0)", "driven": "2 red", "options": options,
-         "seen": ["20.0 %", "20.0 %", "6 frames"]}]
+         "seen": ["20.0 %", "in 6 frames", "20.0 %"]}]
     assert found["free"] == 0
     assert found["swapped"] == {"binding": "1:2, 2:1", "front": "", "names": ""}
     assert found["back"] == {"binding": "", "front": "", "names": ""}, "what is usual is not written"
@@ -91,3 +93,31 @@ def test_identity_table(page, thumbnail):
     assert found["problem"] == ['The binding "1:9" does not fit these people: choose anew.']
     assert found["shown"] == ["2", "1"]
     assert found["left"] == 0
+
+
+@pytest.fixture
+def two_people(server):
+    """A graph that binds two drawn people, as the page reads it, and the number of the node."""
+    graph = Graph(assets.write_pictures(server.base / "input"))
+    add_inputs(graph, people=2)
+    graph.set("identities", driving=["driving", 0], reference_image=["reference_image", 0])
+    graph.add("preview", "PreviewImage", images=["identities", 1])
+    used = {"identities", "driving_mask", "reference_mask", "driving", "reference_image", "preview"}
+    numbers = {name: str(number) for number, name in enumerate(sorted(used), 1)}
+    prompt = {numbers[name]: {"class_type": graph[name]["class_type"], "inputs": {
+        key: [numbers[value[0]], value[1]] if isinstance(value, list) else value
+        for key, value in graph[name]["inputs"].items()}} for name in used}
+    return {"prompt": prompt, "id": int(numbers["identities"])}
+
+
+def test_identity_table_of_a_run(page, two_people):
+    found = page("identity_run", **two_people)
+    assert found["pictures"] == [[96, "Person 1 of the reference"], [96, "1 blue of the driving video"],
+                                 [96, "Person 2 of the reference"], [96, "2 red of the driving video"]]
+    assert found["swapped"] == "1:2, 2:1"
+    assert found["shown"] == ["2", "1"]
+    assert found["cut"] == [0, 0], "nothing to scroll at the width that a new node has"
+    assert (found["undone"]["binding"], found["undone"]["names"]) == ("1:2, 2:1", "")
+    assert found["undoneTwice"]["binding"] == ""
+    assert found["after"] == ["1", "2"], "the table is still there"
+    assert found["inside"] == [[True, "1:2, 2:1"]]

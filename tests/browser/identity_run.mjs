@@ -1,0 +1,59 @@
+// A real run fills the table; what is chosen there is run, undone, and kept inside a subgraph.
+
+export default async function identityRun(page, { prompt, id, screenshot }) {
+  const run = async () => {
+    const before = await page.evaluate(async () => Object.keys(await (await fetch("/history")).json()).length);
+    await page.evaluate(() => window.comfyAPI.app.app.queuePrompt(0));
+    await page.waitForFunction(async (before) => {
+      const found = Object.values(await (await fetch("/history")).json());
+      return found.length > before && found.at(-1).status.completed;
+    }, before, { timeout: 60000 });
+    await page.waitForTimeout(500);
+  };
+  const widgets = () => page.evaluate((id) => Object.fromEntries(window.comfyAPI.app.app.graph.getNodeById(id).widgets
+    .map(({ name, value }) => [name, value])), id);
+  const table = page.getByRole("table", { name: "Who is driven by whom" });
+  const found = {};
+
+  await page.evaluate(([prompt, id]) => {
+    const { app } = window.comfyAPI.app;
+    app.loadApiJson(prompt, "people");
+    const node = app.graph.getNodeById(id);
+    node.pos = [560, 60];
+    app.canvas.ds.offset = [-450, 40];
+    app.canvas.ds.scale = 1;
+  }, [prompt, id]);
+  await run();
+  await table.waitFor();
+  found.pictures = await table.locator("img").evaluateAll((all) => all.map((one) => [one.naturalWidth, one.alt]));
+  await table.getByRole("combobox", { name: "blue is driven by" }).selectOption("2");
+  await table.getByRole("textbox", { name: "Name of person 1" }).fill("Anna");
+  await page.keyboard.press("Tab");
+  await run();
+  if (screenshot) await page.screenshot({ path: screenshot });
+  found.swapped = (await widgets()).binding;
+  found.shown = await table.locator("select").evaluateAll((all) => all.map(({ value }) => value));
+  const region = page.getByRole("region", { name: "Who is driven by whom" });
+  found.cut = await region.evaluate((root) => [root.scrollWidth - root.clientWidth, root.scrollHeight - root.clientHeight]);
+
+  await page.evaluate(() => document.activeElement.blur());
+  const undo = () => page.evaluate(() =>
+    window.comfyAPI.app.app.extensionManager.workflow.activeWorkflow.changeTracker.undo());
+  await undo();
+  await page.waitForTimeout(500);
+  found.undone = await widgets();
+  await undo();
+  await page.waitForTimeout(500);
+  found.undoneTwice = await widgets();
+  found.after = await table.locator("select").evaluateAll((all) => all.map(({ value }) => value));
+
+  await table.getByRole("combobox", { name: "blue is driven by" }).selectOption("2");
+  found.inside = await page.evaluate(async (id) => {
+    const { app } = window.comfyAPI.app;
+    const { node } = app.graph.convertToSubgraph(new Set([app.graph.getNodeById(id)]));
+    const { output } = await app.graphToPrompt();
+    return Object.entries(output).filter(([, { class_type: type }]) => type === "SCAIL2Identities")
+      .map(([key, { inputs }]) => [key === `${node.id}:${id}` || key, inputs.binding]);
+  }, id);
+  return found;
+}
