@@ -197,8 +197,10 @@ function swatch({ colour, colour_name: name }) {
   return element("span", { class: "scail2-swatch", style: `background:${colour || "#888"}`, title: name || null });
 }
 
-function title(card) {
-  return [card.number, card.name || card.colour_name].filter(Boolean).join(" ");
+/** A driving person. The colour of a number would mislead: whoever is bound has the reference's. */
+function title({ number, name, painted, colour_name: colour }) {
+  const called = name || (painted && colour);
+  return called ? `${number} ${called}` : `person ${number}`;
 }
 
 /** Whether a widget's value comes from another node. */

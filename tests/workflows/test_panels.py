@@ -68,11 +68,11 @@ def test_identity_table(page, thumbnail):
              *(card("driving", number, thumbnail) for number in (1, 2))]
     found = page("identity_table", cards=cards)
     assert found["heads"] == ["Reference", "Name, driven by", "Video", "Front"]
-    options = ["1 blue", "2 red", "nobody (leave out)"]
+    options = ["person 1", "person 2", "nobody (leave out)"]
     assert found["rows"] == [
-        {"person": "1", "colour": "rgb(0, 0, 255)", "driven": "1 blue", "options": options,
+        {"person": "1", "colour": "rgb(0, 0, 255)", "driven": "person 1", "options": options,
          "seen": ["10.0 %", "in 5 frames", "10.0 %"]},
-        {"person": "2", "colour": "rgb(255, 0, 0)", "driven": "2 red", "options": options,
+        {"person": "2", "colour": "rgb(255, 0, 0)", "driven": "person 2", "options": options,
          "seen": ["20.0 %", "in 6 frames", "20.0 %"]}]
     assert found["free"] == 0
     assert found["swapped"] == {"binding": "1:2, 2:1", "front": "", "names": ""}
