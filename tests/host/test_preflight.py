@@ -158,5 +158,6 @@ def test_warnings_stand_before_the_result_of_a_run(comfy, graph):
     lines = comfy.run(graph)["report"]["text"][0].splitlines()
     assert lines[0].startswith("warning: guidance is 1 and there is no LoRA")
     assert lines[-1].startswith("9 frames of 64x64 in 1 segment(s), ")
-    assert lines[-2].startswith("job folder: ")
-    assert all(line.startswith("warning: ") for line in lines[:-2])
+    assert lines[-2].startswith("computed with precision exact, ")
+    assert lines[-3].startswith("job folder: ")
+    assert all(line.startswith("warning: ") for line in lines[:-3])
