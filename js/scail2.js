@@ -4,9 +4,13 @@ import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 import { attachCheckReport } from "./lib/check_report.mjs";
 import { stylesheet } from "./lib/dom.mjs";
+import { attachPlanBar, attachPlanFacts, attachSizeOffers } from "./lib/plan_bar.mjs";
 
 const PANELS = {
-  SCAIL2Preflight: [attachCheckReport],
+  SCAIL2Preflight: [attachCheckReport, attachPlanFacts],
+  SCAIL2EncodeReference: [attachSizeOffers],
+  SCAIL2MotionTransfer: [attachPlanBar],
+  SCAIL2SampleVideo: [attachPlanBar],
 };
 
 app.registerExtension({

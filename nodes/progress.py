@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,6 +30,9 @@ class VideoProgress:
         self.started = time.monotonic()
         self.spent = 0.0  # units of work done in this run: steps times frames
         self.left = float(sum(segment.length for segment in plan) * steps)
+        self.timed: Counter[int] = Counter()  # frames of a segment -> steps of such segments whose time is known
+        self.timed_seconds = 0.0
+        self._last = (-1, 0.0)  # segment and time of the last step
 
     def tick(self) -> None:
         comfy.model_management.throw_exception_if_processing_interrupted()
@@ -38,6 +42,7 @@ class VideoProgress:
 
     def step(self, segment: int, step: int, denoised: Tensor) -> None:
         self._spend(self.plan[segment].length)
+        self._time(segment)
         preview = self.previewer.decode_latent_to_preview_image("JPEG", denoised) if self.previewer else None
         if preview is not None:
             preview = (preview[0], filmstrip(preview[1], self.thumbnails), preview[2])
@@ -55,6 +60,14 @@ class VideoProgress:
     def _spend(self, units: float) -> None:
         self.spent += units
         self.left = max(0.0, self.left - units)
+
+    def _time(self, segment: int) -> None:
+        """From the second step of a segment on; before the first one, weights may still be read."""
+        (last, since), now = self._last, time.monotonic()
+        if segment == last:
+            self.timed[self.plan[segment].length] += 1
+            self.timed_seconds += now - since
+        self._last = (segment, now)
 
     def _say(self, segment: int, text: str) -> None:
         line = f"segment {segment + 1} of {len(self.plan)}, {text}"
