@@ -18,12 +18,13 @@ _SIZES = ("dim", "ffn_dim", "num_heads", "num_layers")
 _H200 = Machine(0, 0, 0, H200_TFLOPS)
 
 
-def plan_facts(clip: Clip, reference: Reference, *, found_cuts: Sequence[int] | None = None, model=None, pace: float | None = None
-               ) -> dict[str, list[dict[str, Any]]]:
+def plan_facts(clip: Clip, reference: Reference, *, found_cuts: Sequence[int] | None = None, model=None,
+               pace: float | None = None) -> dict[str, list[dict[str, Any]]]:
     """A node's ui output for js/lib/plan_bar.mjs.
 
-    found_cuts: frames at which scenes begin, if the run has looked for them. pace: seconds here for one on an NVIDIA H200, None if it was not measured. fps
-    is None if the driving video has none; gpu_bytes is 0 without a CUDA or ROCm GPU.
+    found_cuts: frames at which scenes begin, if the run has looked for them. pace: seconds here for one on an NVIDIA
+    H200, None if it was not measured. fps is None if the driving video has none; gpu_bytes is 0 without a CUDA or ROCm
+    GPU.
     """
     device = comfy.model_management.get_torch_device() if model is None else model.load_device
     facts = {

@@ -44,9 +44,10 @@ class SCAIL2Preflight(io.ComfyNode):
             model, positive, negative, vae, reference, frames, identities, options.settings(0, cuts),
             float(options.rate(frames)), lossless=options.encoding.lossless, folder=jobs_folder(), timed=True)
         report = findings.report(found)
+        facts = plan_facts(frames, reference, found_cuts=options.found(cuts), model=model, pace=_pace(model))
         return io.NodeOutput(report, findings.as_json(found), not findings.of_level(found, findings.ERROR),
                              ui={**ui.PreviewText(report).as_dict(), "scail2_findings": findings.as_rows(found),
-                                 **plan_facts(frames, reference, found_cuts=cuts if options.finds_cuts else None, model=model, pace=_pace(model))})
+                                 **facts})
 
 
 def _pace(model) -> float | None:

@@ -89,7 +89,7 @@ class SCAIL2SampleVideo(io.ComfyNode):
                  f"{time.monotonic() - started:.1f} s"]
         pace = measured_pace(model, reference, settings.guidance, progress.timed, progress.timed_seconds)
         return io.NodeOutput(InputImpl.VideoFromFile(str(made.path)), "\n".join(lines), _segments_json(work),
-                             ui=plan_facts(frames, reference, found_cuts=cuts if options.finds_cuts else None, model=model, pace=pace))
+                             ui=plan_facts(frames, reference, found_cuts=options.found(cuts), model=model, pace=pace))
 
     @classmethod
     def fingerprint_inputs(cls, **_) -> int:

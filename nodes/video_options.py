@@ -61,6 +61,10 @@ class VideoOptions:
     def finds_cuts(self) -> bool:
         return self.scene_cuts.strip() == _FIND
 
+    def found(self, cuts: tuple[int, ...]) -> tuple[int, ...] | None:
+        """The cuts if they were looked for, None if they are as written."""
+        return cuts if self.finds_cuts else None
+
     def settings(self, seed: int, cuts: tuple[int, ...] = ()) -> Settings:
         return Settings(self.solver, self.steps, self.shift, self.guidance, seed, self.segment_length, self.overlap,
                         self.driving_background == "black", self.lengths, cuts, self.history, self.colour_match,

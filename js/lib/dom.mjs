@@ -91,7 +91,7 @@ export function setWidget(app, node, name, value) {
   widget.value = value;
   widget.callback?.(value, app.canvas, node);
   node.graph?.setDirtyCanvas?.(true, true);
-  app.extensionManager?.workflow?.activeWorkflow?.changeTracker?.checkState?.();
+  app.extensionManager?.workflow?.activeWorkflow?.changeTracker?.captureCanvasState?.();
 }
 
 function grow(node) {

@@ -1,13 +1,12 @@
-// The arithmetic of scail_model/segments.py, plan_text.py (scene cuts), conditioning.py (sizes), chunks.py and budget.py
-// for the page. tests/browser compares it with these files; counts are frames, sizes pixels, memory bytes.
+// What scail_model's segments, plan_text (scene cuts), conditioning (sizes), chunks and budget compute, for the page;
+// tests/browser compares. Counts are frames, sizes pixels, memory bytes.
 
 const GROUP = 4; // the VAE's frames in a latent frame, behind the first
 export const GIB = 2 ** 30;
 export const MODEL = { dim: 5120, ffn_dim: 13824, layers: 40 };
 const CONTEXT = 512 + 257; // tokens of text and of CLIP
 const LINEAR_RATE = 661e12, ATTENTION_RATE = 588e12; // FLOP/s on an H200
-const DECODING = { picture: 1255, video: 7923, frame: 6.15, first: 42.9, next: 52.9 }; // bytes, nanoseconds per pixel
-const ENCODING = { picture: 962, video: 5561, frame: 6.2, first: 27.1, next: 33.5 };
+const DECODING = [42.9e-9, 52.9e-9], ENCODING = [27.1e-9, 33.5e-9]; // seconds per pixel of the first frame, and of others
 
 /** What is wrong with a size, null if nothing: {text, choices}. */
 export function sizeProblem(name, value) {
@@ -112,15 +111,8 @@ export function activationBytes(dim, tokens, batch = 1, total = 0) {
   return Math.max(channel * batch * dim, 24 * dim ** 2 + 4 * batch * tokens * dim);
 }
 
-/** What the VAE needs beside its weights, decoding or encoding half the size. */
-export function vaeBytes(width, height, frames) {
-  return Math.max(coderBytes(DECODING, width, height, frames),
-    coderBytes(ENCODING, Math.floor(width / 2), Math.floor(height / 2), frames));
-}
-
 /** Seconds on an H200 for one forward of one prompt. */
-export function forwardSeconds(model, tokens) {
-  const { dim, ffn_dim, layers } = model;
+export function forwardSeconds({ dim, ffn_dim, layers }, tokens) {
   const linear = 2 * tokens * (6 * dim ** 2 + 2 * dim * ffn_dim) + 4 * CONTEXT * dim ** 2;
   return layers * (linear / LINEAR_RATE + 4 * tokens * (tokens + CONTEXT) * dim / ATTENTION_RATE);
 }
@@ -130,8 +122,7 @@ export function videoSeconds(model, { width, height, lengths, additional, steps,
   const forwards = steps * (guidance > 1 ? 2 : 1);
   return lengths.reduce((sum, frames) => sum
     + forwards * forwardSeconds(model, tokenCount(width, height, frames, additional))
-    + coderSeconds(ENCODING, Math.floor(width / 2), Math.floor(height / 2), frames)
-    + coderSeconds(DECODING, width, height, frames), 0);
+    + width * height * (coder(DECODING, frames) + coder(ENCODING, frames) / 4), 0);
 }
 
 /** Segments in words: number, lengths, overlap. */
@@ -169,10 +160,7 @@ function rowsAtOnce(tokens, dim, total, batch) {
   return held < tokens ? held : null;
 }
 
-const coderBytes = (coder, width, height, frames) => width * height
-  * ((frames === 1 ? coder.picture : coder.video) + coder.frame * frames);
-
-const coderSeconds = (coder, width, height, frames) => 1e-9 * width * height * (coder.first + coder.next * (frames - 1));
+const coder = ([first, next], frames) => first + next * (frames - 1);
 
 /** "24000/1001" or 29.97 -> [above, below]; the page's numbers have two decimals. */
 function fraction(rate) {

@@ -3,11 +3,15 @@ import { addNode, clear, executed } from "./page_tools.mjs";
 const NAME = "Plan of the segments";
 
 export default async function planBar(page, { facts, screenshot }) {
+  const messages = [];
+  page.on("console", (entry) => {
+    if (["warning", "error"].includes(entry.type())) messages.push(entry.text());
+  });
   await clear(page);
   const reference = await addNode(page, "SCAIL2EncodeReference", {}, [30, 60]);
   const sample = await addNode(page, "SCAIL2SampleVideo", {}, [420, 60]);
   const motion = await addNode(page, "SCAIL2MotionTransfer", { start_frame: 76 }, [880, 60]);
-  const driving = await addNode(page, "LoadVideo", {}, [30, 420]);
+  const driving = await addNode(page, "CreateVideo", {}, [30, 420]);
   const reroute = await addNode(page, "Reroute", {}, [330, 30]);
   await page.evaluate(([reference, reroute, sample, motion, driving]) => {
     const { graph } = window.comfyAPI.app.app;
@@ -22,7 +26,7 @@ export default async function planBar(page, { facts, screenshot }) {
     for (const id of [sample, motion]) connect(driving, id, "driving");
   }, [reference, reroute, sample, motion, driving]);
   const panels = page.getByRole("region", { name: NAME });
-  const answer = { sample };
+  const answer = { messages };
   const read = async (index = 0) => {
     await page.waitForTimeout(150);
     const panel = panels.nth(index);
@@ -36,7 +40,7 @@ export default async function planBar(page, { facts, screenshot }) {
   };
   const change = async (id, name, value) => page.evaluate(([id, name, value]) => {
     const { app } = window.comfyAPI.app;
-    const node = app.graph.getNodeById(id), widget = node.widgets.find((found) => found.name === name);
+    const node = app.rootGraph.getNodeById(id), widget = node.widgets.find((found) => found.name === name);
     widget.value = value;
     widget.callback?.(value, app.canvas, node);
   }, [id, name, value]);
@@ -80,8 +84,20 @@ export default async function planBar(page, { facts, screenshot }) {
   answer.saved = await serialize();
   answer.output = (await page.evaluate(() => window.comfyAPI.app.app.graphToPrompt())).output;
   await page.evaluate((saved) => window.comfyAPI.app.app.loadGraphData(saved), answer.saved);
-  answer.reloaded = await read();
+  // the panels may stand in another order
+  answer.reloaded = [await read(0), await read(1)].find(({ lines }) => lines[0]?.includes("segments of"));
   answer.saved_again = await serialize();
+  await page.evaluate(async (sample) => {
+    const { app } = window.comfyAPI.app;
+    const { node } = app.graph.convertToSubgraph(new Set([app.graph.getNodeById(sample)]));
+    app.canvas.openSubgraph(node.subgraph, node);
+  }, sample);
+  answer.inside = await read();
+  await change(reference, "height", 544);
+  answer.changed_outside = await read();
+  await page.evaluate(() => window.comfyAPI.app.app.canvas.setGraph(window.comfyAPI.app.app.rootGraph));
+  await page.evaluate((saved) => window.comfyAPI.app.app.loadGraphData(saved), answer.saved);
+  await read();
   answer.listeners = await page.evaluate((id) => {
     const { graph } = window.comfyAPI.app.app, node = graph.getNodeById(id);
     const widget = node.widgets.find((found) => found.name === "overlap"), during = widget.callback;

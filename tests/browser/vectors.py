@@ -82,8 +82,6 @@ def _costs(chance: random.Random) -> Iterator[tuple[str, list[Any], Any]]:
         batch, total = chance.choice([1, 2]), chance.choice([0, 8, 12, 24, 48, 140]) * _GIB
         yield "activationBytes", [config.dim, tokens, batch, total], _activations(config, tokens, batch, total)
         work = Work(config, width, height, tuple(frames), additional, steps, guidance, 0, width, height)
-        one = Work(config, width, height, (frames[0],), additional, steps, guidance, 0, width, height)
-        yield "vaeBytes", [width, height, frames[0]], budget.estimate(one).vae
         given = {"width": width, "height": height, "lengths": frames, "additional": additional, "steps": steps,
                  "guidance": guidance}
         yield "videoSeconds", [model, given], budget.seconds(work, _H200)
