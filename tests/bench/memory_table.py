@@ -27,7 +27,7 @@ from scail_model.config import TransformerConfig  # noqa: E402
 from scail_model.precision import EIGHT_BIT, EXACT, PRECISIONS, int8_linears  # noqa: E402
 
 CARDS = (12, 16, 24, 32, 48, 80)  # GB
-SIZES = ((480, 832), (512, 896), (704, 1280), (1088, 1920))
+SIZES = ((480, 832), (512, 896), (704, 1280), (1056, 1920))
 STREAMED_SIZES, FRAMES = ((512, 896), (704, 1280)), 81
 _RESERVED = 1.0  # GiB
 _GIB = 2**30
