@@ -43,7 +43,7 @@ class SCAIL2Preflight(io.ComfyNode):
             float(options.rate(frames)), lossless=options.encoding.lossless, folder=jobs_folder(), timed=True)
         report = findings.report(found)
         return io.NodeOutput(report, findings.as_json(found), not findings.of_level(found, findings.ERROR),
-                             ui=ui.PreviewText(report))
+                             ui={**ui.PreviewText(report).as_dict(), "scail2_findings": findings.as_rows(found)})
 
 
 def _plan_errors(options: VideoOptions, frames: Clip, reference, more, clip

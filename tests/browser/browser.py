@@ -1,4 +1,4 @@
-"""Runs page.mjs in Chromium against a ComfyUI server."""
+"""Runs page.mjs and scenarios in Chromium against a ComfyUI server."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
-PAGE = Path(__file__).with_name("page.mjs")
+PAGE, RUN = (Path(__file__).with_name(name) for name in ("page.mjs", "run.mjs"))
 # no dialogs for new users, nothing drawn over the graph, and text at every zoom
 SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Minimap.Visible": False, "Comfy.Graph.CanvasInfo": False,
             "Comfy.Graph.CanvasMenu": False, "LiteGraph.Canvas.MinFontSizeForLOD": 0}
@@ -28,10 +29,21 @@ def missing() -> str | None:
 def open_workflows(server, workflows: list[dict], *, vue: bool = False, width: int = 1700,
                    height: int = 900) -> list[dict]:
     """[{name, content, screenshot?}] -> page.mjs's answers. `server` is a tests/host ComfyUI; vue: the new renderer."""
-    server.post("/settings", {**SETTINGS, "Comfy.VueNodes.Enabled": vue})
-    job = {"url": f"http://127.0.0.1:{server.port}", "chromium": _chromium(), "playwright": str(_playwright()),
-           "width": width, "height": height, "workflows": workflows}
-    done = subprocess.run(["node", str(PAGE)], input=json.dumps(job), capture_output=True, text=True, timeout=300)
+    return _node(PAGE, server, vue, {"width": width, "height": height, "workflows": workflows})
+
+
+def run(server, scenario: Path, *, vue: bool = False, settings: dict | None = None, width: int = 1400,
+        height: int = 900, scale: float = 1.0, **given) -> dict:
+    """A scenario (see run.mjs) in the real frontend -> {answer, messages, requests}. scale: pixels of the screen for
+    one of the page."""
+    return _node(RUN, server, vue, {"scenario": str(scenario), "width": width, "height": height, "scale": scale,
+                                    "given": given}, settings)
+
+
+def _node(script: Path, server, vue: bool, job: dict, settings: dict | None = None) -> Any:
+    server.post("/settings", {**SETTINGS, "Comfy.VueNodes.Enabled": vue, **(settings or {})})
+    job |= {"url": f"http://127.0.0.1:{server.port}", "chromium": _chromium(), "playwright": str(_playwright())}
+    done = subprocess.run(["node", str(script)], input=json.dumps(job), capture_output=True, text=True, timeout=300)
     if done.returncode:
         raise RuntimeError(done.stderr[-3000:])
     return json.loads(done.stdout)

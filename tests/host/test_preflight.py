@@ -25,6 +25,9 @@ def checked(comfy):
         outputs = comfy.run(graph)
         found = json.loads(outputs["json"]["text"][0])
         assert outputs["ok"]["text"] == [str(found["ok"])]
+        rows = [(row["level"], row["code"], row["text"]) for row in outputs["check"]["scail2_findings"]]
+        assert rows == [(level, finding["code"], finding["text"]) for level in ("error", "warning", "fact")
+                        for finding in found[f"{level}s"]]
         return outputs["check"]["text"][0], found, comfy.log_since(size)
 
     return run

@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from scail_model.preflight import Job, Transformer, check
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
+ROOT = Path(__file__).parents[2]
 GIB = 2**30
 WHOLE = (32, 16, 64, 112)  # left, top, right, bottom of a person in a frame of 96x128
 NO_GPU = Machine(0, 0, 64 * GIB, None)
@@ -491,3 +493,27 @@ def test_every_error_and_warning_names_a_remedy():
     found = [finding for case in wrong for finding in check(case) if finding.level != "fact"]
     assert len(found) >= 7
     assert all(": " in finding.text and "\n" not in finding.text for finding in found)
+
+
+def codes() -> set[str]:
+    """Of all findings that the sources make."""
+    made = r"(?:error|warning|fact|attempt)\(\s*\"([a-z_]+)\""
+    sources = [path for folder in ("scail_model", "nodes") for path in (ROOT / folder).glob("*.py")]
+    return {code for path in sources for code in re.findall(made, path.read_text(encoding="utf-8"))}
+
+
+def test_findings_name_inputs_of_the_check():
+    text = "\n".join((ROOT / "nodes" / name).read_text(encoding="utf-8")
+                     for name in ("types.py", "video_options.py", "preflight.py"))
+    inputs = set(re.findall(r"\.Input\(\s*\"([a-z_]+)\"", text))
+    found = {code: findings.fact(code, "").input for code in codes()}
+    assert len(found) > 30
+    assert {code for code, name in found.items() if name is None} == {"time"}
+    assert {name for name in found.values() if name} <= inputs
+
+
+def test_rows_for_the_page_are_sorted_by_level():
+    rows = findings.as_rows(FOUND)
+    assert [(row["level"], row["code"]) for row in rows] == [("error", "one"), ("error", "two"), ("warning", "grey"),
+                                                             ("fact", "size")]
+    assert findings.as_rows([findings.error("guidance", "It is 3.")])[0]["input"] == "guidance"

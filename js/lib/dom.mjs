@@ -1,0 +1,74 @@
+// Elements and panels. Nothing here knows a node of ours.
+
+/** Load a stylesheet once. */
+export function stylesheet(url) {
+  if (document.querySelector(`link[href="${url}"]`)) return;
+  document.head.append(element("link", { rel: "stylesheet", href: String(url) }));
+}
+
+/** An element with properties (class, text, aria-*, on*, data-*) and children; `null` children are left out. */
+export function element(tag, properties = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name === "text") made.textContent = value;
+    else if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
+    else made.setAttribute(name, value === true ? "" : value);
+  }
+  made.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  return made;
+}
+
+/**
+ * A panel under a node's widgets, which is no part of the workflow. `height()` is what it needs, in CSS pixels.
+ * Returns {root, resize}: fill `root`, then call `resize`. `removed` is called when the node goes.
+ */
+export function panel(node, name, label, { height, removed } = {}) {
+  const root = element("div", { class: "scail2-panel", role: "region", "aria-label": label });
+  // the canvas must not move or zoom by what is meant for the panel
+  for (const event of ["pointerdown", "wheel", "keydown"]) root.addEventListener(event, (got) => got.stopPropagation());
+  const needed = () => height?.() ?? root.scrollHeight;
+  const widget = node.addDOMWidget(name, "scail2", root, {
+    serialize: false, hideOnZoom: false, getMinHeight: needed, getMaxHeight: needed,
+  });
+  widget.serialize = false;
+  if (removed) {
+    const before = node.onRemoved;
+    node.onRemoved = function (...given) {
+      removed();
+      return before?.apply(this, given);
+    };
+  }
+  return { root, resize: () => grow(node) };
+}
+
+/** Call `hear(output)` with what each run of a node says. */
+export function onExecuted(node, hear) {
+  const before = node.onExecuted;
+  node.onExecuted = function (output, ...given) {
+    const result = before?.call(this, output, ...given);
+    hear(output);
+    return result;
+  };
+}
+
+/** A widget of a node by its input's name. */
+export function widgetOf(node, name) {
+  return node.widgets?.find((widget) => widget.name === name);
+}
+
+/** Set a widget as if the user had: with its callback, and as one step of undo. */
+export function setWidget(app, node, name, value) {
+  const widget = widgetOf(node, name);
+  if (!widget || widget.value === value) return;
+  widget.value = value;
+  widget.callback?.(value, app.canvas, node);
+  node.graph?.setDirtyCanvas?.(true, true);
+  app.extensionManager?.workflow?.activeWorkflow?.changeTracker?.checkState?.();
+}
+
+function grow(node) {
+  const [width, height] = node.computeSize();
+  node.setSize?.([Math.max(node.size[0], width), Math.max(node.size[1], height)]);
+  node.graph?.setDirtyCanvas?.(true, true);
+}

@@ -1,0 +1,20 @@
+// The pack's panels on its nodes. Each panel is a DOM widget that shows what a run has told, and writes what the user
+// chooses into the node's own widgets, so that a saved workflow and a program's call are the same as the page.
+import { app } from "../../scripts/app.js";
+import { api } from "../../scripts/api.js";
+import { attachCheckReport } from "./lib/check_report.mjs";
+import { stylesheet } from "./lib/dom.mjs";
+
+const PANELS = {
+  SCAIL2Preflight: [attachCheckReport],
+};
+
+app.registerExtension({
+  name: "scail2.panels",
+  init() {
+    stylesheet(new URL("scail2.css", import.meta.url));
+  },
+  nodeCreated(node) {
+    for (const attach of PANELS[node.comfyClass] ?? []) attach(node, { app, api });
+  },
+});
