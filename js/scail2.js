@@ -4,7 +4,7 @@ import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 import { attachCheckReport } from "./lib/check_report.mjs";
 import { stylesheet } from "./lib/dom.mjs";
-import { attachTimeline, EVENT } from "./lib/timeline.mjs";
+import { attachTimeline, followRuns } from "./lib/timeline.mjs";
 
 const PANELS = {
   SCAIL2Preflight: [attachCheckReport],
@@ -15,7 +15,7 @@ app.registerExtension({
   name: "scail2.panels",
   init() {
     stylesheet(new URL("scail2.css", import.meta.url));
-    api.addEventListener(EVENT, () => {}); // else the page complains of events that no node waits for
+    followRuns({ app, api });
   },
   nodeCreated(node) {
     for (const attach of PANELS[node.comfyClass] ?? []) attach(node, { app, api });

@@ -1,8 +1,10 @@
 // What the server tells of running videos: its events, put together. No page is needed here.
 
+const MOST = 8; // runs
+
 /**
- * Runs by prompt and node, from the messages of `scail2.progress`. `ask()` gives all of the last runs, as the server's
- * /scail2/progress does; it is called when a message was missed. `heard(run)` is called with each run that has changed.
+ * Runs, from the messages of `scail2.progress`. `ask()` gives all of the last runs, as the server's /scail2/progress
+ * does; it is called when a message was missed. `heard(run)` is called with each run that has changed.
  */
 export function follow(ask, heard) {
   const runs = new Map();
@@ -14,6 +16,7 @@ export function follow(ask, heard) {
     if (known && message.version <= known.version) return true;
     if (message.segments.length === message.count && message.segments.every((segment) => "start" in segment)) {
       runs.set(key, structuredClone(message));
+      if (runs.size > MOST) runs.delete(runs.keys().next().value);
     } else if (known?.version === message.version - 1) {
       Object.assign(known, message, { segments: known.segments });
       for (const { index, ...values } of message.segments) Object.assign(known.segments[index], values);
@@ -30,6 +33,8 @@ export function follow(ask, heard) {
     try {
       for (const run of await ask()) take(run);
       for (const message of late) take(message);
+    } catch {
+      // the server is away; it is asked again when it is back
     } finally {
       late = null;
     }
@@ -37,6 +42,7 @@ export function follow(ask, heard) {
 
   return {
     renew,
+    known: () => [...runs.values()],
     hear(message) {
       if (late) late.push(message);
       else if (!take(message)) renew();

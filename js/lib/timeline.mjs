@@ -4,32 +4,40 @@ import { nodeAt } from "./graph.mjs";
 import { segmentOf, withRemake, withSegment } from "./plan_text.mjs";
 import { duration, follow, share, summary } from "./runs.mjs";
 
-export const EVENT = "scail2.progress";
+const EVENT = "scail2.progress";
 const FINISHED = ["done", "kept"];
 const MARKS = { waiting: "…", kept: "✓", done: "✓" };
 const SEAMS = { good: "seam good", visible: "! seam visible", strong: "!! seam strong", "not judged": "seam not judged" };
 const ONLY = "only these"; // of remake_scope
 
-export function attachTimeline(node, { app, api }) {
-  const listening = new AbortController();
-  let drawn = null;
-  const runs = follow(
-    async () => (await (await api.fetchApi("/scail2/progress")).json()).runs,
-    (run) => {
-      if (nodeAt(app, run.node) !== node || !isOurs(app, run)) return;
-      drawn ??= timeline(node, app, api, listening);
-      drawn.show(run);
-    },
-  );
-  const { signal } = listening;
-  api.addEventListener(EVENT, ({ detail }) => runs.hear(detail), { signal });
-  api.addEventListener("reconnected", () => runs.renew(), { signal });
-  const before = node.onRemoved;
-  node.onRemoved = function (...given) {
-    listening.abort();
-    return before?.apply(this, given);
-  };
-  setTimeout(() => signal.aborted || runs.renew()); // when the node has its place in the graph
+const followers = new WeakMap(); // by api
+
+/**
+ * Hear of all runs, once for a page. Nodes have no listeners of their own, because many are made that never come into a
+ * graph, and are not removed either. Returns a function that shows a node what is known of it.
+ */
+export function followRuns({ app, api }) {
+  if (followers.has(api)) return followers.get(api);
+  const timelines = new WeakMap(); // by node
+
+  function show(run, wanted) {
+    const node = nodeAt(app, run.node);
+    if (node?.comfyClass !== "SCAIL2SampleVideo" || (wanted && node !== wanted) || !isOurs(app, run)) return;
+    if (!timelines.has(node)) timelines.set(node, timeline(node, app, api));
+    timelines.get(node).show(run);
+  }
+
+  const runs = follow(async () => (await (await api.fetchApi("/scail2/progress")).json()).runs, (run) => show(run));
+  followers.set(api, (node) => runs.known().forEach((run) => show(run, node)));
+  api.addEventListener(EVENT, ({ detail }) => runs.hear(detail));
+  api.addEventListener("reconnected", runs.renew);
+  runs.renew();
+  return followers.get(api);
+}
+
+export function attachTimeline(node, host) {
+  const known = followRuns(host);
+  setTimeout(() => known(node)); // when it has its place in the graph
 }
 
 /** Whether a run is of the workflow on the page; a program's call names none, and a page of a new graph only zeros. */
@@ -48,12 +56,12 @@ function timeline(node, app, api) {
     element("div", { class: "scail2-head" }, bar, line, play), row, video, below);
   let height = 0;
   const drawn = panel(node, "scail2_timeline", "Segments of the video",
-    { height: () => (height = inside.offsetHeight || height) + 12 });
+    { height: () => (height = inside.offsetHeight || height) + 28 }); // padding, and a widget's margins
   drawn.root.append(inside);
+  new ResizeObserver(drawn.resize).observe(inside);
   let blocks = [], shown = null, opened = null, playing = 0;
 
   video.addEventListener("ended", () => start(playing + 1));
-  video.addEventListener("loadedmetadata", drawn.resize);
   video.addEventListener("error", () => {
     if (video.hidden) return;
     line.textContent = "The browser cannot play this codec; the job folder has the files.";
@@ -78,7 +86,6 @@ function timeline(node, app, api) {
     if (showing) start(0);
     else video.removeAttribute("src"), video.load();
     label();
-    drawn.resize();
   }
 
   function label() {
@@ -92,7 +99,6 @@ function timeline(node, app, api) {
     below.replaceChildren(...(opened === null ? [] : [form(node, app, index, shown.segments[index], () => open(index))]));
     for (const [at, block] of blocks.entries()) block.opened(at === opened);
     below.querySelector("input")?.focus({ preventScroll: true });
-    drawn.resize();
   }
 
   return {
@@ -109,7 +115,6 @@ function timeline(node, app, api) {
       line.textContent = summary(run);
       for (const [index, block] of blocks.entries()) block.show(run.segments[index], run.state);
       label();
-      if (another) drawn.resize();
     },
   };
 }

@@ -1,22 +1,20 @@
-// The timeline fed with made-up events: {runs: messages of the server, plan, screenshot?} -> what it shows and writes.
+// The timeline fed with made-up events: {whole, changes: messages of one run, other: of a run of another workflow, plan,
+// screenshot?} -> what it shows and writes.
 import { addNode, clear } from "./page_tools.mjs";
 
 const LISTENED = "scail2.progress";
 
 export default async function timeline(page, { whole, changes, other, plan, screenshot }) {
-  // listeners are counted, so that what a removed node leaves behind is seen
-  await page.evaluate((type) => {
+  // a listener of a node's own would stay behind with each node that never comes into a graph
+  await page.evaluate(() => {
     const { api } = window.comfyAPI.api;
     const add = api.addEventListener.bind(api);
-    window.living = 0;
-    api.addEventListener = (name, hear, options) => {
-      if (name === type) {
-        window.living += 1;
-        options.signal.addEventListener("abort", () => { window.living -= 1; });
-      }
-      return add(name, hear, options);
+    window.listeners = 0;
+    api.addEventListener = (name, ...given) => {
+      if (name.startsWith("scail2")) window.listeners += 1;
+      return add(name, ...given);
     };
-  }, LISTENED);
+  });
   await clear(page);
   const id = await addNode(page, "SCAIL2SampleVideo", { plan, remake: "3", remake_seed: 5, remake_scope: "only these" });
   await page.evaluate((id) => {
@@ -29,7 +27,7 @@ export default async function timeline(page, { whole, changes, other, plan, scre
   }, id);
   const tell = (message) => page.evaluate(([type, detail]) => {
     window.comfyAPI.api.api.dispatchEvent(new CustomEvent(type, { detail }));
-  }, [LISTENED, { ...message, node: String(id) }]);
+  }, [LISTENED, { ...message, node: message.inside ?? String(id) }]);
 
   const shown = async () => {
     await page.waitForTimeout(150);
@@ -75,12 +73,25 @@ export default async function timeline(page, { whole, changes, other, plan, scre
   if (screenshot) await page.screenshot({ path: `${screenshot}-form.png` });
   answer.saved = await page.evaluate(() => window.comfyAPI.app.app.graph.serialize().nodes[0].widgets_values);
 
-  answer.listening = await page.evaluate(() => window.living);
+  // in a subgraph the same node is another object
   await page.evaluate((id) => {
-    const { graph } = window.comfyAPI.app.app;
-    graph.remove(graph.getNodeById(id));
+    const { app } = window.comfyAPI.app;
+    const { node } = app.graph.convertToSubgraph(new Set([app.graph.getNodeById(id)]));
+    window.inside = { host: node, sampler: node.subgraph.nodes.find(({ type }) => type === "SCAIL2SampleVideo") };
   }, id);
-  answer.left = await page.evaluate(() => window.living);
+  const inside = await page.evaluate(() => `${window.inside.host.id}:${window.inside.sampler.id}`);
+  const has = async () => {
+    await page.waitForTimeout(500);
+    return page.evaluate(() => window.inside.sampler.widgets.some(({ name }) => name === "scail2_timeline"));
+  };
+  await tell({ ...whole, prompt_id: "elsewhere" });
+  answer.subgraph = [inside, await has()];
+  await tell({ ...whole, prompt_id: "inside", inside });
+  answer.subgraph.push(await has());
+
+  await clear(page);
+  await tell({ ...whole, prompt_id: "of a node that is gone" });
+  answer.listeners = await page.evaluate(() => window.listeners);
   return answer;
 }
 

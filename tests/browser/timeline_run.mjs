@@ -28,6 +28,13 @@ export default async function timelineRun(page, { graph, sampler, slow, screensh
   answer.seams = await page.locator(".scail2-seam").allTextContents();
   if (screenshot) await page.screenshot({ path: `${screenshot}-done.png` });
 
+  // played
+  await page.getByRole("button", { name: "Play the finished part" }).click();
+  await page.waitForFunction(() => /0003-/.test(document.querySelector(".scail2-timeline video").currentSrc),
+    undefined, { timeout: 20000 }); // one part after the other
+  answer.played = await page.locator(".scail2-timeline video").evaluate((video) => [video.videoWidth, video.hidden]);
+  await page.locator(".scail2-timeline").getByRole("button", { name: "Close" }).click();
+
   // reloaded in mid-run
   await set(page, sampler, slow);
   await page.waitForTimeout(1500); // until the page has stored the workflow

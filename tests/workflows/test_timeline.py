@@ -78,7 +78,7 @@ def changes():
 
 def test_made_up_events(page):
     other = WHOLE | {"workflow": "12345678-0000-4000-8000-000000000000", "prompt_id": "of another workflow"}
-    found = page("timeline", whole=WHOLE, changes=changes(), other=other, plan=PLAN)
+    found = page("timeline", whole=WHOLE, changes=changes(), other=other, plan=PLAN, height=1100)
     assert found["other"]["blocks"] == []
     assert found["begun"]["blocks"] == ["Segment 1, frames 0 to 80, waiting", "Segment 2, frames 81 to 156, waiting",
                                         "Segment 3, frames 157 to 192, waiting"]
@@ -106,7 +106,10 @@ def test_made_up_events(page):
     assert found["refused"].startswith("A seed is a whole number")
     assert found["unchanged"] == found["remade"]
     assert not any("scail2" in str(value) or "Segment" in str(value) for value in found["saved"])
-    assert (found["listening"], found["left"]) == (1, 0)
+    number, *shown = found["subgraph"]
+    assert ":" in number
+    assert shown == [False, True]
+    assert found["listeners"] == 0
 
 
 # A real run
@@ -126,6 +129,8 @@ def test_run_that_is_watched(page, server):
     assert found["done"] == {"blocks": [{"state": "done", "thumbnail": True}] * 3, "line": "3 of 3 segments finished"}
     assert all("seam" in text for text in found["seams"][1:])
     assert found["seams"][0] == ""
+
+    assert found["played"] == [64, False]
 
     for before, after in zip(found["before"], found["after"], strict=True):  # it went on meanwhile
         assert states.index(after["state"]) >= states.index(before["state"])
