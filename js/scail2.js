@@ -4,15 +4,18 @@ import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 import { attachCheckReport } from "./lib/check_report.mjs";
 import { stylesheet } from "./lib/dom.mjs";
+import { attachTimeline, followRuns } from "./lib/timeline.mjs";
 
 const PANELS = {
   SCAIL2Preflight: [attachCheckReport],
+  SCAIL2SampleVideo: [attachTimeline],
 };
 
 app.registerExtension({
   name: "scail2.panels",
   init() {
     stylesheet(new URL("scail2.css", import.meta.url));
+    followRuns({ app, api });
   },
   nodeCreated(node) {
     for (const attach of PANELS[node.comfyClass] ?? []) attach(node, { app, api });
