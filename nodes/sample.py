@@ -53,7 +53,7 @@ class SCAIL2SampleVideo(io.ComfyNode):
                                                    "seconds."),
                 io.String.Output("segments", tooltip="The segments as JSON, for Measure Video Drift and for programs."),
             ],
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
         )
 
     @classmethod
@@ -76,8 +76,8 @@ class SCAIL2SampleVideo(io.ComfyNode):
                     digest(comfy_keys.model_key(model), comfy_keys.vae_key(vae), frames.digest(),
                            identities.digest(), asdict(replace(settings, **_BY_SEGMENT))))
         job = _job(work, usual)
-        progress = VideoProgress(model, plan, settings.steps, cls.hidden.unique_id)
-        made = comfy_video.make_video(work, job, progress)
+        with VideoProgress(work, cls.hidden) as progress:
+            made = comfy_video.make_video(work, job, progress)
         given_videos.add(made.path)
         removed = jobs.make_room(jobs_folder(), round(options.jobs_limit * jobs.GIB),
                                  given_videos.folders_of_this_run())

@@ -95,6 +95,7 @@ export function setWidget(app, node, name, value) {
 }
 
 function grow(node) {
+  if (window.LiteGraph.vueNodesMode) return; // the new renderer's nodes grow with what is in them
   const [width, height] = node.computeSize();
   node.setSize?.([Math.max(node.size[0], width), Math.max(node.size[1], height)]);
   node.graph?.setDirtyCanvas?.(true, true);

@@ -62,3 +62,13 @@ function instanceOf(graph) {
   const root = graph.rootGraph;
   return [root, ...root.subgraphs.values()].flatMap((place) => place.nodes).find((node) => node.subgraph === graph);
 }
+
+/** The node behind an execution id, such as "213:114" for one in a subgraph; undefined if there is none. */
+export function nodeAt(app, executionId) {
+  let graph = app.rootGraph ?? app.graph, node;
+  for (const id of String(executionId).split(":")) {
+    node = graph?.getNodeById(id);
+    graph = node?.subgraph;
+  }
+  return node ?? undefined;
+}
