@@ -5,16 +5,22 @@ import { api } from "../../scripts/api.js";
 import { attachCheckReport } from "./lib/check_report.mjs";
 import { stylesheet } from "./lib/dom.mjs";
 import { attachIdentityTable } from "./lib/identity_table.mjs";
+import { attachPlanBar, attachPlanFacts, attachSizeOffers } from "./lib/plan_bar.mjs";
+import { attachTimeline, followRuns } from "./lib/timeline.mjs";
 
 const PANELS = {
   SCAIL2Identities: [attachIdentityTable],
-  SCAIL2Preflight: [attachCheckReport],
+  SCAIL2Preflight: [attachCheckReport, attachPlanFacts],
+  SCAIL2EncodeReference: [attachSizeOffers],
+  SCAIL2MotionTransfer: [attachPlanBar],
+  SCAIL2SampleVideo: [attachPlanBar, attachTimeline],
 };
 
 app.registerExtension({
   name: "scail2.panels",
   init() {
     stylesheet(new URL("scail2.css", import.meta.url));
+    followRuns({ app, api });
   },
   nodeCreated(node) {
     for (const attach of PANELS[node.comfyClass] ?? []) attach(node, { app, api });

@@ -8,6 +8,7 @@ from .jobs import SCAIL2Jobs
 from .load_model import SCAIL2LoadModel
 from .motion import SCAIL2MotionTransfer
 from .preflight import SCAIL2Preflight
+from .progress import add_route
 from .prompts import SCAIL2LoadPrompt, SCAIL2SavePrompt
 from .reference import SCAIL2EncodeReference
 from .reframe import SCAIL2ReframeReference
@@ -24,4 +25,5 @@ class SCAIL2Extension(ComfyExtension):
 
 
 async def comfy_entrypoint() -> SCAIL2Extension:
+    add_route()
     return SCAIL2Extension()

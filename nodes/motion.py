@@ -3,6 +3,7 @@
 from comfy_api.latest import io
 
 from ..scail_model import comfy_conditioning, segments
+from .plan_facts import plan_facts
 from .types import CATEGORY, as_clip, segment_inputs
 
 
@@ -60,4 +61,5 @@ class SCAIL2MotionTransfer(io.ComfyNode):
             vae, reference, clip, identities, segment, history=None if history is None else vae.encode(history),
             black_background=driving_background == "black")
         return io.NodeOutput(comfy_conditioning.with_values(positive, motion.values),
-                             comfy_conditioning.with_values(negative, motion.values), motion.latent, motion.frames)
+                             comfy_conditioning.with_values(negative, motion.values), motion.latent, motion.frames,
+                             ui=plan_facts(clip, reference))

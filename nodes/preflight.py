@@ -3,8 +3,10 @@
 from comfy_api.latest import io, ui
 
 from ..scail_model import comfy_preflight, findings
+from ..scail_model.budget import H200_TFLOPS
 from ..scail_model.clips import Clip
 from .choices import check_changes, references
+from .plan_facts import plan_facts
 from .types import CATEGORY, as_clip, segment_inputs
 from .video_options import VideoOptions, jobs_folder, setting_inputs
 
@@ -42,8 +44,16 @@ class SCAIL2Preflight(io.ComfyNode):
             model, positive, negative, vae, reference, frames, identities, options.settings(0, cuts),
             float(options.rate(frames)), lossless=options.encoding.lossless, folder=jobs_folder(), timed=True)
         report = findings.report(found)
+        facts = plan_facts(frames, reference, found_cuts=options.found(cuts), model=model, pace=_pace(model))
         return io.NodeOutput(report, findings.as_json(found), not findings.of_level(found, findings.ERROR),
-                             ui=ui.PreviewText(report))
+                             ui={**ui.PreviewText(report).as_dict(), "scail2_findings": findings.as_rows(found),
+                                 **facts})
+
+
+def _pace(model) -> float | None:
+    """Seconds here for one on an NVIDIA H200, by the matrix product that the check has timed."""
+    tflops = comfy_preflight.machine(model.load_device, timed=True).matmul_tflops
+    return None if tflops is None else H200_TFLOPS / tflops
 
 
 def _plan_errors(options: VideoOptions, frames: Clip, reference, more, clip

@@ -15,6 +15,7 @@ from ..scail_model.comfy_work import Choice, Work
 from ..scail_model.digests import digest
 from .choices import check_changes, choices, references
 from .given import given as given_videos
+from .plan_facts import measured_pace, plan_facts
 from .progress import VideoProgress
 from .types import CATEGORY, as_clip, segment_inputs
 from .video_options import VideoOptions, jobs_folder, setting_inputs
@@ -52,7 +53,7 @@ class SCAIL2SampleVideo(io.ComfyNode):
                                                    "seconds."),
                 io.String.Output("segments", tooltip="The segments as JSON, for Measure Video Drift and for programs."),
             ],
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
         )
 
     @classmethod
@@ -75,7 +76,8 @@ class SCAIL2SampleVideo(io.ComfyNode):
                     digest(comfy_keys.model_key(model), comfy_keys.vae_key(vae), frames.digest(),
                            identities.digest(), asdict(replace(settings, **_BY_SEGMENT))))
         job = _job(work, usual)
-        made = comfy_video.make_video(work, job, VideoProgress(model, plan, settings.steps, cls.hidden.unique_id))
+        with VideoProgress(work, cls.hidden) as progress:
+            made = comfy_video.make_video(work, job, progress)
         given_videos.add(made.path)
         removed = jobs.make_room(jobs_folder(), round(options.jobs_limit * jobs.GIB),
                                  given_videos.folders_of_this_run())
@@ -85,7 +87,9 @@ class SCAIL2SampleVideo(io.ComfyNode):
                  *(f"removed for jobs_limit: {other.line()}" for other in removed),
                  f"{len(frames)} frames of {reference.width}x{reference.height} in {len(plan)} segment(s){kept}, "
                  f"{time.monotonic() - started:.1f} s"]
-        return io.NodeOutput(InputImpl.VideoFromFile(str(made.path)), "\n".join(lines), _segments_json(work))
+        pace = measured_pace(model, reference, settings.guidance, progress.timed, progress.timed_seconds)
+        return io.NodeOutput(InputImpl.VideoFromFile(str(made.path)), "\n".join(lines), _segments_json(work),
+                             ui=plan_facts(frames, reference, found_cuts=options.found(cuts), model=model, pace=pace))
 
     @classmethod
     def fingerprint_inputs(cls, **_) -> int:

@@ -57,6 +57,14 @@ class VideoOptions:
     def encoding(self) -> Encoding:
         return Encoding(self.codec, self.quality)
 
+    @property
+    def finds_cuts(self) -> bool:
+        return self.scene_cuts.strip() == _FIND
+
+    def found(self, cuts: tuple[int, ...]) -> tuple[int, ...] | None:
+        """The cuts if they were looked for, None if they are as written."""
+        return cuts if self.finds_cuts else None
+
     def settings(self, seed: int, cuts: tuple[int, ...] = ()) -> Settings:
         return Settings(self.solver, self.steps, self.shift, self.guidance, seed, self.segment_length, self.overlap,
                         self.driving_background == "black", self.lengths, cuts, self.history, self.colour_match,
@@ -65,12 +73,12 @@ class VideoOptions:
     def check(self) -> None:
         """Raise RuntimeError if a library or an encoder is missing that an option needs."""
         check_encoder(self.codec)
-        if self.scene_cuts.strip() == _FIND:
+        if self.finds_cuts:
             cut_finder.check_installed()
 
     def cuts(self, clip: Clip) -> tuple[int, ...]:
         """Frames at which scenes begin. Raises ValueError as `parse_cuts` does."""
-        if self.scene_cuts.strip() == _FIND:
+        if self.finds_cuts:
             return tuple(cut_finder.find_cuts(clip))
         return tuple(parse_cuts(self.scene_cuts, self.rate(clip)))
 

@@ -6,7 +6,8 @@ product on both. For L tokens of width d, N layers, a feed-forward of f, c = 769
 
     L             A / 256 * (references + latent frames) + A / 1024 * latent frames
     in a block    14.05 * L * d bytes: the float32 stream; in two bytes its normalised copy, queries, keys, values and
-                  the attention's result. 14.84 for each of two conditionings in one batch
+                  the attention's result. 14.84 for each of two conditionings in one batch. Less in chunks of rows,
+                  which small cards use (`chunks`); that was counted, not measured
     before them   24 * d^2 + 4 * L * d bytes: the float32 copy of the time projection, the stream
     activations   the larger of these two
     linears       N * (2 * L * (6 * d^2 + 2 * d * f) + 4 * c * d^2) FLOP at 661 TFLOP/s
@@ -24,17 +25,17 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
+from . import chunks
 from .config import CLIP_TOKENS, TransformerConfig
 
 H200_TFLOPS = 798.0  # of the product that `probe_tflops` measures
 _LINEAR_RATE, _ATTENTION_RATE = 661e12, 588e12  # FLOP/s on the H200
 
-_BLOCK_BYTES, _BATCHED_BLOCK_BYTES = 14.05, 14.84  # per token and channel
+_BLOCK_BYTES, _BATCHED_BLOCK_BYTES = chunks.WHOLE_BYTES, 14.84  # per token and channel
 _STREAM_BYTES = 4  # the same, before the blocks
 _PROJECTION_BYTES = 6 * 4  # per square of the width
 
@@ -44,8 +45,6 @@ _FRAME_BYTES = 2 * 12 + 3 + 3
 # On disk, per pixel: H.264 at CRF 14, and 12 bits of three colours with their noise.
 _ENCODED_BYTES, _LOSSLESS_BYTES = 0.15, 3.0
 
-# With 5 frames of history, shorter segments make more than a seventh of their frames twice.
-_SHORTEST_SEGMENT = 33
 _PROBE_SIZES = (1024, 2048, 4096, 8192)
 _PROBE_SECONDS = 2e-3
 _PROBE_REPEATS = 6
@@ -83,6 +82,7 @@ class Work:
     """What decides the cost. Sizes in pixels, lengths in frames of every segment (4n+1), weights as the file has them.
 
     width, height: of the result. additional: references beside the primary. guidance 1: one forward per step.
+    in_chunks: whether blocks compute in chunks on a small card.
     """
 
     config: TransformerConfig
@@ -97,6 +97,7 @@ class Work:
     driving_height: int
     overlap: int = 5
     lossless: bool = False
+    in_chunks: bool = True
 
     @property
     def conditionings(self) -> int:
@@ -120,39 +121,44 @@ class Need:
 
     activations: one forward of one conditioning. activations_together: of all conditionings in one batch, as ComfyUI
     runs them where they fit. vae: the larger of decoding and encoding the driving video. whole: the peak with all
-    weights on the GPU; the VAE does not come on top, because ComfyUI makes room for it. least: the peak with weights
-    that come block by block, and the VAE in one piece (ComfyUI falls back on tiles where only `vae` does not fit).
-    ram: the frames of one segment, without weights and what is in memory already. disk: the job folder, by typical
-    sizes of encoded video. flops: of all forwards.
+    weights on the GPU; the VAE does not come on top, because ComfyUI makes room for it. sampling: the peak of a forward
+    with weights that come block by block. least: the larger of that and `vae`, the VAE in one piece (ComfyUI falls back
+    on tiles where only `vae` does not fit). ram: the frames of one segment, without weights and what is in memory
+    already. disk: the job folder, by typical sizes of encoded video. flops: of all forwards.
     """
 
     activations: int
     activations_together: int
     vae: int
     whole: int
+    sampling: int
     least: int
     ram: int
     disk: int
     flops: int
 
 
-def estimate(work: Work) -> Need:
-    """Memory and arithmetic of a run."""
+def estimate(work: Work, total_vram: int = 0) -> Need:
+    """Memory and arithmetic of a run. total_vram: bytes of the card, by which blocks compute in chunks."""
+    total_vram = total_vram if work.in_chunks else 0
     longest = max(work.lengths)
     tokens = token_count(work.width, work.height, longest, work.additional)
-    activations = activation_bytes(work.config, tokens)
+    activations = activation_bytes(work.config, tokens, 1, total_vram)
     vae = max(DECODING.bytes(work.width, work.height, longest),
               ENCODING.bytes(work.width // 2, work.height // 2, longest))
+    sampling = activations + 2 * block_weights(work)  # one block computes while the next one comes
     return Need(
         activations=activations,
-        activations_together=activation_bytes(work.config, tokens, work.conditionings),
+        activations_together=activation_bytes(work.config, tokens, work.conditionings, total_vram),
         vae=vae,
         whole=max(work.weight_bytes + activations, vae),
-        # one block computes while the next one comes
-        least=max(activations + 2 * _block_bytes(work), vae),
+        sampling=sampling,
+        least=max(sampling, vae),
         ram=longest * (_FRAME_BYTES * work.width * work.height + 3 * work.driving_width * work.driving_height),
         disk=sum(_kept_bytes(work, length) for length in work.lengths),
-        flops=sum(work.steps * work.conditionings * sum(_forward_flops(work, length)) for length in work.lengths),
+        flops=work.steps * work.conditionings * sum(
+            sum(_forward_flops(work.config, token_count(work.width, work.height, length, work.additional)))
+            for length in work.lengths),
     )
 
 
@@ -160,34 +166,24 @@ def seconds(work: Work, machine: Machine) -> float | None:
     """Duration of encoding, sampling and decoding all segments; None without a GPU."""
     if machine.matmul_tflops is None:
         return None
+    forwards, slower = work.steps * work.conditionings, H200_TFLOPS / machine.matmul_tflops
     total = 0.0
     for length in work.lengths:
-        linear, attention = _forward_flops(work, length)
-        total += work.steps * work.conditionings * (linear / _LINEAR_RATE + attention / _ATTENTION_RATE)
-        total += ENCODING.seconds(work.width // 2, work.height // 2, length)
-        total += DECODING.seconds(work.width, work.height, length)
-    return total * H200_TFLOPS / machine.matmul_tflops
+        total += forwards * forward_seconds(work, length, machine.matmul_tflops)
+        total += slower * ENCODING.seconds(work.width // 2, work.height // 2, length)
+        total += slower * DECODING.seconds(work.width, work.height, length)
+    return total
 
 
-def smaller(work: Work, free: int) -> str | None:
-    """The mildest change of `work` whose `least` fits into `free` bytes of GPU memory, in words; None if none does."""
-    for width, height, frames in smaller_settings(work.width, work.height, max(work.lengths), _SHORTEST_SEGMENT):
-        lengths = tuple(min(length, frames) for length in work.lengths)
-        if estimate(replace(work, width=width, height=height, lengths=lengths)).least <= free:
-            return f"segments of {frames} frames" if lengths != work.lengths else f"{width}x{height}"
-    return None
+def forward_seconds(work: Work, length: int, matmul_tflops: float = H200_TFLOPS) -> float:
+    """Duration of one forward of one conditioning for a segment of `length` frames."""
+    return token_seconds(work.config, token_count(work.width, work.height, length, work.additional), matmul_tflops)
 
 
-def smaller_settings(width: int, height: int, frames: int, shortest: int) -> Iterator[tuple[int, int, int]]:
-    """(width, height, frames) that need less, the mildest first: shorter segments, then smaller pictures.
-
-    Segments keep 4n+1 frames and at least `shortest`; sides are multiples of 32, down to a quarter.
-    """
-    for fewer in range(frames - 4, shortest - 1, -4):
-        yield width, height, fewer
-    for sixteenths in range(15, 3, -1):
-        narrow, low = (max(side * sixteenths // 16 // 32, 1) * 32 for side in (width, height))
-        yield narrow, low, frames
+def token_seconds(config: TransformerConfig, tokens: int, matmul_tflops: float = H200_TFLOPS) -> float:
+    """The same for a number of tokens."""
+    linear, attention = _forward_flops(config, tokens)
+    return (linear / _LINEAR_RATE + attention / _ATTENTION_RATE) * H200_TFLOPS / matmul_tflops
 
 
 def token_count(width: int, height: int, frames: int, additional: int) -> int:
@@ -196,11 +192,22 @@ def token_count(width: int, height: int, frames: int, additional: int) -> int:
     return area // 256 * (additional + 1 + latent_frames) + area // 1024 * latent_frames
 
 
-def activation_bytes(config: TransformerConfig, tokens: int, batch: int = 1) -> int:
-    """What a forward adds to the weights at its peak."""
-    blocks = (_BLOCK_BYTES if batch == 1 else _BATCHED_BLOCK_BYTES) * batch * tokens * config.dim
+def activation_bytes(config: TransformerConfig, tokens: int, batch: int = 1, total_vram: int = 0) -> int:
+    """What a forward adds to the weights at its peak. total_vram: bytes of the card, if blocks may be in chunks."""
+    rows = chunks.rows_at_once(tokens, config.dim, total_vram, batch)
+    if rows is None:
+        blocks = (_BLOCK_BYTES if batch == 1 else _BATCHED_BLOCK_BYTES) * batch * tokens * config.dim
+    else:
+        blocks = batch * chunks.chunked_bytes(tokens, config.dim, rows)
     embedding = _PROJECTION_BYTES * config.dim**2 + _STREAM_BYTES * batch * tokens * config.dim
     return round(max(blocks, embedding))
+
+
+def block_weights(work: Work) -> int:
+    """A block's share of the weights."""
+    sizes = {name: math.prod(shape) for name, shape in work.config.parameter_shapes().items()}
+    block = sum(size for name, size in sizes.items() if name.startswith("blocks.0."))
+    return work.weight_bytes * block // sum(sizes.values())
 
 
 def probe_tflops(device: torch.device) -> float:
@@ -221,20 +228,11 @@ def _timed_product(a: torch.Tensor, b: torch.Tensor) -> float:
     return time.perf_counter() - start
 
 
-def _forward_flops(work: Work, length: int) -> tuple[int, int]:
+def _forward_flops(config: TransformerConfig, tokens: int) -> tuple[int, int]:
     """(linears, attention) of the blocks in one forward of one conditioning."""
-    dim, layers = work.config.dim, work.config.num_layers
-    tokens = token_count(work.width, work.height, length, work.additional)
-    context = work.config.text_len + CLIP_TOKENS
-    linear = 2 * tokens * (6 * dim**2 + 2 * dim * work.config.ffn_dim) + 4 * context * dim**2
+    dim, layers, context = config.dim, config.num_layers, config.text_len + CLIP_TOKENS
+    linear = 2 * tokens * (6 * dim**2 + 2 * dim * config.ffn_dim) + 4 * context * dim**2
     return layers * linear, layers * 4 * tokens * (tokens + context) * dim
-
-
-def _block_bytes(work: Work) -> int:
-    """A block's share of the weights."""
-    sizes = {name: math.prod(shape) for name, shape in work.config.parameter_shapes().items()}
-    block = sum(size for name, size in sizes.items() if name.startswith("blocks.0."))
-    return work.weight_bytes * block // sum(sizes.values())
 
 
 def _kept_bytes(work: Work, length: int) -> int:

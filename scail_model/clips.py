@@ -167,7 +167,7 @@ class FileClip(Clip):
     def frames(self, start: int, stop: int) -> Tensor:
         # Turning a frame into RGB takes longer than decoding it. No torch in it: each thread would bring torch's own.
         with ThreadPoolExecutor(_THREADS) as threads:
-            converted = list(threads.map(_levels, self._ticked(self._decoded(start, stop))))
+            converted = list(threads.map(levels, self._ticked(self._decoded(start, stop))))
         return torch.from_numpy(np.stack(converted)).movedim(1, -1)
 
     def digest(self) -> str:
@@ -300,7 +300,7 @@ def open_video(source: str | os.PathLike | io.BytesIO, name: str) -> av.containe
     return container
 
 
-def _levels(frame: av.VideoFrame) -> np.ndarray:
+def levels(frame: av.VideoFrame) -> np.ndarray:
     """uint8 [3, h, w], upright."""
     height, width = frame.height, frame.width
     aligned = _padded(frame) if width % _ALIGNMENT and frame.format.name not in _EIGHT_BITS else frame
@@ -318,9 +318,9 @@ def _rounded_planes(frame: av.VideoFrame, height: int, width: int) -> np.ndarray
     """gbrp16le -> uint8 [3, height, width]: levels of 0..65535 divided by 257 and rounded, in 16 bits."""
     pixels = np.empty((3, height, width), np.uint8)
     for plane, target in zip(frame.planes, (pixels[1], pixels[2], pixels[0]), strict=True):
-        levels = np.frombuffer(plane, "<u2").reshape(-1, plane.line_size // 2)[:height, :width]
+        given = np.frombuffer(plane, "<u2").reshape(-1, plane.line_size // 2)[:height, :width]
         for top in range(0, height, _ROWS):
-            part = levels[top : top + _ROWS]
+            part = given[top : top + _ROWS]
             rounded = part >> 8
             np.subtract(part, rounded, out=rounded)
             rounded += 127

@@ -147,8 +147,7 @@ class ComfyTransformer(SCAIL2Transformer):
 
     def rows_at_once(self, tokens: Tensor, transformer_options: dict[str, Any]) -> int | None:
         """All of them, unless they take too much of the GPU's memory."""
-        # patches of attention, and what overrides it, expect the queries of the whole sequence
-        if _attention_patches(transformer_options) or "optimized_attention_override" in transformer_options:
+        if needs_whole_sequence(transformer_options):
             return None
         batch, length, dim = tokens.shape
         on_cpu = comfy.model_management.is_device_cpu(tokens.device)
@@ -161,6 +160,11 @@ class ComfyTransformer(SCAIL2Transformer):
         for name, parameter in self.named_parameters():
             if name.removeprefix("blocks.") not in linears:
                 parameter.data = parameter.data.to(torch.bfloat16)
+
+
+def needs_whole_sequence(transformer_options: dict[str, Any]) -> bool:
+    """Patches of attention, and what overrides it, expect the queries of the whole sequence."""
+    return bool(_attention_patches(transformer_options)) or "optimized_attention_override" in transformer_options
 
 
 def _attention_patches(transformer_options: dict[str, Any]) -> Sequence[Any]:

@@ -17,6 +17,7 @@ from . import comfy_conditioning, preflight
 from .budget import Machine, probe_tflops
 from .clips import Clip
 from .comfy_conditioning import Reference
+from .comfy_model import ComfyTransformer, needs_whole_sequence
 from .comfy_work import LATENTS, OFF, Settings
 from .config import TransformerConfig
 from .findings import Finding, attempt
@@ -84,7 +85,14 @@ def _transformer(model, hooked: bool) -> Transformer | None:
     sizes = model.model.model_config.unet_config
     config = TransformerConfig(**{name: sizes[name] for name in _SIZES})
     return Transformer(config, model.model_size(), len(model.patches),
-                       bool(model.patches or model.injections or hooked))
+                       bool(model.patches or model.injections or hooked), _in_chunks(model))
+
+
+def _in_chunks(model) -> bool:
+    """Core's network does not, nor does ours with patches that need the queries of the whole sequence."""
+    network = model.model.diffusion_model
+    return isinstance(network, ComfyTransformer) and not needs_whole_sequence(
+        model.model_options.get("transformer_options", {}))
 
 
 def _tokens(entries: list) -> int:

@@ -7,7 +7,7 @@ Oosterlinck 1994). They are measured with the longest side at 512 pixels, sharpn
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import kornia.color
@@ -15,8 +15,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-from .clips import Clip
 
 PICTURE, PEOPLE, BACKGROUND = "picture", "people", "background"
 LONGEST = 512  # pixels of the longest side for colours
@@ -58,16 +56,16 @@ class _View(NamedTuple):
     masks: Mapping[str, tuple[Tensor, Tensor]]
 
 
-def measure(clip: Clip, somebody: Callable[[int], Tensor] | None = None,
+def measure(frames: Iterable[Tensor], somebody: Callable[[int], Tensor] | None = None,
             progress: Callable[[int], None] = lambda frames: None) -> dict[str, Series]:
-    """Measure a clip, one frame in memory at a time, in the areas that there are.
+    """Measure frames uint8 [H, W, 3], such as a `clips.Clip`, one in memory at a time, in the areas that there are.
 
-    somebody: frame number -> where people are, bool [H, W] of the clip's size; with it the people and the background
+    somebody: frame number -> where people are, bool [H, W] of the frames' size; with it the people and the background
     are measured besides the picture. progress: called with the number of frames that are done.
     """
     rows: dict[str, list[Series]] = {area: [] for area in (PICTURE, *((PEOPLE, BACKGROUND) if somebody else ()))}
     before = None
-    for index, frame in enumerate(clip):
+    for index, frame in enumerate(frames):
         view = _view(frame, somebody and somebody(index))
         for area, found in rows.items():
             found.append(_row(view, before, area))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Sequence
 
 import torch.nn.functional as F
@@ -11,6 +13,8 @@ from torch import Tensor
 _WIDTH = 512
 _MOST = 8  # pictures in the strip
 _GAP = 2
+_LINKED = 144  # pixels of the longer side of a picture that is sent as text
+_LINKED_BYTES = 4500
 
 
 def thumbnail(picture: Tensor) -> Image.Image:
@@ -20,6 +24,20 @@ def thumbnail(picture: Tensor) -> Image.Image:
     pixels = F.interpolate(picture.movedim(-1, 0)[None].float(), (max(1, round(small * height / width)), small),
                            mode="area")
     return Image.fromarray(pixels[0].movedim(0, -1).round().byte().numpy())
+
+
+def data_url(picture: Tensor) -> str:
+    """uint8 [H, W, 3] -> a small JPEG as an address that holds the picture itself, at most 6 kB."""
+    shrink = min(1.0, _LINKED / max(picture.shape[:2]))
+    size = [max(1, round(side * shrink)) for side in picture.shape[:2]]
+    pixels = F.interpolate(picture.movedim(-1, 0)[None].float(), size, mode="area")[0].movedim(0, -1)
+    image = Image.fromarray(pixels.round().byte().numpy())
+    for quality in (80, 60, 40, 20, 5):
+        file = io.BytesIO()
+        image.save(file, "JPEG", quality=quality, optimize=True)
+        if file.tell() <= _LINKED_BYTES:
+            break
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def filmstrip(current: Image.Image, finished: Sequence[Image.Image]) -> Image.Image:

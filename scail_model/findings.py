@@ -10,6 +10,20 @@ from typing import Any
 ERROR, WARNING, FACT = "error", "warning", "fact"
 _HEADINGS = {ERROR: "Errors", WARNING: "Warnings", FACT: "Facts"}
 
+# The input of the check, and of the sampler, that a finding is about; codes of nothing in particular are left out.
+_INPUTS = {
+    "driving_mask_frames": "identities", "driving_mask_shape": "identities", "coincide": "identities",
+    "hidden": "identities", "unseen": "identities", "people": "identities", "mode": "identities",
+    "driving_crop": "driving", "driving_size": "driving", "driving": "driving", "busy_background": "driving_background",
+    "reference_count": "reference", "reference_mode": "reference", "reference_masks": "reference",
+    "reference_crop": "reference", "result_size": "reference", "scale": "reference",
+    "longest": "segment_length", "weights": "model",
+    "model": "model", "vae": "vae", "vae_vram": "reference", "vram": "reference", "ram": "segment_length",
+    "prompt": "positive", "prompts": "positive", "guidance": "guidance", "steps": "steps", "sampling": "steps",
+    "segments": "segment_length", "segment_length": "segment_length", "overlap": "overlap",
+    "colour_match": "colour_match", "plan": "plan", "scene_cuts": "scene_cuts", "disk": "codec",
+}
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -19,6 +33,12 @@ class Finding:
     level: str
     code: str
     text: str
+
+
+    @property
+    def input(self) -> str | None:
+        """The input that it is about; None if there is none in particular."""
+        return _INPUTS.get(self.code)
 
 
 def error(code: str, text: str) -> Finding:
@@ -63,6 +83,12 @@ def report(findings: Sequence[Finding]) -> str:
         if chosen := of_level(findings, level):
             parts.append("\n".join((f"{heading} ({len(chosen)})", *(f"- {finding.text}" for finding in chosen))))
     return "\n\n".join(parts)
+
+
+def as_rows(findings: Sequence[Finding]) -> list[dict[str, str | None]]:
+    """For the page: errors, warnings and facts, each {"level", "code", "text", "input"}."""
+    return [{"level": level, "code": finding.code, "text": finding.text, "input": finding.input}
+            for level in _HEADINGS for finding in of_level(findings, level)]
 
 
 def as_json(findings: Sequence[Finding]) -> str:

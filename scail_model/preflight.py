@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from . import budget, mask_checks
+from . import budget, capacity, mask_checks
 from .budget import Machine, Need, Work
+from .capacity import Residence
 from .clips import Clip
 from .conditioning import check_frame_count, check_shape, reference_mask
 from .config import TransformerConfig
@@ -34,12 +35,14 @@ _GIB = 2**30
 @dataclass(frozen=True)
 class Transformer:
     """A SCAIL-2 model. weight_bytes: as the file has them. patched: weights that LoRAs or merges change. lora: whether
-    there is one, also one that leaves the weights alone."""
+    there is one, also one that leaves the weights alone. in_chunks: whether its blocks compute in chunks on a small
+    card."""
 
     config: TransformerConfig
     weight_bytes: int
     patched: int
     lora: bool
+    in_chunks: bool = True
 
 
 @dataclass(frozen=True)
@@ -170,9 +173,10 @@ def memory(job: Job, plan: list[Segment]) -> Iterator[Finding]:
     if job.transformer is None:
         return
     work = _work(job, job.transformer, plan)
-    need, machine = budget.estimate(work), job.machine
+    machine = job.machine
+    need = budget.estimate(work, machine.total_vram)
     if machine.total_vram and need.least > machine.free_vram:
-        yield _too_little_vram(work, need, machine.free_vram)
+        yield _too_little_vram(work, need, machine)
     if need.ram > machine.free_ram:
         yield error("ram", f"The frames of a segment need {_gib(need.ram)} of main memory, but "
                            f"{_gib(machine.free_ram)} are free: lower segment_length, or make the video smaller.")
@@ -207,12 +211,16 @@ def plan_facts(job: Job, plan: list[Segment]) -> Iterator[Finding]:
     if job.transformer is None:
         return
     work, machine = _work(job, job.transformer, plan), job.machine
-    need, duration = budget.estimate(work), budget.seconds(work, machine)
+    need, duration = budget.estimate(work, machine.total_vram), budget.seconds(work, machine)
     yield fact("ram", f"main memory: about {_gib(need.ram)} for the frames of a segment; {_gib(machine.free_ram)} are "
                       "free")
     free = "" if job.free_disk is None else f"; {_gib(job.free_disk)} are free"
     yield fact("disk", f"job folder: about {_gib(need.disk)}{free}")
     yield fact("vram", _vram(need, machine))
+    if machine.total_vram:
+        yield fact("longest", _longest(work, need, machine))
+    if (where := capacity.residence(work, machine)) is not None:
+        yield fact("weights", _weights(where))
     if duration is not None:
         yield fact("time", f"time: about {_duration(duration)}, from measurements on an NVIDIA H200 and the speed of "
                            "this GPU")
@@ -226,17 +234,35 @@ def _work(job: Job, transformer: Transformer, plan: list[Segment]) -> Work:
     height, width = job.driving.size
     return Work(transformer.config, job.width, job.height, tuple(segment.length for segment in plan),
                 len(job.reference_masks) - 1, job.steps, job.guidance, transformer.weight_bytes, width, height,
-                job.overlap, job.lossless)
+                job.overlap, job.lossless, transformer.in_chunks)
 
 
-def _too_little_vram(work: Work, need: Need, free: int) -> Finding:
-    if need.least == need.vae:
+def _too_little_vram(work: Work, need: Need, machine: Machine) -> Finding:
+    free = machine.free_vram
+    if need.sampling <= free:
         return warning("vae_vram", f"The VAE needs about {_gib(need.vae)} of GPU memory in one piece, but {_gib(free)} "
                                    "can be free: use a smaller size, or let ComfyUI work in tiles, which is slower.")
-    advice = budget.smaller(work, free)
+    advice = capacity.smaller(work, free, machine.total_vram)
     remedy = f"use {advice}" if advice else "use a much smaller size, or another GPU"
     return error("vram", f"{work.width}x{work.height} in segments of {max(work.lengths)} frames needs at least about "
-                         f"{_gib(need.least)} of GPU memory, but {_gib(free)} can be free: {remedy}.")
+                         f"{_gib(need.sampling)} of GPU memory, but {_gib(free)} can be free: {remedy}.")
+
+
+def _longest(work: Work, need: Need, machine: Machine) -> str:
+    frames = capacity.longest_segment(work, machine.free_vram, machine.total_vram,
+                                      tiles=need.vae > machine.free_vram)
+    if frames is None:
+        return f"longest segment: not even one frame of {work.width}x{work.height} fits on this GPU"
+    more = " or more" if frames == capacity.MOST_FRAMES else ""
+    return f"longest segment: {frames} frames{more} of {work.width}x{work.height} fit on this GPU"
+
+
+def _weights(where: Residence) -> str:
+    come = sum(where.streamed)
+    if not come:
+        return "weights: all of them can stay on the GPU"
+    return (f"weights: about {_gib(where.resident)} can stay on the GPU and {_gib(come)} come in every forward, which "
+            f"costs no time if main memory brings {where.needed_rate() / 1e9:.1f} GB/s")
 
 
 def _vram(need: Need, machine: Machine) -> str:

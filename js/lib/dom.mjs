@@ -64,6 +64,33 @@ export function onExecuted(app, node, hear) {
   };
 }
 
+/** Call `hear` after each change of these widgets by the user -> a function that ends it. */
+export function hearWidgets(node, names, hear) {
+  const undo = names.map((name) => widgetOf(node, name)).filter(Boolean).map((widget) => {
+    const before = widget.callback;
+    const heard = function (...given) {
+      const result = before?.apply(this, given);
+      hear();
+      return result;
+    };
+    widget.callback = heard;
+    return () => {
+      if (widget.callback === heard) widget.callback = before;
+    };
+  });
+  return () => undo.forEach((end) => end());
+}
+
+/** Call `hear` after a hook of a node, such as onConfigure. */
+export function after(node, hook, hear) {
+  const before = node[hook];
+  node[hook] = function (...given) {
+    const result = before?.apply(this, given);
+    hear();
+    return result;
+  };
+}
+
 /** A widget of a node by its input's name. */
 export function widgetOf(node, name) {
   return node.widgets?.find((widget) => widget.name === name);
@@ -80,6 +107,7 @@ export function setWidget(app, node, name, value) {
 }
 
 function grow(node) {
+  if (window.LiteGraph.vueNodesMode) return; // the new renderer's nodes grow with what is in them
   const [width, height] = node.computeSize();
   node.setSize?.([Math.max(node.size[0], width), Math.max(node.size[1], height)]);
   node.graph?.setDirtyCanvas?.(true, true);

@@ -16,6 +16,7 @@ import statistics
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import torch
 
@@ -25,11 +26,15 @@ from forward_gpu import build_ours, random_inputs, random_weights  # noqa: E402
 
 from scail_model.budget import probe_tflops  # noqa: E402
 from scail_model.config import TransformerConfig  # noqa: E402
+from scail_model.transformer import SCAIL2Transformer  # noqa: E402
 
 # height, width, frames, additional references, batch
 FORWARDS = ((512, 896, 81, 0, 1), (704, 1280, 81, 0, 1), (480, 832, 81, 0, 1), (512, 896, 33, 0, 1),
             (512, 896, 121, 0, 1), (512, 512, 17, 0, 1), (704, 1280, 33, 0, 1), (512, 896, 81, 2, 1),
             (512, 896, 81, 0, 2))
+# the same, computed in chunks of so many rows
+CHUNKED = (((512, 896, 81, 0, 1), 4096), ((704, 1280, 81, 0, 1), 4096), ((704, 1280, 81, 0, 1), 16384),
+           ((512, 896, 81, 0, 2), 4096))
 CLIPS = ((512, 896, 81), (704, 1280, 81), (512, 896, 33), (512, 512, 17), (512, 896, 1), (704, 1280, 1))
 
 
@@ -71,18 +76,23 @@ def forward_inputs(height: int, width: int, frames: int, additional: int, batch:
             for name, value in inputs.items()}
 
 
-def forwards(layers: int) -> list[dict]:
+def forwards(layers: int) -> dict[str, list[dict]]:
+    """Rows by name: computed as a whole, and in chunks."""
     config = TransformerConfig(num_layers=layers)
     model = build_ours(config, random_weights(config))
-    rows = []
-    for height, width, frames, additional, batch in FORWARDS:
-        inputs = forward_inputs(height, width, frames, additional, batch)
-        row = {"height": height, "width": width, "frames": frames, "additional": additional, "batch": batch}
-        row |= _repeated(lambda inputs=inputs: model(inputs), 3)
-        row["seconds_per_layer"] = round(row.pop("seconds") / layers, 5)
-        rows.append(row)
-        print(json.dumps(row), flush=True)
-    return rows
+    return {"forward": [forward_row(model, layers, *case) for case in FORWARDS],
+            "chunked": [{"rows": rows} | forward_row(model, layers, *case, rows=rows) for case, rows in CHUNKED]}
+
+
+def forward_row(model: Callable[[dict], object], layers: int, height: int, width: int, frames: int, additional: int,
+                batch: int, rows: int | None = None) -> dict:
+    inputs = forward_inputs(height, width, frames, additional, batch)
+    row = {"height": height, "width": width, "frames": frames, "additional": additional, "batch": batch}
+    with mock.patch.object(SCAIL2Transformer, "rows_at_once", return_value=rows):
+        row |= _repeated(lambda: model(inputs), 3)
+    row["seconds_per_layer"] = round(row.pop("seconds") / layers, 5)
+    print(json.dumps({"rows": rows} | row), flush=True)
+    return row
 
 
 def vae_weights() -> dict[str, torch.Tensor]:
@@ -138,7 +148,7 @@ def main() -> None:
               "total_gib": round(torch.cuda.get_device_properties(0).total_memory / 2**30, 1),
               "matmul_tflops": round(matmul_tflops(), 1), "probe_tflops": round(probe_tflops(torch.device("cuda")), 1)}
     print(json.dumps(report), flush=True)
-    report["forward"] = forwards(options.layers)
+    report |= forwards(options.layers)
     torch.cuda.empty_cache()
     report["vae"] = vae_rows(options.comfyui)
     if options.json:

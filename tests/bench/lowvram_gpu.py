@@ -2,10 +2,12 @@
 
     python tests/bench/lowvram_gpu.py COMFYUI_DIR [--budgets 0 24 12] [--models core exact 8-bit] [--copies 4]
 
-A 14B network with random bfloat16 weights under ComfyUI's dynamic memory management, 512x896, 81 frames, guidance 1. A
-ballast allocation leaves BUDGET GiB of the GPU free (0: all of it). Seconds per step are medians of the steps after the
-first. With --copies N every copy of weights to the GPU is made N times, as if the bus were N times slower; the bus's
-own speed is printed. Needs a CUDA GPU with 60 GB and 100 GB of RAM; only ComfyUI's `comfy` package is used, no server.
+A 14B network with random bfloat16 weights under ComfyUI's dynamic memory management, 512x896, 81 frames, guidance 1.
+A ballast allocation leaves BUDGET GiB of the GPU free (0: all of it), and the card says that it is as large as that,
+which decides whether our blocks compute in chunks. Seconds per step are medians of the steps after the first; the
+peak is what PyTorch allocates beside the ballast, so without the weights, which dynamic memory keeps elsewhere. With
+--copies N every copy of weights to the GPU is made N times, as if the bus were N times slower; the bus's own speed is
+printed. Needs a CUDA GPU with 60 GB and 100 GB of RAM; only ComfyUI's `comfy` package is used, no server.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ import json
 import statistics
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -114,16 +118,34 @@ def measure(model, positive: list) -> dict[str, float]:
     return {"first_step_s": round(steps[0], 2), "s_per_step": round(statistics.median(steps[1:]), 3)}
 
 
+@contextmanager
+def card_of(budget: float) -> Iterator[None]:
+    """ComfyUI sees a card of so many GiB; 0: of its own size."""
+    import comfy.model_management as management
+
+    total = management.get_total_memory
+    if budget:
+        management.get_total_memory = lambda *arguments, **options: int(budget * 2**30)
+    try:
+        yield
+    finally:
+        management.get_total_memory = total
+
+
 def with_budget(model, positive: list, budget: float) -> dict[str, float]:
-    """One run with only `budget` GiB of the card free."""
+    """One run with only `budget` GiB of the card free, and its peak in GiB."""
     import comfy.model_management
 
     comfy.model_management.unload_all_models()
     comfy.model_management.soft_empty_cache()
     free = torch.cuda.mem_get_info()[0]
     ballast = torch.empty(max(0, int(free - budget * 2**30)), dtype=torch.uint8, device="cuda") if budget else None
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
     try:
-        return measure(model, positive)
+        with card_of(budget):
+            found = measure(model, positive)
+        return found | {"peak_gib": round((torch.cuda.max_memory_allocated() - before) / 2**30, 2)}
     finally:
         del ballast
         torch.cuda.empty_cache()

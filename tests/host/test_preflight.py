@@ -25,6 +25,9 @@ def checked(comfy):
         outputs = comfy.run(graph)
         found = json.loads(outputs["json"]["text"][0])
         assert outputs["ok"]["text"] == [str(found["ok"])]
+        rows = [(row["level"], row["code"], row["text"]) for row in outputs["check"]["scail2_findings"]]
+        assert rows == [(level, finding["code"], finding["text"]) for level in ("error", "warning", "fact")
+                        for finding in found[f"{level}s"]]
         return outputs["check"]["text"][0], found, comfy.log_since(size)
 
     return run
@@ -155,5 +158,6 @@ def test_warnings_stand_before_the_result_of_a_run(comfy, graph):
     lines = comfy.run(graph)["report"]["text"][0].splitlines()
     assert lines[0].startswith("warning: guidance is 1 and there is no LoRA")
     assert lines[-1].startswith("9 frames of 64x64 in 1 segment(s), ")
-    assert lines[-2].startswith("job folder: ")
-    assert all(line.startswith("warning: ") for line in lines[:-2])
+    assert lines[-2].startswith("computed with precision exact, ")
+    assert lines[-3].startswith("job folder: ")
+    assert all(line.startswith("warning: ") for line in lines[:-3])

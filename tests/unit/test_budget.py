@@ -10,6 +10,8 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from scail_model import chunks
+from scail_model.arithmetic import Exact
 from scail_model.attention import float32_parameters, sdpa
 from scail_model.blocks import Block
 from scail_model.budget import (
@@ -21,8 +23,6 @@ from scail_model.budget import (
     estimate,
     probe_tflops,
     seconds,
-    smaller,
-    smaller_settings,
     token_count,
 )
 from scail_model.config import TransformerConfig
@@ -86,7 +86,7 @@ def test_tokens_are_the_networks(width, height, frames, additional):
 
 def test_flops_are_the_networks():
     config, tokens = TransformerConfig(num_layers=3), token_count(512, 512, 17, 0)
-    block = Block(config, torch.nn, sdpa, float32_parameters, device="meta")
+    block = Block(config, torch.nn, sdpa, float32_parameters, Exact(), device="meta")
     rotation = torch.empty(2, tokens, 64, device="meta").unbind()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         block(torch.empty(1, tokens, 5120, device="meta"), torch.empty(1, 6, 5120, device="meta"), rotation,
@@ -155,18 +155,22 @@ def test_disk_is_what_a_job_keeps_of_every_segment():
     assert estimate(replace(WORK, lossless=True)).disk == pytest.approx(latent + end + 3 * files)
 
 
-@pytest.mark.parametrize(("free", "advice"), [
-    (4.8, "segments of 81 frames"), (4.7, "segments of 77 frames"), (3.45, "672x384"), (3.0, "544x320"), (0.5, None)])
-def test_too_little_memory_names_the_next_setting_that_fits(free, advice):
-    assert smaller(replace(WORK, lengths=(85, 85, 21)), free * GIB) == advice
-
-
-def test_advice_is_the_mildest_that_fits():
-    settings = list(smaller_settings(896, 512, 81, 69))
-    assert settings[:5] == [(896, 512, 77), (896, 512, 73), (896, 512, 69), (832, 480, 81), (768, 448, 81)]
-    assert settings[-1] == (224, 128, 81)
-    portrait = list(smaller_settings(512, 896, 81, 81))
-    assert portrait[:2] == [(480, 832, 81), (448, 768, 81)]
+def test_small_cards_compute_in_chunks():
+    """The card's size decides: from 1/8 of it on, whatever is free."""
+    tokens = token_count(896, 512, 81, 0)
+    whole = estimate(WORK)
+    assert estimate(WORK, 139 * GIB) == whole
+    assert estimate(WORK, 32 * GIB).activations == whole.activations
+    small = estimate(WORK, 24 * GIB)
+    rows = chunks.rows_at_once(tokens, 5120, 24 * GIB)
+    assert small.activations == pytest.approx((8 * tokens + 12 * rows) * 5120)
+    assert small.whole == WEIGHTS + small.activations
+    assert whole.sampling - small.sampling == whole.activations - small.activations > GIB
+    assert estimate(replace(WORK, in_chunks=False), 24 * GIB) == whole
+    # two conditionings in one batch are twice as many rows
+    assert estimate(WORK, 48 * GIB).activations == whole.activations
+    together = chunks.rows_at_once(tokens, 5120, 48 * GIB, 2)
+    assert estimate(WORK, 48 * GIB).activations_together == pytest.approx(2 * (8 * tokens + 12 * together) * 5120)
 
 
 def test_the_probe_measures_a_matrix_product():

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from scail_model.clips import FileClip, TensorClip, Window, _levels, open_video
+from scail_model.clips import FileClip, TensorClip, Window, levels, open_video
 
 FRAMES, HEIGHT, WIDTH = 19, 32, 64
 B_FRAMES = {"bf": "3", "g": "8", "crf": "20", "x264-params": "b-adapt=0"}
@@ -155,7 +155,7 @@ def test_levels_are_those_of_floats(pixels, space, span):
     frame.colorspace, frame.color_range = space, span
     floats = frame.to_ndarray(format="gbrpf32le").astype(np.float64)
     expected = np.rint(floats * 255).clip(0, 255).astype(np.uint8)
-    assert np.array_equal(_levels(frame).transpose(1, 2, 0), expected)
+    assert np.array_equal(levels(frame).transpose(1, 2, 0), expected)
 
 
 def test_ten_bits_are_rounded_once(tmp_path):

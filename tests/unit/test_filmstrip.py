@@ -1,10 +1,13 @@
 """The picture of a run that goes on: its places and what is in them."""
 
+import base64
+import io
+
 import pytest
 import torch
 from PIL import Image
 
-from scail_model.filmstrip import filmstrip, thumbnail
+from scail_model.filmstrip import data_url, filmstrip, thumbnail
 
 CURRENT = Image.new("RGB", (128, 96), (1, 2, 3))
 
@@ -44,3 +47,15 @@ def test_a_thumbnail_is_the_mean_of_its_pixels():
 
 def test_very_flat_pictures_keep_a_line():
     assert thumbnail(torch.zeros(1, 640, 3, dtype=torch.uint8)).size == (62, 1)
+
+
+@pytest.mark.parametrize("size", [(704, 1280), (1280, 704), (60, 90)])
+def test_a_picture_as_an_address_is_small_whatever_it_shows(size):
+    for picture in (torch.randint(0, 256, (*size, 3), dtype=torch.uint8), torch.full((*size, 3), 200).byte()):
+        address = data_url(picture)
+        assert len(address) <= 6144
+        kind, content = address.split(",")
+        assert kind == "data:image/jpeg;base64"
+        image = Image.open(io.BytesIO(base64.b64decode(content)))
+        assert max(image.size) == min(144, max(size))
+        assert (image.width > image.height) == (size[1] > size[0])

@@ -1,8 +1,10 @@
 """Each finding appears for a drawn case that has it, with the values of the drawing, and for no other."""
 
 import json
+import re
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,6 +18,7 @@ from scail_model.preflight import Job, Transformer, check
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
+ROOT = Path(__file__).parents[2]
 GIB = 2**30
 WHOLE = (32, 16, 64, 112)  # left, top, right, bottom of a person in a frame of 96x128
 NO_GPU = Machine(0, 0, 64 * GIB, None)
@@ -175,7 +178,8 @@ def least(frames):
 
 
 @pytest.mark.parametrize(("free", "advice"), [
-    (least(81) + 0.02, None), (least(77) + 0.02, "segments of 77 frames"), (least(69) + 0.02, "segments of 69 frames"),
+    (least(81) + 0.02, None), (least(77) + 0.02, "segments of 77 frames, the longest that fit at this size"),
+    (least(69) + 0.02, "segments of 69 frames, the longest that fit at this size"),
     (0.5, "a much smaller size, or another GPU")])
 def test_too_little_gpu_memory(free, advice):
     found = texts(large(free))
@@ -219,10 +223,40 @@ def test_estimates_are_told():
     assert found["vram"] == (f"GPU memory: about {33 + 3.271:.1f} GiB if all weights stay there, {least(81):.1f} GiB "
                              "if they come and go; 138.0 GiB of 139.0 GiB can be free")
     assert found["model"] == "model: 33.0 GiB of weights, 400 tensors patched (LoRA)"
+    assert found["longest"] == "longest segment: 161 frames or more of 512x896 fit on this GPU"
+    assert found["weights"] == "weights: all of them can stay on the GPU"
     twice = facts(large(tflops=798.0 / 20))
     assert twice["time"].startswith("time: about 2 h 1")
     assert f"stay there ({6.91 - 3.271:.1f} GiB more with both prompts in one batch)" in twice["vram"]
     assert "time" not in facts(large())
+
+
+def test_a_small_card():
+    """12 GiB, 11 of them free: blocks in chunks, most of the weights come and go, at 1/8 of the H200's speed."""
+    small = replace(large(), machine=Machine(12 * GIB, 11 * GIB, 64 * GIB, 100.0))
+    assert texts(small) == {}
+    found = facts(small)
+    tokens, block = 48832, 0.985 * 33 / 40
+    activations = (8 * tokens + 12 * 4096) * 5120 / GIB
+    stay = 11 - 0.25 - activations - 2 * block
+    said = re.fullmatch(r"weights: about (.*) GiB can stay on the GPU and (.*) GiB come in every forward, which costs "
+                        r"no time if main memory brings (.*) GB/s", found["weights"]).groups()
+    assert float(said[0]) == pytest.approx(stay, abs=0.3)
+    assert float(said[0]) + float(said[1]) == pytest.approx(33, abs=0.11)
+    # a block in 40 of 5.25 s on the H200
+    assert float(said[2]) == pytest.approx(block * GIB / 1e9 / (5.25 / 40 * 798 / 100), rel=0.1)
+    assert found["longest"].startswith("longest segment: 161 frames or more")
+    whole = facts(replace(small, transformer=replace(REAL, in_chunks=False)))
+    assert f"{least(81):.1f} GiB if they come and go" in whole["vram"]
+    assert f"{activations + 2 * block:.1f} GiB if they come and go" in found["vram"]
+
+
+def test_the_longest_segment_that_fits():
+    tight = replace(large(), machine=Machine(139 * GIB, round((least(85) + 0.02) * GIB), 64 * GIB, None))
+    assert texts(tight) == {}
+    assert facts(tight)["longest"] == "longest segment: 85 frames of 512x896 fit on this GPU"
+    hopeless = replace(tight, machine=Machine(139 * GIB, GIB // 4, 64 * GIB, None))
+    assert facts(hopeless)["longest"] == "longest segment: not even one frame of 512x896 fits on this GPU"
 
 
 def test_another_model_has_no_estimates():
@@ -459,3 +493,27 @@ def test_every_error_and_warning_names_a_remedy():
     found = [finding for case in wrong for finding in check(case) if finding.level != "fact"]
     assert len(found) >= 7
     assert all(": " in finding.text and "\n" not in finding.text for finding in found)
+
+
+def codes() -> set[str]:
+    """Of all findings that the sources make."""
+    made = r"(?:error|warning|fact|attempt)\(\s*\"([a-z_]+)\""
+    sources = [path for folder in ("scail_model", "nodes") for path in (ROOT / folder).glob("*.py")]
+    return {code for path in sources for code in re.findall(made, path.read_text(encoding="utf-8"))}
+
+
+def test_findings_name_inputs_of_the_check():
+    text = "\n".join((ROOT / "nodes" / name).read_text(encoding="utf-8")
+                     for name in ("types.py", "video_options.py", "preflight.py"))
+    inputs = set(re.findall(r"\.Input\(\s*\"([a-z_]+)\"", text))
+    found = {code: findings.fact(code, "").input for code in codes()}
+    assert len(found) > 30
+    assert {code for code, name in found.items() if name is None} == {"time"}
+    assert {name for name in found.values() if name} <= inputs
+
+
+def test_rows_for_the_page_are_sorted_by_level():
+    rows = findings.as_rows(FOUND)
+    assert [(row["level"], row["code"]) for row in rows] == [("error", "one"), ("error", "two"), ("warning", "grey"),
+                                                             ("fact", "size")]
+    assert findings.as_rows([findings.error("guidance", "It is 3.")])[0]["input"] == "guidance"

@@ -121,3 +121,64 @@ def test_identity_table_of_a_run(page, two_people):
     assert found["undoneTwice"]["binding"] == ""
     assert found["after"] == ["1", "2"], "the table is still there"
     assert found["inside"] == [[True, "1:2, 2:1"]]
+
+
+GIB = 2**30
+PLAN = {"frames": 305, "fps": "16", "found_cuts": None, "width": 896, "height": 512, "additional": 0,
+        "gpu_bytes": 140 * GIB, "weight_bytes": 30 * GIB, "pace": 1.0,
+        "model": {"dim": 5120, "ffn_dim": 13824, "layers": 40}}
+
+
+@pytest.fixture(scope="module")
+def plan(page):
+    return page("plan_bar", facts=PLAN, height=1500)
+
+
+def test_plan_bar(plan):
+    assert plan["before"]["lines"] == [
+        "896×512, segments of 81, overlap 5. Frames: known after the first run or check.",
+        "About 3.3 GiB of GPU memory beside the weights; time: known after the first run or check."]
+    assert plan["after"]["lines"] == [
+        "896×512, 305 frames at 16 fps (19.1 s): 4 segments of 81, overlap 5, last 77.",
+        "About 33 GiB of GPU memory (this GPU has 140 GiB), 7 min a segment, 27 min in all."]
+    assert plan["after"]["labels"][1] == "Segment 2: frames 76 to 156 (4.8 to 9.8 s), the first 5 taken over"
+    widths = plan["after"]["widths"]
+    assert widths[0] / widths[3] == pytest.approx(76 / 77, rel=0.02)
+    assert plan["motion"]["lines"][0] == "896×512, 305 frames at 16 fps (19.1 s): new frames 76 to 156, 81 in all."
+    assert len(plan["motion"]["labels"]) == 3
+    assert plan["segment_length"]["lines"][0].endswith(": 9 segments of 41, overlap 5, last 17.")
+    assert plan["overlap"]["lines"][0].endswith(": 10 segments of 41, overlap 9, last 17.")
+    assert plan["lengths"]["lines"][0].endswith(": 10 segments of 41, overlap 9.")
+    assert "in 3 scenes" in plan["scene_cuts"]["lines"][0]
+    assert plan["focused"].startswith(f"Segment {len(plan['scene_cuts']['labels'])}: ")
+    assert "neither a frame nor a time" in plan["wrong_cuts"]["problems"][0]
+
+
+def test_plan_bar_offers_what_is_right(plan):
+    assert plan["wrong_overlap"]["problems"] == [
+        "overlap is 77, but it must be 4n+1 and at most 37 in segments of 41 frames: take 37"]
+    assert plan["wrong_overlap"]["choices"] == ["37"]
+    assert "overlap 37" in plan["mended"]["lines"][0]
+    assert plan["wrong_size"]["problems"] == [
+        "The width is 500 pixels, but SCAIL-2 needs a multiple of 32: use 480 or 512."]
+    assert plan["wrong_size"]["choices"] == plan["offers"] == ["480", "512"]
+    assert plan["right_size"]["lines"][0].startswith("512×512, ")
+
+
+def test_plan_bar_leaves_no_trace(plan):
+    for form in (plan["saved"], plan["saved_again"]):
+        for node in form["nodes"]:
+            assert "scail2_" not in str(node.get("widgets_values"))
+            assert "frames at" not in str(node)
+    assert [node["widgets_values"] for node in plan["saved"]["nodes"] if "widgets_values" in node] == [
+        node["widgets_values"] for node in plan["saved_again"]["nodes"] if "widgets_values" in node]
+    for node in plan["output"].values():
+        assert not any(name.startswith("scail2") for name in node["inputs"])
+    assert plan["reloaded"]["lines"][0].startswith("512×512, 305 frames")
+    assert plan["inside"]["lines"] == plan["reloaded"]["lines"]
+    assert plan["changed_outside"]["lines"][0].startswith("512×544, ")
+    assert plan["listeners"]["during"] == "heard"
+    assert plan["listeners"]["after"] != "heard"
+    assert plan["left"] == 1
+    # the page asks for the sizes of models that its own first graph lacks, and is refused
+    assert [text for text in plan["messages"] if "Content Security Policy" not in text] == []

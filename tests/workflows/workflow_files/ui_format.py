@@ -15,6 +15,7 @@ _WIDTH, _ROW, _NODE_TITLE, _NODE_GAP = 340, 28, 30, 36
 _GROUP_TITLE, _PADDING, _COLUMN_GAP, _GROUP_GAP = 40, 24, 60, 50
 _PREVIEW = 250  # room for the picture of nodes that show one
 _SHOWS_PICTURE = {"LoadImage", "LoadVideo", "SaveVideo", "PreviewImage", "MaskPreview", "SCAIL2Identities"}
+_PANELS = {"SCAIL2MotionTransfer": 130, "SCAIL2SampleVideo": 110}  # room for what js/ puts under the widgets
 _GROUP_COLOUR, _MUTED_COLOUR = "#3f789e", "#555555"
 _UPLOADS = ("image_upload", "video_upload")
 
@@ -176,7 +177,7 @@ def _size(node: Node, object_info: dict) -> tuple[int, int]:
     info = object_info[node.type]
     sockets = max(sum(not widget for *_, widget in _slots(node, object_info)), len(info["output"]))
     rows = sockets + len(_widget_values(node, object_info))
-    return _WIDTH, rows * _ROW + 50 + (_PREVIEW if node.type in _SHOWS_PICTURE else 0)
+    return _WIDTH, rows * _ROW + 50 + (_PREVIEW if node.type in _SHOWS_PICTURE else 0) + _PANELS.get(node.type, 0)
 
 
 def _group(index: int, group: Group, places: dict) -> dict[str, Any]:

@@ -1,0 +1,108 @@
+"""What a GPU has room for: the longest segment, the next smaller setting, and how much of the weights stays.
+
+By `budget`'s estimates of memory and speed, and by how ComfyUI 0.27 keeps weights under its dynamic memory (comfy-aimdo
+0.4): the activations have their place, 256 MiB stay free, and weights fill the rest, larger layers first: feed-forward
+of all blocks, then attention. What has no place is copied from main memory in every forward, while the block
+before computes, into one buffer for each of the two blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from .budget import Machine, Work, block_weights, estimate, forward_seconds
+
+MOST_FRAMES = 161  # twice what the model was trained with; nobody needs to know whether more would fit
+# With 5 frames of history, shorter segments make more than a seventh of their frames twice.
+_SHORTEST_SEGMENT = 33
+_FREE_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True)
+class Residence:
+    """Where the weights are in a forward of one conditioning, in bytes.
+
+    resident: on the GPU all the time. streamed: of each block, what comes in every forward. block_seconds: how long a
+    block computes.
+    """
+
+    resident: int
+    streamed: tuple[int, ...]
+    block_seconds: float
+
+    def needed_rate(self) -> float:
+        """Bytes a second that the bus must bring for every block to be there in time."""
+        return max(self.streamed) / self.block_seconds
+
+    def waiting_seconds(self, rate: float) -> float:
+        """How much longer a forward takes with a bus of `rate` bytes a second than without copies."""
+        return sum(max(0.0, block / rate - self.block_seconds) for block in self.streamed)
+
+
+def residence(work: Work, machine: Machine) -> Residence | None:
+    """For the longest segment; None without the GPU's speed."""
+    if machine.matmul_tflops is None:
+        return None
+    layers, longest = work.config.num_layers, max(work.lengths)
+    need = estimate(work, machine.total_vram)
+    block_seconds = forward_seconds(work, longest, machine.matmul_tflops) / layers
+    if need.whole + _FREE_BYTES <= machine.free_vram:
+        return Residence(work.weight_bytes, (0,) * layers, block_seconds)
+    block = block_weights(work)
+    room = max(machine.free_vram - _FREE_BYTES - need.sampling, 0)
+    left = max(room - (work.weight_bytes - layers * block), 0)  # the embedding of time is the largest layer of all
+    feed_forward = round(block * _feed_forward_share(work))
+    streamed = [block] * layers
+    for part in (feed_forward, block - feed_forward):
+        for index in range(min(left // part, layers)):
+            streamed[index] -= part
+        left = max(left - layers * part, 0)
+    return Residence(min(room, work.weight_bytes - sum(streamed)), tuple(streamed), block_seconds)
+
+
+def longest_segment(work: Work, free: int, total_vram: int = 0, most: int = MOST_FRAMES, *,
+                    tiles: bool = False) -> int | None:
+    """The most frames of a segment (4n+1, up to `most`) for which `free` bytes of GPU memory do; None if one is too
+    many. total_vram: of the card, for the chunks. tiles: whether the VAE may work in tiles, which need next to nothing.
+    """
+    for frames in range(most, 0, -4):
+        need = estimate(replace(work, lengths=(frames,)), total_vram)
+        if (need.sampling if tiles else need.least) <= free:
+            return frames
+    return None
+
+
+def smaller(work: Work, free: int, total_vram: int = 0) -> str | None:
+    """The mildest change of `work` whose `least` fits into `free` bytes of GPU memory, in words; None if none does."""
+    frames = longest_segment(work, free, total_vram, max(work.lengths) - 4)
+    if frames is not None and frames >= _SHORTEST_SEGMENT:
+        return f"segments of {frames} frames, the longest that fit at this size"
+    for width, height in smaller_sizes(work.width, work.height):
+        if estimate(replace(work, width=width, height=height), total_vram).least <= free:
+            return f"{width}x{height}"
+    return None
+
+
+def smaller_settings(width: int, height: int, frames: int, shortest: int) -> Iterator[tuple[int, int, int]]:
+    """(width, height, frames) that need less, the mildest first: shorter segments, then smaller pictures.
+
+    Segments keep 4n+1 frames and at least `shortest`.
+    """
+    for fewer in range(frames - 4, shortest - 1, -4):
+        yield width, height, fewer
+    for narrow, low in smaller_sizes(width, height):
+        yield narrow, low, frames
+
+
+def smaller_sizes(width: int, height: int) -> Iterator[tuple[int, int]]:
+    """Sides are multiples of 32, down to a quarter."""
+    for sixteenths in range(15, 3, -1):
+        narrow, low = (max(side * sixteenths // 16 // 32, 1) * 32 for side in (width, height))
+        yield narrow, low
+
+
+def _feed_forward_share(work: Work) -> float:
+    """Of a block's weights: two matrices, beside ten of the width's square for attention."""
+    feed_forward = 2 * work.config.dim * work.config.ffn_dim
+    return feed_forward / (feed_forward + 10 * work.config.dim**2)
