@@ -25,6 +25,8 @@ export default async function identityRun(page, { prompt, id, screenshot }) {
   }, [prompt, id]);
   await run();
   await table.waitFor();
+  await page.waitForFunction(() => [...document.querySelectorAll(".scail2-identities img")].every((one) => one.complete
+    && one.naturalWidth > 0), undefined, { timeout: 20000 });
   found.pictures = await table.locator("img").evaluateAll((all) => all.map((one) => [one.naturalWidth, one.alt]));
   await table.getByRole("combobox", { name: "blue is driven by" }).selectOption("2");
   await table.getByRole("textbox", { name: "Name of person 1" }).fill("Anna");

@@ -82,7 +82,7 @@ export default async function timeline(page, { whole, changes, other, plan, scre
   const inside = await page.evaluate(() => `${window.inside.host.id}:${window.inside.sampler.id}`);
   const has = async () => {
     await page.waitForTimeout(500);
-    return page.evaluate(() => window.inside.sampler.widgets.some(({ name }) => name === "scail2_timeline"));
+    return page.evaluate(() => window.inside.sampler.widgets.some(({ name }) => name.startsWith("scail2_timeline")));
   };
   await tell({ ...whole, prompt_id: "elsewhere" });
   answer.subgraph = [inside, await has()];
