@@ -34,8 +34,8 @@ class SCAIL2LoadModel(io.ComfyNode):
                                        "file at some loss; the fast form also computes in fp8 where the GPU can."),
                 io.Combo.Input("precision", options=list(PRECISIONS), default=EXACT, optional=True,
                                tooltip="exact computes in the file's precision. 8-bit stores most linears in int8: "
-                                       "half the memory and faster, at a small error. Reports and video files name "
-                                       "it."),
+                                       "a third less memory and faster, at a small error. Reports and video files "
+                                       "name it."),
                 io.Combo.Input("attention", options=comfy_attention.names(), default=comfy_attention.AUTOMATIC,
                                optional=True, advanced=True,
                                tooltip="automatic takes the fastest exact attention that is installed; core is what "
