@@ -1,4 +1,4 @@
-"""Runs page.mjs and scenarios in Chromium against a ComfyUI server."""
+"""Runs scenarios (see run.mjs) in Chromium against a ComfyUI server."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-PAGE, RUN = (Path(__file__).with_name(name) for name in ("page.mjs", "run.mjs"))
+FOLDER = Path(__file__).parent
 # no dialogs for new users, nothing drawn over the graph, and text at every zoom
 SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Minimap.Visible": False, "Comfy.Graph.CanvasInfo": False,
             "Comfy.Graph.CanvasMenu": False, "LiteGraph.Canvas.MinFontSizeForLOD": 0}
@@ -26,27 +26,34 @@ def missing() -> str | None:
     return None
 
 
-def open_workflows(server, workflows: list[dict], *, vue: bool = False, width: int = 1700,
-                   height: int = 900) -> list[dict]:
-    """[{name, content, screenshot?}] -> page.mjs's answers. `server` is a tests/host ComfyUI; vue: the new renderer."""
-    return _node(PAGE, server, vue, {"width": width, "height": height, "workflows": workflows})
+class Browser:
+    """One Chromium process, from __enter__ to __exit__."""
 
+    def __enter__(self) -> Browser:
+        self._process = subprocess.Popen(["node", str(FOLDER / "run.mjs"), str(_playwright()), _chromium()], text=True,
+                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        return self
 
-def run(server, scenario: Path, *, vue: bool = False, settings: dict | None = None, width: int = 1400,
-        height: int = 900, scale: float = 1.0, **given) -> dict:
-    """A scenario (see run.mjs) in the real frontend -> {answer, messages, requests}. scale: pixels of the screen for
-    one of the page."""
-    return _node(RUN, server, vue, {"scenario": str(scenario), "width": width, "height": height, "scale": scale,
-                                    "given": given}, settings)
+    def __exit__(self, *_) -> None:
+        self._process.stdin.close()
+        self._process.wait(20)
 
-
-def _node(script: Path, server, vue: bool, job: dict, settings: dict | None = None) -> Any:
-    server.post("/settings", {**SETTINGS, "Comfy.VueNodes.Enabled": vue, **(settings or {})})
-    job |= {"url": f"http://127.0.0.1:{server.port}", "chromium": _chromium(), "playwright": str(_playwright())}
-    done = subprocess.run(["node", str(script)], input=json.dumps(job), capture_output=True, text=True, timeout=300)
-    if done.returncode:
-        raise RuntimeError(done.stderr[-3000:])
-    return json.loads(done.stdout)
+    def run(self, server, scenario: str, *, page: str = "", vue: bool = False, settings: dict | None = None,
+            width: int = 1400, height: int = 900, scale: float = 1.0, **given) -> dict[str, Any]:
+        """A scenario by its name -> {answer, messages, requests}. `server` is a tests/host ComfyUI. The page of the
+        call before is used again, emptied, if it had the same `page`, renderer, settings and scale. vue: the new
+        renderer. scale: pixels of the screen for one of the page."""
+        settings = {**SETTINGS, "Comfy.VueNodes.Enabled": vue, **(settings or {})}
+        server.post("/settings", settings)
+        url = f"http://127.0.0.1:{server.port}"
+        job = {"url": url, "page": json.dumps([url, page, settings, scale]), "scenario": f"{FOLDER / scenario}.mjs",
+               "width": width, "height": height, "scale": scale, "given": given}
+        self._process.stdin.write(json.dumps(job) + "\n")
+        self._process.stdin.flush()
+        answer = json.loads(self._process.stdout.readline() or '{"error": "The browser is gone."}')
+        if "error" in answer:
+            raise RuntimeError(answer["error"])
+        return answer
 
 
 def _chromium() -> str | None:

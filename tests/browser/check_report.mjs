@@ -1,7 +1,6 @@
-import { addNode, clear, executed } from "./page_tools.mjs";
+import { addNode, executed } from "./page_tools.mjs";
 
 export default async function checkReport(page, { findings, screenshot }) {
-  await clear(page);
   const driving = await addNode(page, "LoadVideo", {}, [50, 300]);
   const check = await addNode(page, "SCAIL2Preflight", {}, [500, 50]);
   await page.evaluate(([from, to]) => {

@@ -1,15 +1,7 @@
 // A real run fills the table; what is chosen there is run, undone, and kept inside a subgraph.
+import { drawn, run } from "./page_tools.mjs";
 
 export default async function identityRun(page, { prompt, id, screenshot }) {
-  const run = async () => {
-    const before = await page.evaluate(async () => Object.keys(await (await fetch("/history")).json()).length);
-    await page.evaluate(() => window.comfyAPI.app.app.queuePrompt(0));
-    await page.waitForFunction(async (before) => {
-      const found = Object.values(await (await fetch("/history")).json());
-      return found.length > before && found.at(-1).status.completed;
-    }, before, { timeout: 60000 });
-    await page.waitForTimeout(500);
-  };
   const widgets = () => page.evaluate((id) => Object.fromEntries(window.comfyAPI.app.app.graph.getNodeById(id).widgets
     .map(({ name, value }) => [name, value])), id);
   const table = page.getByRole("table", { name: "Who is driven by whom" });
@@ -23,7 +15,7 @@ export default async function identityRun(page, { prompt, id, screenshot }) {
     app.canvas.ds.offset = [-450, 40];
     app.canvas.ds.scale = 1;
   }, [prompt, id]);
-  await run();
+  await run(page);
   await table.waitFor();
   await page.waitForFunction(() => [...document.querySelectorAll(".scail2-identities img")].every((one) => one.complete
     && one.naturalWidth > 0), undefined, { timeout: 20000 });
@@ -31,7 +23,7 @@ export default async function identityRun(page, { prompt, id, screenshot }) {
   await table.getByRole("combobox", { name: "blue is driven by" }).selectOption("2");
   await table.getByRole("textbox", { name: "Name of person 1" }).fill("Anna");
   await page.keyboard.press("Tab");
-  await run();
+  await run(page);
   if (screenshot) await page.screenshot({ path: screenshot });
   found.swapped = (await widgets()).binding;
   found.shown = await table.locator("select").evaluateAll((all) => all.map(({ value }) => value));
@@ -42,10 +34,10 @@ export default async function identityRun(page, { prompt, id, screenshot }) {
   const undo = () => page.evaluate(() =>
     window.comfyAPI.app.app.extensionManager.workflow.activeWorkflow.changeTracker.undo());
   await undo();
-  await page.waitForTimeout(500);
+  await drawn(page);
   found.undone = await widgets();
   await undo();
-  await page.waitForTimeout(500);
+  await drawn(page);
   found.undoneTwice = await widgets();
   found.after = await table.locator("select").evaluateAll((all) => all.map(({ value }) => value));
 

@@ -1,8 +1,7 @@
-import { addNode, clear, executed } from "./page_tools.mjs";
+import { addNode, drawn, executed } from "./page_tools.mjs";
 
 /** Cards as a run gives them; thumbnails of one pixel are enough. */
 export default async function identityTable(page, { cards, screenshot }) {
-  await clear(page);
   const id = await addNode(page, "SCAIL2Identities", {}, [60, 60]);
   const found = { id };
   await executed(page, id, { scail2_identities: cards });
@@ -77,7 +76,7 @@ export default async function identityTable(page, { cards, screenshot }) {
     const { graph } = window.comfyAPI.app.app;
     graph.remove(graph.getNodeById(id));
   }, id);
-  await page.waitForTimeout(200);
+  await drawn(page);
   found.left = await page.locator(".scail2-identities").count();
   return found;
 }

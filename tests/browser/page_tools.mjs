@@ -1,8 +1,34 @@
 // What scenarios need often. Functions that run in the page take their arguments through `page.evaluate`.
 
-/** An empty graph. */
+/** An empty graph, seen from where a new page sees it, with nothing known of runs. */
 export async function clear(page) {
-  await page.evaluate(() => window.comfyAPI.app.app.graph.clear());
+  await page.evaluate(() => {
+    const { app } = window.comfyAPI.app;
+    document.activeElement?.blur();
+    app.canvas.setGraph(app.rootGraph);
+    app.clean();
+    app.rootGraph.clear();
+    app.canvas.ds.reset();
+  });
+  await drawn(page);
+}
+
+/** Wait until the page shows what has been changed. */
+export async function drawn(page) {
+  await page.evaluate(async () => {
+    for (let frame = 0; frame < 3; frame += 1) await new Promise(requestAnimationFrame);
+  });
+}
+
+/** Queue the graph, and wait until the server has run it. */
+export async function run(page) {
+  await page.evaluate(() => new Promise((resolve, reject) => {
+    const { api } = window.comfyAPI.api;
+    api.addEventListener("execution_success", resolve, { once: true });
+    api.addEventListener("execution_error", ({ detail }) => reject(new Error(detail.exception_message)), { once: true });
+    window.comfyAPI.app.app.queuePrompt(0);
+  }));
+  await drawn(page);
 }
 
 /** Add a node -> its id. */
@@ -20,5 +46,5 @@ export async function addNode(page, type, widgets = {}, pos = [50, 50]) {
 /** What the server says when a node has run, without a run. */
 export async function executed(page, id, output) {
   await page.evaluate(([id, output]) => window.comfyAPI.app.app.graph.getNodeById(id).onExecuted(output), [id, output]);
-  await page.waitForTimeout(200);
+  await drawn(page);
 }

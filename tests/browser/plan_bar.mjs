@@ -1,13 +1,8 @@
-import { addNode, clear, executed } from "./page_tools.mjs";
+import { addNode, drawn, executed } from "./page_tools.mjs";
 
 const NAME = "Plan of the segments";
 
 export default async function planBar(page, { facts, screenshot }) {
-  const messages = [];
-  page.on("console", (entry) => {
-    if (["warning", "error"].includes(entry.type())) messages.push(entry.text());
-  });
-  await clear(page);
   const reference = await addNode(page, "SCAIL2EncodeReference", {}, [30, 60]);
   const sample = await addNode(page, "SCAIL2SampleVideo", {}, [420, 60]);
   const motion = await addNode(page, "SCAIL2MotionTransfer", { start_frame: 76 }, [880, 60]);
@@ -26,9 +21,9 @@ export default async function planBar(page, { facts, screenshot }) {
     for (const id of [sample, motion]) connect(driving, id, "driving");
   }, [reference, reroute, sample, motion, driving]);
   const panels = page.getByRole("region", { name: NAME });
-  const answer = { messages };
+  const answer = {};
   const read = async (index = 0) => {
-    await page.waitForTimeout(150);
+    await drawn(page);
     const panel = panels.nth(index);
     const texts = (selector) => panel.locator(selector).allTextContents();
     return {
@@ -104,7 +99,7 @@ export default async function planBar(page, { facts, screenshot }) {
     graph.remove(node);
     return { during: during.name, after: widget.callback?.name ?? null };
   }, sample);
-  await page.waitForTimeout(100);
+  await drawn(page);
   answer.left = await panels.count();
   return answer;
 }

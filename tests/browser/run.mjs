@@ -1,20 +1,44 @@
-// Runs a scenario in the real frontend. Job as JSON on stdin, answer as JSON on stdout:
-// {url, chromium, playwright, width, height, scale, scenario, given} -> {answer, messages, requests}
+// Runs scenarios in the real frontend: node run.mjs <playwright-core> <chromium>, then a job as JSON on each line of
+// stdin, and an answer on each line of stdout:
+// {url, page, width, height, scale, scenario, given} -> {answer, messages, requests}, or {error}
+// page: a name. The page stays open for the next job of the same name, because loading the frontend takes seconds.
 // scenario: path of a module whose default export is async (page, given) => answer, with `page` ready.
 // messages: warnings and errors of the page while the scenario runs. requests: addresses outside the server.
 import { createRequire } from "node:module";
-import { readFileSync } from "node:fs";
+import { createInterface } from "node:readline";
 import { pathToFileURL } from "node:url";
+import { clear } from "./page_tools.mjs";
 
-const job = JSON.parse(readFileSync(0, "utf8"));
-const { chromium } = createRequire(import.meta.url)(job.playwright);
-const { default: scenario } = await import(pathToFileURL(job.scenario));
+const LONGEST = 120000; // ms that a scenario may take
 
-const browser = await chromium.launch({ executablePath: job.chromium, args: ["--no-sandbox"] });
-try {
-  const context = await browser.newContext({
-    viewport: { width: job.width, height: job.height }, deviceScaleFactor: job.scale,
-  });
+const [playwright, executablePath] = process.argv.slice(2);
+const { chromium } = createRequire(import.meta.url)(playwright);
+const browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] });
+let open = null;
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const answer = await run(JSON.parse(line)).catch((error) => ({ error: error.stack }));
+  process.stdout.write(`${JSON.stringify(answer)}\n`);
+  if (answer.error) await close(); // nobody knows what state it is in
+}
+await browser.close();
+
+async function run(job) {
+  const { default: scenario } = await import(pathToFileURL(job.scenario));
+  if (open?.name !== job.page) {
+    await close();
+    open = { name: job.page, ...await openPage(job) };
+  }
+  const { page, messages, requests } = open;
+  await page.setViewportSize({ width: job.width, height: job.height });
+  await clear(page);
+  messages.length = 0; // the page has things to say of its own while it opens
+  const answer = await inTime(scenario(page, job.given));
+  return { answer, messages, requests: requests.splice(0) };
+}
+
+async function openPage({ url, width, height, scale }) {
+  const context = await browser.newContext({ viewport: { width, height }, deviceScaleFactor: scale });
   const page = await context.newPage();
   const messages = [];
   const requests = [];
@@ -24,21 +48,29 @@ try {
   page.on("pageerror", (error) => messages.push(String(error)));
   page.on("request", (request) => {
     const address = request.url();
-    if (/^https?:/.test(address) && !address.startsWith(job.url)) requests.push(address);
+    if (/^https?:/.test(address) && !address.startsWith(url)) requests.push(address);
   });
-  await page.goto(job.url);
+  await page.goto(url);
   await page.waitForFunction(ready, undefined, { timeout: 60000 });
-  await page.waitForLoadState("networkidle"); // the page has things to say of its own while it opens
-  messages.length = 0;
-  const answer = await scenario(page, job.given);
-  process.stdout.write(JSON.stringify({ answer, messages, requests }));
-} finally {
-  await browser.close();
+  return { page, messages, requests };
+}
+
+async function close() {
+  await open?.page.context().close();
+  open = null;
 }
 
 // the page registers the nodes and opens a graph of its own after it calls itself ready
 function ready() {
   const app = window.comfyAPI?.app?.app;
   return app?.isGraphReady && app.canvas?.canvas && window.LiteGraph.registered_node_types.SaveVideo
-    && app.graph.nodes.length > 0;
+    && app.graph.nodes.length > 0 && !app.extensionManager.spinner;
+}
+
+async function inTime(answer) {
+  let timer;
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`no answer in ${LONGEST / 1000} s`)), LONGEST);
+  });
+  return Promise.race([answer, late]).finally(() => clearTimeout(timer));
 }

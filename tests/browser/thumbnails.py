@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import browser
+from browser import Browser
 from workflow_files import drawings
 
 
 def write(server, workflows: Path) -> None:
     """Write workflows/<name>.jpg for every workflows/<name>.json. `server` is a running tests/host ComfyUI."""
-    for path in sorted(workflows.glob("*.json")):
-        content = json.loads(path.read_text(encoding="utf-8"))
-        _pretend_models(server, content)
-        drawings.write(server.base / "input", path.stem, frames=24, width=896, height=512)
-        browser.open_workflows(server, [{"name": path.stem, "content": content,
-                                         "screenshot": str(path.with_suffix(".jpg"))}], vue=True)
+    with Browser() as browser:
+        for path in sorted(workflows.glob("*.json")):
+            content = json.loads(path.read_text(encoding="utf-8"))
+            _pretend_models(server, content)
+            drawings.write(server.base / "input", path.stem, frames=24, width=896, height=512)
+            workflow = {"name": path.stem, "content": content, "screenshot": str(path.with_suffix(".jpg"))}
+            # a page of its own: it lists the models once
+            browser.run(server, "open_workflows", page=path.stem, vue=True, width=1700, workflows=[workflow])
 
 
 def _pretend_models(server, content: dict) -> None:

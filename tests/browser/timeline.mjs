@@ -1,6 +1,6 @@
 // The timeline fed with made-up events: {whole, changes: messages of one run, other: of a run of another workflow, plan,
 // screenshot?} -> what it shows and writes.
-import { addNode, clear } from "./page_tools.mjs";
+import { addNode, clear, drawn } from "./page_tools.mjs";
 
 const LISTENED = "scail2.progress";
 
@@ -15,7 +15,6 @@ export default async function timeline(page, { whole, changes, other, plan, scre
       return add(name, ...given);
     };
   });
-  await clear(page);
   const id = await addNode(page, "SCAIL2SampleVideo", { plan, remake: "3", remake_seed: 5, remake_scope: "only these" });
   await page.evaluate((id) => {
     const { app } = window.comfyAPI.app;
@@ -30,7 +29,7 @@ export default async function timeline(page, { whole, changes, other, plan, scre
   }, [LISTENED, { ...message, node: message.inside ?? String(id) }]);
 
   const shown = async () => {
-    await page.waitForTimeout(150);
+    await drawn(page);
     return page.evaluate(() => ({
       blocks: [...document.querySelectorAll(".scail2-block")].map((block) => block.getAttribute("aria-label")),
       open: [...document.querySelectorAll(".scail2-block")].map((block) => !block.disabled),
@@ -81,7 +80,7 @@ export default async function timeline(page, { whole, changes, other, plan, scre
   }, id);
   const inside = await page.evaluate(() => `${window.inside.host.id}:${window.inside.sampler.id}`);
   const has = async () => {
-    await page.waitForTimeout(500);
+    await drawn(page);
     return page.evaluate(() => window.inside.sampler.widgets.some(({ name }) => name.startsWith("scail2_timeline")));
   };
   await tell({ ...whole, prompt_id: "elsewhere" });

@@ -1,6 +1,6 @@
 // A run posted from the page: {graph (API format), slow (inputs of the sampler for a run that can be watched),
 // screenshot?} -> what the page showed.
-import { clear } from "./page_tools.mjs";
+import { clear, drawn } from "./page_tools.mjs";
 
 const states = (page) => page.evaluate(() =>
   [...document.querySelectorAll(".scail2-block")].map((block) => block.dataset.state));
@@ -95,7 +95,7 @@ async function look(page, id) {
     app.canvas.ds.offset = [100 / scale - node.pos[0], 90 / scale - node.pos[1]];
     app.canvas.setDirty(true, true);
   }, id);
-  await page.waitForTimeout(300);
+  await drawn(page);
 }
 
 const queue = (page) => page.evaluate(() => window.comfyAPI.app.app.queuePrompt(0));
@@ -106,7 +106,7 @@ async function set(page, id, values) {
     for (const [name, value] of Object.entries(values)) {
       app.graph.getNodeById(id).widgets.find((widget) => widget.name === name).value = value;
     }
-    app.extensionManager.workflow.activeWorkflow.changeTracker.checkState();
+    app.extensionManager.workflow.activeWorkflow.changeTracker.captureCanvasState();
   }, [id, values]);
 }
 

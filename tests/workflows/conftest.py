@@ -1,10 +1,17 @@
-"""One ComfyUI process for the workflows' tests, with the tiny models that `workflow_files.tiny` asks for."""
+"""One ComfyUI process for the workflows' tests, with the tiny models that `workflow_files.tiny` asks for, and one
+browser."""
 
 from __future__ import annotations
 
+import browser
 import pytest
 from comfyui import ComfyUI
 from workflow_files import tiny
+
+# when it opens, the page looks for files that a new profile does not have and for the models of its own first workflow,
+# and warns of itself
+NOT_OURS = ("404 (Not Found)", "Content Security Policy", "legacy queue/history menu is deprecated",
+            "graph accessed before initialization", "[MaskEditor]")
 
 
 @pytest.fixture(scope="session")
@@ -19,3 +26,25 @@ def server(tmp_path_factory):
 @pytest.fixture(scope="session")
 def object_info(server):
     return server.get("/object_info")
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    missing = browser.missing()
+    if missing:
+        pytest.skip(missing)
+    with browser.Browser() as process:
+        yield process
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["litegraph", "vue"])
+def page(request, server, chromium):
+    """page(scenario, **given) -> its answer, in both renderers, a page for each module. The page must not complain, and
+    ask nobody but the server."""
+    def run(scenario: str, **given):
+        found = chromium.run(server, scenario, page=request.module.__name__, vue=request.param, **given)
+        assert found["requests"] == []
+        assert [message for message in found["messages"] if not any(part in message for part in NOT_OURS)] == []
+        return found["answer"]
+
+    return run

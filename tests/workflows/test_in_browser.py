@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import json
 
-import browser
 import generate
 import pytest
 from workflow_files import definitions
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["litegraph", "vue"])
-def opened(request, server):
-    missing = browser.missing()
-    if missing:
-        pytest.skip(missing)
+@pytest.fixture(scope="module")
+def opened(page, server):
     workflows = [{"name": make.__name__, "content": json.loads((generate.WORKFLOWS / f"{make.__name__}.json").read_text(
         encoding="utf-8"))} for make in definitions.ALL]
     # without videos: the frontend posts the state of a video's preview as one more input
     for file in (server.base / "input").glob("*.mp4"):
         file.unlink()
-    return browser.open_workflows(server, workflows, vue=request.param)
+    return page("open_workflows", width=1700, workflows=workflows)
 
 
 def test_frontend_posts_the_api_twin(opened):

@@ -2,35 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import assets
-import browser
 import pytest
 from graphs import Graph, add_inputs
 from PIL import Image
-
-SCENARIOS = Path(browser.__file__).parent
-
-# the page looks for files that a new profile does not have, and for the models of its own first workflow
-NOT_OURS = ("404 (Not Found)", "Content Security Policy")
-
-
-@pytest.fixture(scope="module", params=[False, True], ids=["litegraph", "vue"])
-def page(request, server):
-    """page(scenario, **given) -> its answer; the page must not complain, and ask nobody but the server."""
-    missing = browser.missing()
-    if missing:
-        pytest.skip(missing)
-
-    def run(scenario: str, **given):
-        found = browser.run(server, SCENARIOS / f"{scenario}.mjs", vue=request.param, **given)
-        assert found["requests"] == []
-        assert [message for message in found["messages"] if not any(part in message for part in NOT_OURS)] == []
-        return found["answer"]
-
-    return run
-
 
 FINDINGS = [
     {"level": "error", "code": "driving_mask_frames", "text": "The mask has 3 frames.", "input": "identities"},
@@ -180,5 +155,3 @@ def test_plan_bar_leaves_no_trace(plan):
     assert plan["listeners"]["during"] == "heard"
     assert plan["listeners"]["after"] != "heard"
     assert plan["left"] == 1
-    # the page asks for the sizes of models that its own first graph lacks, and is refused
-    assert [text for text in plan["messages"] if "Content Security Policy" not in text] == []

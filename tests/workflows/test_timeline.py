@@ -7,7 +7,6 @@ import json
 import shutil
 import subprocess
 from fractions import Fraction
-from pathlib import Path
 
 import assets
 import browser
@@ -18,24 +17,7 @@ from graphs import Graph, add_inputs, add_sample_video, load
 from scail_model.plan_text import parse_plan, with_remakes
 from scail_model.segments import plan_segments
 
-SCENARIOS = Path(browser.__file__).parent
 FRAMES = 17  # three segments: new frames 9, 4, 4
-
-
-@pytest.fixture(scope="module", params=[False, True], ids=["litegraph", "vue"])
-def page(request, server):
-    """page(scenario, **given) -> its answer; the page must have no error of ours, and ask nobody but the server."""
-    missing = browser.missing()
-    if missing:
-        pytest.skip(missing)
-
-    def run(scenario: str, **given):
-        found = browser.run(server, SCENARIOS / f"{scenario}.mjs", vue=request.param, **given)
-        assert found["requests"] == []
-        assert [message for message in found["messages"] if "scail2" in message.lower() or "Error" in message] == []
-        return found["answer"]
-
-    return run
 
 
 def graph(images, **options) -> tuple[dict, int]:
@@ -154,8 +136,8 @@ def test_run_that_is_watched(page, server):
 def test_texts_without_a_page():
     if shutil.which("node") is None:
         pytest.skip("no Node.js: install node")
-    done = subprocess.run(["node", "--test", *map(str, sorted(SCENARIOS.glob("unit/*.test.mjs")))], capture_output=True,
-                          text=True, timeout=60)
+    files = sorted(browser.FOLDER.glob("unit/*.test.mjs"))
+    done = subprocess.run(["node", "--test", *files], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout[-3000:]
 
 

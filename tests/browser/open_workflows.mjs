@@ -1,42 +1,16 @@
-// Opens workflows in the real frontend and says what it made of them. Job as JSON on stdin, answer as JSON on stdout:
-// {url, chromium, playwright, vue, width, height, workflows: [{name, content, screenshot?}]}
-//   -> [{name, prompt, saved, boxes, messages}]
+// Opens workflows and says what the page made of them: {workflows: [{name, content, screenshot?}]}
+//   -> [{name, prompt, saved, boxes}]
 // prompt: API format as the frontend would post it; saved: UI format as it would save it; boxes: each node's place and
-// the least size that its contents need; messages: warnings and errors of the page while it opened the workflow.
-import { createRequire } from "node:module";
-import { readFileSync } from "node:fs";
+// the least size that its contents need.
 
-const job = JSON.parse(readFileSync(0, "utf8"));
-const { chromium } = createRequire(import.meta.url)(job.playwright);
-
-const browser = await chromium.launch({ executablePath: job.chromium, args: ["--no-sandbox"] });
-try {
-  const page = await browser.newPage({ viewport: { width: job.width ?? 1600, height: job.height ?? 900 } });
-  let messages = [];
-  page.on("console", (entry) => {
-    if (["warning", "error"].includes(entry.type())) messages.push(entry.text());
-  });
-  page.on("pageerror", (error) => messages.push(String(error)));
-  await page.goto(job.url);
-  await page.waitForFunction(ready, undefined, { timeout: 60000 });
-
+export default async function openWorkflows(page, { workflows }) {
   const answers = [];
-  for (const { name, content, screenshot } of job.workflows) {
-    messages = [];
+  for (const { name, content, screenshot } of workflows) {
     const answer = await page.evaluate(open, content);
     if (screenshot) await picture(page, screenshot);
-    answers.push({ name, ...answer, messages });
+    answers.push({ name, ...answer });
   }
-  process.stdout.write(JSON.stringify(answers));
-} finally {
-  await browser.close();
-}
-
-// the page registers the nodes and opens a graph of its own after it calls itself ready
-function ready() {
-  const app = window.comfyAPI?.app?.app;
-  return app?.isGraphReady && app.canvas?.canvas && window.LiteGraph.registered_node_types.SaveVideo
-    && app.graph.nodes.length > 0;
+  return answers;
 }
 
 async function open(content) {
