@@ -1,21 +1,23 @@
-// A real run fills the table; what is chosen there is run, undone, and kept inside a subgraph.
+// A run that fails because nobody says who is who shows the table, and what is chosen there lets it pass. Then a run
+// fills the table; what is chosen there is run, undone, and kept inside a subgraph.
 
-export default async function identityRun(page, { prompt, id, screenshot }) {
+export default async function identityRun(page, { prompt, unpaired, id, screenshot }) {
   const run = async () => {
     const before = await page.evaluate(async () => Object.keys(await (await fetch("/history")).json()).length);
     await page.evaluate(() => window.comfyAPI.app.app.queuePrompt(0));
     await page.waitForFunction(async (before) => {
       const found = Object.values(await (await fetch("/history")).json());
-      return found.length > before && found.at(-1).status.completed;
+      return found.length > before && found.at(-1).status.messages.some(([type]) => /_(success|error)$/.test(type));
     }, before, { timeout: 60000 });
     await page.waitForTimeout(500);
+    return page.evaluate(async () => Object.values(await (await fetch("/history")).json()).at(-1).status.status_str);
   };
   const widgets = () => page.evaluate((id) => Object.fromEntries(window.comfyAPI.app.app.graph.getNodeById(id).widgets
     .map(({ name, value }) => [name, value])), id);
   const table = page.getByRole("table", { name: "Who is driven by whom" });
   const found = {};
 
-  await page.evaluate(([prompt, id]) => {
+  const open = (prompt) => page.evaluate(([prompt, id]) => {
     const { app } = window.comfyAPI.app;
     app.loadApiJson(prompt, "people");
     const node = app.graph.getNodeById(id);
@@ -23,6 +25,21 @@ export default async function identityRun(page, { prompt, id, screenshot }) {
     app.canvas.ds.offset = [-450, 40];
     app.canvas.ds.scale = 1;
   }, [prompt, id]);
+  const problem = page.locator(".scail2-identities p");
+
+  found.unpaired = [];
+  for (const binding of ["", "1:5"]) {
+    await open({ ...unpaired, [id]: { ...unpaired[id], inputs: { ...unpaired[id].inputs, binding } } });
+    const failed = await run();
+    const asked = await problem.allTextContents();
+    if (screenshot) await page.screenshot({ path: screenshot.replace(".png", "_unpaired.png") });
+    await table.getByRole("combobox", { name: "red is driven by" }).selectOption("1");
+    await table.getByRole("combobox", { name: "green is driven by" }).selectOption("2");
+    const { binding: written } = await widgets();
+    found.unpaired.push([failed, ...asked, written, await run(), await problem.count()]);
+  }
+
+  await open(prompt);
   await run();
   await table.waitFor();
   await page.waitForFunction(() => [...document.querySelectorAll(".scail2-identities img")].every((one) => one.complete
