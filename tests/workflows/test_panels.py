@@ -46,6 +46,10 @@ def test_check_report(page):
     saved = next(node for node in found["saved"]["nodes"] if node["id"] == found["check"])
     assert not any("scail2" in str(value) for value in saved["widgets_values"])
     assert not any(name.startswith("scail2") for name in found["output"][str(found["check"])]["inputs"])
+    for place, graph, node in (("beside", "root", "SCAIL2Identities"), ("in_a_subgraph", ["LoadVideo"], "LoadVideo"),
+                               ("outside", "root", "SCAIL2Identities")):
+        expected = {"graph": graph, "node": node, "more": 0, "off": pytest.approx(0, abs=2)}
+        assert found["shown"][place] == expected, place
 
 
 def card(side: str, number: int, thumbnail: str, **known) -> dict:
