@@ -23,8 +23,8 @@ def plan_facts(clip: Clip, reference: Reference, *, found_cuts: Sequence[int] | 
     """A node's ui output for js/lib/plan_bar.mjs.
 
     found_cuts: frames at which scenes begin, if the run has looked for them. pace, coder_pace: seconds here for one on
-    an NVIDIA H200, of the network and of the VAE, None if it was not measured. fps is None if the driving video has none; gpu_bytes is 0 without a CUDA or ROCm
-    GPU.
+    an NVIDIA H200, of the network and of the VAE, None if it was not measured. fps is None if the driving video has
+    none; gpu_bytes is 0 without a CUDA or ROCm GPU.
     """
     device = comfy.model_management.get_torch_device() if model is None else model.load_device
     facts = {

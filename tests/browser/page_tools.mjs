@@ -1,5 +1,14 @@
 // What scenarios need often. Functions that run in the page take their arguments through `page.evaluate`.
 
+/** Wait for the frontend. It registers the nodes and opens a graph of its own after it calls itself ready. */
+export async function ready(page) {
+  await page.waitForFunction(() => {
+    const app = window.comfyAPI?.app?.app;
+    return app?.isGraphReady && app.canvas?.canvas && window.LiteGraph.registered_node_types.SaveVideo
+      && app.graph.nodes.length > 0 && !app.extensionManager.spinner;
+  }, undefined, { timeout: 60000 });
+}
+
 /** An empty graph, seen from where a new page sees it, with nothing known of runs. */
 export async function clear(page) {
   await page.evaluate(() => {

@@ -23,11 +23,7 @@ def write(docs: Path, base: Path) -> None:
                          VAE)
     with ComfyUI(base) as server, Browser() as browser:
         server.run(_tracks({option: path.name for option, path in job.items()}))  # a page lists the files once
-        graph = _graph({option: path.name for option, path in job.items()})
-        numbers = {name: number for number, name in enumerate(graph, 1)}
-        prompt = {numbers[name]: {"class_type": node["class_type"], "inputs": {
-            key: [str(numbers[value[0]]), value[1]] if isinstance(value, list) else value
-            for key, value in node["inputs"].items()}} for name, node in graph.items()}
+        prompt, _ = _graph({option: path.name for option, path in job.items()}).numbered()
         browser.run(server, "pictures", vue=True, width=1600, height=2000, scale=1.5, prompt=prompt, folder=str(docs))
 
 

@@ -7,7 +7,7 @@
 import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
 import { pathToFileURL } from "node:url";
-import { clear } from "./page_tools.mjs";
+import { clear, ready } from "./page_tools.mjs";
 
 const LONGEST = 120000; // ms that a scenario may take
 
@@ -51,20 +51,13 @@ async function openPage({ url, width, height, scale }) {
     if (/^https?:/.test(address) && !address.startsWith(url)) requests.push(address);
   });
   await page.goto(url);
-  await page.waitForFunction(ready, undefined, { timeout: 60000 });
+  await ready(page);
   return { page, messages, requests };
 }
 
 async function close() {
   await open?.page.context().close();
   open = null;
-}
-
-// the page registers the nodes and opens a graph of its own after it calls itself ready
-function ready() {
-  const app = window.comfyAPI?.app?.app;
-  return app?.isGraphReady && app.canvas?.canvas && window.LiteGraph.registered_node_types.SaveVideo
-    && app.graph.nodes.length > 0 && !app.extensionManager.spinner;
 }
 
 async function inTime(answer) {

@@ -1,80 +1,111 @@
-// A run posted from the page: {graph (API format), slow (inputs of the sampler for a run that can be watched),
-// screenshot?} -> what the page showed.
-import { clear, drawn } from "./page_tools.mjs";
+// Runs posted from the page: {graph (API format), sampler (its id), slow (inputs of the sampler for a run that can be
+// reloaded and cancelled), screenshot?} -> what the page showed.
+import { drawn, ready } from "./page_tools.mjs";
 
-const states = (page) => page.evaluate(() =>
-  [...document.querySelectorAll(".scail2-block")].map((block) => block.dataset.state));
-
-/** What a user sees of every block, but for how far a step is. */
-const picture = (page) => page.evaluate(() => [...document.querySelectorAll(".scail2-block")].map((block) => ({
-  state: block.dataset.state, thumbnail: Boolean(block.querySelector("img").src),
-})));
-
-const line = (page) => page.locator(".scail2-line").textContent();
+const LONG = { timeout: 60000 }; // the server computes, on whatever machine this is
 
 export default async function timelineRun(page, { graph, sampler, slow, screenshot }) {
+  const picture = (name) => screenshot && page.screenshot({ path: `${screenshot}-${name}.png` });
   await load(page, graph);
   await look(page, sampler);
-  const answer = {};
-
-  // a whole run, watched
-  await watch(page);
-  await queue(page);
-  await page.waitForSelector(".scail2-timeline[data-state=done]", { timeout: 25000 });
-  answer.seen = await page.evaluate(() => window.seen);
-  answer.done = { blocks: await picture(page), line: await line(page) };
-  await page.waitForFunction(() => [...document.querySelectorAll(".scail2-seam")].slice(1).every((one) => one.textContent),
-    undefined, { timeout: 30000 });
-  answer.seams = await page.locator(".scail2-seam").allTextContents();
-  if (screenshot) await page.screenshot({ path: `${screenshot}-done.png` });
-
-  // played
-  await page.getByRole("button", { name: "Play the finished part" }).click();
-  await page.waitForFunction(() => /0003-/.test(document.querySelector(".scail2-timeline video").currentSrc),
-    undefined, { timeout: 20000 }); // one part after the other
-  answer.played = await page.locator(".scail2-timeline video").evaluate((video) => [video.videoWidth, video.hidden]);
-  await page.locator(".scail2-timeline").getByRole("button", { name: "Close" }).click();
-
-  // reloaded in mid-run
+  const answer = { ...await whole(page, picture), played: await played(page) };
+  answer.remade = await remade(page, sampler, picture);
   await set(page, sampler, slow);
-  await page.waitForTimeout(1500); // until the page has stored the workflow
-  await queue(page);
-  await page.waitForFunction(() => document.querySelector(".scail2-block")?.dataset.state === "done"
-    && document.querySelector(".scail2-timeline").dataset.state === "running", undefined, { timeout: 25000 });
-  answer.before = await picture(page);
-  await page.reload();
-  await page.waitForSelector(".scail2-block", { state: "attached", timeout: 25000 });
-  await look(page, sampler);
-  answer.after = await picture(page);
-  if (screenshot) await page.screenshot({ path: `${screenshot}-reloaded.png` });
-
-  // cancelled
-  await page.evaluate(() => window.comfyAPI.api.api.interrupt());
-  await page.waitForSelector(".scail2-timeline[data-state=cancelled]", { timeout: 25000 });
-  answer.cancelled = { blocks: await picture(page), line: await line(page) };
-  if (screenshot) await page.screenshot({ path: `${screenshot}-cancelled.png` });
-
-  // segment 2 made again, through the form
-  await set(page, sampler, { seed: 3, steps: 2, jobs_limit: 99 }); // else ComfyUI gives the video that it remembers
-  await queue(page);
-  await page.waitForSelector(".scail2-timeline[data-state=done]", { timeout: 25000 });
-  answer.kept = await states(page);
-  await page.locator(".scail2-block").nth(1).click();
-  await page.getByLabel("Seed for remake").fill("9");
-  await page.getByLabel("What is made again").selectOption("only these");
-  if (screenshot) await page.screenshot({ path: `${screenshot}-form.png` });
-  await page.getByRole("button", { name: "Make it again" }).click();
-  if (screenshot) await page.screenshot({ path: `${screenshot}-written.png` });
-  answer.widgets = await widgets(page, sampler);
-  await queue(page);
-  await page.waitForFunction(() => document.querySelector(".scail2-block")?.dataset.state === "kept"
-    && document.querySelectorAll(".scail2-block")[1].dataset.state === "done" && document.querySelector(".scail2-timeline").dataset.state === "done", undefined, { timeout: 25000 });
-  answer.remade = await states(page);
+  Object.assign(answer, await reloaded(page, sampler, picture));
+  answer.cancelled = await cancelled(page);
+  await picture("cancelled");
   return answer;
 }
 
+/** A whole run -> every state that was seen, and the last one. */
+async function whole(page, picture) {
+  await watch(page);
+  await queue(page);
+  await reached(page, "done");
+  const [seen, done] = [await page.evaluate(() => window.seen), await shown(page)];
+  await page.waitForFunction(() => [...document.querySelectorAll(".scail2-seam")].slice(1).every((one) => one.textContent),
+    undefined, LONG);
+  await picture("done");
+  return { seen, done, seams: await page.locator(".scail2-seam").allTextContents() };
+}
+
+/** The finished parts, one after the other. */
+async function played(page) {
+  await page.getByRole("button", { name: "Play the finished part" }).click();
+  await page.waitForFunction(() => /0003-/.test(document.querySelector(".scail2-timeline video").currentSrc),
+    undefined, LONG);
+  const found = await page.locator(".scail2-timeline video").evaluate((video) => [video.videoWidth, video.hidden]);
+  await page.locator(".scail2-timeline").getByRole("button", { name: "Close" }).click();
+  return found;
+}
+
+/** Segment 2 made again, through the form. */
+async function remade(page, sampler, picture) {
+  await page.locator(".scail2-block").nth(1).click();
+  await page.getByLabel("Seed for remake").fill("9");
+  await page.getByLabel("What is made again").selectOption("only these");
+  await picture("form");
+  await page.getByRole("button", { name: "Make it again" }).click();
+  await drawn(page);
+  await picture("written");
+  const widgets = await page.evaluate(async (id) => (await window.comfyAPI.app.app.graphToPrompt()).output[id].inputs,
+    sampler);
+  await queue(page);
+  await page.waitForSelector(".scail2-block[data-state=kept]", LONG);
+  await reached(page, "done");
+  return { widgets, ...await shown(page) };
+}
+
+/** A run in whose middle the page is loaded again. */
+async function reloaded(page, sampler, picture) {
+  await queue(page);
+  await page.waitForFunction(() => document.querySelector(".scail2-block")?.dataset.state === "done"
+    && document.querySelector(".scail2-timeline").dataset.state === "running", undefined, LONG);
+  const before = await shown(page);
+  await page.reload();
+  await ready(page);
+  await page.waitForSelector(".scail2-block", { state: "attached", ...LONG });
+  await look(page, sampler);
+  const [after, running] = [await shown(page), await page.locator(".scail2-timeline[data-state=running]").count()];
+  await picture("reloaded");
+  return { before, after, running };
+}
+
+async function cancelled(page) {
+  await page.evaluate(() => window.comfyAPI.api.api.interrupt());
+  await reached(page, "cancelled");
+  return shown(page);
+}
+
+const reached = (page, state) => page.waitForSelector(`.scail2-timeline[data-state=${state}]`, LONG);
+
+const queue = (page) => page.evaluate(() => window.comfyAPI.app.app.queuePrompt(0));
+
+/** What a user sees of every block, and the line above them. A thumbnail counts when the browser has drawn it. */
+async function shown(page) {
+  await page.waitForFunction(() => [...document.querySelectorAll(".scail2-block > img")].every((one) => one.complete));
+  return page.evaluate(() => ({
+    line: document.querySelector(".scail2-line").textContent,
+    blocks: [...document.querySelectorAll(".scail2-block")].map((block) => {
+      const { hidden, naturalWidth, src } = block.querySelector("img");
+      return { state: block.dataset.state, thumbnail: !hidden && naturalWidth > 1 ? src : null };
+    }),
+  }));
+}
+
+/** Note every new picture of the blocks: [state, whether there is a thumbnail] of each. */
+async function watch(page) {
+  await page.evaluate(() => {
+    window.seen = [];
+    new MutationObserver(() => {
+      const now = [...document.querySelectorAll(".scail2-block")].map((block) =>
+        [block.dataset.state, !block.querySelector("img").hidden]);
+      if (now.length && JSON.stringify(now) !== JSON.stringify(window.seen.at(-1))) window.seen.push(now);
+    }).observe(document.body, { subtree: true, childList: true, attributes: true });
+  });
+}
+
 async function load(page, graph) {
-  await clear(page);
   await page.evaluate(async (graph) => {
     const { app } = window.comfyAPI.app;
     app.loadApiJson(graph, "timeline");
@@ -98,8 +129,7 @@ async function look(page, id) {
   await drawn(page);
 }
 
-const queue = (page) => page.evaluate(() => window.comfyAPI.app.app.queuePrompt(0));
-
+/** Change widgets, and wait until the page has stored them for its next opening. */
 async function set(page, id, values) {
   await page.evaluate(([id, values]) => {
     const { app } = window.comfyAPI.app;
@@ -108,20 +138,9 @@ async function set(page, id, values) {
     }
     app.extensionManager.workflow.activeWorkflow.changeTracker.captureCanvasState();
   }, [id, values]);
-}
-
-/** Values in the prompt that the page would post. */
-async function widgets(page, id) {
-  return page.evaluate(async (id) => (await window.comfyAPI.app.app.graphToPrompt()).output[id].inputs, id);
-}
-
-/** Note every new picture of the blocks' states. */
-async function watch(page) {
-  await page.evaluate(() => {
-    window.seen = [];
-    new MutationObserver(() => {
-      const now = JSON.stringify([...document.querySelectorAll(".scail2-block")].map((block) => block.dataset.state));
-      if (now !== "[]" && now !== JSON.stringify(window.seen.at(-1))) window.seen.push(JSON.parse(now));
-    }).observe(document.body, { subtree: true, childList: true, attributes: true, attributeFilter: ["data-state"] });
-  });
+  await page.waitForFunction(([id, values]) => Object.entries(localStorage).some(([key, text]) => {
+    if (!key.startsWith("Comfy.Workflow.Draft.")) return false;
+    const stored = JSON.parse(JSON.parse(text).data).nodes.find((node) => String(node.id) === String(id));
+    return Object.values(values).every((value) => stored?.widgets_values.includes(value));
+  }), [id, values]);
 }

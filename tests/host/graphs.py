@@ -22,6 +22,13 @@ class Graph(dict):
         self[name]["inputs"] |= inputs
         return self
 
+    def numbered(self) -> tuple[dict, dict[str, str]]:
+        """As the page names nodes: the same prompt with numbers, and each node's number."""
+        numbers = {name: str(number) for number, name in enumerate(self, 1)}
+        return {numbers[name]: {**node, "inputs": {
+            key: [numbers[value[0]], value[1]] if isinstance(value, list) else value
+            for key, value in node["inputs"].items()}} for name, node in self.items()}, numbers
+
     def pictures(self, name: str, key: str, /, **inputs) -> Link:
         return self.add(name, "TestImages", path=self.images, name=key, **inputs)
 

@@ -12,13 +12,11 @@ from dataclasses import replace
 import measure
 import pytest
 import torch
-import words
 import world
 from graphs import Graph, add_motion, add_sample_video
+from miniature_graphs import MODEL, add_models, add_scene, save_prompt
 from miniature_scenes import FRAMES, WEIGHTS, Scene, batch, write_tensors
 from safetensors.torch import load_file, save_file
-
-from scail_model import comfy_prompts
 
 STEPS, SEED, OVERLAP = 4, 3, 5
 ONE, TWO = Scene(seed=5), Scene(seed=11, people=2)
@@ -48,15 +46,12 @@ LORA_STEPS, LORA_GAIN = 1, 3.0
 def models(comfy):
     """The miniature in the session's ComfyUI."""
     models = comfy.base / "models"
-    written = [models / name for name in ("diffusion_models/nano.safetensors", "diffusion_models/nano_bf16.safetensors",
-                                          "vae/nano_vae.safetensors", "loras/nano_lora.safetensors")]
-    shutil.copy(WEIGHTS / "nano_scail2.safetensors", written[0])
-    save_file({name: tensor.bfloat16() for name, tensor in load_file(written[0]).items()}, written[1])
-    shutil.copy(WEIGHTS / "nano_vae.safetensors", written[2])
-    shutil.copy(WEIGHTS / "nano_lora.safetensors", written[3])
-    for word in ("", *world.WORDS):
-        written.append(comfy_prompts.save([[words.context([word]), {}]], models / "scail2_prompts", word or "nothing",
-                                          overwrite=False))
+    written = add_models(models)
+    halved, lora = models / "diffusion_models/nano_bf16.safetensors", models / "loras/nano_lora.safetensors"
+    weights = load_file(WEIGHTS / "nano_scail2.safetensors")
+    save_file({name: tensor.bfloat16() for name, tensor in weights.items()}, halved)
+    shutil.copy(WEIGHTS / "nano_lora.safetensors", lora)
+    written += [halved, lora, *(save_prompt(models, word) for word in world.WORDS)]
     yield models
     for path in written:
         path.unlink(missing_ok=True)
@@ -81,23 +76,7 @@ def made(comfy, models, tmp_path_factory):
 
 # Graphs
 
-def add_scene(graph, scene, *, word="", additional=False):
-    """Everything of a scene as the pack's nodes want it."""
-    count = "s" if additional else ""
-    graph.add("vae", "VAELoader", vae_name="nano_vae.safetensors")
-    graph.add("clip", "TestClipVision")
-    graph.add("positive", "SCAIL2LoadPrompt", file=f"{word or 'nothing'}.safetensors")
-    graph.add("negative", "SCAIL2LoadPrompt", file="nothing.safetensors")
-    graph.pictures("driving", "driving")
-    graph.add("identities", "SCAIL2Identities", mode=scene.mode,
-              driving_masks=graph.pictures("driving_mask", "driving_mask"),
-              reference_masks=graph.pictures("reference_mask", f"reference_mask{count}"))
-    graph.add("reference", "SCAIL2EncodeReference", vae=["vae", 0], clip_vision=["clip", 0],
-              image=graph.pictures("reference_image", f"reference{count}"), identities=["identities", 0],
-              width=scene.size, height=scene.size)
-
-
-def load(graph, file="nano.safetensors", weight_dtype="default", precision="exact", lora=False):
+def load(graph, file=MODEL, weight_dtype="default", precision="exact", lora=False):
     model = graph.add("model", "SCAIL2LoadModel", model_name=file, weight_dtype=weight_dtype, precision=precision)
     if lora:
         model = graph.add("lora", "LoraLoaderModelOnly", model=model, lora_name="nano_lora.safetensors",
@@ -130,7 +109,7 @@ def by_sample_video(graph, scene):
 def by_core(graph, scene):
     """Core's loader and its SCAIL-2 node, on the same files."""
     add_scene(graph, scene)
-    graph.add("model", "UNETLoader", unet_name="nano.safetensors", weight_dtype="default")
+    graph.add("model", "UNETLoader", unet_name=MODEL, weight_dtype="default")
     graph.add("features", "CLIPVisionEncode", clip_vision=["clip", 0], image=["reference_image", 0], crop="none")
     graph.add("motion", "WanSCAILToVideo", positive=["positive", 0], negative=["negative", 0], vae=["vae", 0],
               width=scene.size, height=scene.size, length=scene.frames, batch_size=1, pose_video=["driving", 0],

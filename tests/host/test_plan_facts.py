@@ -70,7 +70,8 @@ def test_motion_tells_of_the_video_alone(graph, told, tmp_path):
     add_inputs(graph, frames=17, additional=True, **SIZES)
     graph.save(tmp_path / "x.safetensors", conditioning=add_motion(graph, length=9))
     facts, _ = told(graph, "motion")
-    assert facts == CPU | SIZES | {"frames": 17, "fps": None, "found_cuts": None, "additional": 1, "pace": None}
+    assert facts == CPU | SIZES | {"frames": 17, "fps": None, "found_cuts": None, "additional": 1, "pace": None,
+                                   "coder_pace": None}
 
 
 def test_a_check_tells_of_the_model_too(graph, told, weights):
@@ -78,22 +79,25 @@ def test_a_check_tells_of_the_model_too(graph, told, weights):
     add_check(graph, scene_cuts="8")
     facts, _ = told(graph, "check")
     assert facts == CPU | SIZES | {"frames": 17, "fps": None, "found_cuts": None, "additional": 1, "pace": None,
-                                   "weight_bytes": weights, "model": MODEL}
+                                   "coder_pace": None, "weight_bytes": weights, "model": MODEL}
 
 
 def test_a_video_tells_how_fast_it_was_made(graph, two_scenes, told, weights):
     add_video(graph, steps=3, seed=30)
     facts, seconds = told(graph, "sampled")
-    pace = facts.pop("pace")
+    pace, coder_pace = facts.pop("pace"), facts.pop("coder_pace")
     assert facts == CPU | SIZES | {"frames": FRAMES, "fps": "25/2", "found_cuts": None, "additional": 0,
                                    "weight_bytes": weights, "model": MODEL}
     # no faster than the matrix products alone on an H200 at its peak, 989 TFLOPS, and no slower than the whole run
     tokens = 3 * (SIZES["width"] // 16) * (SIZES["height"] // 16)  # of 9 frames, which are fewer than a segment has
     least = 2 * TINY.num_layers * tokens * (8 * TINY.dim**2 + 2 * TINY.dim * TINY.ffn_dim) / 989e12
     assert 1 < pace < seconds / least
-    graph.set("sampled", quality=20)  # made already: nothing was sampled
+    # budget_h200.json has 53 ns a pixel: not slower than all the time for the pixels of the two scenes
+    assert 0 < coder_pace < seconds / (SIZES["width"] * SIZES["height"] * FRAMES * 40e-9)
+    graph.set("sampled", quality=20)  # sampled already: only decoded, and written anew
     facts, _ = told(graph, "sampled")
     assert facts["pace"] is None
+    assert facts["coder_pace"] > 0
 
 
 @pytest.mark.parametrize(("node", "add"), [("check", add_check), ("sampled", add_video)])

@@ -81,11 +81,9 @@ def two_people(server):
     add_inputs(graph, people=2)
     graph.set("identities", driving=["driving", 0], reference_image=["reference_image", 0])
     graph.add("preview", "PreviewImage", images=["identities", 1])
-    used = {"identities", "driving_mask", "reference_mask", "driving", "reference_image", "preview"}
-    numbers = {name: str(number) for number, name in enumerate(sorted(used), 1)}
-    prompt = {numbers[name]: {"class_type": graph[name]["class_type"], "inputs": {
-        key: [numbers[value[0]], value[1]] if isinstance(value, list) else value
-        for key, value in graph[name]["inputs"].items()}} for name in used}
+    for unused in ("vae", "clip", "positive", "negative", "reference"):
+        del graph[unused]
+    prompt, numbers = graph.numbered()
     # three people whom no colour ties to the two
     track = {"class_type": "TestTrack", "inputs": {"path": graph.images, "name": "reference_mask1", "copies": 3}}
     masks, picture = numbers["reference_mask"], prompt[numbers["reference_image"]]

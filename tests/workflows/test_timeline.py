@@ -2,37 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import itertools
-import json
 import shutil
-import subprocess
-from fractions import Fraction
 
 import assets
-import browser
+import numpy as np
 import pytest
-from comfyui import PACK
-from graphs import Graph, add_inputs, add_sample_video, load
-
-from scail_model.plan_text import parse_plan, with_remakes
-from scail_model.segments import plan_segments
-
-FRAMES = 17  # three segments: new frames 9, 4, 4
-
-
-def graph(images, **options) -> tuple[dict, int]:
-    """An API graph with numbers for names, as the page gives them, and the sampler's number."""
-    made = Graph(images)
-    add_inputs(made, frames=FRAMES)
-    made.set("vae", vae_name="tiny_vae.safetensors")
-    add_sample_video(made, load(made, "tiny.safetensors"), **({"segment_length": 9, "codec": "h264"} | options))
-    made.add("file", "SaveVideo", video=["sampled", 0], filename_prefix="timeline", format="auto", codec="auto")
-    numbers = {name: number for number, name in enumerate(made, 1)}
-    prompt = {str(numbers[name]): {"class_type": node["class_type"], "inputs": {
-        key: [str(numbers[value[0]]), value[1]] if isinstance(value, list) else value
-        for key, value in node["inputs"].items()}} for name, node in made.items()}
-    return prompt, numbers["sampled"]
-
+import torch
+from graphs import Graph, add_sample_video, load
+from miniature_graphs import MODEL, add_models, add_scene
+from miniature_scenes import Scene, write_tensors
+from PIL import Image
 
 # Made-up events
 
@@ -96,99 +78,99 @@ def test_made_up_events(page):
 
 # A real run
 
-def test_run_that_is_watched(page, server):
-    jobs = server.base / "output/scail2_jobs"
-    shutil.rmtree(jobs, ignore_errors=True)
-    prompt, sampler = graph(assets.write_pictures(server.base / "input"))
-    found = page("timeline_run", graph=prompt, sampler=sampler, slow={"seed": 4, "steps": 60})
-
-    states = ["waiting", "encoding", "sampling", "decoding", "writing", "done"]
-    for segment in range(3):
-        seen = [now[segment] for now in found["seen"]]
-        assert [state for state, _ in itertools.groupby(seen)] == states
-    assert all(now[segment] == "waiting" or now[segment - 1] not in ("waiting", "encoding", "sampling", "decoding")
-               for now in found["seen"] for segment in (1, 2))
-    assert found["done"] == {"blocks": [{"state": "done", "thumbnail": True}] * 3, "line": "3 of 3 segments finished"}
-    assert all("seam" in text for text in found["seams"][1:])
-    assert found["seams"][0] == ""
-
-    assert found["played"] == [64, False]
-
-    for before, after in zip(found["before"], found["after"], strict=True):  # it went on meanwhile
-        assert states.index(after["state"]) >= states.index(before["state"])
-        assert after["thumbnail"] == (after["state"] == "done")
-    assert found["before"][0] == found["after"][0] == {"state": "done", "thumbnail": True}
-
-    assert found["cancelled"]["line"].endswith("of 3 segments finished, cancelled")
-    assert "stopped" in [block["state"] for block in found["cancelled"]["blocks"]]
-
-    assert found["kept"] == ["kept"] * 3
-    expected = {"plan": "", "remake": "2", "remake_scope": "only these", "remake_seed": 9}
-    assert {name: found["widgets"][name] for name in expected} == expected
-    assert found["remade"] == ["kept", "done", "kept"]
-    (folder,) = (path for path in jobs.iterdir() if len(list(path.glob("video-*.mp4"))) == 2)
-    count = {number: len(list(folder.glob(f"{number:04}-*.latent.safetensors"))) for number in (1, 2, 3)}
-    assert count == {1: 1, 2: 2, 3: 1}
-
-
-# The texts that are written
-
-def test_texts_without_a_page():
-    if shutil.which("node") is None:
-        pytest.skip("no Node.js: install node")
-    files = sorted(browser.FOLDER.glob("unit/*.test.mjs"))
-    done = subprocess.run(["node", "--test", *files], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stdout[-3000:]
-
-
-SEGMENTS, RATE = plan_segments(400), Fraction(16)  # six of them
-OLD = ["", PLAN, '{"segments": "2-4", "saved_prompt": "red", "history_strength": 0.50}',
-       '[{"segments": "3", "seed": 1, "only": true, "guidance": 3}, {"frames": "100-300", "driving_strength": 1e0}]',
-       '[{"time": "0:00-0:20", "prompt": "{a} [1, 2] 3.0", "negative_prompt": "\\\\\\"x"}, {"segments": 3, "seed": 7}]']
+SCENE = Scene(seed=5, frames=17, size=96)  # the smallest at which the miniature draws the figure
+NEW = [slice(0, 9), slice(9, 13), slice(13, 17)]  # frames that the segments add
+MARGIN = 3.0  # dB inside the figure over answers that need no model
 
 
 @pytest.fixture(scope="module")
-def edited():
-    """(function of plan_text.mjs, arguments) -> its result."""
-    if shutil.which("node") is None:
-        pytest.skip("no Node.js: install node")
-
-    def run(function, *given):
-        program = f"""import * as texts from {json.dumps((PACK / "js/lib/plan_text.mjs").as_uri())};
-            console.log(JSON.stringify(texts[{json.dumps(function)}](...{json.dumps(given)})))"""
-        done = subprocess.run(["node", "--input-type=module", "-e", program], capture_output=True, text=True,
-                              check=True)
-        return json.loads(done.stdout)
-
-    return run
+def watched(server):
+    """The graph of a run with the miniature, as the page reads it, and the sampler's number."""
+    add_models(server.base / "models")
+    write_tensors(SCENE, server.base / "input/scene.safetensors")
+    graph = Graph(server.base / "input/scene.safetensors")
+    add_scene(graph, SCENE)
+    add_sample_video(graph, load(graph, MODEL), segment_length=9, codec="h264")
+    graph.add("file", "SaveVideo", video=["sampled", 0], filename_prefix="timeline/video", format="auto", codec="auto")
+    prompt, numbers = graph.numbered()
+    return {"graph": prompt, "sampler": int(numbers["sampled"])}
 
 
-@pytest.mark.parametrize("only", [False, True])
-@pytest.mark.parametrize("old", OLD)
-def test_python_reads_the_page_s_plan(edited, old, only):
-    before = parse_plan(old, SEGMENTS, RATE)
-    new = edited("withSegment", old, 3, {"prompt": 'a "b" \\ 5', "seed": str(2**64 - 1), "only": only})
-    after = parse_plan(new, SEGMENTS, RATE)
-    assert [changes for index, changes in enumerate(after) if index != 2] == [
-        changes for index, changes in enumerate(before) if index != 2]
-    own = after[2].only if only else after[2].lasting
-    assert (own.prompt, own.seed, own.saved_prompt) == ('a "b" \\ 5', 2**64 - 1, None)
-    assert not only or after[2].lasting == before[2].lasting
-    cleared = edited("withSegment", new, 3, {"prompt": "", "seed": "", "only": False})
-    assert '"seed": 18446744073709551615' not in cleared
-    assert len(parse_plan(cleared, SEGMENTS, RATE)) == len(SEGMENTS)
+@pytest.fixture(scope="module")
+def run(page, watched, server):
+    """What a page showed of a run, a remake of segment 2, and a run that was cancelled; with the two videos' frames."""
+    for folder in ("scail2_jobs", "timeline"):
+        shutil.rmtree(server.base / "output" / folder, ignore_errors=True)
+    found = page("timeline_run", **watched, slow={"seed": 4, "steps": 20})
+    videos = sorted(server.base.glob("output/timeline/*.mp4"))
+    return found | {"videos": [assets.pictures_of(path) for path in videos]}
 
 
-@pytest.mark.parametrize("only", [False, True])
-@pytest.mark.parametrize("old", OLD)
-def test_segments_that_were_remade_before_stay_so(edited, old, only):
-    now = {"plan": old, "remake": "5-6, 1,3", "remake_seed": 40, "only": only}
-    before = with_remakes(parse_plan(old, SEGMENTS, RATE), now["remake"], 40, only)
-    for scope in ("and everything after", "only these"):
-        new = edited("withRemake", now, 3, {"seed": "9", "scope": scope})
-        assert (new["remake"], new["remake_seed"], new["remake_scope"]) == ("3", 9, scope)
-        after = with_remakes(parse_plan(new["plan"], SEGMENTS, RATE), "3", 9, scope == "only these")
-        assert [changes for index, changes in enumerate(after) if index != 2] == [
-            changes for index, changes in enumerate(before) if index != 2]
-        own = after[2].only if scope == "only these" else after[2].lasting
-        assert own.seed == 9
+STATES = ["waiting", "encoding", "sampling", "decoding", "writing", "done"]
+
+
+def test_states_and_thumbnails_arrive_in_order(run):
+    for segment in range(3):
+        states = [now[segment][0] for now in run["seen"]]
+        assert [state for state, _ in itertools.groupby(states)] == STATES
+    assert all(thumbnail == (state == "done") for now in run["seen"] for state, thumbnail in now)
+    assert all(now[segment][0] == "waiting" or now[segment - 1][0] in ("writing", "done")
+               for now in run["seen"] for segment in (1, 2))
+    assert run["done"]["line"] == "3 of 3 segments finished"
+    assert ["seam" in text for text in run["seams"]] == [False, True, True]
+    assert run["played"] == [SCENE.size, False]
+
+
+def test_thumbnails_show_the_segments(run):
+    for blocks, video in ((run["done"], run["videos"][0]), (run["remade"], run["videos"][1])):
+        for segment, block in enumerate(blocks["blocks"]):
+            errors = [np.abs(frame - picture(block["thumbnail"])).mean() for frame in video.astype(float)]
+            assert errors[NEW[segment].start] < 4, "levels of 255, from JPEG"
+            assert np.argmin(errors) in range(17)[NEW[segment]]
+
+
+def picture(address: str) -> np.ndarray:
+    """An image from an address that holds it."""
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))), dtype=float)
+
+
+def test_videos_are_what_the_miniature_knows(run):
+    trivial = max(answer["psnr_inside"] for answer in SCENE.trivial().values())
+    for video in run["videos"]:
+        assert SCENE.score(torch.from_numpy(video) / 255)["psnr_inside"] > trivial + MARGIN
+
+
+def test_remake_changes_only_its_segment(run, server):
+    expected = {"plan": "", "remake": "2", "remake_scope": "only these", "remake_seed": 9}
+    assert {name: run["remade"]["widgets"][name] for name in expected} == expected
+    assert [block["state"] for block in run["remade"]["blocks"]] == ["kept", "done", "kept"]
+    same = [block == old for block, old in zip(thumbnails(run["remade"]), thumbnails(run["done"]), strict=True)]
+    assert same == [True, False, True]
+    before, after = (video.astype(float) for video in run["videos"])
+    change = np.abs(after - before).mean((1, 2, 3))
+    assert np.all(change[NEW[0]] == 0)
+    assert np.all(change[NEW[1]] > 0.5), "levels of 255"
+    assert np.all(change[NEW[2]] == 0)
+    # each end is blended into the frames that were there
+    assert change[NEW[1]][[0, -1]].sum() < change[NEW[1]][1:-1].sum()
+
+
+def thumbnails(shown: dict) -> list[str | None]:
+    return [block["thumbnail"] for block in shown["blocks"]]
+
+
+def test_reload_restores_the_picture(run):
+    before, after = run["before"]["blocks"], run["after"]["blocks"]
+    assert run["running"] == 1
+    for old, new in zip(before, after, strict=True):  # it went on meanwhile
+        assert STATES.index(new["state"]) >= STATES.index(old["state"])
+        assert bool(new["thumbnail"]) == (new["state"] == "done")
+    assert before[0] == after[0]
+    assert after[0]["state"] == "done"
+
+
+def test_cancel_shows(run):
+    shown = run["cancelled"]
+    assert shown["line"].endswith("of 3 segments finished, cancelled")
+    assert "stopped" in [block["state"] for block in shown["blocks"]]
+    assert not any(block["thumbnail"] for block in shown["blocks"] if block["state"] in ("stopped", "waiting"))
