@@ -1,18 +1,19 @@
 // A graph in API format runs; then a picture of each of the pack's nodes: {prompt, folder}
 import { drawn, run } from "./page_tools.mjs";
 
-const WIDTH = 420;
+const SIZE = [420, 100], LARGER = { SCAIL2DriftReport: [620, 860] }; // pixels of the page
 
 export default async function pictures(page, { prompt, folder }) {
-  await page.evaluate(async ([prompt, width]) => {
+  await page.evaluate(async ([prompt, usual, larger]) => {
     const { app } = window.comfyAPI.app;
     await app.loadApiJson(prompt, "pictures");
     app.extensionManager.focusMode = true;
+    app.canvas.links_render_mode = window.LiteGraph.HIDDEN_LINK;
     app.graph.nodes.forEach((node, index) => {
-      node.pos = [(width + 80) * index, 0];
-      node.setSize([width, node.size[1]]);
+      node.pos = [2000 * index, 0];
+      node.setSize(larger[node.type] ?? usual); // at least as high as what is in it
     });
-  }, [prompt, WIDTH]);
+  }, [prompt, SIZE, LARGER]);
   await run(page);
   await page.waitForFunction(() => [...document.querySelectorAll(".scail2-seam")].slice(1).every((one) => one.textContent));
   const nodes = await page.evaluate(() => window.comfyAPI.app.app.graph.nodes.map(({ id, type }) => ({ id, type })));

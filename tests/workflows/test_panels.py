@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import assets
 import pytest
+from comfyui import PACK
 from graphs import Graph, add_inputs
 from PIL import Image
 
@@ -165,3 +166,10 @@ def test_plan_bar_leaves_no_trace(plan):
     assert plan["listeners"]["during"] == "heard"
     assert plan["listeners"]["after"] != "heard"
     assert plan["left"] == 1
+
+
+def test_help_page_shows_the_node(page):
+    found = page("help_page", type="SCAIL2Identities")
+    assert found["title"] == "Bind SCAIL-2 Identities"
+    with Image.open(PACK / "js/docs/SCAIL2Identities.jpg") as picture:
+        assert found["pictures"] == [picture.width]
