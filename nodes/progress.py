@@ -77,7 +77,7 @@ class VideoProgress:
         if text == JOINING:
             self.run.become(JOINING)
         else:
-            self.run.change(segment, state=text)
+            self.run.change(segment, state=text, left=self._seconds_left())
         self._say(segment, text)
 
     def step(self, segment: int, step: int, denoised: Tensor) -> None:
