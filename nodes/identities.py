@@ -23,6 +23,7 @@ from ..scail_model.conditioning import (
 from ..scail_model.identities import ANIMATION, MODES, Identities, report
 from ..scail_model.mask_edits import Edits
 from ..scail_model.mask_sources import DRIVING, REFERENCE, Source
+from . import early_output
 from .types import CATEGORY, IdentitiesType, TrackType, as_clip
 
 _MASKS = [io.Image, io.Mask, TrackType, io.Video, IdentitiesType]
@@ -117,8 +118,14 @@ class SCAIL2Identities(io.ComfyNode):
         references = _source(reference_masks, more_reference_masks, REFERENCE, order)
         video = None if driving is None else as_clip(driving)
         _check(people, video, references, reference_image)
-        bound = bindings.bind(mode, people, mask_sources.pictures(references), binding=binding, front=front,
-                              names=names, repaint=contradicting_background == "repaint")
+        try:
+            bound = bindings.bind(mode, people, mask_sources.pictures(references), binding=binding, front=front,
+                                  names=names, repaint=contradicting_background == "repaint")
+        except ValueError:
+            if all(map(bindings.shows_somebody, (people, mask_sources.pictures(references)[0]))):
+                # the table is where the user can mend it
+                early_output.send(_cards(people, references, video, reference_image))
+            raise
         bound = bound.edited(Edits(keep_largest, fill_holes, feather, grow), throw_exception_if_processing_interrupted)
         pictures = _previews(bound, video, reference_image, preview_frames)
         return io.NodeOutput(bound, *pictures[:2], report(bound), pictures[2],

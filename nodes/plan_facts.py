@@ -9,7 +9,7 @@ from typing import Any
 import comfy.model_base
 import comfy.model_management
 
-from ..scail_model.budget import H200_TFLOPS, Machine, Work, seconds
+from ..scail_model.budget import DECODING, H200_TFLOPS, Machine, Work, seconds
 from ..scail_model.clips import Clip
 from ..scail_model.comfy_conditioning import Reference
 from ..scail_model.config import TransformerConfig
@@ -19,18 +19,19 @@ _H200 = Machine(0, 0, 0, H200_TFLOPS)
 
 
 def plan_facts(clip: Clip, reference: Reference, *, found_cuts: Sequence[int] | None = None, model=None,
-               pace: float | None = None) -> dict[str, list[dict[str, Any]]]:
+               pace: float | None = None, coder_pace: float | None = None) -> dict[str, list[dict[str, Any]]]:
     """A node's ui output for js/lib/plan_bar.mjs.
 
-    found_cuts: frames at which scenes begin, if the run has looked for them. pace: seconds here for one on an NVIDIA
-    H200, None if it was not measured. fps is None if the driving video has none; gpu_bytes is 0 without a CUDA or ROCm
-    GPU.
+    found_cuts: frames at which scenes begin, if the run has looked for them. pace, coder_pace: seconds here for one on
+    an NVIDIA H200, of the network and of the VAE, None if it was not measured. fps is None if the driving video has
+    none; gpu_bytes is 0 without a CUDA or ROCm GPU.
     """
     device = comfy.model_management.get_torch_device() if model is None else model.load_device
     facts = {
         "frames": len(clip), "fps": None if clip.rate is None else str(clip.rate), "found_cuts": found_cuts,
         "width": reference.width, "height": reference.height, "additional": reference.masks.shape[1] - 1,
         "gpu_bytes": comfy.model_management.get_total_memory(device) if device.type == "cuda" else 0, "pace": pace,
+        "coder_pace": coder_pace,
     }
     if model is not None and isinstance(model.model, comfy.model_base.WAN21_SCAIL2):
         config = _config(model)
@@ -47,6 +48,13 @@ def measured_pace(model, reference: Reference, guidance: float, steps: Mapping[i
     width, height = reference.width, reference.height
     expected = sum(_seconds(Work(_config(model), width, height, (length,), reference.masks.shape[1] - 1, count,
                                  guidance, 0, width, height)) for length, count in steps.items())
+    return spent / expected if expected else None
+
+
+def measured_coder_pace(reference: Reference, decoded: Mapping[int, int], spent: float) -> float | None:
+    """The same for the VAE. decoded: number of decoded segments by their frames."""
+    expected = sum(count * DECODING.seconds(reference.width, reference.height, length)
+                   for length, count in decoded.items())
     return spent / expected if expected else None
 
 

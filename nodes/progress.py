@@ -23,7 +23,7 @@ from ..scail_model import drift, movies
 from ..scail_model.comfy_work import Work
 from ..scail_model.filmstrip import data_url, filmstrip, thumbnail
 from ..scail_model.identities import people
-from ..scail_model.progress_state import CANCELLED, DONE, FAILED, JOINING, KEPT, Run, Runs
+from ..scail_model.progress_state import CANCELLED, DECODING, DONE, FAILED, JOINING, KEPT, Run, Runs
 from ..scail_model.seam_check import seam_verdict
 
 EVENT, ROUTE = "scail2.progress", "/scail2/progress"
@@ -49,6 +49,9 @@ class VideoProgress:
         self.spent = 0.0  # units of work done in this run: steps times frames
         self.timed: Counter[int] = Counter()  # frames of a segment -> steps of such segments whose time is known
         self.timed_seconds = 0.0
+        self.decoded: Counter[int] = Counter()  # frames of a segment -> such segments that were decoded
+        self.decoded_seconds = 0.0
+        self._decoding = 0.0  # when that began, 0 if it is not going on
         self._last = (-1, 0.0)  # segment and time of the last step
         self.left = float(sum(segment.length for segment in self.plan) * self.steps)
         self.run = _begin(work, hidden)
@@ -62,11 +65,15 @@ class VideoProgress:
         self.judge.shutdown(wait=False, cancel_futures=kind is not None)
         cancelled = kind is not None and issubclass(kind, comfy.model_management.InterruptProcessingException)
         self.run.become(DONE if kind is None else CANCELLED if cancelled else FAILED)
+        if kind is None:
+            taken = duration(time.monotonic() - self.started)
+            PromptServer.instance.send_progress_text(f"finished in {taken}", self.node_id)
 
     def tick(self) -> None:
         comfy.model_management.throw_exception_if_processing_interrupted()
 
     def stage(self, segment: int, text: str) -> None:
+        self._time_decoding(segment, text)
         if text == JOINING:
             self.run.become(JOINING)
         else:
@@ -129,6 +136,13 @@ class VideoProgress:
             self.timed[self.plan[segment].length] += 1
             self.timed_seconds += now - since
         self._last = (segment, now)
+
+    def _time_decoding(self, segment: int, stage: str) -> None:
+        now = time.monotonic()
+        if self._decoding:
+            self.decoded[self.plan[segment].length] += 1
+            self.decoded_seconds += now - self._decoding
+        self._decoding = now if stage == DECODING else 0.0
 
     def _seconds_left(self) -> float | None:
         return (time.monotonic() - self.started) / self.spent * self.left if self.spent else None

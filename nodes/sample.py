@@ -15,7 +15,7 @@ from ..scail_model.comfy_work import Choice, Work
 from ..scail_model.digests import digest
 from .choices import check_changes, choices, references
 from .given import given as given_videos
-from .plan_facts import measured_pace, plan_facts
+from .plan_facts import measured_coder_pace, measured_pace, plan_facts
 from .progress import VideoProgress
 from .types import CATEGORY, as_clip, segment_inputs
 from .video_options import VideoOptions, jobs_folder, setting_inputs
@@ -88,8 +88,10 @@ class SCAIL2SampleVideo(io.ComfyNode):
                  f"{len(frames)} frames of {reference.width}x{reference.height} in {len(plan)} segment(s){kept}, "
                  f"{time.monotonic() - started:.1f} s"]
         pace = measured_pace(model, reference, settings.guidance, progress.timed, progress.timed_seconds)
+        coder_pace = measured_coder_pace(reference, progress.decoded, progress.decoded_seconds)
         return io.NodeOutput(InputImpl.VideoFromFile(str(made.path)), "\n".join(lines), _segments_json(work),
-                             ui=plan_facts(frames, reference, found_cuts=options.found(cuts), model=model, pace=pace))
+                             ui=plan_facts(frames, reference, found_cuts=options.found(cuts), model=model, pace=pace,
+                                           coder_pace=coder_pace))
 
     @classmethod
     def fingerprint_inputs(cls, **_) -> int:

@@ -57,7 +57,7 @@ def bind(mode: str, driving: Source, references: Sequence[Source], *, binding: s
     for source in (driving, reference):
         if not repaint:
             refuse_other_mode(mode, source)
-        if not any(extent.seen.any() for extent in source.planes.extents):
+        if not shows_somebody(source):
             raise ValueError(f"The {source.name} mask shows nobody: paint the person in {NAMES[0]} (or connect another "
                              "mask).")
     pairs = _pairs(driving, reference, binding)
@@ -84,6 +84,10 @@ def refuse_other_mode(mode: str, source: Source) -> None:
         raise ValueError(f"The {source.name} mask has a {colours[source.background]} background, which means {other}, "
                          f"but the mode is {mode} (background {colours[right]}): change the mode, or let the "
                          "background be repainted.")
+
+
+def shows_somebody(source: Source) -> bool:
+    return any(extent.seen.any() for extent in source.planes.extents)
 
 
 def _same_people(primary: Source, ours: tuple[int, ...], picture: Source, place: int) -> Planes:
@@ -116,8 +120,9 @@ def _pairs(driving: Source, reference: Source, binding: str) -> list[tuple[int, 
     if driving.planes.people != reference.planes.people:
         suggested = by_position(driving.planes, reference.planes)
         raise ValueError(f"The driving mask has {_count(driving.planes.people)}, but the reference mask has "
-                         f"{_count(reference.planes.people)}: choose who belongs together with binding, for example "
-                         f'"{_pairs_text(driving, reference, suggested)}", which is nearest by position.')
+                         f"{_count(reference.planes.people)}: choose who belongs together in the table on the node, or "
+                         f'with binding, for example "{_pairs_text(driving, reference, suggested)}", which is nearest '
+                         "by position.")
     return [(plane, plane) for plane in range(driving.planes.people)]
 
 
@@ -155,7 +160,8 @@ def _plane(source: Source, number: int, text: str) -> int:
     known = numbers(source)
     if number not in known:
         raise ValueError(f"{text} names person {number} of the {source.name} mask, but the people there are "
-                         f"{', '.join(map(str, known))}: use one of these numbers.")
+                         f"{', '.join(map(str, known))}: use one of these numbers, or choose in the table on the "
+                         "node.")
     return known.index(number)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from .segments import Segment
 
-WAITING, WRITING, DONE, KEPT = "waiting", "writing", "done", "kept"  # a segment, beside what its stage is called
+WAITING, DECODING, WRITING, DONE, KEPT = "waiting", "decoding", "writing", "done", "kept"  # a segment, among others
 RUNNING, JOINING, CANCELLED, FAILED = "running", "joining", "cancelled", "failed"  # a run, which can be DONE too
 _PAUSE = 0.25  # seconds between two messages of which the second is no news but more of the same
 _NEWS = {"state", "thumbnail", "seam"}

@@ -1,9 +1,15 @@
-"""Without a ComfyUI its tests are skipped; whatever is skipped is said last and in red, with a count per reason."""
+"""One thread for each worker. Without a ComfyUI its tests are skipped; whatever is skipped is said last and in red."""
 
+import os
 from collections import Counter
 
 import pytest
+import torch
 from comfyui import COMFYUI
+
+# small tensors: two workers' threads that wait for each other take ten times as long
+torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start
 
 NO_COMFYUI = f"no ComfyUI at {COMFYUI}: set COMFYUI_PATH to the folder that holds its main.py"
 

@@ -36,9 +36,12 @@ function line(finding, jumpTo) {
   return element("li", {}, mark, text, button || null);
 }
 
-/** Select and centre the node whose output arrives at an input, or this node for a widget of its own. */
-function jump(app, node, input) {
+/** Select and centre the node whose output arrives at an input, or this node for a widget of its own, in its graph. */
+async function jump({ canvas }, node, input) {
   const target = sourceOf(node, input) ?? node;
-  app.canvas.selectNode?.(target);
-  app.canvas.centerOnNode(target);
+  canvas.setGraph(target.graph);
+  // before that the click selects this node, and a graph that is opened for the first time is fitted into the window
+  await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+  canvas.selectNode?.(target);
+  canvas.centerOnNode(target);
 }

@@ -117,12 +117,13 @@ export function forwardSeconds({ dim, ffn_dim, layers }, tokens) {
   return layers * (linear / LINEAR_RATE + 4 * tokens * (tokens + CONTEXT) * dim / ATTENTION_RATE);
 }
 
-/** Seconds on an H200 for segments of these lengths, encoded, sampled and decoded. */
-export function videoSeconds(model, { width, height, lengths, additional, steps, guidance }) {
+/** Seconds for segments of these lengths, encoded, sampled and decoded; paces of network and VAE: seconds for one on
+ * an H200. */
+export function videoSeconds(model, { width, height, lengths, additional, steps, guidance }, pace = 1, coderPace = pace) {
   const forwards = steps * (guidance > 1 ? 2 : 1);
   return lengths.reduce((sum, frames) => sum
-    + forwards * forwardSeconds(model, tokenCount(width, height, frames, additional))
-    + width * height * (coder(DECODING, frames) + coder(ENCODING, frames) / 4), 0);
+    + pace * forwards * forwardSeconds(model, tokenCount(width, height, frames, additional))
+    + coderPace * width * height * (coder(DECODING, frames) + coder(ENCODING, frames) / 4), 0);
 }
 
 /** Segments in words: number, lengths, overlap. */

@@ -16,7 +16,7 @@ export function attachPlanFacts(node, { app }) {
     const facts = output?.scail2_plan?.[0];
     if (!facts) return;
     videos.set(signature(node, "driving"), facts);
-    for (const name of ["gpu_bytes", "weight_bytes", "model", "pace"]) machine[name] = facts[name] ?? machine[name];
+    for (const name of ["gpu_bytes", "weight_bytes", "model", "pace", "coder_pace"]) machine[name] = facts[name] ?? machine[name];
     for (const refresh of live) refresh();
   });
 }
@@ -142,7 +142,7 @@ function oneSegment(node, given) {
 /** Memory, and time where the pace of this machine is known. */
 function costs({ width, height, additional, value }, lengths) {
   if (!width || !height) return `Memory: ${LATER}.`;
-  const { gpu_bytes: gpu = 0, weight_bytes: weights = 0, model, pace } = machine;
+  const { gpu_bytes: gpu = 0, weight_bytes: weights = 0, model, pace, coder_pace: coderPace } = machine;
   const longest = Math.max(...lengths), tokens = plan.tokenCount(width, height, longest, additional);
   const activations = plan.activationBytes(model.dim, tokens, 1, gpu), whole = weights + activations;
   const fits = weights && (!gpu || whole <= gpu);
@@ -152,11 +152,11 @@ function costs({ width, height, additional, value }, lengths) {
   const steps = value("steps"), guidance = value("guidance");
   if (!steps) return `${memory}, ${plan.duration(pace * plan.forwardSeconds(model, tokens))} a forward pass.`;
   const time = (lengths) => plan.duration(
-    pace * plan.videoSeconds(model, { width, height, additional, lengths, steps, guidance }));
+    plan.videoSeconds(model, { width, height, additional, lengths, steps, guidance }, pace, coderPace));
   return `${memory}, ${time([longest])} a segment${lengths.length > 1 ? `, ${time(lengths)} in all` : ""}.`;
 }
 
-const gib = (bytes) => `${(bytes / plan.GIB).toFixed(bytes < 10 * plan.GIB ? 1 : 0)} GiB`;
+const gib = (bytes) => `${Math.max(bytes / plan.GIB, 0.1).toFixed(bytes < 10 * plan.GIB ? 1 : 0)} GiB`;
 
 const sizeText = ({ width, height }) => (width && height ? `${width}×${height}, ` : "");
 

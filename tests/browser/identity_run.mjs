@@ -1,13 +1,14 @@
-// A real run fills the table; what is chosen there is run, undone, and kept inside a subgraph.
+// A run that fails because nobody says who is who shows the table, and what is chosen there lets it pass. Then a run
+// fills the table; what is chosen there is run, undone, and kept inside a subgraph.
 import { drawn, run } from "./page_tools.mjs";
 
-export default async function identityRun(page, { prompt, id, screenshot }) {
+export default async function identityRun(page, { prompt, unpaired, id, screenshot }) {
   const widgets = () => page.evaluate((id) => Object.fromEntries(window.comfyAPI.app.app.graph.getNodeById(id).widgets
     .map(({ name, value }) => [name, value])), id);
   const table = page.getByRole("table", { name: "Who is driven by whom" });
   const found = {};
 
-  await page.evaluate(([prompt, id]) => {
+  const open = (prompt) => page.evaluate(([prompt, id]) => {
     const { app } = window.comfyAPI.app;
     app.loadApiJson(prompt, "people");
     const node = app.graph.getNodeById(id);
@@ -15,6 +16,22 @@ export default async function identityRun(page, { prompt, id, screenshot }) {
     app.canvas.ds.offset = [-450, 40];
     app.canvas.ds.scale = 1;
   }, [prompt, id]);
+  const problem = page.locator(".scail2-identities p");
+
+  found.unpaired = [];
+  for (const binding of ["", "1:5"]) {
+    await open({ ...unpaired, [id]: { ...unpaired[id], inputs: { ...unpaired[id].inputs, binding } } });
+    await run(page, "execution_error");
+    const asked = await problem.allTextContents();
+    if (screenshot) await page.screenshot({ path: screenshot.replace(".png", "_unpaired.png") });
+    await table.getByRole("combobox", { name: "red is driven by" }).selectOption("1");
+    await table.getByRole("combobox", { name: "green is driven by" }).selectOption("2");
+    const { binding: written } = await widgets();
+    await run(page);
+    found.unpaired.push([...asked, written, await problem.count()]);
+  }
+
+  await open(prompt);
   await run(page);
   await table.waitFor();
   await page.waitForFunction(() => [...document.querySelectorAll(".scail2-identities img")].every((one) => one.complete

@@ -29,14 +29,18 @@ export async function drawn(page) {
   });
 }
 
-/** Queue the graph, and wait until the server has run it. */
-export async function run(page) {
-  await page.evaluate(() => new Promise((resolve, reject) => {
+/** Queue the graph, and wait until the server has run it; for another end than this one it throws. */
+export async function run(page, end = "execution_success") {
+  await page.evaluate((end) => new Promise((resolve, reject) => {
     const { api } = window.comfyAPI.api;
-    api.addEventListener("execution_success", resolve, { once: true });
-    api.addEventListener("execution_error", ({ detail }) => reject(new Error(detail.exception_message)), { once: true });
+    for (const type of ["execution_success", "execution_error"]) {
+      api.addEventListener(type, ({ detail }) => {
+        if (type === end) resolve();
+        else reject(new Error(detail.exception_message ?? type));
+      }, { once: true });
+    }
     window.comfyAPI.app.app.queuePrompt(0);
-  }));
+  }), end);
   await drawn(page);
 }
 

@@ -145,7 +145,8 @@ IDENTITIES = {
 TRACKS = {
     "nobody tracked": (track(copies=0), "The SAM3 track of the driving mask found nobody: lower its threshold"),
     "one tracked too many": (track(people=2), 'driving mask has 2 people, but the reference mask has 1 person: choose '
-                                              'who belongs together with binding, for example "1:'),
+                                              'who belongs together in the table on the node, or with binding, for '
+                                              'example "1:'),
     "seven people": (track(people=1, copies=7, reference=7),
                      "There are 7 people, but SCAIL-2 tells 6 apart: choose some with binding"),
     "a binding that is no pair": (track(binding="2"), 'The binding "2" cannot be read at "2": write pairs of'),

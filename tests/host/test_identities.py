@@ -190,3 +190,62 @@ def test_the_node_shows_its_sheet(comfy, graph, tmp_path):
     outputs = comfy.run(graph.save(tmp_path / "x.safetensors", image=["identities", 1]))
     (shown,) = outputs["identities"]["images"]
     assert (comfy.base / "temp" / shown["filename"]).is_file()
+
+
+@pytest.fixture
+def three_and_two(graph, tmp_path):
+    """Three people in the reference, two in the driving video, and nothing that says who is who."""
+    add_inputs(graph, people=2)
+    graph.set("identities", **tracked(graph, 2))
+    graph.set("reference_track", name="reference_mask1", copies=3)
+    return graph.save(tmp_path / "x.safetensors", image=["identities", 1])
+
+
+def heard(comfy, graph, **extra):
+    """(what a run's client hears of the node, type of the last message, its data)"""
+    with comfy.listen() as listener:
+        messages, _ = listener.until_done(comfy.queue(graph, client_id=listener.client_id, **extra))
+    return ([message["data"] for message in messages if message["type"] == "executed"
+             and message["data"]["node"] == "identities"], messages[-1]["type"], messages[-1]["data"])
+
+
+@pytest.mark.parametrize(("texts", "error"), [
+    ({}, "2 people, but the reference mask has 3 people: choose who belongs together in the table on the node"),
+    ({"binding": "1:5"}, "names person 5 of the driving mask, but the people there are 1, 2: use one of these numbers, "
+                         "or choose in the table on the node"),
+    ({"binding": "1:2, 3:1", "front": "2"}, 'front is "2"'),
+])
+def test_who_is_there_is_told_although_the_node_fails(comfy, three_and_two, texts, error):
+    (told,), end, failed = heard(comfy, three_and_two.set("identities", **texts))
+    cards = told["output"]["scail2_identities"]
+    assert (told["display_node"], told["prompt_id"]) == ("identities", failed["prompt_id"])
+    assert [(card["side"], card["number"], card["same"]) for card in cards] == [
+        ("reference", 1, None), ("reference", 2, None), ("reference", 3, None), ("driving", 1, None),
+        ("driving", 2, None)]
+    for card in cards:
+        assert (comfy.base / "temp" / card["thumbnail"]["filename"]).is_file()
+    assert (end, failed["node_id"]) == ("execution_error", "identities")
+    assert error in failed["exception_message"]
+
+
+def test_what_the_table_would_write_then_passes(comfy, three_and_two):
+    (told,), end, _ = heard(comfy, three_and_two.set("identities", binding="3:1, 1:2"))
+    assert end == "execution_success"
+    assert "images" in told["output"]
+
+
+def test_nothing_is_told_where_there_is_nothing_to_choose(comfy, three_and_two):
+    three_and_two.set("identities", reference_masks=three_and_two.pictures("empty", "empty"))
+    told, end, failed = heard(comfy, three_and_two)
+    assert (told, end) == ([], "execution_error")
+    assert "The reference mask shows nobody" in failed["exception_message"]
+
+
+def test_nobody_else_hears_of_a_program_s_run(comfy, three_and_two):
+    with comfy.listen() as page:
+        alone = comfy.queue(three_and_two)
+        messages, _ = page.until_done(comfy.queue(three_and_two, client_id=page.client_id))
+    told = [message["data"]["prompt_id"] for message in messages if message["type"] == "executed"]
+    assert told
+    assert alone not in told
+    assert comfy.wait(alone)["status"]["messages"][-1][0] == "execution_error"

@@ -78,20 +78,35 @@ def paint(background: Tensor, numbers: Tensor, sharpness: float) -> tuple[Tensor
     height, width = background.shape[2:]
     x = ((torch.arange(width, device=background.device) + 0.5) / height).view(1, 1, 1, width)
     y = ((torch.arange(height, device=background.device) + 0.5) / height).view(1, 1, height, 1)
-    canvas = [background[:, None, channel].expand(count, frames, height, width) for channel in range(3)]
-    canvas.append(torch.zeros_like(canvas[0]))  # the spots are painted like a fourth colour
-    silhouettes = []
+    # the spots are painted like a fourth colour
+    canvas = torch.cat((background, torch.zeros_like(background[:, :1])), 1)[:, None].repeat(1, frames, 1, 1, 1)
+    silhouettes = background.new_zeros(count, frames, people, height, width)
     for person in range(people):
-        silhouette = torch.zeros_like(canvas[0])
         for index in range(many):
-            start_x, start_y, end_x, end_y, radius, red, green, blue, visible, spot = (
-                numbers[:, :, person, index, :, None, None].unbind(2))
-            along_x, along_y, to_x, to_y = end_x - start_x, end_y - start_y, x - start_x, y - start_y
-            share = ((to_x * along_x + to_y * along_y) / (along_x**2 + along_y**2 + 1e-9)).clamp(0, 1)
-            distance = ((to_x - share * along_x) ** 2 + (to_y - share * along_y) ** 2).sqrt()
-            alpha = ((radius - distance) * sharpness + 0.5).clamp(0, 1) * visible
-            canvas = [value + alpha * (colour - value)
-                      for value, colour in zip(canvas, (red, green, blue, spot), strict=True)]
-            silhouette = torch.maximum(silhouette, alpha)
-        silhouettes.append(silhouette)
-    return torch.stack(canvas[:3], 2), torch.stack(silhouettes, 2), canvas[3][:, :, None]
+            rows, columns = _window(numbers[:, :, person, index], height, sharpness)
+            alpha = _alpha(numbers[:, :, person, index], x[..., columns], y[..., rows, :], sharpness)
+            colour = numbers[:, :, person, index, [5, 6, 7, 9], None, None]
+            part = canvas[..., rows, columns]
+            part += alpha[:, :, None] * (colour - part)
+            silhouette = silhouettes[:, :, person, rows, columns]
+            torch.maximum(silhouette, alpha, out=silhouette)
+    return canvas[:, :, :3], silhouettes, canvas[:, :, 3:]
+
+
+def _alpha(shape: Tensor, x: Tensor, y: Tensor, sharpness: float) -> Tensor:
+    """How much of a capsule [n, T, 10] is in pixels with centres x [1, 1, 1, w] and y [1, 1, h, 1]: [n, T, h, w]."""
+    start_x, start_y, end_x, end_y, radius, _, _, _, visible, _ = shape[..., None, None].unbind(2)
+    along_x, along_y, to_x, to_y = end_x - start_x, end_y - start_y, x - start_x, y - start_y
+    share = ((to_x * along_x + to_y * along_y) / (along_x**2 + along_y**2 + 1e-9)).clamp(0, 1)
+    distance = ((to_x - share * along_x) ** 2 + (to_y - share * along_y) ** 2).sqrt()
+    return ((radius - distance) * sharpness + 0.5).clamp(0, 1) * visible
+
+
+def _window(shape: Tensor, height: int, sharpness: float) -> tuple[slice, slice]:
+    """Rows and columns that hold all of a capsule [n, T, 10], in every frame; most capsules are small."""
+    ends = torch.stack((shape[..., 0:2], shape[..., 2:4]))
+    reach = shape[..., 4, None] + 0.5 / sharpness
+    first = ((ends - reach).flatten(0, -2).amin(0) * height - 1).floor()
+    last = ((ends + reach).flatten(0, -2).amax(0) * height + 1).ceil()
+    left, top, right, bottom = torch.cat((first, last)).clamp(min=0).int().tolist()
+    return slice(top, bottom), slice(left, right)

@@ -15,8 +15,6 @@ from scail_model.drift_plan import Part, Plan, parse, whole
 from scail_model.drift_verdict import GOOD, LIMITS, STRONG, UNSEEN, VISIBLE, Result
 from scail_model.geometry import cover_crop
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 HEIGHT, WIDTH = 48, 80
 TO_XYZ = np.array(((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750),
                    (0.0193339, 0.1191920, 0.9503041)))  # IEC 61966-2-1

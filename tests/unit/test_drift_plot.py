@@ -13,8 +13,6 @@ from scail_model.drift_plan import Part, Plan, whole
 from scail_model.drift_plot import LEFT, PANEL, RIGHT, VERDICT_COLOURS, column, draw, panel_top, ticks
 from scail_model.drift_verdict import GOOD, STRONG, VISIBLE, Result
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 FRAMES = 80
 BLUE = (96, 165, 250)
 CUT = (150, 150, 156)

@@ -12,7 +12,6 @@ from safetensors.torch import load_file, save_file
 from scail_model.headless import encoders, official_names
 from tests.demo import drawing, small_models
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 TRAINED_VAE = Path(__file__).parents[1] / "miniature/nano_vae.safetensors"
 CPU = torch.device("cpu")
 

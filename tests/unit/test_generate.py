@@ -16,7 +16,6 @@ from scail_model.headless import generate as generate_module
 from scail_model.headless.cli import main
 from tests.demo import drawing, small_models
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 FPS = Fraction(30000, 1001)
 FRAMES = 12  # segments of 9 and, with 5 shared frames and one repeated at the end, 9
 SIZE = (64, 64)

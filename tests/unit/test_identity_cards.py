@@ -8,8 +8,6 @@ from scail_model import binding, identity_cards, mask_sources
 from scail_model.clips import TensorClip
 from scail_model.masks import PALETTE
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def masks(*people, name="driving", height=60, width=80):
     """A source of plain masks; each person is a list of boxes (left, top, right, bottom), one for each frame, or

@@ -21,8 +21,6 @@ from scail_model.headless import generate as generate_module
 from scail_model.headless.cli import main
 from tests.demo import small_models
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 STEPS, SEED = 4, 3
 # PSNR in dB
 FLOOR = 23.5  # of a result

@@ -11,8 +11,6 @@ from world import WORDS
 from scail_model.headless import encoders
 from tests.demo import small_models
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):

@@ -26,7 +26,6 @@ from scail_model.lora import merge_lora
 from scail_model.masks import pack_driving_mask, pack_mask
 from scail_model.transformer import SCAIL2Transformer
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 MINIATURE = Path(vae.__file__).parent
 CPU, LONG, STEPS = torch.device("cpu"), float("inf"), 8
 RUNS = {"vae": (train_vae, "nano_vae"), "transformer": (train_transformer, "nano_scail2"),

@@ -17,7 +17,6 @@ from scail_model.masks import pack_driving_mask, pack_mask
 from scail_model.segments import plan_segments
 from tests.demo import drawing, small_models
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")
 GIB = 2**30
 

@@ -16,8 +16,6 @@ from scail_model.conditioning import reference_mask
 from scail_model.config import TransformerConfig
 from scail_model.preflight import Job, Transformer, check
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 ROOT = Path(__file__).parents[2]
 GIB = 2**30
 WHOLE = (32, 16, 64, 112)  # left, top, right, bottom of a person in a frame of 96x128

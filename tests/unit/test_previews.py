@@ -11,8 +11,6 @@ from PIL import ImageFont
 from scail_model.masks import PALETTE, pack_mask
 from scail_model.previews import channels, chosen_frames, contact_sheet, overlay
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 COLOURS = np.array([(0, 0, 0), *PALETTE, (255, 255, 255)]) / 255  # by label
 PERSON, SURROUNDINGS, OUTLINE = 0.45, 0.25, 2
 HALF_LEVEL = 0.5 / 255 + 1e-6

@@ -8,8 +8,6 @@ from scail_model.framing import Box, Placement, box_of, cover, outside_share, pl
 from scail_model.geometry import cover_crop
 from scail_model.reframe import before_after, reframe
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 CANVAS = (256, 448)
 GREEN, RED = (0.1, 0.6, 0.2), (0.9, 0.1, 0.1)
 

@@ -1,5 +1,6 @@
 """A seam judged from the ends of two files: as the report judges it in the whole video."""
 
+import itertools
 from fractions import Fraction
 
 import pytest
@@ -40,9 +41,8 @@ def part(tmp_path):
     return write
 
 
-@pytest.mark.parametrize("brighter", [0.0, 0.1])
-@pytest.mark.parametrize("people", [None, left], ids=["picture", "people"])
-@pytest.mark.parametrize("lengths", [(81, 76), (9, 4), (40, 12)], ids=str)
+@pytest.mark.parametrize(("lengths", "brighter", "people"), [
+    *itertools.product([(9, 4), (40, 12)], [0.0, 0.1], [None, left]), ((81, 76), 0.1, left)])
 def test_verdict_is_the_reports(part, tmp_path, lengths, brighter, people):
     before, after = lengths
     parts = [part("before.mp4", frames(before, 0)), part("after.mp4", frames(after, before, brighter))]

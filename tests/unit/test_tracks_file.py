@@ -196,7 +196,7 @@ def drawn(seed, frames, height, width):
 
 
 @pytest.fixture(scope="module")
-def longer(one_thread):
+def longer():
     return drawn(6, FRAMES + 8, HEIGHT, WIDTH)
 
 

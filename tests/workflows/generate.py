@@ -2,6 +2,7 @@
 
     python tests/workflows/generate.py            the files (needs ComfyUI at COMFYUI_PATH: its /object_info)
     python tests/workflows/generate.py --jpg      and the thumbnails, from the real frontend (needs Chromium too)
+    python tests/workflows/generate.py --nodes    pictures of the nodes for js/docs, likewise, after a run
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parents[2]
 WORKFLOWS = REPOSITORY / "workflows"
 TESTS = REPOSITORY / "tests"
-sys.path[:0] = map(str, (TESTS / "workflows", TESTS / "browser", TESTS / "host", TESTS / "unit", REPOSITORY))
+sys.path[:0] = map(str, (*(TESTS / part for part in ("workflows", "browser", "host", "unit", "miniature")), REPOSITORY))
 
 from workflow_files import definitions, graph, ui_format  # noqa: E402
 
@@ -40,6 +41,12 @@ def _dumps(content: dict) -> str:
 def main() -> None:
     from comfyui import ComfyUI
 
+    if "--nodes" in sys.argv[1:]:
+        import pictures
+
+        with tempfile.TemporaryDirectory() as folder:
+            pictures.write(REPOSITORY / "js/docs", Path(folder) / "base")
+        return
     with tempfile.TemporaryDirectory() as folder, ComfyUI(Path(folder) / "base") as server:
         for path, text in build(server.get("/object_info")).items():
             path.parent.mkdir(exist_ok=True)

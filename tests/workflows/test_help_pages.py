@@ -10,6 +10,7 @@ from pathlib import Path
 
 import generate
 import pytest
+from PIL import Image
 from workflow_files.graph import sockets_and_widgets
 
 DOCS = generate.REPOSITORY / "js/docs"
@@ -38,11 +39,14 @@ def test_every_node_has_a_page_and_every_page_a_node(object_info):
 
 
 @each
-def test_page_begins_with_the_name_and_one_paragraph(node, object_info):
-    title, blank, paragraph, second_blank, heading, *_ = page(node).split("\n")
+def test_page_begins_with_the_name_one_paragraph_and_a_picture(node, object_info):
+    title, _, paragraph, _, picture, _, heading, *_ = lines = page(node).split("\n")
     assert title == f"# {object_info[node]['display_name']}"
-    assert (blank, second_blank) == ("", "")
+    assert [lines[place] for place in (1, 3, 5)] == ["", "", ""]
     assert len(paragraph) > 80
+    assert re.fullmatch(rf"!\[.{{15,}}\]\({node}\.jpg\)", picture)
+    with Image.open(DOCS / f"{node}.jpg") as opened:
+        assert opened.width > 600
     assert heading == "## What to connect, and why"
     assert len(table(node, "Typical mistakes")) >= 3
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import assets
 import pytest
+from comfyui import PACK
 from graphs import Graph, add_inputs
 from PIL import Image
 
@@ -21,6 +22,10 @@ def test_check_report(page):
     saved = next(node for node in found["saved"]["nodes"] if node["id"] == found["check"])
     assert not any("scail2" in str(value) for value in saved["widgets_values"])
     assert not any(name.startswith("scail2") for name in found["output"][str(found["check"])]["inputs"])
+    for place, graph, node in (("beside", "root", "SCAIL2Identities"), ("in_a_subgraph", ["LoadVideo"], "LoadVideo"),
+                               ("outside", "root", "SCAIL2Identities")):
+        expected = {"graph": graph, "node": node, "more": 0, "off": pytest.approx(0, abs=2)}
+        assert found["shown"][place] == expected, place
 
 
 def card(side: str, number: int, thumbnail: str, **known) -> dict:
@@ -80,11 +85,19 @@ def two_people(server):
     for unused in ("vae", "clip", "positive", "negative", "reference"):
         del graph[unused]
     prompt, numbers = graph.numbered()
-    return {"prompt": prompt, "id": int(numbers["identities"])}
+    # three people whom no colour ties to the two
+    track = {"class_type": "TestTrack", "inputs": {"path": graph.images, "name": "reference_mask1", "copies": 3}}
+    masks, picture = numbers["reference_mask"], prompt[numbers["reference_image"]]
+    unpaired = prompt | {masks: track, numbers["reference_image"]: picture | {
+        "inputs": picture["inputs"] | {"name": "reference1"}}}
+    return {"prompt": prompt, "unpaired": unpaired, "id": int(numbers["identities"])}
 
 
 def test_identity_table_of_a_run(page, two_people):
     found = page("identity_run", **two_people)
+    asked = ["The people do not pair by themselves: choose who drives whom.",
+             'The binding "1:5" does not fit these people: choose anew.']
+    assert found["unpaired"] == [[text, "2:1, 3:2", 0] for text in asked]
     assert found["pictures"] == [[96, "Person 1 of the reference"], [96, "1 blue of the driving video"],
                                  [96, "Person 2 of the reference"], [96, "2 red of the driving video"]]
     assert found["swapped"] == "1:2, 2:1"
@@ -153,3 +166,10 @@ def test_plan_bar_leaves_no_trace(plan):
     assert plan["listeners"]["during"] == "heard"
     assert plan["listeners"]["after"] != "heard"
     assert plan["left"] == 1
+
+
+def test_help_page_shows_the_node(page):
+    found = page("help_page", type="SCAIL2Identities")
+    assert found["title"] == "Bind SCAIL-2 Identities"
+    with Image.open(PACK / "js/docs/SCAIL2Identities.jpg") as picture:
+        assert found["pictures"] == [picture.width]

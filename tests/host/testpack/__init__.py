@@ -340,11 +340,25 @@ class TestDefaults(io.ComfyNode):
                                          for field in fields}))
 
 
+class TestPath(io.ComfyNode):
+    """Packages of another environment behind those of this one, or no more."""
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(node_id="TestPath", category="test", is_output_node=True, inputs=[
+            io.String.Input("folder"), io.Boolean.Input("there")], outputs=[])
+
+    @classmethod
+    def execute(cls, folder, there):
+        (sys.path.append if there else sys.path.remove)(folder)
+        return io.NodeOutput()
+
+
 class TestExtension(ComfyExtension):
     async def get_node_list(self):
         return [TestText, TestClipVision, TestMakeVae, TestImages, TestTrack, TestConditioning, TestToyModel,
                 TestRecord, TestReplaceBlock, TestAttention, TestSaveTensors, TestDrawnTrack, TestDrawnDetect,
-                TestTextEncoder, TestLatent, TestDefaults]
+                TestTextEncoder, TestLatent, TestDefaults, TestPath]
 
 
 async def comfy_entrypoint():

@@ -18,7 +18,7 @@ WIDTH, HEIGHT = 64, 32  # of the results
 LENGTH = 9  # of a segment
 STEPS = 2
 _MODEL, _VAE, _LORA = "tiny.safetensors", "tiny_vae.safetensors", "lora.safetensors"
-_NO_TEXT = "no_text"
+NO_TEXT = "no_text"
 
 # node -> what stands in for it; their inputs are dropped
 _STAND_INS = {"CLIPTextEncode": "TestText", "CLIPVisionLoader": "TestClipVision"}
@@ -53,17 +53,18 @@ def make_vae(server) -> None:
     server.run({"vae": {"class_type": "TestMakeVae", "inputs": {"path": str(path), "width": 4}}})
 
 
-def write_miniature(models: Path, transformer: Path, vae: Path) -> None:
-    """Files of the trained miniature in the places of the random ones, and the empty prompt as it reads it."""
-    for source, target in ((transformer, f"diffusion_models/{_MODEL}"), (vae, f"vae/{_VAE}")):
+def write_miniature(models: Path, transformer: Path, vae: Path, model_name: str = _MODEL, vae_name: str = _VAE) -> None:
+    """Files of the trained miniature, in the places of the random ones unless told otherwise, and the empty prompt as
+    it reads it."""
+    for source, target in ((transformer, f"diffusion_models/{model_name}"), (vae, f"vae/{vae_name}")):
         (models / target).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source, models / target)
-    comfy_prompts.save([[words.context([""]), {}]], models / "scail2_prompts", _NO_TEXT, overwrite=True)
+    comfy_prompts.save([[words.context([""]), {}]], models / "scail2_prompts", NO_TEXT, overwrite=True)
 
 
 def without_text(prompt: dict[str, dict]) -> dict[str, dict]:
     """A shrunk workflow with the empty prompt of `write_miniature` in the place of random text."""
-    loader = {"class_type": "SCAIL2LoadPrompt", "inputs": {"file": f"{_NO_TEXT}.safetensors"}}
+    loader = {"class_type": "SCAIL2LoadPrompt", "inputs": {"file": f"{NO_TEXT}.safetensors"}}
     return {name: copy.deepcopy(loader) if node["class_type"] == "TestText" else node for name, node in prompt.items()}
 
 

@@ -15,7 +15,7 @@ _WIDTH, _ROW, _NODE_TITLE, _NODE_GAP = 340, 28, 30, 36
 _GROUP_TITLE, _PADDING, _COLUMN_GAP, _GROUP_GAP = 40, 24, 60, 50
 _PREVIEW = 250  # room for the picture of nodes that show one
 _SHOWS_PICTURE = {"LoadImage", "LoadVideo", "SaveVideo", "PreviewImage", "MaskPreview", "SCAIL2Identities"}
-_PANELS = {"SCAIL2MotionTransfer": 130, "SCAIL2SampleVideo": 110}  # room for what js/ puts under the widgets
+_PANELS = {"SCAIL2MotionTransfer": 170, "SCAIL2SampleVideo": 170}  # room for what js/ puts under the widgets
 _GROUP_COLOUR, _MUTED_COLOUR = "#3f789e", "#555555"
 _UPLOADS = ("image_upload", "video_upload")
 

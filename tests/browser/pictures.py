@@ -1,0 +1,76 @@
+"""Pictures of the pack's nodes in the real frontend, for their help pages: after a run with the trained miniature."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from browser import Browser
+from comfyui import ComfyUI
+from graphs import Graph, add_sample_video, load
+from miniature_scenes import WEIGHTS
+from workflow_files import tiny
+
+from tests.demo import drawing
+
+SIZE, FRAMES, SEGMENT, STEPS = 192, 41, 17, 10  # three segments
+MODEL, VAE = "miniature.safetensors", "miniature_vae.safetensors"
+
+
+def write(docs: Path, base: Path) -> None:
+    """Write docs/<node>.jpg for every node of the pack. base: an empty folder."""
+    job = drawing.write_job(base / "input", (SIZE, SIZE), FRAMES, people=2, seed=4)
+    tiny.write_miniature(base / "models", WEIGHTS / "nano_scail2.safetensors", WEIGHTS / "nano_vae.safetensors", MODEL,
+                         VAE)
+    with ComfyUI(base) as server, Browser() as browser:
+        server.run(_tracks({option: path.name for option, path in job.items()}))  # a page lists the files once
+        prompt, _ = _graph({option: path.name for option, path in job.items()}).numbered()
+        browser.run(server, "pictures", vue=True, width=1600, height=2000, scale=1.5, prompt=prompt, folder=str(docs))
+
+
+def _tracks(files: dict[str, str]) -> Graph:
+    graph = _people(files)
+    graph.add("tracks", "SCAIL2SaveTracks", identities=["identities", 0], name="dance", driving=["driving", 0])
+    return graph
+
+
+def _people(files: dict[str, str]) -> Graph:
+    graph = Graph("")
+    for name, option in (("reference_image", "image"), ("reference_mask", "mask_image")):
+        graph.add(name, "LoadImage", image=files[option])
+    for name, option in (("driving", "pose"), ("driving_mask", "mask_video")):
+        graph.add(name, "LoadVideo", file=files[option])
+    graph.add("identities", "SCAIL2Identities", mode="animation", driving_masks=["driving_mask", 0],
+              reference_masks=["reference_mask", 0], driving=["driving", 0], reference_image=["reference_image", 0],
+              names="Anna, Ben")
+    return graph
+
+
+def _graph(files: dict[str, str]) -> Graph:
+    """Every node of the pack, in one graph that runs."""
+    graph = _people(files)
+    graph.add("vae", "VAELoader", vae_name=VAE)
+    graph.add("clip", "TestClipVision")
+    graph.add("positive", "SCAIL2LoadPrompt", file=f"{tiny.NO_TEXT}.safetensors")
+    graph.add("negative", "SCAIL2SavePrompt", conditioning=["positive", 0], name="negative", overwrite=True)
+    graph.add("tracks", "SCAIL2SaveTracks", identities=["identities", 0], name="dance", driving=["driving", 0],
+              overwrite=True)
+    graph.add("loaded tracks", "SCAIL2LoadTracks", file="dance.safetensors", driving=["driving", 0])
+    graph.add("reframed", "SCAIL2ReframeReference", image=["reference_image", 0], identities=["identities", 0],
+              width=SIZE, height=SIZE, driving=["driving", 0])
+    graph.add("reference", "SCAIL2EncodeReference", vae=["vae", 0], clip_vision=["clip", 0],
+              image=["reference_image", 0], identities=["identities", 0], width=SIZE, height=SIZE)
+    model = load(graph, MODEL)
+    video = add_sample_video(graph, model, steps=STEPS, seed=3, segment_length=SEGMENT, codec="h264")
+    given = graph["sampled"]["inputs"]
+    graph.add("check", "SCAIL2Preflight", **{name: value for name, value in given.items() if name != "codec"})
+    graph.add("jobs", "SCAIL2Jobs", action="list")
+    graph.add("drift", "SCAIL2DriftReport", video=video, segments=["sampled", 2], reference=["reference", 0])
+    graph.add("motion", "SCAIL2MotionTransfer", positive=["positive", 0], negative=["negative", 0], vae=["vae", 0],
+              reference=["reference", 0], driving=["driving", 0], identities=["identities", 0], length=SEGMENT,
+              previous_frames=["previous", 0], start_frame=SEGMENT)
+    graph.add("previous", "GetVideoComponents", video=["sampled", 0])
+    graph.add("schedule", "SCAIL2Schedule", solver="unipc", steps=STEPS, shift=3.0)
+    for name, source in (("positive conditioning", ["motion", 0]), ("sigmas", ["schedule", 1]),
+                         ("reframed picture", ["reframed", 4]), ("report", ["loaded tracks", 1])):
+        graph.add(name, "PreviewAny", source=source)
+    return graph
