@@ -3,7 +3,7 @@
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 import { attachCheckReport } from "./lib/check_report.mjs";
-import { stylesheet } from "./lib/dom.mjs";
+import { retell, stylesheet } from "./lib/dom.mjs";
 import { attachIdentityTable } from "./lib/identity_table.mjs";
 import { attachPlanBar, attachPlanFacts, attachSizeOffers } from "./lib/plan_bar.mjs";
 import { attachTimeline, followRuns } from "./lib/timeline.mjs";
@@ -25,4 +25,5 @@ app.registerExtension({
   nodeCreated(node) {
     for (const attach of PANELS[node.comfyClass] ?? []) attach(node, { app, api });
   },
+  onNodeOutputsUpdated: (outputs) => retell(app, outputs),
 });

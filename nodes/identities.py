@@ -106,6 +106,7 @@ class SCAIL2Identities(io.ComfyNode):
                 io.Image.Output("channels_preview", tooltip="The 28 mask channels of the reference and of the first "
                                                             "driving frames."),
             ],
+            has_intermediate_output=True,  # a page that was opened anew hears it again
         )
 
     @classmethod

@@ -42,6 +42,7 @@ class SCAIL2MotionTransfer(io.ComfyNode):
                 io.Int.Output("frames", tooltip="How many decoded frames are real: the segment is filled up by "
                                                 "repeating the last driving frame where the video ends."),
             ],
+            has_intermediate_output=True,  # a page that was opened anew hears it again
         )
 
     @classmethod

@@ -54,6 +54,7 @@ class SCAIL2SampleVideo(io.ComfyNode):
                 io.String.Output("segments", tooltip="The segments as JSON, for Measure Video Drift and for programs."),
             ],
             hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
+            has_intermediate_output=True,  # a page that was opened anew hears it again
         )
 
     @classmethod

@@ -1,5 +1,5 @@
 // The report of Check SCAIL-2 Inputs: errors, warnings and facts, each with a way to the input that it is about.
-import { element, onExecuted, panel } from "./dom.mjs";
+import { element, onExecuted, panel, settled } from "./dom.mjs";
 import { sourceOf } from "./graph.mjs";
 
 const HEADINGS = { error: "Errors", warning: "Warnings", fact: "Facts" };
@@ -7,7 +7,7 @@ const MARKS = { error: "✕", warning: "!", fact: "i" };
 
 export function attachCheckReport(node, { app }) {
   let drawn = null;
-  onExecuted(app, node, (output) => {
+  onExecuted(node, (output) => {
     const findings = output?.scail2_findings;
     if (!findings) return;
     drawn ??= panel(node, "scail2_report", "What the check has found");
@@ -41,7 +41,7 @@ async function jump({ canvas }, node, input) {
   const target = sourceOf(node, input) ?? node;
   canvas.setGraph(target.graph);
   // before that the click selects this node, and a graph that is opened for the first time is fitted into the window
-  await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+  await settled();
   canvas.selectNode?.(target);
   canvas.centerOnNode(target);
 }

@@ -45,23 +45,27 @@ export function panel(node, name, label, { height, removed } = {}) {
   return { root, resize: () => grow(node) };
 }
 
-/** Call `hear(output)` with what each run of a node says, and with what the last one said if the page makes the node
- * anew, as it does to undo a step. */
-export function onExecuted(app, node, hear) {
+const hearers = new WeakMap(); // by node
+
+/** Call `hear(output)` with what each run of a node says, and again when `retell` is called. */
+export function onExecuted(node, hear) {
+  hearers.set(node, [...(hearers.get(node) ?? []), hear]);
   const before = node.onExecuted;
   node.onExecuted = function (output, ...given) {
     const result = before?.call(this, output, ...given);
     hear(output);
     return result;
   };
-  const configured = node.onConfigure;
-  node.onConfigure = function (...given) {
-    const result = configured?.apply(this, given);
-    const inside = this.graph && this.graph !== this.graph.rootGraph;
-    const output = app.nodeOutputs?.[inside ? `${this.graph.id}:${this.id}` : this.id];
-    if (output) hear(output);
-    return result;
-  };
+}
+
+/** Tell all nodes what the last runs said. The page makes them anew to undo a step, and to show another tab. */
+export function retell({ rootGraph }, outputs) {
+  for (const graph of [rootGraph, ...rootGraph.subgraphs.values()]) {
+    for (const node of graph.nodes) {
+      const output = outputs[graph === rootGraph ? node.id : `${graph.id}:${node.id}`];
+      if (output) hearers.get(node)?.forEach((hear) => hear(output));
+    }
+  }
 }
 
 /** Call `hear` after each change of these widgets by the user -> a function that ends it. */
@@ -91,24 +95,31 @@ export function after(node, hook, hear) {
   };
 }
 
+/** When the page has drawn what is changed now, with sizes that follow from it. */
+export const settled = () => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+
 /** A widget of a node by its input's name. */
 export function widgetOf(node, name) {
   return node.widgets?.find((widget) => widget.name === name);
 }
 
-/** Set a widget as if the user had: with its callback, and as one step of undo. */
-export function setWidget(app, node, name, value) {
-  const widget = widgetOf(node, name);
-  if (!widget || widget.value === value) return;
-  widget.value = value;
-  widget.callback?.(value, app.canvas, node);
+/** Set widgets, name -> value, as if the user had: with their callbacks, and as one step of undo. */
+export async function setWidgets(app, node, values) {
+  const capture = () => app.extensionManager?.workflow?.activeWorkflow?.changeTracker?.captureCanvasState?.();
+  capture(); // panels may have grown since
+  const changed = Object.entries(values).map(([name, value]) => [widgetOf(node, name), value])
+    .filter(([widget, value]) => widget && widget.value !== value);
+  for (const [widget, value] of changed) widget.value = value;
+  // who hears of one must not see half of it
+  for (const [widget, value] of changed) widget.callback?.(value, app.canvas, node);
   node.graph?.setDirtyCanvas?.(true, true);
-  app.extensionManager?.workflow?.activeWorkflow?.changeTracker?.captureCanvasState?.();
+  await settled(); // a size that changes later would be a step of its own
+  capture();
 }
 
 function grow(node) {
-  if (window.LiteGraph.vueNodesMode) return; // the new renderer's nodes grow with what is in them
-  const [width, height] = node.computeSize();
-  node.setSize?.([Math.max(node.size[0], width), Math.max(node.size[1], height)]);
-  node.graph?.setDirtyCanvas?.(true, true);
+  // the new renderer's nodes grow with what is in them
+  if (!node.graph || window.LiteGraph.vueNodesMode) return;
+  node.arrange();
+  node.graph.setDirtyCanvas(true, true);
 }

@@ -1,7 +1,7 @@
 // The table of SCAIL2Identities: who of the reference is driven by whom, who is in front, and what they are called.
 // It keeps nothing of its own: what it shows is read from the widgets, and what is chosen is written into them.
 import * as texts from "./binding_text.mjs";
-import { element, onExecuted, panel, setWidget, widgetOf } from "./dom.mjs";
+import { element, onExecuted, panel, setWidgets, widgetOf } from "./dom.mjs";
 
 const TEXTS = ["binding", "front", "names"];
 const ROUND = 28; // CSS pixels above and below the table, the canvas' margin and the panel's own
@@ -9,7 +9,7 @@ const LABEL = "Who is driven by whom";
 
 export function attachIdentityTable(node, { app, api }) {
   const state = { node, app, api, cards: [], dragged: null, forgotten: new Map(), drawn: null };
-  onExecuted(app, node, (output) => {
+  onExecuted(node, (output) => {
     if (!output?.scail2_identities) return;
     state.cards = output.scail2_identities;
     draw(state);
@@ -19,7 +19,7 @@ export function attachIdentityTable(node, { app, api }) {
     const before = widget.callback;
     widget.callback = function (...given) {
       const result = before?.apply(this, given);
-      if (state.drawn && !state.writing) draw(state);
+      if (state.drawn) draw(state);
       return result;
     };
   }
@@ -46,12 +46,8 @@ function write(state, { pairs, order, names }) {
   const named = new Map([...names].map(([number, name]) => [number, name || (forgotten.get(number) ?? "")]));
   const listed = [...order.filter((number) => pairs.has(number)),
     ...[...pairs.keys()].filter((number) => !order.includes(number)).sort((left, right) => left - right)];
-  state.writing = true;
-  setWidget(app, node, "binding", texts.writeBinding(pairs, cards));
-  setWidget(app, node, "front", texts.writeFront(listed, pairs, cards));
-  setWidget(app, node, "names", texts.writeNames(named, pairs, cards));
-  state.writing = false;
-  draw(state);
+  setWidgets(app, node, { binding: texts.writeBinding(pairs, cards), front: texts.writeFront(listed, pairs, cards),
+    names: texts.writeNames(named, pairs, cards) });
 }
 
 function draw(state) {

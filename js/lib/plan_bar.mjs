@@ -1,6 +1,6 @@
 // The plan of a video on the nodes that make it: size, frames, segments, memory and time as a line, and the segments as
 // a bar. What only a run knows (the driving video's frames, the GPU) comes with a node's ui output `scail2_plan`.
-import { after, element, hearWidgets, onExecuted, panel, setWidget } from "./dom.mjs";
+import { after, element, hearWidgets, onExecuted, panel, setWidgets } from "./dom.mjs";
 import { holderOf, signature, sourceOf } from "./graph.mjs";
 import * as plan from "./plan.mjs";
 
@@ -11,8 +11,8 @@ const videos = new Map(); // by all that decides a driving video: what a run tol
 let machine = { model: plan.MODEL }; // what runs told of GPU and model
 
 /** Hear what a node's runs tell of the driving video and the machine. */
-export function attachPlanFacts(node, { app }) {
-  onExecuted(app, node, (output) => {
+export function attachPlanFacts(node) {
+  onExecuted(node, (output) => {
     const facts = output?.scail2_plan?.[0];
     if (!facts) return;
     videos.set(signature(node, "driving"), facts);
@@ -32,7 +32,7 @@ export function attachSizeOffers(node, { app }) {
 
 /** The line and the bar. */
 export function attachPlanBar(node, { app }) {
-  attachPlanFacts(node, { app });
+  attachPlanFacts(node);
   attach(app, node, WIDGETS, () => view(node), "scail2_plan", "Plan of the segments");
 }
 
@@ -197,7 +197,7 @@ function problemLine(app, node, { text, choices, input, at }) {
   const holder = () => holderOf(at ? sourceOf(node, at) : node, input);
   const set = (choice) => () => {
     const { node: owner, widget } = holder();
-    setWidget(app, owner, widget.name, choice);
+    setWidgets(app, owner, { [widget.name]: choice });
   };
   return element("div", { class: "scail2-plan-problem" }, element("span", { text, role: "alert" }), choices.map((choice) =>
     element("button", { type: "button", text: choice, "aria-label": `Set ${input} to ${choice}`, onclick: set(choice) })));

@@ -1,5 +1,5 @@
 // The segments of Sample SCAIL-2 Video: how far a run is, what is finished, and forms that change one segment.
-import { element, panel, setWidget, widgetOf } from "./dom.mjs";
+import { element, panel, setWidgets, widgetOf } from "./dom.mjs";
 import { nodeAt } from "./graph.mjs";
 import { segmentOf, withRemake, withSegment } from "./plan_text.mjs";
 import { duration, follow, share, summary } from "./runs.mjs";
@@ -188,7 +188,7 @@ function form(node, app, index, segment, close) {
           throw new Error(`${name} is connected to another node: change it there.`);
         }
       }
-      for (const [name, text] of Object.entries(values)) setWidget(app, node, name, text);
+      setWidgets(app, node, values);
       told.textContent = `Written to ${done}. Queue the graph to have it made.`;
     } catch (error) {
       told.textContent = error.message;

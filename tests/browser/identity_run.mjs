@@ -1,6 +1,6 @@
 // A run that fails because nobody says who is who shows the table, and what is chosen there lets it pass. Then a run
 // fills the table; what is chosen there is run, undone, and kept inside a subgraph.
-import { drawn, run } from "./page_tools.mjs";
+import { run, step } from "./page_tools.mjs";
 
 export default async function identityRun(page, { prompt, unpaired, id, screenshot }) {
   const widgets = () => page.evaluate((id) => Object.fromEntries(window.comfyAPI.app.app.graph.getNodeById(id).widgets
@@ -47,18 +47,58 @@ export default async function identityRun(page, { prompt, unpaired, id, screensh
   const region = page.getByRole("region", { name: "Who is driven by whom" });
   found.cut = await region.evaluate((root) => [root.scrollWidth - root.clientWidth, root.scrollHeight - root.clientHeight]);
 
-  await page.evaluate(() => document.activeElement.blur());
-  const undo = () => page.evaluate(() =>
-    window.comfyAPI.app.app.extensionManager.workflow.activeWorkflow.changeTracker.undo());
-  await undo();
-  await drawn(page);
-  found.undone = await widgets();
-  await undo();
-  await drawn(page);
-  found.undoneTwice = await widgets();
+  // each choice is one step, though it writes two texts and the table grows; clicks beside it are none
+  await table.getByRole("combobox", { name: "Anna is driven by" }).selectOption("");
+  const texts = async () => {
+    await page.waitForTimeout(200);
+    const { binding, front, names } = await widgets();
+    return [binding, front, names];
+  };
+  found.left_out = await texts();
+  found.keys = [];
+  for (const key of ["z", "z", "z", "y", "y", "y", "z"]) {
+    if (found.keys.length < 2) await page.mouse.click(80, 700);
+    await step(page, key);
+    found.keys.push(await texts());
+  }
   found.after = await table.locator("select").evaluateAll((all) => all.map(({ value }) => value));
 
-  await table.getByRole("combobox", { name: "blue is driven by" }).selectOption("2");
+  // a copy has a table of its own when it has run
+  await page.evaluate((id) => window.comfyAPI.app.app.canvas.selectNode(window.comfyAPI.app.app.graph.getNodeById(id)), id);
+  await page.keyboard.press("Control+c");
+  await page.mouse.move(800, 150);
+  await page.keyboard.press("Control+v");
+  await page.waitForFunction((count) => window.comfyAPI.app.app.graph.nodes.length > count, Object.keys(prompt).length);
+  await page.waitForTimeout(300);
+  found.before_its_run = await table.count();
+  const copy = await page.evaluate((id) => {
+    const { app } = window.comfyAPI.app;
+    const node = app.graph.nodes.find((one) => one.comfyClass === "SCAIL2Identities" && one.id !== id);
+    node.onExecuted(app.nodeOutputs[id]);
+    node.widgets.at(-1).element.id = "copy";
+    return node.id;
+  }, id);
+  await page.locator("#copy select").last().selectOption("");
+  found.copy = [await texts(), await page.evaluate((id) => window.comfyAPI.app.app.graph.getNodeById(id).widgets
+    .find(({ name }) => name === "binding").value, copy), await table.count()];
+  await step(page, "z");
+  await step(page, "z");
+  found.copy.push(await texts(), await table.count());
+
+  // another tab, and back
+  const tab = await page.evaluate(async () => {
+    const { extensionManager } = window.comfyAPI.app.app;
+    const { filename } = extensionManager.workflow.activeWorkflow;
+    await extensionManager.command.execute("Comfy.NewBlankWorkflow");
+    return filename;
+  });
+  await page.waitForTimeout(300);
+  found.tab = [await table.count()];
+  await page.locator(".workflow-tab").getByText(tab, { exact: true }).click();
+  await table.waitFor();
+  found.tab.push(await texts(), await table.locator("select").evaluateAll((all) => all.map(({ value }) => value)));
+
+  await table.getByRole("combobox", { name: "Anna is driven by" }).selectOption("1");
   found.inside = await page.evaluate(async (id) => {
     const { app } = window.comfyAPI.app;
     const { node } = app.graph.convertToSubgraph(new Set([app.graph.getNodeById(id)]));

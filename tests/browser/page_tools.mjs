@@ -61,3 +61,16 @@ export async function executed(page, id, output) {
   await page.evaluate(([id, output]) => window.comfyAPI.app.app.graph.getNodeById(id).onExecuted(output), [id, output]);
   await drawn(page);
 }
+
+/** Press Ctrl+Z or Ctrl+Y, as "z" or "y", and wait for the step. */
+export async function step(page, key) {
+  const steps = () => page.evaluate(() =>
+    window.comfyAPI.app.app.extensionManager.workflow.activeWorkflow.changeTracker.undoQueue.length);
+  const before = await steps();
+  await page.keyboard.press(`Control+${key}`);
+  await page.waitForFunction((wanted) => {
+    const tracker = window.comfyAPI.app.app.extensionManager.workflow.activeWorkflow.changeTracker;
+    return tracker.undoQueue.length === wanted && !tracker._restoringState;
+  }, before + (key === "z" ? -1 : 1), { timeout: 10000 });
+  await page.waitForTimeout(150); // the panels show themselves again
+}

@@ -1,4 +1,4 @@
-import { addNode, drawn, executed } from "./page_tools.mjs";
+import { addNode, drawn, executed, step } from "./page_tools.mjs";
 
 const NAME = "Plan of the segments";
 
@@ -70,10 +70,17 @@ export default async function planBar(page, { facts, screenshot }) {
     node.onConfigure?.({});
   }, reference);
   answer.wrong_size = await read();
+  await page.mouse.click(1300, 1400); // beside everything: the page looks for changes then
   const offers = page.getByRole("region", { name: "Sizes that fit" });
   answer.offers = await offers.getByRole("button").allTextContents();
   await offers.getByRole("button").last().click();
   answer.right_size = await read();
+  for (const key of ["z", "y"]) {
+    await step(page, key);
+    answer[key] = await page.evaluate((id) => window.comfyAPI.app.app.graph.getNodeById(id).widgets
+      .find(({ name }) => name === "width").value, reference);
+    answer[`${key}_offers`] = await offers.getByRole("button").allTextContents();
+  }
 
   const serialize = () => page.evaluate(() => window.comfyAPI.app.app.graph.serialize());
   answer.saved = await serialize();

@@ -1,6 +1,6 @@
 // The timeline fed with made-up events: {whole, changes: messages of one run, other: of a run of another workflow, plan,
 // screenshot?} -> what it shows and writes.
-import { addNode, clear, drawn } from "./page_tools.mjs";
+import { addNode, clear, drawn, step } from "./page_tools.mjs";
 
 const LISTENED = "scail2.progress";
 
@@ -71,6 +71,13 @@ export default async function timeline(page, { whole, changes, other, plan, scre
   answer.unchanged = await widgets(page, id);
   if (screenshot) await page.screenshot({ path: `${screenshot}-form.png` });
   answer.saved = await page.evaluate(() => window.comfyAPI.app.app.graph.serialize().nodes[0].widgets_values);
+
+  answer.keys = [];
+  for (const key of ["z", "z", "y", "y"]) {
+    await step(page, key);
+    const { blocks } = await shown();
+    answer.keys.push([await widgets(page, id), blocks.length]);
+  }
 
   // in a subgraph the same node is another object
   await page.evaluate((id) => {

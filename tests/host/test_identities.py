@@ -249,3 +249,10 @@ def test_nobody_else_hears_of_a_program_s_run(comfy, three_and_two):
     assert told
     assert alone not in told
     assert comfy.wait(alone)["status"]["messages"][-1][0] == "execution_error"
+
+
+def test_a_page_that_was_opened_anew_hears_of_a_run_that_is_remembered(comfy, three_and_two):
+    three_and_two.set("identities", binding="2:1, 1:2")
+    (first,), _, _ = heard(comfy, three_and_two)
+    (again,), _, _ = heard(comfy, three_and_two)
+    assert again["output"] == first["output"]

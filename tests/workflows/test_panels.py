@@ -103,10 +103,14 @@ def test_identity_table_of_a_run(page, two_people):
     assert found["swapped"] == "1:2, 2:1"
     assert found["shown"] == ["2", "1"]
     assert found["cut"] == [0, 0], "nothing to scroll at the width that a new node has"
-    assert (found["undone"]["binding"], found["undone"]["names"]) == ("1:2, 2:1", "")
-    assert found["undoneTwice"]["binding"] == ""
-    assert found["after"] == ["1", "2"], "the table is still there"
-    assert found["inside"] == [[True, "1:2, 2:1"]]
+    plain, swapped, named, left_out = ["", "", ""], ["1:2, 2:1", "", ""], ["1:2, 2:1", "", "Anna"], ["2:1", "", ""]
+    assert found["left_out"] == left_out
+    assert found["keys"] == [named, swapped, plain, swapped, named, left_out, named]
+    assert found["after"] == ["2", "1"], "the table is still there"
+    assert found["before_its_run"] == 1
+    assert found["copy"] == [named, "1:2", 2, named, 1]
+    assert found["tab"] == [0, named, ["2", "1"]]
+    assert found["inside"] == [[True, ""]]
 
 
 GIB = 2**30
@@ -149,6 +153,8 @@ def test_plan_bar_offers_what_is_right(plan):
         "The width is 500 pixels, but SCAIL-2 needs a multiple of 32: use 480 or 512."]
     assert plan["wrong_size"]["choices"] == plan["offers"] == ["480", "512"]
     assert plan["right_size"]["lines"][0].startswith("512×512, ")
+    assert (plan["z"], plan["z_offers"]) == (500, ["480", "512"]), "undone in one step"
+    assert (plan["y"], plan["y_offers"]) == (512, [])
 
 
 def test_plan_bar_leaves_no_trace(plan):

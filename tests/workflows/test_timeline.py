@@ -69,6 +69,8 @@ def test_made_up_events(page):
                                "remake_scope": "and everything after", "remake_seed": 77}
     assert found["refused"].startswith("A seed is a whole number")
     assert found["unchanged"] == found["remade"]
+    begun = {"plan": PLAN, "remake": "3", "remake_scope": "only these", "remake_seed": 5}
+    assert found["keys"] == [[texts, 3] for texts in (found["written"], begun, found["written"], found["remade"])]
     assert not any("scail2" in str(value) or "Segment" in str(value) for value in found["saved"])
     number, *shown = found["subgraph"]
     assert ":" in number
