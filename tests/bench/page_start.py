@@ -2,7 +2,8 @@
 
     python tests/bench/page_start.py [--turns 15]      needs ComfyUI at COMFYUI_PATH, Node.js, Chromium, playwright-core
 
-New pages with empty caches, in turns with the extension and with an empty file in its place, on a server of this machine.
+New pages with empty caches, in turns with the extension and with an empty file in its place; the server is on this
+machine.
 """
 
 from __future__ import annotations

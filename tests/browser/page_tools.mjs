@@ -62,6 +62,15 @@ export async function executed(page, id, output) {
   await drawn(page);
 }
 
+/** Wait until nodes have the sizes that their panels need: a size that changes later is a step of undo. */
+export async function still(page) {
+  const form = () => page.evaluate(() => JSON.stringify(window.comfyAPI.app.app.graph.serialize()));
+  for (let before = null, now = await form(); now !== before;) {
+    await page.waitForTimeout(100);
+    [before, now] = [now, await form()];
+  }
+}
+
 /** Press Ctrl+Z or Ctrl+Y, as "z" or "y", and wait for the step. */
 export async function step(page, key) {
   const steps = () => page.evaluate(() =>
@@ -72,5 +81,5 @@ export async function step(page, key) {
     const tracker = window.comfyAPI.app.app.extensionManager.workflow.activeWorkflow.changeTracker;
     return tracker.undoQueue.length === wanted && !tracker._restoringState;
   }, before + (key === "z" ? -1 : 1), { timeout: 10000 });
-  await page.waitForTimeout(150); // the panels show themselves again
+  await still(page); // the panels show themselves again
 }

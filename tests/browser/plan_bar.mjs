@@ -1,4 +1,4 @@
-import { addNode, drawn, executed, step } from "./page_tools.mjs";
+import { addNode, drawn, executed, step, still } from "./page_tools.mjs";
 
 const NAME = "Plan of the segments";
 
@@ -70,6 +70,7 @@ export default async function planBar(page, { facts, screenshot }) {
     node.onConfigure?.({});
   }, reference);
   answer.wrong_size = await read();
+  await still(page);
   await page.mouse.click(1300, 1400); // beside everything: the page looks for changes then
   const offers = page.getByRole("region", { name: "Sizes that fit" });
   answer.offers = await offers.getByRole("button").allTextContents();

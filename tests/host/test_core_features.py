@@ -288,7 +288,8 @@ def test_every_step_sends_a_preview(graph, listen, sample, total):
 
 def test_sample_video_says_where_it_is(graph, listen):
     _, binary = listen(by_sample_video(graph, 2))
-    texts = [message.decode(errors="replace") for message in of_kind(binary, TEXT)]
+    *texts, last = [message.decode(errors="replace") for message in of_kind(binary, TEXT)]
+    assert re.search(r"finished in \d+ s$", last)
     told = [text.split("segment ", 1)[1].split(", about")[0] for text in texts]
     finished = [text for text in told if text.endswith("finished")]
     assert finished == ["1 of 2, finished", "2 of 2, finished"]  # the first one any time after its writing has begun
