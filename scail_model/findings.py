@@ -34,7 +34,6 @@ class Finding:
     code: str
     text: str
 
-
     @property
     def input(self) -> str | None:
         """The input that it is about; None if there is none in particular."""

@@ -35,13 +35,7 @@ export function panel(node, name, label, { height, removed } = {}) {
     serialize: false, hideOnZoom: false, getMinHeight: needed, getMaxHeight: needed,
   });
   widget.serialize = false;
-  if (removed) {
-    const before = node.onRemoved;
-    node.onRemoved = function (...given) {
-      removed();
-      return before?.apply(this, given);
-    };
-  }
+  if (removed) after(node, "onRemoved", removed);
   return { root, resize: () => grow(node) };
 }
 

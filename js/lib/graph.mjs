@@ -16,6 +16,11 @@ export function holderOf(node, input) {
   return origin.widget ? origin : held(origin.node, /^Primitive/.test(origin.node.type) && origin.node.widgets?.[0]);
 }
 
+/** Whether the value of an input, or of a widget, comes from another node. */
+export function linked(node, name) {
+  return node.inputs?.some((slot) => slot.name === name && slot.link != null) ?? false;
+}
+
 /** All that decides what arrives at an input, as far as the page knows it, as a text. */
 export function signature(node, input, seen = new Set()) {
   const source = sourceOf(node, input);

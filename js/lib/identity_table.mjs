@@ -1,7 +1,8 @@
 // The table of SCAIL2Identities: who of the reference is driven by whom, who is in front, and what they are called.
 // It keeps nothing of its own: what it shows is read from the widgets, and what is chosen is written into them.
 import * as texts from "./binding_text.mjs";
-import { element, onExecuted, panel, setWidgets, widgetOf } from "./dom.mjs";
+import { element, hearWidgets, onExecuted, panel, setWidgets, widgetOf } from "./dom.mjs";
+import { linked } from "./graph.mjs";
 
 const TEXTS = ["binding", "front", "names"];
 const ROUND = 28; // CSS pixels above and below the table, the canvas' margin and the panel's own
@@ -14,15 +15,7 @@ export function attachIdentityTable(node, { app, api }) {
     state.cards = output.scail2_identities;
     draw(state);
   });
-  for (const name of TEXTS) {
-    const widget = widgetOf(node, name);
-    const before = widget.callback;
-    widget.callback = function (...given) {
-      const result = before?.apply(this, given);
-      if (state.drawn) draw(state);
-      return result;
-    };
-  }
+  hearWidgets(node, TEXTS, () => state.drawn && draw(state));
 }
 
 /** What the widgets say now; `problem` where they cannot be shown, and `pairs` then is what can. */
@@ -197,9 +190,4 @@ function swatch({ colour, colour_name: name }) {
 function title({ number, name, painted, colour_name: colour }) {
   const called = name || (painted && colour);
   return called ? `${number} ${called}` : `person ${number}`;
-}
-
-/** Whether a widget's value comes from another node. */
-function linked(node, name) {
-  return node.inputs?.some((slot) => slot.name === name && slot.link !== null && slot.link !== undefined) ?? false;
 }

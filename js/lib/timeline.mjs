@@ -1,6 +1,6 @@
 // The segments of Sample SCAIL-2 Video: how far a run is, what is finished, and forms that change one segment.
 import { element, panel, setWidgets, widgetOf } from "./dom.mjs";
-import { nodeAt } from "./graph.mjs";
+import { linked, nodeAt } from "./graph.mjs";
 import { segmentOf, withRemake, withSegment } from "./plan_text.mjs";
 import { duration, follow, share, summary } from "./runs.mjs";
 
@@ -184,9 +184,7 @@ function form(node, app, index, segment, close) {
     try {
       const values = changes();
       for (const name of Object.keys(values)) {
-        if (node.inputs?.some((slot) => slot.name === name && slot.link != null)) {
-          throw new Error(`${name} is connected to another node: change it there.`);
-        }
+        if (linked(node, name)) throw new Error(`${name} is connected to another node: change it there.`);
       }
       setWidgets(app, node, values);
       told.textContent = `Written to ${done}. Queue the graph to have it made.`;

@@ -33,8 +33,7 @@ def main() -> None:
         found = browser.run(server, "page_start", script=SCRIPT, turns=turns)["answer"]
     more = [after - before for before, after in zip(found["without"], found["with"], strict=True)]
     spread = statistics.quantiles(more, n=4)
-    files = sorted((REPOSITORY / "js").glob("*.css")) + sorted((REPOSITORY / "js").rglob("*js"))
-    texts = [path.read_bytes() for path in files if path.is_file()]
+    texts = [path.read_bytes() for ending in ("css", "js", "mjs") for path in (REPOSITORY / "js").rglob(f"*.{ending}")]
     sys.stdout.write(
         f"without {statistics.median(found['without']):.0f} ms, with {statistics.median(found['with']):.0f} ms; "
         f"median difference {statistics.median(more):.0f} ms (quartiles {spread[0]:.0f} and {spread[2]:.0f})\n"

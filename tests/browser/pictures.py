@@ -21,16 +21,11 @@ def write(docs: Path, base: Path) -> None:
     job = drawing.write_job(base / "input", (SIZE, SIZE), FRAMES, people=2, seed=4)
     tiny.write_miniature(base / "models", WEIGHTS / "nano_scail2.safetensors", WEIGHTS / "nano_vae.safetensors", MODEL,
                          VAE)
+    files = {option: path.name for option, path in job.items()}
     with ComfyUI(base) as server, Browser() as browser:
-        server.run(_tracks({option: path.name for option, path in job.items()}))  # a page lists the files once
-        prompt, _ = _graph({option: path.name for option, path in job.items()}).numbered()
+        server.run(_people(files))  # a page lists the files once, also those of tracks
+        prompt, _ = _graph(files).numbered()
         browser.run(server, "pictures", vue=True, width=1600, height=2000, scale=1.5, prompt=prompt, folder=str(docs))
-
-
-def _tracks(files: dict[str, str]) -> Graph:
-    graph = _people(files)
-    graph.add("tracks", "SCAIL2SaveTracks", identities=["identities", 0], name="dance", driving=["driving", 0])
-    return graph
 
 
 def _people(files: dict[str, str]) -> Graph:
@@ -42,6 +37,8 @@ def _people(files: dict[str, str]) -> Graph:
     graph.add("identities", "SCAIL2Identities", mode="animation", driving_masks=["driving_mask", 0],
               reference_masks=["reference_mask", 0], driving=["driving", 0], reference_image=["reference_image", 0],
               names="Anna, Ben")
+    graph.add("tracks", "SCAIL2SaveTracks", identities=["identities", 0], name="dance", driving=["driving", 0],
+              overwrite=True)
     return graph
 
 
@@ -52,8 +49,6 @@ def _graph(files: dict[str, str]) -> Graph:
     graph.add("clip", "TestClipVision")
     graph.add("positive", "SCAIL2LoadPrompt", file=f"{tiny.NO_TEXT}.safetensors")
     graph.add("negative", "SCAIL2SavePrompt", conditioning=["positive", 0], name="negative", overwrite=True)
-    graph.add("tracks", "SCAIL2SaveTracks", identities=["identities", 0], name="dance", driving=["driving", 0],
-              overwrite=True)
     graph.add("loaded tracks", "SCAIL2LoadTracks", file="dance.safetensors", driving=["driving", 0])
     graph.add("reframed", "SCAIL2ReframeReference", image=["reference_image", 0], identities=["identities", 0],
               width=SIZE, height=SIZE, driving=["driving", 0])

@@ -131,3 +131,4 @@ def test_who_stops_using_items_leaves_no_thread():
     for number in ahead(iter(range(100))):
         if number == 3:
             break
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("scail2")]
