@@ -1,13 +1,14 @@
 """What a run will cost: GPU memory, main memory and time, estimated before anything is sampled.
 
 The constants are fitted to measurements in bfloat16 on one NVIDIA H200 (`tests/bench/budget_gpu.py`, the figures are in
-`tests/bench/budget_h200.json`). No other GPU was measured; its seconds are the H200's, scaled by the speed of a matrix
-product on both. For L tokens of width d, N layers, a feed-forward of f, c = 769 context tokens, A pixels in a frame:
+`tests/bench/budget_h200.json`). The seconds of another GPU are the H200's, scaled by the speed of a matrix product on
+both: within 6 % on an H100 (`budget_h100.json`), the only other one that was measured. For L tokens of width d, N
+layers, a feed-forward of f, c = 769 context tokens, A pixels in a frame:
 
     L             A / 256 * (references + latent frames) + A / 1024 * latent frames
     in a block    14.05 * L * d bytes: the float32 stream; in two bytes its normalised copy, queries, keys, values and
                   the attention's result. 14.84 for each of two conditionings in one batch. Less in chunks of rows,
-                  which small cards use (`chunks`); that was counted, not measured
+                  which small cards use (`chunks`)
     before them   24 * d^2 + 4 * L * d bytes: the float32 copy of the time projection, the stream
     activations   the larger of these two
     linears       N * (2 * L * (6 * d^2 + 2 * d * f) + 4 * c * d^2) FLOP at 661 TFLOP/s
@@ -198,7 +199,7 @@ def activation_bytes(config: TransformerConfig, tokens: int, batch: int = 1, tot
     if rows is None:
         blocks = (_BLOCK_BYTES if batch == 1 else _BATCHED_BLOCK_BYTES) * batch * tokens * config.dim
     else:
-        blocks = batch * chunks.chunked_bytes(tokens, config.dim, rows)
+        blocks = chunks.chunked_bytes(tokens, config.dim, rows, batch)
     embedding = _PROJECTION_BYTES * config.dim**2 + _STREAM_BYTES * batch * tokens * config.dim
     return round(max(blocks, embedding))
 

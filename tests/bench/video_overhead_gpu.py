@@ -24,6 +24,7 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -93,6 +94,9 @@ def watch_stages(clock: Clock) -> None:
 
 
 class TimedVae:
+    """Decodes, and then answers with a drawn scene: what random weights make is noise, which takes an encoder twice
+    the time of a picture."""
+
     def __init__(self, vae, clock: Clock) -> None:
         self._vae, self._clock = vae, clock
 
@@ -103,11 +107,15 @@ class TimedVae:
         return self._clock.timed(VAE[0], self._vae.encode, pixels)
 
     def decode(self, latent):
-        return self._clock.timed(VAE[1], self._vae.decode, latent)
+        frames = self._clock.timed(VAE[1], self._vae.decode, latent)
+        *_, height, width, _ = frames.shape
+        scene = torch.from_numpy(draw_scene(2 * width, height))
+        shown = [scene[:, left : left + width] for left in pan(frames.shape[-4], width)]
+        return (torch.stack(shown).float() / 255).reshape(frames.shape)
 
 
 class StandInVae:
-    """Answers at once, with frames of soft noise."""
+    """Answers at once."""
 
     def __init__(self, vae) -> None:
         self._vae = vae
@@ -121,9 +129,7 @@ class StandInVae:
 
     def decode(self, latent):
         groups, height, width = latent.shape[2:]
-        draw = torch.Generator().manual_seed(0)
-        small = torch.rand(1, 3, 4 * groups - 3, height, width, generator=draw)
-        return torch.nn.functional.interpolate(small[0].movedim(0, 1), scale_factor=8, mode="bilinear").movedim(1, -1)
+        return torch.zeros(4 * groups - 3, 8 * height, 8 * width, 3)
 
 
 class Watch:
@@ -132,16 +138,13 @@ class Watch:
 
 
 def write_clip(path: Path, frames: int) -> None:
-    """A textured scene that pans, with a tone."""
-    random = np.random.default_rng(0)
-    scene = random.integers(0, 255, (SOURCE_HEIGHT // 8, SOURCE_WIDTH // 4, 3), dtype=np.uint8)
-    scene = scene.repeat(8, 0).repeat(8, 1)
+    """A scene that pans, with a tone."""
+    scene = draw_scene(2 * SOURCE_WIDTH, SOURCE_HEIGHT)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=16, options={"preset": "veryfast"})
         stream.width, stream.height, stream.pix_fmt = SOURCE_WIDTH, SOURCE_HEIGHT, "yuv420p"
         tone = container.add_stream("aac", rate=48000, layout="mono")
-        for index in range(frames):
-            left = 8 * index % SOURCE_WIDTH
+        for left in pan(frames, SOURCE_WIDTH):
             picture = np.ascontiguousarray(scene[:, left : left + SOURCE_WIDTH])
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode())
@@ -150,6 +153,20 @@ def write_clip(path: Path, frames: int) -> None:
         sound.sample_rate = 48000
         container.mux(tone.encode(sound))
         container.mux(tone.encode())
+
+
+def pan(frames: int, width: int) -> Iterator[int]:
+    """Left edges of a window over a scene of twice its width."""
+    return (8 * index % width for index in range(frames))
+
+
+def draw_scene(width: int, height: int) -> np.ndarray:
+    """Noise whose strength grows with its size, as in photographs; coded, as large as a real video. uint8 [H, W, 3]."""
+    draw = torch.Generator().manual_seed(0)
+    scene = sum(torch.nn.functional.interpolate(torch.randn(1, 3, height // size, width // size, generator=draw),
+                                                (height, width), mode="bicubic") * size**0.5
+                for size in (4, 8, 16, 32, 64, 128))
+    return (128 + scene[0].movedim(0, -1) * 40 / scene.std()).clamp(0, 255).byte().numpy()
 
 
 def mask_frames(frames: int):

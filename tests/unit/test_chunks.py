@@ -10,19 +10,19 @@ SHORT, LONG = 48_832, 95_920  # tokens of 81 frames of 512x896 and 704x1280
 
 
 @pytest.mark.parametrize(("tokens", "card", "rows"), [
-    (SHORT, 12, 4096), (SHORT, 16, 4352), (SHORT, 24, 6528), (SHORT, 32, None), (SHORT, 80, None),
-    (LONG, 12, 4096), (LONG, 48, 13056), (LONG, 80, None), (LONG, 139, None), (SHORT, 0, None)])
+    (SHORT, 6, 6528), (SHORT, 8, 8704), (SHORT, 12, None), (SHORT, 80, None),
+    (LONG, 12, 13056), (LONG, 16, 16384), (LONG, 24, None), (LONG, 80, None), (SHORT, 0, None)])
 def test_cards(tokens, card, rows):
     assert rows_at_once(tokens, DIM, card * GIB) == rows
 
 
-def test_an_eighth_of_the_card_is_the_limit():
-    limit = round(8 * WHOLE_BYTES * SHORT * DIM)
+def test_a_third_of_the_card_is_the_limit():
+    limit = round(3 * WHOLE_BYTES * SHORT * DIM)
     assert rows_at_once(SHORT, DIM, limit + 8) is None
     assert rows_at_once(SHORT, DIM, limit - 8) is not None
 
 
-@pytest.mark.parametrize("card", range(4, 100, 3))
+@pytest.mark.parametrize("card", [1, 2, 3, *range(4, 100, 6)])
 @pytest.mark.parametrize("batch", [1, 2])
 def test_rows_are_tiles(card, batch):
     for tokens in (5000, SHORT, LONG, 400_000):
@@ -35,10 +35,11 @@ def test_rows_are_tiles(card, batch):
 
 
 def test_two_in_a_batch_need_twice_as_much():
-    assert rows_at_once(SHORT, DIM, 48 * GIB) is None
-    assert rows_at_once(SHORT, DIM, 48 * GIB, 2) == 6528
+    assert rows_at_once(SHORT, DIM, 16 * GIB) is None
+    assert rows_at_once(SHORT, DIM, 16 * GIB, 2) == 9984
+    assert rows_at_once(SHORT, DIM, 20 * GIB, 2) is None
 
 
 def test_few_rows_are_one_chunk():
-    assert rows_at_once(4096, DIM, 2 * GIB) is None
-    assert rows_at_once(4224, DIM, 2 * GIB) == 4096
+    assert rows_at_once(4096, DIM, GIB // 2) is None
+    assert rows_at_once(4224, DIM, GIB // 2) == 4096

@@ -230,12 +230,12 @@ def test_estimates_are_told():
 
 
 def test_a_small_card():
-    """12 GiB, 11 of them free: blocks in chunks, most of the weights come and go, at 1/8 of the H200's speed."""
+    """12 GiB, 11 of them free: most of the weights come and go, at 1/8 of the H200's speed."""
     small = replace(large(), machine=Machine(12 * GIB, 11 * GIB, 64 * GIB, 100.0))
     assert texts(small) == {}
     found = facts(small)
     tokens, block = 48832, 0.985 * 33 / 40
-    activations = (8 * tokens + 12 * 4096) * 5120 / GIB
+    activations = 14.05 * tokens * 5120 / GIB
     stay = 11 - 0.25 - activations - 2 * block
     said = re.fullmatch(r"weights: about (.*) GiB can stay on the GPU and (.*) GiB come in every forward, which costs "
                         r"no time if main memory brings (.*) GB/s", found["weights"]).groups()
