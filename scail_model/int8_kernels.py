@@ -55,7 +55,7 @@ def linear(values: Tensor, scale: Tensor, zero: Tensor | None, weight: Tensor, w
     weight, weight_scale = weight.contiguous(), weight_scale.float().contiguous()
     out = torch.empty(batch, length, columns, dtype=dtype, device=values.device)
     sums = zero if zero is None else weight_scale * weight.sum(-1, dtype=torch.int32)
-    tile = _tile(values.device)
+    tile = _tile(values.device, dtype.itemsize)
     tiles = triton.cdiv(rows, tile.rows) * triton.cdiv(columns, tile.columns)
     programs = min(tiles, _multiprocessors(values.device))
     _linear[(programs,)](
@@ -75,10 +75,11 @@ class _Tile:
 
 
 @functools.cache
-def _tile(device: torch.device) -> _Tile:
-    # 196 KiB of shared memory are there from Hopper on; 64 KiB nearly everywhere
+def _tile(device: torch.device, result_bytes: int) -> _Tile:
+    # of shared memory, 227 KiB are there from Hopper on, 64 KiB nearly everywhere; four stages take 192, and float32
+    # results need a whole tile beside them
     if device.type == "cuda" and torch.cuda.get_device_capability(device)[0] in (9, 10):
-        return _Tile(128, 256, 128, 8, 4)
+        return _Tile(128, 256 if result_bytes == 2 else 128, 128, 8, 4)
     return _Tile(128, 128, 64, 8, 3)
 
 
