@@ -7,6 +7,7 @@ function is injected; its convention is ComfyUI's: q, k, v [B, L, heads * 128] i
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from .arithmetic import Exact, Input
 from .config import CLIP_TOKENS, TransformerConfig
 
 AttentionFunction = Callable[..., Tensor]
+QueryFunction = Callable[[Tensor], Tensor]
 ParametersFunction = Callable[[nn.Module, Tensor], tuple[Tensor, Tensor | None]]
 Sources = list[tuple[Tensor, Tensor]]  # keys and values of each source, [B, n, dim]
 
@@ -58,11 +60,19 @@ class SelfAttention(nn.Module):
         """Of the rows x [B, n, dim] with their rotations [n, 64]: [B, n, dim]."""
         return self.normalise(self.norm_q, self.product(self.q, x), rotation)
 
-    def forward(self, queries: Tensor, keys: Tensor, values: Tensor,
-                transformer_options: dict[str, Any] | None = None) -> Tensor:
-        """What queries [B, n, dim] find in the whole sequence's keys and values [B, L, dim]."""
-        attended = self.attention(queries, keys, values, heads=self.heads, transformer_options=transformer_options)
-        return self.product(self.o, attended)
+    def over(self, keys: Tensor, values: Tensor, transformer_options: dict[str, Any] | None = None) -> QueryFunction:
+        """Attention to the whole sequence's keys and values [B, L, dim], as a function of queries [B, n, dim].
+
+        An attention function with an `over(keys, values, heads, transformer_options)` of its own makes of them what it
+        needs once, however many calls follow.
+        """
+        if hasattr(self.attention, "over"):
+            return self.attention.over(keys, values, self.heads, transformer_options)
+        return partial(self.attention, k=keys, v=values, heads=self.heads, transformer_options=transformer_options)
+
+    def forward(self, queries: Tensor, attention: QueryFunction) -> Tensor:
+        """What queries [B, n, dim] find `over` the whole sequence."""
+        return self.product(self.o, attention(queries))
 
     def normalise(self, norm: nn.Module, x: Tensor, rotation: tuple[Tensor, Tensor] | None = None) -> Tensor:
         return elementwise.rms_norm(x, self.parameters_of(norm, x)[0], self.eps, rotation)

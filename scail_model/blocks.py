@@ -62,17 +62,19 @@ class Block(nn.Module):
         else:
             keys, values = self.chunked_keys_and_values(x, rotation, scales, dtype, rows)
             out = x[:, wanted].clone() if torch.is_grad_enabled() else x[:, wanted]
+        sequence = self.self_attn.over(keys, values, transformer_options)
+        del keys, values  # every name that is dropped here lowers the peak
         for start in range(wanted.start, wanted.stop, rows):
             part = slice(start, min(start + rows, wanted.stop))
             stream = x[:, part]
             if not at_once:
                 normalised = self.before_attention(stream, scales, dtype)
             q = self.self_attn.queries(normalised, _rows(rotation, part))
-            del normalised  # every name that is dropped here lowers the peak
-            attended = self.self_attn(q, keys, values, transformer_options)
+            del normalised
+            attended = self.self_attn(q, sequence)
             del q
             if at_once:
-                del keys, values
+                del sequence
             stream, norm3 = arithmetic.add_norm_(stream, attended, gate1, *self.affine(self.norm3, x), self.eps, dtype,
                                                  self.cross_attn.q)
             del attended

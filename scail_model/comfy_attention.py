@@ -5,8 +5,11 @@ Whatever is chosen here, a node that sets ComfyUI's `optimized_attention_overrid
 
 from __future__ import annotations
 
+import functools
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import comfy.ldm.modules.attention as core
@@ -14,7 +17,10 @@ import torch
 from torch import Tensor
 
 from . import flash_attention, fp8_attention
+from .attention import QueryFunction
 from .precision import EIGHT_BIT
+
+log = logging.getLogger(__name__)
 
 AUTOMATIC, CORE, FLASH4, FP8 = "automatic", "core", "flash_attn_4", "cudnn_fp8"
 _OURS = {FLASH4: flash_attention, FP8: fp8_attention}
@@ -22,15 +28,20 @@ _SIXTEEN_BITS = (torch.bfloat16, torch.float16)
 _FEW = 4096  # keys for which 8 bits gain nothing
 
 AttentionFunction = Callable[[Tensor, Tensor, Tensor, int, dict[str, Any]], Tensor]
+OverFunction = Callable[[Tensor, Tensor, int, dict[str, Any]], QueryFunction]
 
 
 @dataclass(frozen=True)
 class Backend:
-    """An attention function in ComfyUI's convention, its name, and why it was chosen, as the end of a sentence."""
+    """An attention function in ComfyUI's convention, its name, and why it was chosen, as the end of a sentence.
+
+    over: the same with keys and values first, as a function of the queries, where it has work to do with those alone.
+    """
 
     name: str
     function: AttentionFunction
     reason: str
+    over: OverFunction | None = None
 
 
 def names() -> list[str]:
@@ -71,12 +82,24 @@ def _ours(name: str, device: torch.device, reason: str) -> Backend:
         return Backend(name, flash4_attention, reason)
     exact = flash4_attention if flash_attention.why_not(device) is None else core_attention
 
-    def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_options: dict[str, Any]) -> Tensor:
-        if k.shape[1] < _FEW or not _free(q, heads, transformer_options):
-            return exact(q, k, v, heads, transformer_options)
-        return fp8_attention.attention(q, k, v, heads)
+    def over(k: Tensor, v: Tensor, heads: int, transformer_options: dict[str, Any]) -> QueryFunction:
+        in_8_bits = None
+        if k.shape[1] >= _FEW and _free(k, heads, transformer_options):
+            in_8_bits = fp8_attention.over(k, v, heads)
+            if in_8_bits is None:
+                _tell_of_large_keys()
+        return in_8_bits or partial(exact, k=k, v=v, heads=heads, transformer_options=transformer_options)
 
-    return Backend(name, attention, reason)
+    def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_options: dict[str, Any]) -> Tensor:
+        return over(k, v, heads, transformer_options)(q)
+
+    return Backend(name, attention, reason, over)
+
+
+@functools.cache  # once
+def _tell_of_large_keys() -> None:
+    log.info("SCAIL-2: keys of some blocks are too large for attention in 8 bits, so these blocks use the exact one, "
+             "which is slower.")
 
 
 def core_attention(q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_options: dict[str, Any]) -> Tensor:
@@ -92,7 +115,7 @@ def flash4_attention(q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_op
 
 
 def _free(q: Tensor, heads: int, transformer_options: dict[str, Any]) -> bool:
-    """Whether kernels other than ComfyUI's may serve q."""
+    """Whether kernels other than ComfyUI's may serve q or k."""
     return ("optimized_attention_override" not in transformer_options and q.dtype in _SIXTEEN_BITS
             and q.shape[-1] == heads * flash_attention.HEAD)
 

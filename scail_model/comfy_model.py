@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import comfy.model_base
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 
 from . import comfy_attention, comfy_int8
 from .arithmetic import EightBit
+from .attention import QueryFunction
 from .chunks import rows_at_once
 from .comfy_attention import Backend
 from .config import TransformerConfig
@@ -56,13 +58,26 @@ class Attention:
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_options: dict[str, Any]) -> Tensor:
         return self.backend.function(q, k, v, heads, transformer_options)
 
-    def patched(self, q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_options: dict[str, Any]) -> Tensor:
-        """Followed by the `attn1_patch`es that a user's patch nodes have set."""
-        x = self(q, k, v, heads, transformer_options)
+
+class PatchedAttention:
+    """The same over the whole sequence, followed by the `attn1_patch`es that a user's patch nodes have set."""
+
+    def __init__(self, attention: Attention) -> None:
+        self.attention = attention
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_options: dict[str, Any]) -> Tensor:
+        x = self.attention(q, k, v, heads, transformer_options)
         for patch in _attention_patches(transformer_options):
             x = patch({"x": x, "q": q.unflatten(-1, (heads, -1)), "k": k.unflatten(-1, (heads, -1)),
                        "transformer_options": transformer_options})
         return x
+
+    def over(self, k: Tensor, v: Tensor, heads: int, transformer_options: dict[str, Any]) -> QueryFunction:
+        """See `SelfAttention.over`."""
+        backend = self.attention.backend
+        if backend.over is not None and not _attention_patches(transformer_options):
+            return backend.over(k, v, heads, transformer_options)
+        return partial(self, k=k, v=v, heads=heads, transformer_options=transformer_options)
 
 
 class ComfyTransformer(SCAIL2Transformer):
@@ -80,7 +95,7 @@ class ComfyTransformer(SCAIL2Transformer):
         if dtype is not None and dtype.itemsize == 1:
             self._widen_small_parameters()
         for block in self.blocks:
-            block.self_attn.attention = attention.patched
+            block.self_attn.attention = PatchedAttention(attention)
 
     def use_attention(self, backend: Backend) -> None:
         """Compute attention with `backend` from now on."""

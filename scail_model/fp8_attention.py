@@ -5,6 +5,12 @@ all values have in common is simply added to the result, so both are taken out b
 is rounded to 8 bits too, would be lost in their mean (as in SageAttention 2, arXiv 2411.10958). The rest has one scale
 each; probabilities are multiplied by 16, so that small ones keep their digits and none is too large.
 
+In a trained network a few channels make most of a score, and their rounding most of its error. So queries and keys are
+turned by a Hadamard matrix first, which changes no score and spreads it over all channels (as in FlashAttention 3,
+arXiv 2407.08608). What is left of the error grows with queries and keys: a score is off by 0.04 times the product of
+their sizes (root mean square of a channel; in the miniature 1.2 to 1.9 each). Where keys are `too_large`, another
+attention has to do.
+
 cuDNN is fast only where the keys are a multiple of 256, so the last ones are added by a kernel of ours, exactly:
 softmax over two sets of keys is the two results, weighed by their sums.
 """
@@ -12,14 +18,19 @@ softmax over two sets of keys is the two results, weighed by their sums.
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+if TYPE_CHECKING:
+    from .fp8_kernels import Survey
+
 HEAD = 128  # channels
 KEYS = 256  # of which a multiple goes to cuDNN
 _LARGEST = 448.0  # of float8 e4m3
+_SIZE = 1.6  # of keys: scores are off by 0.1, if queries are of their size, so probabilities by a tenth
 _PROBABILITIES = 16.0  # and they may be up to 16, because cuDNN does not follow every new maximum
 
 
@@ -46,10 +57,38 @@ def why_not(device: torch.device) -> str | None:
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
-    """q [B, L, heads * 128], k and v [B, M, heads * 128], M at least 256 -> [B, L, heads * 128] of q's dtype."""
+    """q [B, L, heads * 128], k and v [B, M, heads * 128], M at least 256 -> [B, L, heads * 128] of q's dtype, however
+    large the keys."""
+    from . import fp8_kernels
+
+    return _over(k, v, heads, [fp8_kernels.survey(item) for item in k])(q)
+
+
+def over(k: Tensor, v: Tensor, heads: int) -> Callable[[Tensor], Tensor] | None:
+    """`attention` to these keys and values as a function of q, for any number of calls; it keeps them in 8 bits, and
+    not k and v. None if the keys are too large."""
+    from . import fp8_kernels
+
+    surveys = [fp8_kernels.survey(item) for item in k]
+    if any(float(survey.size()) > _SIZE for survey in surveys):  # waits for the GPU, which has enough to do
+        return None
+    return _over(k, v, heads, surveys)
+
+
+def too_large(k: Tensor) -> bool:
+    """Whether `over` refuses keys [B, M, heads * 128], on any device."""
+    return bool(((k.float() - k.float().mean(1, keepdim=True)).square().mean((1, 2)).sqrt() > _SIZE).any())
+
+
+def _over(k: Tensor, v: Tensor, heads: int, surveys: Sequence[Survey]) -> Callable[[Tensor], Tensor]:
     # item by item, so that the scales of one do not touch another
-    items = [_item(*(x[i] for x in (q, k, v)), heads) for i in range(len(q))]
-    return torch.stack(items) if len(items) > 1 else items[0][None]
+    sources = [_Source.of(*item, heads) for item in zip(k, v, surveys, strict=True)]
+
+    def attention(q: Tensor) -> Tensor:
+        items = [source.attend(x) for source, x in zip(sources, q, strict=True)]
+        return torch.stack(items) if len(items) > 1 else items[0][None]
+
+    return attention
 
 
 def definition(q: Tensor, k: Tensor, v: Tensor, heads: int,
@@ -61,11 +100,14 @@ def definition(q: Tensor, k: Tensor, v: Tensor, heads: int,
     def step_of(x: Tensor) -> Tensor:  # one for each item
         return x.abs().amax((1, 2), keepdim=True).clamp(min=1e-30) / _LARGEST
 
+    def turned(x: Tensor) -> Tensor:
+        return (x.unflatten(-1, (heads, -1)) @ hadamard(x.shape[-1] // heads).to(x.device)).flatten(2)
+
     def split(x: Tensor) -> Tensor:
         return x.unflatten(-1, (heads, -1)).transpose(1, 2)
 
     mean = v.float().mean(1, keepdim=True)
-    q_, k_, v_ = q.float(), k.float() - k.float().mean(1, keepdim=True), v.float() - mean
+    q_, k_, v_ = turned(q.float()), turned(k.float() - k.float().mean(1, keepdim=True)), v.float() - mean
     v_step = step_of(v_)
     narrow = [split(rounded(x, step_of(x))) for x in (q_, k_, v_)]
     scores = narrow[0] @ narrow[1].transpose(-1, -2) * narrow[0].shape[-1] ** -0.5
@@ -75,31 +117,58 @@ def definition(q: Tensor, k: Tensor, v: Tensor, heads: int,
     return (rounded(found, v_step) + mean).to(q.dtype)
 
 
-def _item(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+def hadamard(size: int) -> Tensor:
+    """The symmetric orthogonal matrix [size, size] with entries of one magnitude; size is a power of two."""
+    matrix = torch.ones(1, 1)
+    while len(matrix) < size:
+        matrix = torch.cat((torch.cat((matrix, matrix), 1), torch.cat((matrix, -matrix), 1)))
+    return matrix * size**-0.5
+
+
+class _Source(NamedTuple):
+    """Keys and values of one item, float8 [M, heads * 128], their steps, and what all values have in common."""
+
+    keys: Tensor
+    key_step: Tensor
+    values: Tensor
+    value_step: Tensor
+    mean: Tensor
+    heads: int
+
+    @classmethod
+    def of(cls, k: Tensor, v: Tensor, survey: Survey, heads: int) -> _Source:
+        from . import fp8_kernels
+
+        keys, key_step = _turned(k, survey.largest + survey.mean.abs().amax(), survey.mean)
+        of_values = fp8_kernels.survey(v)
+        # a bound is enough: floats do not lose digits by a scale that is somewhat too large
+        value_step = _step(of_values.largest + of_values.mean.abs().amax())
+        return cls(keys, key_step, fp8_kernels.narrow(v, of_values.mean, value_step), value_step, of_values.mean, heads)
+
+    def attend(self, q: Tensor) -> Tensor:
+        """q [L, heads * 128] -> the same shape."""
+        from . import fp8_kernels
+
+        q8, q_step = _turned(q, fp8_kernels.survey(q).largest)
+        most = len(self.keys) // KEYS * KEYS
+        graph = _graph(len(q), most, self.heads, q.device)
+        found, sums = torch.empty_like(q8), torch.empty(self.heads, len(q), dtype=torch.float32, device=q.device)
+        # a result is a mean of values, so the values' own scale holds it
+        graph.run(q8, self.keys, self.values, found, sums, q_step, self.key_step, self.value_step)
+        return fp8_kernels.finish(found, sums, self.value_step, q8, self.keys[most:], self.values[most:],
+                                  q_step * self.key_step * HEAD**-0.5, self.value_step, self.mean, self.heads, q.dtype)
+
+
+def _turned(x: Tensor, largest: Tensor, mean: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """x [L, heads * 128], less a mean, times the Hadamard matrix -> float8, and what one of its units stands for."""
     from . import fp8_kernels
 
-    q8, q_step, _ = _narrow(q, centred=False)
-    k8, k_step, _ = _narrow(k, centred=True)
-    v8, v_step, mean = _narrow(v, centred=True)
-    most = len(k) // KEYS * KEYS
-    graph = _graph(len(q), most, heads, q.device)
-    found, sums = torch.empty_like(q8), torch.empty(heads, len(q), dtype=torch.float32, device=q.device)
-    # a result is a mean of values, so the values' own scale holds it
-    graph.run(q8, k8, v8, found, sums, q_step, k_step, v_step)
-    return fp8_kernels.finish(found, sums, v_step, q8, k8[most:], v8[most:], q_step * k_step * HEAD**-0.5, v_step,
-                              mean, heads, q.dtype)
+    step = _step(largest * HEAD**0.5)  # a channel holds at most that much, if all that it is made of agree
+    return fp8_kernels.narrow_turned(x, mean, step), step
 
 
-def _narrow(x: Tensor, centred: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """x [L, C], less its mean over the tokens if asked -> float8 [L, C], what one of its units stands for, float32 [],
-    and the mean, float32 [C]."""
-    from . import fp8_kernels
-
-    mean, largest = fp8_kernels.survey(x)
-    if centred:  # a bound is enough: floats do not lose digits by a scale that is somewhat too large
-        largest = largest + mean.abs().amax()
-    step = largest.clamp(min=1e-30) / _LARGEST
-    return fp8_kernels.narrow(x, mean if centred else None, step), step, mean
+def _step(largest: Tensor) -> Tensor:
+    return largest.clamp(min=1e-30) / _LARGEST
 
 
 class _Graph(NamedTuple):

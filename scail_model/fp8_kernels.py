@@ -2,33 +2,59 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
 _BLOCK = 8192
-_ROWS, _KEYS = 128, 64
+_HEAD, _ROWS, _KEYS = 128, 128, 64
 _STRIP, _SPAN = 512, 512  # rows and columns that one program surveys
 
 
-def survey(x: Tensor) -> tuple[Tensor, Tensor]:
-    """x [L, C] -> mean of each column, float32 [C], and the largest absolute value, float32 [], in one reading."""
+class Survey(NamedTuple):
+    """Of x [L, C], in float32: the mean of each column [C], the largest absolute value [], and the mean square []."""
+
+    mean: Tensor
+    largest: Tensor
+    square: Tensor
+
+    def size(self) -> Tensor:
+        """Root mean square of x less its columns' means, []."""
+        return (self.square - self.mean.square().mean()).clamp(min=0).sqrt()
+
+
+def survey(x: Tensor) -> Survey:
+    """x [L, C], read once."""
     x = x.contiguous()
     length, width = x.shape
     down, across = triton.cdiv(length, _STRIP), triton.cdiv(width, _SPAN)
     sums = torch.empty(down, width, dtype=torch.float32, device=x.device)
-    largest = torch.empty(down, across, dtype=torch.float32, device=x.device)
-    _survey[(down, across)](x, sums, largest, length, width, across, STRIP=_STRIP, ROWS=16, SPAN=_SPAN, num_warps=8)
-    return sums.sum(0) / length, largest.amax()
+    largest, squares = torch.empty(2, down, across, dtype=torch.float32, device=x.device)
+    _survey[(down, across)](x, sums, largest, squares, length, width, across, STRIP=_STRIP, ROWS=16, SPAN=_SPAN,
+                            num_warps=8)
+    return Survey(sums.sum(0) / length, largest.amax(), squares.sum() / x.numel())
 
 
-def narrow(x: Tensor, mean: Tensor | None, step: Tensor) -> Tensor:
+def narrow(x: Tensor, mean: Tensor, step: Tensor) -> Tensor:
     """x [L, C] less a mean float32 [C], in units of step float32 [] -> float8 e4m3; none may be larger than 448."""
     x = x.contiguous()
     out = torch.empty(x.shape, dtype=torch.float8_e4m3fn, device=x.device)
-    _narrow[(triton.cdiv(x.numel(), _BLOCK),)](x, step if mean is None else mean, step, out, x.numel(), x.shape[-1],
-                                               CENTRED=mean is not None, BLOCK=_BLOCK, num_warps=8)
+    _narrow[(triton.cdiv(x.numel(), _BLOCK),)](x, mean, step, out, x.numel(), x.shape[-1], BLOCK=_BLOCK, num_warps=8)
+    return out
+
+
+def narrow_turned(x: Tensor, mean: Tensor | None, step: Tensor) -> Tensor:
+    """`narrow` of x [L, heads * 128], its heads multiplied by the orthogonal Hadamard matrix; no mean is 0."""
+    x = x.contiguous()
+    length, width = x.shape
+    out = torch.empty(x.shape, dtype=torch.float8_e4m3fn, device=x.device)
+    _narrow_turned[(triton.cdiv(length, _ROWS), width // _HEAD)](
+        x, step if mean is None else mean, step, out, length, width, CENTRED=mean is not None, HEAD=_HEAD, ROWS=_ROWS,
+        num_warps=8,
+    )
     return out
 
 
@@ -50,10 +76,11 @@ def finish(found: Tensor, sums: Tensor, found_step: Tensor, q: Tensor, k: Tensor
 
 
 @triton.jit
-def _survey(x, sums, largest, length, width, across, STRIP: tl.constexpr, ROWS: tl.constexpr, SPAN: tl.constexpr):
+def _survey(x, sums, largest, squares, length, width, across, STRIP: tl.constexpr, ROWS: tl.constexpr,
+            SPAN: tl.constexpr):
     column = tl.program_id(1) * SPAN + tl.arange(0, SPAN)
     total = tl.zeros((ROWS, SPAN), tl.float32)
-    most = tl.zeros((ROWS, SPAN), tl.float32)
+    most, square = tl.zeros((ROWS, SPAN), tl.float32), tl.zeros((ROWS, SPAN), tl.float32)
     for start in range(0, STRIP, ROWS):
         row = tl.program_id(0) * STRIP + start + tl.arange(0, ROWS)
         inside = (row[:, None] < length) & (column[None, :] < width)
@@ -61,21 +88,44 @@ def _survey(x, sums, largest, length, width, across, STRIP: tl.constexpr, ROWS: 
         values = values.to(tl.float32)
         total += values
         most = tl.maximum(most, tl.abs(values))
+        square += values * values
     tl.store(sums + tl.program_id(0) * width + column, tl.sum(total, axis=0), mask=column < width)
-    tl.store(largest + tl.program_id(0) * across + tl.program_id(1), tl.max(tl.max(most, axis=1), axis=0))
+    place = tl.program_id(0) * across + tl.program_id(1)
+    tl.store(largest + place, tl.max(tl.max(most, axis=1), axis=0))
+    tl.store(squares + place, tl.sum(tl.sum(square, axis=1), axis=0))
 
 
 @triton.jit
-def _narrow(x, mean, step, out, count, width, CENTRED: tl.constexpr, BLOCK: tl.constexpr):
+def _narrow(x, mean, step, out, count, width, BLOCK: tl.constexpr):
     place = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = place < count
     values = tl.load(x + place, mask=inside, other=0.0).to(tl.float32)
-    if CENTRED:
-        values -= tl.load(mean + place % width, mask=inside, other=0.0)
+    values -= tl.load(mean + place % width, mask=inside, other=0.0)
     values = values / tl.load(step)
     # the largest one may come out a hair over the range
     values = tl.minimum(tl.maximum(values, -448.0), 448.0)
     tl.store(out + place, values.to(out.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def _narrow_turned(x, mean, step, out, length, width, CENTRED: tl.constexpr, HEAD: tl.constexpr, ROWS: tl.constexpr):
+    row, channel = tl.program_id(0) * ROWS + tl.arange(0, ROWS), tl.arange(0, HEAD)
+    column = tl.program_id(1) * HEAD + channel
+    place = row.to(tl.int64)[:, None] * width + column[None, :]
+    here = row[:, None] < length
+    values = tl.load(x + place, mask=here, other=0.0).to(tl.float32)
+    if CENTRED:
+        values -= tl.load(mean + column)[None, :]
+    # entry (i, j) is -1 where i and j have an odd number of ones in common, else 1
+    odd = channel[:, None] & channel[None, :]
+    odd ^= odd >> 4
+    odd ^= odd >> 2
+    odd ^= odd >> 1
+    matrix = (1 - 2 * (odd & 1)).to(tl.float16)
+    # 11 bits of the values, which a norm has kept small, are more than is left of them in the end
+    values = tl.dot(values.to(tl.float16), matrix) * (HEAD**-0.5 / tl.load(step))
+    values = tl.minimum(tl.maximum(values, -448.0), 448.0)
+    tl.store(out + place, values.to(out.dtype.element_ty), mask=here)
 
 
 @triton.jit

@@ -17,6 +17,7 @@ import json
 import statistics
 import sys
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -95,9 +96,14 @@ def attention_in_8_bits() -> tuple[str, Callable]:
     if fp8_attention.why_not(torch.device("cuda", 0)) is not None:
         return name, exact
 
-    def attention(q, k, v, heads, transformer_options=None):
-        return fp8_attention.attention(q, k, v, heads) if k.shape[1] >= FEW_KEYS else exact(q, k, v, heads)
+    def over(k, v, heads, transformer_options=None):
+        in_8_bits = fp8_attention.over(k, v, heads) if k.shape[1] >= FEW_KEYS else None
+        return in_8_bits or partial(exact, k=k, v=v, heads=heads)
 
+    def attention(q, k, v, heads, transformer_options=None):
+        return over(k, v, heads)(q)
+
+    attention.over = over
     return "cudnn_fp8", attention
 
 

@@ -148,8 +148,8 @@ class Miniature:
 def _in_8_bits(q: Tensor, k: Tensor, v: Tensor, heads: int,
                transformer_options: dict[str, Any] | None = None) -> Tensor:
     """Self-attention in 8 bits; attention to the few tokens of text and image stays exact, as in the nodes."""
-    attend = fp8_attention.definition if k.shape[1] > TransformerConfig.text_len else sdpa
-    return attend(q, k, v, heads, transformer_options)
+    exact = k.shape[1] <= TransformerConfig.text_len or fp8_attention.too_large(k)
+    return (sdpa if exact else fp8_attention.definition)(q, k, v, heads, transformer_options)
 
 
 def core_velocity(miniature: Miniature) -> Velocity:

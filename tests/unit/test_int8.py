@@ -102,7 +102,7 @@ SCRIPT = """
     import os
     os.environ["TRITON_INTERPRET"] = "1"
     import torch
-    from scail_model import fp8_kernels, int8, int8_kernels as kernels
+    from scail_model import fp8_attention, fp8_kernels, int8, int8_kernels as kernels
 
     torch.manual_seed(0)
     torch.set_grad_enabled(False)
@@ -138,9 +138,21 @@ SCRIPT = """
         return x.float().unflatten(-1, (2, -1)).transpose(-3, -2)
 
     x = torch.randn(700, 600).bfloat16()  # strips and spans that stick out
-    mean, largest = fp8_kernels.survey(x)
-    torch.testing.assert_close(mean, x.float().mean(0), rtol=1e-5, atol=1e-5)
-    assert largest == x.float().abs().max()
+    found = fp8_kernels.survey(x + 3)
+    torch.testing.assert_close(found.mean, (x + 3).float().mean(0), rtol=1e-5, atol=1e-5)
+    assert found.largest == (x + 3).float().abs().max()
+    torch.testing.assert_close(found.size(), ((x + 3).float() - found.mean).square().mean().sqrt())
+
+    x, mean, step = torch.randn(200, 256).bfloat16(), torch.randn(256), torch.tensor(0.1)
+    for m in (mean, None):
+        centred = x.float() if m is None else x.float() - m
+        exact = (centred.unflatten(-1, (2, 128)) @ fp8_attention.hadamard(128)).flatten(1)
+        made = fp8_kernels.narrow_turned(x, m, step).float() * step
+        # three bits behind the first; the interpreter does not round them
+        assert 0.01 < (made - exact).norm() / exact.norm() < 0.1
+        assert made.abs().max() <= 44.8
+    x[0] = 1e4
+    assert torch.isfinite(fp8_kernels.narrow_turned(x, mean, step).float()).all()
 
     # attention to the first 256 keys, and the kernel that adds the last 40
     q, k, v = (torch.randn(n, 256).bfloat16() for n in (70, 296, 296))
@@ -172,6 +184,24 @@ def test_attention_in_8_bits_keeps_what_differs_between_tokens(common):
     exact = sdpa(q, k, v, 2)
     differs = exact - v.mean(1, keepdim=True)
     assert 0.01 < float((fp8_attention.definition(q, k, v, 2) - exact).norm() / differs.norm()) < 0.1
+
+
+def test_scores_of_few_channels_keep_their_precision():
+    """As in a trained network: most of every score comes from two of the channels."""
+    torch.manual_seed(0)
+    q, k, v = torch.randn(3, 1, 700, 128)
+    q[..., :2] *= 3
+    k[..., :2] *= 6
+    exact = sdpa(q, k, v, 1)
+    assert float((fp8_attention.definition(q, k, v, 1) - exact).norm() / exact.norm()) < 0.08
+
+
+def test_large_keys_are_refused_whatever_they_have_in_common():
+    torch.manual_seed(0)
+    k = torch.randn(2, 700, 256)
+    assert not fp8_attention.too_large(k * 1.5 + 10 * torch.randn(256))
+    k[1] *= 1.7
+    assert fp8_attention.too_large(k)
 
 
 def test_items_of_a_batch_have_scales_of_their_own():

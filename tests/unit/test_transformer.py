@@ -168,6 +168,26 @@ def test_rows_at_a_time_change_nothing(model, monkeypatch, rows, gradients):
     assert (rows > 500) == (len(seen) == 6)
 
 
+def test_keys_are_prepared_once_for_all_rows_of_a_block(model, monkeypatch):
+    inputs, _ = arguments()
+
+    class Prepared:
+        sequences = []
+
+        def __call__(self, q, k, v, heads, transformer_options):
+            assert k.shape[1] in (257, 512)  # image and text
+            return sdpa(q, k, v, heads)
+
+        def over(self, k, v, heads, transformer_options):
+            self.sequences.append(k.shape[1])
+            return lambda q: sdpa(q, k, v, heads)
+
+    network = golden.tiny_transformer(attention=Prepared())
+    monkeypatch.setattr(network, "rows_at_once", lambda *_: 50)
+    torch.testing.assert_close(network(**inputs), model(**inputs), rtol=0, atol=5e-6)
+    assert Prepared.sequences == [3 * 24 + 3 * 24 + 3 * 6] * 2
+
+
 def test_transformer_options_reach_every_attention(model):
     inputs, _ = arguments()
     seen = []
