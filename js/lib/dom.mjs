@@ -1,10 +1,12 @@
 // Elements and panels. Nothing here knows a node of ours.
+import { app } from "../../../scripts/app.js";
 
-/** Load a stylesheet once. */
-export function stylesheet(url) {
-  if (document.querySelector(`link[href="${url}"]`)) return;
-  document.head.append(element("link", { rel: "stylesheet", href: String(url) }));
-}
+let styled = null;
+
+/** Load the stylesheet once -> a promise that waits for it. */
+export const stylesheet = (href) => styled ??= new Promise((done) => {
+  document.head.append(element("link", { rel: "stylesheet", href, onload: done, onerror: done }));
+});
 
 /** An element with properties (class, text, aria-*, on*, data-*) and children; `null` children are left out. */
 export function element(tag, properties = {}, ...children) {
@@ -30,13 +32,21 @@ export function panel(node, name, label, { height, removed } = {}) {
   // the canvas must not move or zoom by what is meant for the panel
   for (const event of ["pointerdown", "wheel", "keydown"]) root.addEventListener(event, (got) => got.stopPropagation());
   const needed = () => height?.() ?? root.scrollHeight;
+  let known = node.size[1];
   // a step of undo makes all nodes anew; with Nodes 2.0 a widget of the same name would go on showing the old element
   const widget = node.addDOMWidget(`${name}_${(panels += 1)}`, "scail2", root, {
     serialize: false, hideOnZoom: false, getMinHeight: needed, getMaxHeight: needed,
   });
   widget.serialize = false;
   if (removed) after(node, "onRemoved", removed);
-  return { root, resize: () => grow(node) };
+  async function resize() {
+    const before = [known, node.size[1]];
+    grow(node);
+    await settled();
+    known = node.size[1];
+    amend(node, before);
+  }
+  return { root, resize };
 }
 
 const hearers = new WeakMap(); // by node
@@ -52,10 +62,11 @@ export function onExecuted(node, hear) {
   };
 }
 
-/** Tell all nodes what the last runs said. The page makes them anew to undo a step, and to show another tab. */
-export function retell({ rootGraph }, outputs) {
+/** Tell all nodes, or one, what the last runs said. The page makes them anew to undo a step, and to show another tab. */
+export function retell(outputs, only = null) {
+  const { rootGraph } = app;
   for (const graph of [rootGraph, ...rootGraph.subgraphs.values()]) {
-    for (const node of graph.nodes) {
+    for (const node of graph.nodes.filter((one) => one === (only ?? one))) {
       const output = outputs[graph === rootGraph ? node.id : `${graph.id}:${node.id}`];
       if (output) hearers.get(node)?.forEach((hear) => hear(output));
     }
@@ -98,9 +109,9 @@ export function widgetOf(node, name) {
 }
 
 /** Set widgets, name -> value, as if the user had: with their callbacks, and as one step of undo. */
-export async function setWidgets(app, node, values) {
-  const capture = () => app.extensionManager?.workflow?.activeWorkflow?.changeTracker?.captureCanvasState?.();
-  capture(); // panels may have grown since
+export async function setWidgets(node, values) {
+  const capture = () => tracker()?.captureCanvasState?.();
+  capture(); // what is not counted yet is not of this step
   const changed = Object.entries(values).map(([name, value]) => [widgetOf(node, name), value])
     .filter(([widget, value]) => widget && widget.value !== value);
   for (const [widget, value] of changed) widget.value = value;
@@ -109,6 +120,16 @@ export async function setWidgets(app, node, values) {
   node.graph?.setDirtyCanvas?.(true, true);
   await settled(); // a size that changes later would be a step of its own
   capture();
+}
+
+const tracker = () => app.extensionManager?.workflow?.activeWorkflow?.changeTracker;
+
+/** Put the height that a panel has given a node into the last step of undo: it would be a step of its own otherwise. */
+function amend(node, heights) {
+  const { activeState: state } = tracker() ?? {};
+  const graph = node.graph === app.rootGraph ? state : state?.definitions?.subgraphs?.find(({ id }) => id === node.graph?.id);
+  const saved = graph?.nodes.find(({ id }) => id === node.id);
+  if (saved && saved.size[0] === node.size[0] && heights.includes(saved.size[1])) saved.size[1] = node.size[1];
 }
 
 function grow(node) {

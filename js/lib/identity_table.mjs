@@ -1,5 +1,6 @@
 // The table of SCAIL2Identities: who of the reference is driven by whom, who is in front, and what they are called.
 // It keeps nothing of its own: what it shows is read from the widgets, and what is chosen is written into them.
+import { api } from "../../../scripts/api.js";
 import * as texts from "./binding_text.mjs";
 import { element, hearWidgets, onExecuted, panel, setWidgets, widgetOf } from "./dom.mjs";
 import { linked } from "./graph.mjs";
@@ -8,8 +9,8 @@ const TEXTS = ["binding", "front", "names"];
 const ROUND = 28; // CSS pixels above and below the table, the canvas' margin and the panel's own
 const LABEL = "Who is driven by whom";
 
-export function attachIdentityTable(node, { app, api }) {
-  const state = { node, app, api, cards: [], dragged: null, forgotten: new Map(), drawn: null };
+export function attach(node) {
+  const state = { node, cards: [], dragged: null, forgotten: new Map(), drawn: null };
   onExecuted(node, (output) => {
     if (!output?.scail2_identities) return;
     state.cards = output.scail2_identities;
@@ -34,12 +35,12 @@ function read({ node, cards }) {
 
 /** Write all three, since who is left out has neither a name nor a place. */
 function write(state, { pairs, order, names }) {
-  const { node, app, cards, forgotten } = state;
+  const { node, cards, forgotten } = state;
   for (const [number, name] of names) if (name) forgotten.set(number, name);
   const named = new Map([...names].map(([number, name]) => [number, name || (forgotten.get(number) ?? "")]));
   const listed = [...order.filter((number) => pairs.has(number)),
     ...[...pairs.keys()].filter((number) => !order.includes(number)).sort((left, right) => left - right)];
-  setWidgets(app, node, { binding: texts.writeBinding(pairs, cards), front: texts.writeFront(listed, pairs, cards),
+  setWidgets(node, { binding: texts.writeBinding(pairs, cards), front: texts.writeFront(listed, pairs, cards),
     names: texts.writeNames(named, pairs, cards) });
 }
 
@@ -95,7 +96,7 @@ function row(state, now, card, place, drivings) {
     ondrop: (event) => dropped(state, now, event, number) },
     element("th", { scope: "row" }, element("span", { class: "scail2-person" }, swatch(colour),
       element("span", { text: number }), element("span", {},
-        picture(state, card, `Person ${number} of the reference`), covers(card, "reference picture")))),
+        picture(card, `Person ${number} of the reference`), covers(card, "reference picture")))),
     element("td", {}, nameField(state, now, card, called, bound), choice(state, now, card, drivings, called),
       element("small", { text: driving ? `in ${driving.seen} frame${driving.seen === 1 ? "" : "s"}` : "left out" })),
     element("td", {}, driving ? [driven(state, now, driving), covers(driving, "driving video, where seen")] : "—"),
@@ -154,7 +155,7 @@ function driven(state, now, card) {
       event.dataTransfer.effectAllowed = "move";
       event.stopPropagation();
     },
-    ondragend: () => { state.dragged = null; } }, picture(state, card, `${title(card)} of the driving video`));
+    ondragend: () => { state.dragged = null; } }, picture(card, `${title(card)} of the driving video`));
 }
 
 function takes(state, event, target) {
@@ -177,7 +178,7 @@ function covers({ coverage }, whole) {
   return element("small", { text: `${(100 * coverage).toFixed(1)} %`, title: `Share of the ${whole}` });
 }
 
-function picture({ api }, card, alt) {
+function picture(card, alt) {
   return element("img", { alt, draggable: "false", width: 48, height: 64, src: api.apiURL(
     `/view?${new URLSearchParams(card.thumbnail)}`) });
 }

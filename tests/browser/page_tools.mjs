@@ -44,9 +44,11 @@ export async function run(page, end = "execution_success") {
   await drawn(page);
 }
 
-/** Add a node -> its id. */
+const HEARING = ["SCAIL2Identities", "SCAIL2Preflight", "SCAIL2MotionTransfer", "SCAIL2SampleVideo"];
+
+/** Add a node -> its id, when it hears of runs if it does. */
 export async function addNode(page, type, widgets = {}, pos = [50, 50]) {
-  return page.evaluate(([type, widgets, pos]) => {
+  const id = await page.evaluate(([type, widgets, pos]) => {
     const { app } = window.comfyAPI.app;
     const node = window.LiteGraph.createNode(type);
     node.pos = pos;
@@ -54,6 +56,10 @@ export async function addNode(page, type, widgets = {}, pos = [50, 50]) {
     for (const [name, value] of Object.entries(widgets)) node.widgets.find((w) => w.name === name).value = value;
     return node.id;
   }, [type, widgets, pos]);
+  // the first one of a kind has its panels imported
+  await page.waitForFunction(([id, hears]) => !hears || window.comfyAPI.app.app.graph.getNodeById(id).onExecuted,
+    [id, HEARING.includes(type)]);
+  return id;
 }
 
 /** What the server says when a node has run, without a run. */

@@ -15,6 +15,21 @@ FINDINGS = [
 ]
 
 
+def test_panels_come_with_their_nodes(page):
+    found = page("lazy_panels", findings=FINDINGS)
+    assert found["start"] == ["scail2.js"]
+    modules = [f"lib/{name}.mjs" for name in ("binding_text", "dom", "graph", "identity_table")]
+    assert sorted(found["identities"]) == [*modules, "scail2.css", "scail2.js"]
+    assert {"lib/check_report.mjs", "lib/plan_bar.mjs", "lib/timeline.mjs"} < set(found["all"])
+    assert len(found["all"]) == len(set(found["all"]))
+    assert found["steps"][0] > 0
+    assert found["steps"][0] == found["steps"][1], "no step of undo because a panel came"
+    assert found["panels"] == [1, 1, 0], "a node that was gone has none"
+    assert found["sizes"][0] == found["sizes"][1]
+    assert found["again"]["after"] == found["again"]["before"]
+    assert found["again"]["steps"] == 0
+
+
 def test_check_report(page):
     found = page("check_report", findings=FINDINGS)
     assert found["headings"] == ["Errors (1)", "Warnings (1)", "Facts (1)"]
