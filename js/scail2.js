@@ -11,6 +11,7 @@ const PANELS = { // modules of lib that have `attach(node)`
   SCAIL2MotionTransfer: ["plan_bar"],
   SCAIL2SampleVideo: ["plan_bar", "timeline"],
 };
+const MORE = /^more_(driving|reference)_masks\.person_(\d+)$/; // inputs that grow, both called person_2 by the page
 const loaded = {}; // by type: its modules
 let dom = null;
 
@@ -19,6 +20,29 @@ async function load(type) {
   await first.stylesheet(new URL("scail2.css", import.meta.url)); // panels are measured
   dom = first;
   loaded[type] = panels;
+}
+
+/** Say in the labels of a node's inputs which side they are of; a label that the user has written stays. */
+function label({ inputs }) {
+  for (const input of inputs) {
+    const [, side, number] = MORE.exec(input.name) ?? [];
+    if (side && (input.label ?? `person_${number}`) === `person_${number}`) input.label = `${side} person ${number}`;
+  }
+}
+
+/** At once, because labels are saved, and whenever the page makes inputs. */
+function keepLabels(node) {
+  const [needed] = node.computeSize();
+  label(node);
+  node.setSize([node.size[0] + node.computeSize()[0] - needed, node.size[1]]);
+  for (const hook of ["onConfigure", "onConnectionsChange"]) {
+    const before = node[hook];
+    node[hook] = function (...given) {
+      const result = before?.apply(this, given);
+      label(this);
+      return result;
+    };
+  }
 }
 
 app.registerExtension({
@@ -35,11 +59,12 @@ app.registerExtension({
   async nodeCreated(node) {
     const type = node.comfyClass;
     if (!Object.hasOwn(PANELS, type)) return;
+    if (type === "SCAIL2Identities") keepLabels(node);
     const late = !loaded[type];
     if (late) await load(type);
     if (late && !node.graph) return; // it is gone meanwhile
     for (const { attach } of loaded[type]) attach(node);
-    if (late) dom.retell(app.nodeOutputs, node);
+    if (late) dom.retell(app.nodeOutputs); // a run may have told meanwhile
   },
   onNodeOutputsUpdated: (outputs) => dom?.retell(outputs),
 });
