@@ -11,8 +11,8 @@ export function attach(node) {
   onExecuted(node, (output) => {
     const findings = output?.scail2_findings;
     if (!findings) return;
-    drawn ??= panel(node, "scail2_report", "What the check has found");
-    drawn.root.replaceChildren(...lists(findings, (finding) => jump(node, finding.input)));
+    drawn ??= panel(node, "scail2_report", "What the check has found", "scail2-report");
+    drawn.inside.replaceChildren(...lists(findings, (finding) => jump(node, finding.input)));
     drawn.resize();
   });
 }

@@ -21,24 +21,25 @@ export function element(tag, properties = {}, ...children) {
   return made;
 }
 
+const ROUND = 28; // CSS pixels above and below what is in a panel: the canvas' margin and its own
 let panels = 0;
 
 /**
- * A panel under a node's widgets, which is no part of the workflow. `height()` is what it needs, in CSS pixels.
- * Returns {root, resize}: fill `root`, then call `resize`. `removed` is called when the node goes.
+ * A panel under a node's widgets, which is no part of the workflow, as high as what is in it. Returns {inside, resize}:
+ * fill `inside`, an element of the class `kind`, then call `resize`; it is called too when the height changes otherwise.
  */
-export function panel(node, name, label, { height, removed } = {}) {
-  const root = element("div", { class: "scail2-panel", role: "region", "aria-label": label });
+export function panel(node, name, label, kind) {
+  const inside = element("div", { class: kind });
+  const root = element("div", { class: "scail2-panel", role: "region", "aria-label": label }, inside);
   // the canvas must not move or zoom by what is meant for the panel
   for (const event of ["pointerdown", "wheel", "keydown"]) root.addEventListener(event, (got) => got.stopPropagation());
-  const needed = () => height?.() ?? root.scrollHeight;
-  let known = node.size[1];
+  let height = 0, known = node.size[1];
+  const needed = () => (height = inside.offsetHeight || height) + ROUND; // out of sight it has none
   // a step of undo makes all nodes anew; with Nodes 2.0 a widget of the same name would go on showing the old element
   const widget = node.addDOMWidget(`${name}_${(panels += 1)}`, "scail2", root, {
     serialize: false, hideOnZoom: false, getMinHeight: needed, getMaxHeight: needed,
   });
   widget.serialize = false;
-  if (removed) after(node, "onRemoved", removed);
   async function resize() {
     const before = [known, node.size[1]];
     grow(node);
@@ -46,7 +47,8 @@ export function panel(node, name, label, { height, removed } = {}) {
     known = node.size[1];
     amend(node, before);
   }
-  return { root, resize };
+  new ResizeObserver(resize).observe(inside);
+  return { inside, resize };
 }
 
 const hearers = new WeakMap(); // by node
@@ -62,11 +64,11 @@ export function onExecuted(node, hear) {
   };
 }
 
-/** Tell all nodes, or one, what the last runs said. The page makes them anew to undo a step, and to show another tab. */
-export function retell(outputs, only = null) {
+/** Tell all nodes what the last runs said. The page makes them anew to undo a step, and to show another tab. */
+export function retell(outputs) {
   const { rootGraph } = app;
   for (const graph of [rootGraph, ...rootGraph.subgraphs.values()]) {
-    for (const node of graph.nodes.filter((one) => one === (only ?? one))) {
+    for (const node of graph.nodes) {
       const output = outputs[graph === rootGraph ? node.id : `${graph.id}:${node.id}`];
       if (output) hearers.get(node)?.forEach((hear) => hear(output));
     }
@@ -126,9 +128,10 @@ const tracker = () => app.extensionManager?.workflow?.activeWorkflow?.changeTrac
 
 /** Put the height that a panel has given a node into the last step of undo: it would be a step of its own otherwise. */
 function amend(node, heights) {
-  const { activeState: state } = tracker() ?? {};
-  const graph = node.graph === app.rootGraph ? state : state?.definitions?.subgraphs?.find(({ id }) => id === node.graph?.id);
-  const saved = graph?.nodes.find(({ id }) => id === node.id);
+  const { graph } = node, state = tracker()?.activeState;
+  if (graph?.getNodeById(node.id) !== node) return; // another workflow is shown
+  const form = graph === app.rootGraph ? state : state?.definitions?.subgraphs?.find(({ id }) => id === graph.id);
+  const saved = form?.nodes.find(({ id }) => id === node.id);
   if (saved && saved.size[0] === node.size[0] && heights.includes(saved.size[1])) saved.size[1] = node.size[1];
 }
 

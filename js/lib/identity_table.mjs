@@ -6,17 +6,23 @@ import { element, hearWidgets, onExecuted, panel, setWidgets, widgetOf } from ".
 import { linked } from "./graph.mjs";
 
 const TEXTS = ["binding", "front", "names"];
-const ROUND = 28; // CSS pixels above and below the table, the canvas' margin and the panel's own
+const CHANGED = "Changed since this run: run again to see it.";
 const LABEL = "Who is driven by whom";
 
 export function attach(node) {
-  const state = { node, cards: [], dragged: null, forgotten: new Map(), drawn: null };
+  const state = { node, cards: [], made: {}, dragged: null, forgotten: new Map(), drawn: null };
   onExecuted(node, (output) => {
     if (!output?.scail2_identities) return;
     state.cards = output.scail2_identities;
+    state.made = output.scail2_texts?.[0] ?? {};
     draw(state);
   });
-  hearWidgets(node, TEXTS, () => state.drawn && draw(state));
+  hearWidgets(node, [...TEXTS, "order"], () => state.drawn && draw(state));
+}
+
+/** Whether a widget says something else than in the run that is shown. */
+function changed({ node, made }) {
+  return Object.entries(made).some(([name, text]) => !linked(node, name) && widgetOf(node, name).value !== text);
 }
 
 /** What the widgets say now; `problem` where they cannot be shown, and `pairs` then is what can. */
@@ -48,16 +54,14 @@ function draw(state) {
   const { node } = state;
   const now = read(state);
   if (!state.drawn) {
-    const body = element("div", { class: "scail2-identities" });
-    const watch = new ResizeObserver(() => state.drawn?.resize());
-    const height = () => body.offsetHeight + ROUND;
-    state.drawn = { ...panel(node, "scail2_identity_table", LABEL, { height, removed: () => watch.disconnect() }), body };
-    state.drawn.root.append(body);
-    watch.observe(body);
+    const { inside, resize } = panel(node, "scail2_identity_table", LABEL, "scail2-identities");
+    state.drawn = { body: element("div"), note: element("output"), resize }; // what stays is read out when it changes
+    inside.append(state.drawn.body, state.drawn.note);
   }
-  const { body, resize } = state.drawn;
+  const { body, note, resize } = state.drawn;
   const focused = body.contains(document.activeElement) && document.activeElement.dataset.key;
   body.replaceChildren(...contents(state, now));
+  note.textContent = changed(state) ? CHANGED : "";
   // by number, because rows move
   if (focused) body.querySelector(`[data-key="${focused}"]`)?.focus();
   resize();
@@ -108,10 +112,12 @@ function row(state, now, card, place, drivings) {
 function nameField(state, now, card, called, bound) {
   return element("input", { type: "text", value: now.names.get(card.number), placeholder: called, disabled: !bound
     || linked(state.node, "names"), "aria-label": `Name of person ${card.number}`, "data-key": `name ${card.number}`,
-    onchange: (event) => {
+    // when the focus has moved on, which a new row would lose
+    onchange: ({ target }) => setTimeout(() => {
+      const then = read(state);
       state.forgotten.delete(card.number);
-      write(state, { ...now, names: new Map(now.names).set(card.number, event.target.value.trim()) });
-    } });
+      write(state, { ...then, names: then.names.set(card.number, target.value.trim()) });
+    }) });
 }
 
 function choice(state, now, card, drivings, called) {

@@ -20,9 +20,8 @@ export function livePanel(node, names, look, name, label, { more, tell } = {}) {
     if (!found || now === shown || (tell && !drawn && !found.problems.length)) return;
     shown = now;
     if (!drawn) {
-      const inside = element("div", { class: "scail2-plan", onpointerenter: refresh });
-      drawn = { inside, ...panel(node, name, label, { height: () => inside.offsetHeight + 28 }) };
-      drawn.root.append(inside);
+      drawn = panel(node, name, label, "scail2-plan");
+      drawn.inside.addEventListener("pointerenter", refresh);
     }
     drawn.inside.replaceChildren(...found.problems.map((one) => problemLine(node, one)),
       ...found.lines.map((text) => element("div", { text })), ...(more?.(found) ?? []));

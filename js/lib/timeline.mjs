@@ -49,13 +49,8 @@ function timeline(node) {
   const video = element("video", { controls: true, hidden: true, "aria-label": "The finished part" });
   const play = element("button", { type: "button", onclick: toggle, "aria-expanded": "false", hidden: true });
   const below = element("div");
-  const inside = element("div", { class: "scail2-timeline" },
-    element("div", { class: "scail2-head" }, bar, line, play), row, video, below);
-  let height = 0;
-  const drawn = panel(node, "scail2_timeline", "Segments of the video",
-    { height: () => (height = inside.offsetHeight || height) + 28 }); // padding, and a widget's margins
-  drawn.root.append(inside);
-  new ResizeObserver(drawn.resize).observe(inside);
+  const { inside } = panel(node, "scail2_timeline", "Segments of the video", "scail2-timeline");
+  inside.append(element("div", { class: "scail2-head" }, bar, line, play), row, video, below);
   let blocks = [], shown = null, opened = null, playing = 0;
 
   video.addEventListener("ended", () => start(playing + 1));

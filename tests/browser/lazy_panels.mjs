@@ -1,8 +1,7 @@
 // A page that opens without the pack's nodes: {findings} -> the pack's files that it has loaded, and how panels come that
 // are imported while the page goes on.
-import { addNode, clear, drawn, ready, still } from "./page_tools.mjs";
+import { addNode, clear, drawn, ready, steps, still } from "./page_tools.mjs";
 
-const BESIDE = [950, 840]; // all nodes: the page looks for changes at a click
 const OURS = /\/extensions\/scail2\/(.*)$/;
 
 export default async function lazyPanels(page, { findings, screenshot }) {
@@ -48,14 +47,12 @@ async function late(page, findings) {
     return [kept.id, check.id];
   }, { scail2_findings: findings });
   await drawn(page);
-  await page.mouse.click(...BESIDE);
   const before = await steps(page);
   release();
   await page.getByRole("region", { name: "Plan of the segments" }).waitFor();
   await page.getByRole("region", { name: "What the check has found" }).waitFor();
   await page.unroute(modules);
   await still(page);
-  await page.mouse.click(...BESIDE);
   const after = await steps(page);
   const another = await addNode(page, "SCAIL2SampleVideo", {}, [70, 120]);
   await still(page);
@@ -64,27 +61,24 @@ async function late(page, findings) {
     const panels = (node) => node.widgets.filter(({ name }) => name.startsWith("scail2_")).length;
     const [one, other] = [kept, another].map((id) => graph.getNodeById(id));
     const answer = { steps: [before, after], panels: [one, graph.getNodeById(check), window.gone].map(panels),
+      gone: Object.hasOwn(window.gone, "onExecuted"),
       sizes: [[...one.size], [...other.size]] };
     graph.remove(other);
     return answer;
   }, [kept, check, another, before, after]);
 }
 
-const steps = (page) => page.evaluate(() =>
-  window.comfyAPI.app.app.extensionManager.workflow.activeWorkflow.changeTracker.undoQueue.length);
-
 /** The graph is still there when the page is loaded again: sizes as they were, and no step. */
 async function openedAgain(page) {
   const sizes = () => page.evaluate(() => window.comfyAPI.app.app.graph.nodes.map(({ type, size }) => [type, ...size]));
   const before = await sizes();
   await page.evaluate(() => window.comfyAPI.app.app.graph.nodes[0].pos[1] += 10); // something to store
-  await page.mouse.click(...BESIDE);
+  await steps(page);
   await page.waitForFunction((count) => Object.entries(localStorage).some(([key, text]) =>
     key.startsWith("Comfy.Workflow.Draft.") && JSON.parse(JSON.parse(text).data).nodes.length === count), before.length);
   await page.reload();
   await ready(page);
   await page.getByRole("region", { name: "Plan of the segments" }).waitFor();
   await still(page);
-  await page.mouse.click(...BESIDE);
   return { before, after: await sizes(), steps: await steps(page) };
 }
