@@ -119,19 +119,20 @@ class SCAIL2Identities(io.ComfyNode):
         references = _source(reference_masks, more_reference_masks, REFERENCE, order)
         video = None if driving is None else as_clip(driving)
         _check(people, video, references, reference_image)
+        made_with = {"order": order, "binding": binding, "front": front, "names": names}
         try:
             bound = bindings.bind(mode, people, mask_sources.pictures(references), binding=binding, front=front,
                                   names=names, repaint=contradicting_background == "repaint")
         except ValueError:
             if all(map(bindings.shows_somebody, (people, mask_sources.pictures(references)[0]))):
                 # the table is where the user can mend it
-                early_output.send(_cards(people, references, video, reference_image))
+                early_output.send(_cards(people, references, video, reference_image, made_with))
             raise
         bound = bound.edited(Edits(keep_largest, fill_holes, feather, grow), throw_exception_if_processing_interrupted)
         pictures = _previews(bound, video, reference_image, preview_frames)
         return io.NodeOutput(bound, *pictures[:2], report(bound), pictures[2],
                              ui=ui.PreviewImage(_in_node(*pictures), cls=cls).as_dict()
-                             | _cards(people, references, video, reference_image))
+                             | _cards(people, references, video, reference_image, made_with))
 
 
 def _source(masks, more: Mapping[str, torch.Tensor] | None, name: str, order: str) -> Source:
@@ -182,13 +183,16 @@ def _check(people: Source, video: Clip | None, references: Source, images: torch
         check_shape("reference mask", references.planes.size, "reference picture", images.shape[1:3])
 
 
-def _cards(people: Source, references: Source, video: Clip | None, images: torch.Tensor | None) -> dict[str, list]:
-    """The page's table of identities: everybody of both sides, with a thumbnail in the folder for temporary files."""
+def _cards(people: Source, references: Source, video: Clip | None, images: torch.Tensor | None,
+           made_with: dict[str, str]) -> dict[str, list]:
+    """The page's table of identities: everybody of both sides, with a thumbnail in the folder for temporary files; and
+    the texts that the run was made with."""
     found = identity_cards.cards(people, mask_sources.pictures(references)[0], video,
                                  None if images is None else images[0])
     saved = ui.PreviewImage(torch.stack([card.thumbnail for card in found]) / 255).as_dict()["images"]
     return {"scail2_identities": [card.said() | {"thumbnail": dict(file)}
-                                  for card, file in zip(found, saved, strict=True)]}
+                                  for card, file in zip(found, saved, strict=True)],
+            "scail2_texts": [made_with]}
 
 
 def _previews(bound: Identities, video: Clip | None, images: torch.Tensor | None, count: int

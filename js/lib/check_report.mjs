@@ -1,17 +1,18 @@
 // The report of Check SCAIL-2 Inputs: errors, warnings and facts, each with a way to the input that it is about.
+import { app } from "../../../scripts/app.js";
 import { element, onExecuted, panel, settled } from "./dom.mjs";
 import { sourceOf } from "./graph.mjs";
 
 const HEADINGS = { error: "Errors", warning: "Warnings", fact: "Facts" };
 const MARKS = { error: "✕", warning: "!", fact: "i" };
 
-export function attachCheckReport(node, { app }) {
+export function attach(node) {
   let drawn = null;
   onExecuted(node, (output) => {
     const findings = output?.scail2_findings;
     if (!findings) return;
-    drawn ??= panel(node, "scail2_report", "What the check has found");
-    drawn.root.replaceChildren(...lists(findings, (finding) => jump(app, node, finding.input)));
+    drawn ??= panel(node, "scail2_report", "What the check has found", "scail2-report");
+    drawn.inside.replaceChildren(...lists(findings, (finding) => jump(node, finding.input)));
     drawn.resize();
   });
 }
@@ -37,7 +38,8 @@ function line(finding, jumpTo) {
 }
 
 /** Select and centre the node whose output arrives at an input, or this node for a widget of its own, in its graph. */
-async function jump({ canvas }, node, input) {
+async function jump(node, input) {
+  const { canvas } = app;
   const target = sourceOf(node, input) ?? node;
   canvas.setGraph(target.graph);
   // before that the click selects this node, and a graph that is opened for the first time is fitted into the window

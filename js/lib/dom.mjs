@@ -1,10 +1,12 @@
 // Elements and panels. Nothing here knows a node of ours.
+import { app } from "../../../scripts/app.js";
 
-/** Load a stylesheet once. */
-export function stylesheet(url) {
-  if (document.querySelector(`link[href="${url}"]`)) return;
-  document.head.append(element("link", { rel: "stylesheet", href: String(url) }));
-}
+let styled = null;
+
+/** Load the stylesheet once -> a promise that waits for it. */
+export const stylesheet = (href) => styled ??= new Promise((done) => {
+  document.head.append(element("link", { rel: "stylesheet", href, onload: done, onerror: done }));
+});
 
 /** An element with properties (class, text, aria-*, on*, data-*) and children; `null` children are left out. */
 export function element(tag, properties = {}, ...children) {
@@ -19,24 +21,34 @@ export function element(tag, properties = {}, ...children) {
   return made;
 }
 
+const ROUND = 28; // CSS pixels above and below what is in a panel: the canvas' margin and its own
 let panels = 0;
 
 /**
- * A panel under a node's widgets, which is no part of the workflow. `height()` is what it needs, in CSS pixels.
- * Returns {root, resize}: fill `root`, then call `resize`. `removed` is called when the node goes.
+ * A panel under a node's widgets, which is no part of the workflow, as high as what is in it. Returns {inside, resize}:
+ * fill `inside`, an element of the class `kind`, then call `resize`; it is called too when the height changes otherwise.
  */
-export function panel(node, name, label, { height, removed } = {}) {
-  const root = element("div", { class: "scail2-panel", role: "region", "aria-label": label });
+export function panel(node, name, label, kind) {
+  const inside = element("div", { class: kind });
+  const root = element("div", { class: "scail2-panel", role: "region", "aria-label": label }, inside);
   // the canvas must not move or zoom by what is meant for the panel
   for (const event of ["pointerdown", "wheel", "keydown"]) root.addEventListener(event, (got) => got.stopPropagation());
-  const needed = () => height?.() ?? root.scrollHeight;
+  let height = 0, known = node.size[1];
+  const needed = () => (height = inside.offsetHeight || height) + ROUND; // out of sight it has none
   // a step of undo makes all nodes anew; with Nodes 2.0 a widget of the same name would go on showing the old element
   const widget = node.addDOMWidget(`${name}_${(panels += 1)}`, "scail2", root, {
     serialize: false, hideOnZoom: false, getMinHeight: needed, getMaxHeight: needed,
   });
   widget.serialize = false;
-  if (removed) after(node, "onRemoved", removed);
-  return { root, resize: () => grow(node) };
+  async function resize() {
+    const before = [known, node.size[1]];
+    grow(node);
+    await settled();
+    known = node.size[1];
+    amend(node, before);
+  }
+  new ResizeObserver(resize).observe(inside);
+  return { inside, resize };
 }
 
 const hearers = new WeakMap(); // by node
@@ -53,7 +65,8 @@ export function onExecuted(node, hear) {
 }
 
 /** Tell all nodes what the last runs said. The page makes them anew to undo a step, and to show another tab. */
-export function retell({ rootGraph }, outputs) {
+export function retell(outputs) {
+  const { rootGraph } = app;
   for (const graph of [rootGraph, ...rootGraph.subgraphs.values()]) {
     for (const node of graph.nodes) {
       const output = outputs[graph === rootGraph ? node.id : `${graph.id}:${node.id}`];
@@ -98,9 +111,9 @@ export function widgetOf(node, name) {
 }
 
 /** Set widgets, name -> value, as if the user had: with their callbacks, and as one step of undo. */
-export async function setWidgets(app, node, values) {
-  const capture = () => app.extensionManager?.workflow?.activeWorkflow?.changeTracker?.captureCanvasState?.();
-  capture(); // panels may have grown since
+export async function setWidgets(node, values) {
+  const capture = () => tracker()?.captureCanvasState?.();
+  capture(); // what is not counted yet is not of this step
   const changed = Object.entries(values).map(([name, value]) => [widgetOf(node, name), value])
     .filter(([widget, value]) => widget && widget.value !== value);
   for (const [widget, value] of changed) widget.value = value;
@@ -109,6 +122,17 @@ export async function setWidgets(app, node, values) {
   node.graph?.setDirtyCanvas?.(true, true);
   await settled(); // a size that changes later would be a step of its own
   capture();
+}
+
+const tracker = () => app.extensionManager?.workflow?.activeWorkflow?.changeTracker;
+
+/** Put the height that a panel has given a node into the last step of undo: it would be a step of its own otherwise. */
+function amend(node, heights) {
+  const { graph } = node, state = tracker()?.activeState;
+  if (graph?.getNodeById(node.id) !== node) return; // another workflow is shown
+  const form = graph === app.rootGraph ? state : state?.definitions?.subgraphs?.find(({ id }) => id === graph.id);
+  const saved = form?.nodes.find(({ id }) => id === node.id);
+  if (saved && saved.size[0] === node.size[0] && heights.includes(saved.size[1])) saved.size[1] = node.size[1];
 }
 
 function grow(node) {

@@ -1,4 +1,5 @@
 // Ways through a graph, subgraphs included.
+import { app } from "../../../scripts/app.js";
 
 const MUTED = 2, BYPASSED = 4;
 
@@ -69,8 +70,8 @@ function instanceOf(graph) {
 }
 
 /** The node behind an execution id, such as "213:114" for one in a subgraph; undefined if there is none. */
-export function nodeAt(app, executionId) {
-  let graph = app.rootGraph ?? app.graph, node;
+export function nodeAt(executionId) {
+  let graph = app.rootGraph, node;
   for (const id of String(executionId).split(":")) {
     node = graph?.getNodeById(id);
     graph = node?.subgraph;

@@ -1,21 +1,28 @@
 // The table of SCAIL2Identities: who of the reference is driven by whom, who is in front, and what they are called.
 // It keeps nothing of its own: what it shows is read from the widgets, and what is chosen is written into them.
+import { api } from "../../../scripts/api.js";
 import * as texts from "./binding_text.mjs";
 import { element, hearWidgets, onExecuted, panel, setWidgets, widgetOf } from "./dom.mjs";
 import { linked } from "./graph.mjs";
 
 const TEXTS = ["binding", "front", "names"];
-const ROUND = 28; // CSS pixels above and below the table, the canvas' margin and the panel's own
+const CHANGED = "Changed since this run: run again to see it.";
 const LABEL = "Who is driven by whom";
 
-export function attachIdentityTable(node, { app, api }) {
-  const state = { node, app, api, cards: [], dragged: null, forgotten: new Map(), drawn: null };
+export function attach(node) {
+  const state = { node, cards: [], made: {}, dragged: null, forgotten: new Map(), drawn: null };
   onExecuted(node, (output) => {
     if (!output?.scail2_identities) return;
     state.cards = output.scail2_identities;
+    state.made = output.scail2_texts?.[0] ?? {};
     draw(state);
   });
-  hearWidgets(node, TEXTS, () => state.drawn && draw(state));
+  hearWidgets(node, [...TEXTS, "order"], () => state.drawn && draw(state));
+}
+
+/** Whether a widget says something else than in the run that is shown. */
+function changed({ node, made }) {
+  return Object.entries(made).some(([name, text]) => !linked(node, name) && widgetOf(node, name).value !== text);
 }
 
 /** What the widgets say now; `problem` where they cannot be shown, and `pairs` then is what can. */
@@ -34,12 +41,12 @@ function read({ node, cards }) {
 
 /** Write all three, since who is left out has neither a name nor a place. */
 function write(state, { pairs, order, names }) {
-  const { node, app, cards, forgotten } = state;
+  const { node, cards, forgotten } = state;
   for (const [number, name] of names) if (name) forgotten.set(number, name);
   const named = new Map([...names].map(([number, name]) => [number, name || (forgotten.get(number) ?? "")]));
   const listed = [...order.filter((number) => pairs.has(number)),
     ...[...pairs.keys()].filter((number) => !order.includes(number)).sort((left, right) => left - right)];
-  setWidgets(app, node, { binding: texts.writeBinding(pairs, cards), front: texts.writeFront(listed, pairs, cards),
+  setWidgets(node, { binding: texts.writeBinding(pairs, cards), front: texts.writeFront(listed, pairs, cards),
     names: texts.writeNames(named, pairs, cards) });
 }
 
@@ -47,16 +54,14 @@ function draw(state) {
   const { node } = state;
   const now = read(state);
   if (!state.drawn) {
-    const body = element("div", { class: "scail2-identities" });
-    const watch = new ResizeObserver(() => state.drawn?.resize());
-    const height = () => body.offsetHeight + ROUND;
-    state.drawn = { ...panel(node, "scail2_identity_table", LABEL, { height, removed: () => watch.disconnect() }), body };
-    state.drawn.root.append(body);
-    watch.observe(body);
+    const { inside, resize } = panel(node, "scail2_identity_table", LABEL, "scail2-identities");
+    state.drawn = { body: element("div"), note: element("output"), resize }; // what stays is read out when it changes
+    inside.append(state.drawn.body, state.drawn.note);
   }
-  const { body, resize } = state.drawn;
+  const { body, note, resize } = state.drawn;
   const focused = body.contains(document.activeElement) && document.activeElement.dataset.key;
   body.replaceChildren(...contents(state, now));
+  note.textContent = changed(state) ? CHANGED : "";
   // by number, because rows move
   if (focused) body.querySelector(`[data-key="${focused}"]`)?.focus();
   resize();
@@ -95,7 +100,7 @@ function row(state, now, card, place, drivings) {
     ondrop: (event) => dropped(state, now, event, number) },
     element("th", { scope: "row" }, element("span", { class: "scail2-person" }, swatch(colour),
       element("span", { text: number }), element("span", {},
-        picture(state, card, `Person ${number} of the reference`), covers(card, "reference picture")))),
+        picture(card, `Person ${number} of the reference`), covers(card, "reference picture")))),
     element("td", {}, nameField(state, now, card, called, bound), choice(state, now, card, drivings, called),
       element("small", { text: driving ? `in ${driving.seen} frame${driving.seen === 1 ? "" : "s"}` : "left out" })),
     element("td", {}, driving ? [driven(state, now, driving), covers(driving, "driving video, where seen")] : "—"),
@@ -107,10 +112,12 @@ function row(state, now, card, place, drivings) {
 function nameField(state, now, card, called, bound) {
   return element("input", { type: "text", value: now.names.get(card.number), placeholder: called, disabled: !bound
     || linked(state.node, "names"), "aria-label": `Name of person ${card.number}`, "data-key": `name ${card.number}`,
-    onchange: (event) => {
+    // when the focus has moved on, which a new row would lose
+    onchange: ({ target }) => setTimeout(() => {
+      const then = read(state);
       state.forgotten.delete(card.number);
-      write(state, { ...now, names: new Map(now.names).set(card.number, event.target.value.trim()) });
-    } });
+      write(state, { ...then, names: then.names.set(card.number, target.value.trim()) });
+    }) });
 }
 
 function choice(state, now, card, drivings, called) {
@@ -154,7 +161,7 @@ function driven(state, now, card) {
       event.dataTransfer.effectAllowed = "move";
       event.stopPropagation();
     },
-    ondragend: () => { state.dragged = null; } }, picture(state, card, `${title(card)} of the driving video`));
+    ondragend: () => { state.dragged = null; } }, picture(card, `${title(card)} of the driving video`));
 }
 
 function takes(state, event, target) {
@@ -177,7 +184,7 @@ function covers({ coverage }, whole) {
   return element("small", { text: `${(100 * coverage).toFixed(1)} %`, title: `Share of the ${whole}` });
 }
 
-function picture({ api }, card, alt) {
+function picture(card, alt) {
   return element("img", { alt, draggable: "false", width: 48, height: 64, src: api.apiURL(
     `/view?${new URLSearchParams(card.thumbnail)}`) });
 }

@@ -1,83 +1,26 @@
 // The plan of a video on the nodes that make it: size, frames, segments, memory and time as a line, and the segments as
-// a bar. What only a run knows (the driving video's frames, the GPU) comes with a node's ui output `scail2_plan`.
-import { after, element, hearWidgets, onExecuted, panel, setWidgets } from "./dom.mjs";
-import { holderOf, signature, sourceOf } from "./graph.mjs";
+// a bar.
+import { element } from "./dom.mjs";
+import { holderOf, sourceOf } from "./graph.mjs";
 import * as plan from "./plan.mjs";
+import { attach as attachFacts, machine, videoOf } from "./plan_facts.mjs";
+import { livePanel, problem } from "./plan_panel.mjs";
+import { sizeProblems } from "./size_offers.mjs";
 
 const WIDGETS = ["segment_length", "length", "overlap", "lengths", "scene_cuts", "fps", "steps", "guidance", "start_frame"];
 const LATER = "known after the first run or check";
-const live = new Set(); // refreshes of all panels, for what changes on another node
-const videos = new Map(); // by all that decides a driving video: what a run told of it
-let machine = { model: plan.MODEL }; // what runs told of GPU and model
 
-/** Hear what a node's runs tell of the driving video and the machine. */
-export function attachPlanFacts(node) {
-  onExecuted(node, (output) => {
-    const facts = output?.scail2_plan?.[0];
-    if (!facts) return;
-    videos.set(signature(node, "driving"), facts);
-    for (const name of ["gpu_bytes", "weight_bytes", "model", "pace", "coder_pace"]) machine[name] = facts[name] ?? machine[name];
-    for (const refresh of live) refresh();
-  });
-}
-
-/** The nearest sizes, if one is no multiple of 32; and news of every change for the plans that depend on it. */
-export function attachSizeOffers(node, { app }) {
-  const look = () => {
-    const problems = sizeProblems(node);
-    return { problems, lines: problems.length ? [] : ["Width and height are multiples of 32."] };
-  };
-  attach(app, node, ["width", "height"], look, "scail2_size", "Sizes that fit", () => live.forEach((hear) => hear()));
-}
-
-/** The line and the bar. */
-export function attachPlanBar(node, { app }) {
-  attachPlanFacts(node);
-  attach(app, node, WIDGETS, () => view(node), "scail2_plan", "Plan of the segments");
-}
-
-/** Show what `look` finds after every change. With `tell`, which others then hear of it, only from a problem on. */
-function attach(app, node, names, look, name, label, tell) {
-  let drawn = null, shown = null, waiting = false, gone = false;
-  const draw = () => {
-    waiting = false;
-    const found = gone || !node.graph ? null : look();
-    const now = JSON.stringify(found);
-    if (!found || now === shown || (tell && !drawn && !found.problems.length)) return;
-    shown = now;
-    if (!drawn) {
-      const inside = element("div", { class: "scail2-plan", onpointerenter: refresh });
-      drawn = { inside, ...panel(node, name, label, { height: () => inside.offsetHeight + 28 }) };
-      drawn.root.append(inside);
-    }
-    drawn.inside.replaceChildren(...contents(app, node, found));
-    drawn.resize();
-  };
-  // once for many changes, and only when a workflow that is being opened has all its nodes
-  const refresh = () => {
-    if (!waiting) setTimeout(draw);
-    waiting = true;
-  };
-  const changed = () => {
-    refresh();
-    tell?.();
-  };
-  const release = hearWidgets(node, names, changed);
-  for (const hook of ["onAdded", "onConfigure", "onConnectionsChange"]) after(node, hook, changed);
-  after(node, "onRemoved", () => {
-    gone = true;
-    live.delete(refresh);
-    release();
-  });
-  live.add(refresh);
-  refresh();
+export function attach(node) {
+  attachFacts(node);
+  livePanel(node, WIDGETS, () => view(node), "scail2_plan", "Plan of the segments", { more: ({ bar, hatched }) =>
+    bar && barOf(bar, hatched ? "hatched: taken over from the segment before" : "\u00a0") });
 }
 
 // What is to be shown, as plain data
 
 function view(node) {
   const value = (name, on = node) => holderOf(on, name)?.widget.value;
-  const facts = videos.get(signature(node, "driving"));
+  const facts = videoOf(node);
   const reference = sourceOf(node, "reference"), encoded = reference?.comfyClass === "SCAIL2EncodeReference";
   const size = (name) => (encoded ? value(name, reference) : null) ?? facts?.[name];
   const alone = node.comfyClass === "SCAIL2MotionTransfer", lengthName = alone ? "length" : "segment_length";
@@ -96,15 +39,6 @@ function view(node) {
     return { problems: [{ text: error.message, choices: [] }], lines: [] };
   }
 }
-
-function sizeProblems(node, at) {
-  return ["width", "height"].flatMap((name) => {
-    const value = holderOf(node, name)?.widget.value;
-    return value === undefined ? [] : problem(plan.sizeProblem(name, value), name, at);
-  });
-}
-
-const problem = (found, input, at) => (found ? [{ ...found, text: found.text.replace("segment_length", input), input, at }] : []);
 
 function wholeVideo(given) {
   const { value, facts, length, overlap, rate } = given;
@@ -142,7 +76,7 @@ function oneSegment(node, given) {
 /** Memory, and time where the pace of this machine is known. */
 function costs({ width, height, additional, value }, lengths) {
   if (!width || !height) return `Memory: ${LATER}.`;
-  const { gpu_bytes: gpu = 0, weight_bytes: weights = 0, model, pace, coder_pace: coderPace } = machine;
+  const { gpu_bytes: gpu = 0, weight_bytes: weights = 0, model = plan.MODEL, pace, coder_pace: coderPace } = machine;
   const longest = Math.max(...lengths), tokens = plan.tokenCount(width, height, longest, additional);
   const activations = plan.activationBytes(model.dim, tokens, 1, gpu), whole = weights + activations;
   const fits = weights && (!gpu || whole <= gpu);
@@ -184,24 +118,6 @@ function place(start, stop, rate) {
 }
 
 // How it is shown
-
-function contents(app, node, { problems, lines, bar, hatched }) {
-  return [
-    ...problems.map((found) => problemLine(app, node, found)),
-    ...lines.map((text) => element("div", { text })),
-    ...(bar ? barOf(bar, hatched ? "hatched: taken over from the segment before" : "\u00a0") : []),
-  ];
-}
-
-function problemLine(app, node, { text, choices, input, at }) {
-  const holder = () => holderOf(at ? sourceOf(node, at) : node, input);
-  const set = (choice) => () => {
-    const { node: owner, widget } = holder();
-    setWidgets(app, owner, { [widget.name]: choice });
-  };
-  return element("div", { class: "scail2-plan-problem" }, element("span", { text, role: "alert" }), choices.map((choice) =>
-    element("button", { type: "button", text: choice, "aria-label": `Set ${input} to ${choice}`, onclick: set(choice) })));
-}
 
 /** The bar, and a line that tells of the segment under the pointer or the keyboard's focus. */
 function barOf(bar, hint) {

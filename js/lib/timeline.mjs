@@ -1,4 +1,6 @@
 // The segments of Sample SCAIL-2 Video: how far a run is, what is finished, and forms that change one segment.
+import { app } from "../../../scripts/app.js";
+import { api } from "../../../scripts/api.js";
 import { element, panel, setWidgets, widgetOf } from "./dom.mjs";
 import { linked, nodeAt } from "./graph.mjs";
 import { segmentOf, withRemake, withSegment } from "./plan_text.mjs";
@@ -10,55 +12,45 @@ const MARKS = { waiting: "…", kept: "✓", done: "✓" };
 const SEAMS = { good: "seam good", visible: "! seam visible", strong: "!! seam strong", "not judged": "seam not judged" };
 const ONLY = "only these"; // of remake_scope
 
-const followers = new WeakMap(); // by api
+const timelines = new WeakMap(); // by node
+let runs = null;
 
-/**
- * Hear of all runs, once for a page. Nodes have no listeners of their own, because many are made that never come into a
- * graph, and are not removed either. Returns a function that shows a node what is known of it.
- */
-export function followRuns({ app, api }) {
-  if (followers.has(api)) return followers.get(api);
-  const timelines = new WeakMap(); // by node
-
-  function show(run, wanted) {
-    const node = nodeAt(app, run.node);
-    if (node?.comfyClass !== "SCAIL2SampleVideo" || (wanted && node !== wanted) || !isOurs(app, run)) return;
-    if (!timelines.has(node)) timelines.set(node, timeline(node, app, api));
-    timelines.get(node).show(run);
-  }
-
-  const runs = follow(async () => (await (await api.fetchApi("/scail2/progress")).json()).runs, (run) => show(run));
-  followers.set(api, (node) => runs.known().forEach((run) => show(run, node)));
-  api.addEventListener(EVENT, ({ detail }) => runs.hear(detail));
-  api.addEventListener("reconnected", runs.renew);
-  runs.renew();
-  return followers.get(api);
+/** Show a node what is known of it, and what comes. */
+export function attach(node) {
+  runs ??= listen();
+  setTimeout(() => runs.known().forEach((run) => show(run, node))); // when it has its place in the graph
 }
 
-export function attachTimeline(node, host) {
-  const known = followRuns(host);
-  setTimeout(() => known(node)); // when it has its place in the graph
+/** Once for a page. Nodes have no listeners, because many are made that never come into a graph, nor are removed. */
+function listen() {
+  const found = follow(async () => (await (await api.fetchApi("/scail2/progress")).json()).runs, (run) => show(run));
+  api.addEventListener(EVENT, ({ detail }) => found.hear(detail));
+  api.addEventListener("reconnected", found.renew);
+  found.renew();
+  return found;
+}
+
+function show(run, wanted = null) {
+  const node = nodeAt(run.node);
+  if (node?.comfyClass !== "SCAIL2SampleVideo" || node !== (wanted ?? node) || !isOurs(run)) return;
+  if (!timelines.has(node)) timelines.set(node, timeline(node));
+  timelines.get(node).show(run);
 }
 
 /** Whether a run is of the workflow on the page; a program's call names none, and a page of a new graph only zeros. */
-function isOurs(app, { workflow }) {
-  return !workflow || /^[0-]+$/.test(workflow) || workflow === (app.rootGraph ?? app.graph).id;
+function isOurs({ workflow }) {
+  return !workflow || /^[0-]+$/.test(workflow) || workflow === app.rootGraph.id;
 }
 
-function timeline(node, app, api) {
+function timeline(node) {
   const bar = element("progress", { max: "1", "aria-label": "The whole video" });
   const line = element("span", { class: "scail2-line" });
   const row = element("div", { class: "scail2-row", role: "group", "aria-label": "Segments" });
   const video = element("video", { controls: true, hidden: true, "aria-label": "The finished part" });
   const play = element("button", { type: "button", onclick: toggle, "aria-expanded": "false", hidden: true });
   const below = element("div");
-  const inside = element("div", { class: "scail2-timeline" },
-    element("div", { class: "scail2-head" }, bar, line, play), row, video, below);
-  let height = 0;
-  const drawn = panel(node, "scail2_timeline", "Segments of the video",
-    { height: () => (height = inside.offsetHeight || height) + 28 }); // padding, and a widget's margins
-  drawn.root.append(inside);
-  new ResizeObserver(drawn.resize).observe(inside);
+  const { inside } = panel(node, "scail2_timeline", "Segments of the video", "scail2-timeline");
+  inside.append(element("div", { class: "scail2-head" }, bar, line, play), row, video, below);
   let blocks = [], shown = null, opened = null, playing = 0;
 
   video.addEventListener("ended", () => start(playing + 1));
@@ -96,7 +88,7 @@ function timeline(node, app, api) {
 
   function open(index) {
     opened = opened === index ? null : index;
-    below.replaceChildren(...(opened === null ? [] : [form(node, app, index, shown.segments[index], () => open(index))]));
+    below.replaceChildren(...(opened === null ? [] : [form(node, index, shown.segments[index], () => open(index))]));
     for (const [at, block] of blocks.entries()) block.opened(at === opened);
     below.querySelector("input")?.focus({ preventScroll: true });
   }
@@ -155,7 +147,7 @@ function makeBlock(index, onclick) {
 }
 
 /** What can be changed in one segment. Everything goes into the node's own widgets. */
-function form(node, app, index, segment, close) {
+function form(node, index, segment, close) {
   const number = index + 1;
   const value = (name) => widgetOf(node, name)?.value;
   const told = element("output", { class: "scail2-told" });
@@ -186,7 +178,7 @@ function form(node, app, index, segment, close) {
       for (const name of Object.keys(values)) {
         if (linked(node, name)) throw new Error(`${name} is connected to another node: change it there.`);
       }
-      setWidgets(app, node, values);
+      setWidgets(node, values);
       told.textContent = `Written to ${done}. Queue the graph to have it made.`;
     } catch (error) {
       told.textContent = error.message;

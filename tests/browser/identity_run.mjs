@@ -1,21 +1,25 @@
 // A run that fails because nobody says who is who shows the table, and what is chosen there lets it pass. Then a run
 // fills the table; what is chosen there is run, undone, and kept inside a subgraph.
-import { run, step } from "./page_tools.mjs";
+import { drawn, hearing, run, step } from "./page_tools.mjs";
 
 export default async function identityRun(page, { prompt, unpaired, id, screenshot }) {
   const widgets = () => page.evaluate((id) => Object.fromEntries(window.comfyAPI.app.app.graph.getNodeById(id).widgets
     .map(({ name, value }) => [name, value])), id);
   const table = page.getByRole("table", { name: "Who is driven by whom" });
+  const note = page.locator(".scail2-identities").getByRole("status");
   const found = {};
 
-  const open = (prompt) => page.evaluate(([prompt, id]) => {
-    const { app } = window.comfyAPI.app;
-    app.loadApiJson(prompt, "people");
-    const node = app.graph.getNodeById(id);
-    node.pos = [560, 60];
-    app.canvas.ds.offset = [-450, 40];
-    app.canvas.ds.scale = 1;
-  }, [prompt, id]);
+  const open = async (prompt) => {
+    await page.evaluate(([prompt, id]) => {
+      const { app } = window.comfyAPI.app;
+      app.loadApiJson(prompt, "people");
+      const node = app.graph.getNodeById(id);
+      node.pos = [560, 60];
+      app.canvas.ds.offset = [-450, 40];
+      app.canvas.ds.scale = 1;
+    }, [prompt, id]);
+    await hearing(page, id);
+  };
   const problem = page.locator(".scail2-identities p");
 
   found.unpaired = [];
@@ -40,7 +44,12 @@ export default async function identityRun(page, { prompt, unpaired, id, screensh
   await table.getByRole("combobox", { name: "blue is driven by" }).selectOption("2");
   await table.getByRole("textbox", { name: "Name of person 1" }).fill("Anna");
   await page.keyboard.press("Tab");
+  await drawn(page);
+  found.focus = await page.evaluate(() => document.activeElement.dataset.key);
+  found.notes = [await note.textContent()];
+  if (screenshot) await page.screenshot({ path: screenshot.replace(".png", "_changed.png") });
   await run(page);
+  found.notes.push(await note.textContent());
   if (screenshot) await page.screenshot({ path: screenshot });
   found.swapped = (await widgets()).binding;
   found.shown = await table.locator("select").evaluateAll((all) => all.map(({ value }) => value));
@@ -52,7 +61,7 @@ export default async function identityRun(page, { prompt, unpaired, id, screensh
   const texts = async () => {
     await page.waitForTimeout(200);
     const { binding, front, names } = await widgets();
-    return [binding, front, names];
+    return [binding, front, names, await note.first().textContent()];
   };
   found.left_out = await texts();
   found.keys = [];

@@ -27,6 +27,7 @@ export default async function identityTable(page, { cards, screenshot }) {
   found.back = await values();
   await table.getByRole("textbox", { name: "Name of person 2" }).fill("Ben");
   await page.keyboard.press("Tab");
+  await drawn(page);
   found.renamed = await values();
   await table.getByRole("button", { name: "Move Ben to the front" }).click();
   found.front = await values();

@@ -44,9 +44,11 @@ export async function run(page, end = "execution_success") {
   await drawn(page);
 }
 
-/** Add a node -> its id. */
+const HEARING = ["SCAIL2Identities", "SCAIL2Preflight", "SCAIL2MotionTransfer", "SCAIL2SampleVideo"];
+
+/** Add a node -> its id, when it hears of runs if it does. */
 export async function addNode(page, type, widgets = {}, pos = [50, 50]) {
-  return page.evaluate(([type, widgets, pos]) => {
+  const id = await page.evaluate(([type, widgets, pos]) => {
     const { app } = window.comfyAPI.app;
     const node = window.LiteGraph.createNode(type);
     node.pos = pos;
@@ -54,6 +56,13 @@ export async function addNode(page, type, widgets = {}, pos = [50, 50]) {
     for (const [name, value] of Object.entries(widgets)) node.widgets.find((w) => w.name === name).value = value;
     return node.id;
   }, [type, widgets, pos]);
+  if (HEARING.includes(type)) await hearing(page, id);
+  return id;
+}
+
+/** Wait until a node hears of runs: the first one of its kind has its panels imported. */
+export async function hearing(page, id) {
+  await page.waitForFunction((id) => window.comfyAPI.app.app.graph.getNodeById(id).onExecuted, id);
 }
 
 /** What the server says when a node has run, without a run. */
@@ -71,15 +80,27 @@ export async function still(page) {
   }
 }
 
+/** Steps of undo, with what the page would count as one at its next look. */
+export async function steps(page) {
+  return page.evaluate(() => {
+    const { changeTracker } = window.comfyAPI.app.app.extensionManager.workflow.activeWorkflow;
+    changeTracker.captureCanvasState();
+    return changeTracker.undoQueue.length;
+  });
+}
+
 /** Press Ctrl+Z or Ctrl+Y, as "z" or "y", and wait for the step. */
 export async function step(page, key) {
-  const steps = () => page.evaluate(() =>
+  const before = await page.evaluate(() =>
     window.comfyAPI.app.app.extensionManager.workflow.activeWorkflow.changeTracker.undoQueue.length);
-  const before = await steps();
-  await page.keyboard.press(`Control+${key}`);
+  await page.keyboard.down("Control");
+  await drawn(page);
+  await page.keyboard.down(key);
   await page.waitForFunction((wanted) => {
     const tracker = window.comfyAPI.app.app.extensionManager.workflow.activeWorkflow.changeTracker;
     return tracker.undoQueue.length === wanted && !tracker._restoringState;
   }, before + (key === "z" ? -1 : 1), { timeout: 10000 });
+  // a key that is up again before the next frame has the page count a step, because nodes have another order then
+  for (const held of [key, "Control"]) await page.keyboard.up(held);
   await still(page); // the panels show themselves again
 }

@@ -5,6 +5,7 @@ import { addNode, clear, drawn, step } from "./page_tools.mjs";
 const LISTENED = "scail2.progress";
 
 export default async function timeline(page, { whole, changes, other, plan, screenshot }) {
+  const id = await addNode(page, "SCAIL2SampleVideo", { plan, remake: "3", remake_seed: 5, remake_scope: "only these" });
   // a listener of a node's own would stay behind with each node that never comes into a graph
   await page.evaluate(() => {
     const { api } = window.comfyAPI.api;
@@ -15,7 +16,6 @@ export default async function timeline(page, { whole, changes, other, plan, scre
       return add(name, ...given);
     };
   });
-  const id = await addNode(page, "SCAIL2SampleVideo", { plan, remake: "3", remake_seed: 5, remake_scope: "only these" });
   await page.evaluate((id) => {
     const { app } = window.comfyAPI.app;
     const node = app.graph.getNodeById(id);

@@ -15,6 +15,22 @@ FINDINGS = [
 ]
 
 
+def test_panels_come_with_their_nodes(page):
+    found = page("lazy_panels", findings=FINDINGS)
+    assert found["start"] == ["scail2.js"]
+    modules = [f"lib/{name}.mjs" for name in ("binding_text", "dom", "graph", "identity_table")]
+    assert sorted(found["identities"]) == [*modules, "scail2.css", "scail2.js"]
+    assert {"lib/check_report.mjs", "lib/plan_bar.mjs", "lib/timeline.mjs"} < set(found["all"])
+    assert len(found["all"]) == len(set(found["all"]))
+    assert found["steps"][0] > 0
+    assert found["steps"][0] == found["steps"][1], "no step of undo because a panel came"
+    assert found["panels"] == [1, 1, 0]
+    assert not found["gone"], "a node that went before has nothing"
+    assert found["sizes"][0] == found["sizes"][1]
+    assert found["again"]["after"] == found["again"]["before"]
+    assert found["again"]["steps"] == 0
+
+
 def test_check_report(page):
     found = page("check_report", findings=FINDINGS)
     assert found["headings"] == ["Errors (1)", "Warnings (1)", "Facts (1)"]
@@ -103,7 +119,11 @@ def test_identity_table_of_a_run(page, two_people):
     assert found["swapped"] == "1:2, 2:1"
     assert found["shown"] == ["2", "1"]
     assert found["cut"] == [0, 0], "nothing to scroll at the width that a new node has"
-    plain, swapped, named, left_out = ["", "", ""], ["1:2, 2:1", "", ""], ["1:2, 2:1", "", "Anna"], ["2:1", "", ""]
+    changed = "Changed since this run: run again to see it."
+    plain, swapped, left_out = ["", "", "", changed], ["1:2, 2:1", "", "", changed], ["2:1", "", "", changed]
+    named = ["1:2, 2:1", "", "Anna", ""]  # as in the last run
+    assert found["focus"] == "driven 1", "the next field has the focus"
+    assert found["notes"] == [changed, ""]
     assert found["left_out"] == left_out
     assert found["keys"] == [named, swapped, plain, swapped, named, left_out, named]
     assert found["after"] == ["2", "1"], "the table is still there"
@@ -111,6 +131,17 @@ def test_identity_table_of_a_run(page, two_people):
     assert found["copy"] == [named, "1:2", 2, named, 1]
     assert found["tab"] == [0, named, ["2", "1"]]
     assert found["inside"] == [[True, ""]]
+
+
+def test_inputs_of_identities_say_their_side(page):
+    found = page("identity_slots")
+    grown = ["driving person 2", "driving person 3", "driving person 4", "reference person 2", "reference person 3"]
+    assert found["made"] == ["driving person 2", "reference person 2"]
+    assert found["grown"] == grown
+    assert found["names"] == [f"more_{place.replace(' person ', '_masks.person_')}" for place in grown]
+    assert found["pasted"] == sorted(2 * grown), "a copy keeps its connections"
+    assert found["loaded"] == [*grown[:3], "reference person 3", "the dancer"], "what the user calls one stays"
+    assert found["steps"] == 0
 
 
 GIB = 2**30
