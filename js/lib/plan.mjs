@@ -107,7 +107,8 @@ export function tokenCount(width, height, frames, additional) {
 /** What a forward adds to the weights; total: memory of the card, 0 if that is unknown. */
 export function activationBytes(dim, tokens, batch = 1, total = 0) {
   const rows = rowsAtOnce(tokens, dim, total, batch);
-  const channel = rows === null ? (batch === 1 ? 14.05 : 14.84) * tokens : 8 * tokens + 12 * rows;
+  const [kept, chunk] = inChunks(batch);
+  const channel = rows === null ? (batch === 1 ? 14.05 : 14.84) * tokens : kept * tokens + chunk * rows;
   return Math.max(channel * batch * dim, 24 * dim ** 2 + 4 * batch * tokens * dim);
 }
 
@@ -154,9 +155,12 @@ function even(total, count, overlap) {
     + (index < groups % count ? 1 : 0)) + 1);
 }
 
+/** Bytes per channel, of a token and of a row of a chunk. */
+const inChunks = (batch) => batch === 1 ? [8, 12] : [9.4, 10.4];
+
 function rowsAtOnce(tokens, dim, total, batch) {
-  if (!total || 14.05 * batch * tokens * dim <= total / 8) return null;
-  const rows = Math.floor(total / 64 / (12 * batch * dim) / 128) * 128;
+  if (!total || 14.05 * batch * tokens * dim <= total / 3) return null;
+  const rows = Math.floor(total / 16 / (inChunks(batch)[1] * batch * dim) / 128) * 128;
   const held = Math.min(Math.max(rows, 4096), 16384);
   return held < tokens ? held : null;
 }

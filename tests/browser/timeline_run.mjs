@@ -32,8 +32,10 @@ async function whole(page, picture) {
 /** The finished parts, one after the other. */
 async function played(page) {
   await page.getByRole("button", { name: "Play the finished part" }).click();
-  await page.waitForFunction(() => /0003-/.test(document.querySelector(".scail2-timeline video").currentSrc),
-    undefined, LONG);
+  await page.waitForFunction(() => {
+    const { currentSrc, videoWidth } = document.querySelector(".scail2-timeline video");
+    return /0003-/.test(currentSrc) && videoWidth;
+  }, undefined, LONG);
   const found = await page.locator(".scail2-timeline video").evaluate((video) => [video.videoWidth, video.hidden]);
   await page.locator(".scail2-timeline").getByRole("button", { name: "Close" }).click();
   return found;

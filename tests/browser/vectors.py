@@ -92,7 +92,7 @@ def _activations(config: TransformerConfig, tokens: int, batch: int, total: int)
     if rows is None:
         return budget.activation_bytes(config, tokens, batch)
     embedding = budget._PROJECTION_BYTES * config.dim**2 + budget._STREAM_BYTES * batch * tokens * config.dim
-    return max(batch * chunks.chunked_bytes(tokens, config.dim, rows), embedding)
+    return max(chunks.chunked_bytes(tokens, config.dim, rows, batch), embedding)
 
 
 def _said(function, *given) -> Any:

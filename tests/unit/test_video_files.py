@@ -44,7 +44,7 @@ def test_stopped_in_the_middle_nothing_is_left(files):
     time.sleep(0.5)
     started = time.monotonic()
     files.stop()
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 2.5  # to the end, it would be four at least; on a busy machine twice of both
     with pytest.raises(Unwanted):
         writing.result()
     assert not list(files.job.folder.iterdir())
