@@ -154,6 +154,10 @@ SCRIPT = """
     x[0] = 1e4
     assert torch.isfinite(fp8_kernels.narrow_turned(x, mean, step).float()).all()
 
+    k = torch.randn(2, 300, 256).bfloat16() * 1.5 + 5
+    for factor in (1.0, 1.1):
+        assert (fp8_attention.over(k * factor, k, 2) is None) == fp8_attention.too_large(k * factor) == (factor > 1)
+
     # attention to the first 256 keys, and the kernel that adds the last 40
     q, k, v = (torch.randn(n, 256).bfloat16() for n in (70, 296, 296))
     scores = heads(q) @ heads(k).transpose(-1, -2) * 128**-0.5
