@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -10,8 +11,9 @@ import triton.language as tl
 from torch import Tensor
 
 _BLOCK = 8192
-_HEAD, _ROWS, _KEYS = 128, 128, 64
-_STRIP, _SPAN = 512, 512  # rows and columns that one program surveys
+_HEAD, _KEYS = 128, 64
+_STRIP, _SPAN = 512, 1024  # rows and columns that one program surveys
+_TURNED, _FINISHED = 128, 64  # rows of one program
 
 
 class Survey(NamedTuple):
@@ -33,8 +35,8 @@ def survey(x: Tensor) -> Survey:
     down, across = triton.cdiv(length, _STRIP), triton.cdiv(width, _SPAN)
     sums = torch.empty(down, width, dtype=torch.float32, device=x.device)
     largest, squares = torch.empty(2, down, across, dtype=torch.float32, device=x.device)
-    _survey[(down, across)](x, sums, largest, squares, length, width, across, STRIP=_STRIP, ROWS=16, SPAN=_SPAN,
-                            num_warps=8)
+    _survey[(down, across)](x, sums, largest, squares, length, width, across, STRIP=_STRIP, ROWS=8, SPAN=_SPAN,
+                            num_warps=4)
     return Survey(sums.sum(0) / length, largest.amax(), squares.sum() / x.numel())
 
 
@@ -51,9 +53,10 @@ def narrow_turned(x: Tensor, mean: Tensor | None, step: Tensor) -> Tensor:
     x = x.contiguous()
     length, width = x.shape
     out = torch.empty(x.shape, dtype=torch.float8_e4m3fn, device=x.device)
-    _narrow_turned[(triton.cdiv(length, _ROWS), width // _HEAD)](
-        x, step if mean is None else mean, step, out, length, width, CENTRED=mean is not None, HEAD=_HEAD, ROWS=_ROWS,
-        num_warps=8,
+    heads = math.gcd(width // _HEAD, 4)  # one after the other, with the same matrix
+    _narrow_turned[(triton.cdiv(length, _TURNED), width // _HEAD // heads)](
+        x, step if mean is None else mean, step, out, length, width, CENTRED=mean is not None, HEAD=_HEAD, HEADS=heads,
+        ROWS=_TURNED, num_warps=4,
     )
     return out
 
@@ -68,9 +71,9 @@ def finish(found: Tensor, sums: Tensor, found_step: Tensor, q: Tensor, k: Tensor
     """
     length, width = q.shape
     out = torch.empty(q.shape, dtype=dtype, device=q.device)
-    _finish[(triton.cdiv(length, _ROWS), heads)](
+    _finish[(triton.cdiv(length, _FINISHED), heads)](
         found, sums, found_step, q, k, v, score_step, v_step, mean, out, length, len(k), width, HEAD=width // heads,
-        ROWS=_ROWS, KEYS=_KEYS, num_warps=8,
+        ROWS=_FINISHED, KEYS=_KEYS, num_warps=4,
     )
     return out
 
@@ -108,24 +111,27 @@ def _narrow(x, mean, step, out, count, width, BLOCK: tl.constexpr):
 
 
 @triton.jit
-def _narrow_turned(x, mean, step, out, length, width, CENTRED: tl.constexpr, HEAD: tl.constexpr, ROWS: tl.constexpr):
+def _narrow_turned(x, mean, step, out, length, width, CENTRED: tl.constexpr, HEAD: tl.constexpr, HEADS: tl.constexpr,
+                   ROWS: tl.constexpr):
     row, channel = tl.program_id(0) * ROWS + tl.arange(0, ROWS), tl.arange(0, HEAD)
-    column = tl.program_id(1) * HEAD + channel
-    place = row.to(tl.int64)[:, None] * width + column[None, :]
     here = row[:, None] < length
-    values = tl.load(x + place, mask=here, other=0.0).to(tl.float32)
-    if CENTRED:
-        values -= tl.load(mean + column)[None, :]
     # entry (i, j) is -1 where i and j have an odd number of ones in common, else 1
     odd = channel[:, None] & channel[None, :]
     odd ^= odd >> 4
     odd ^= odd >> 2
     odd ^= odd >> 1
     matrix = (1 - 2 * (odd & 1)).to(tl.float16)
-    # 11 bits of the values, which a norm has kept small, are more than is left of them in the end
-    values = tl.dot(values.to(tl.float16), matrix) * (HEAD**-0.5 / tl.load(step))
-    values = tl.minimum(tl.maximum(values, -448.0), 448.0)
-    tl.store(out + place, values.to(out.dtype.element_ty), mask=here)
+    unit = HEAD**-0.5 / tl.load(step)
+    for head in range(HEADS):
+        column = (tl.program_id(1) * HEADS + head) * HEAD + channel
+        place = row.to(tl.int64)[:, None] * width + column[None, :]
+        values = tl.load(x + place, mask=here, other=0.0).to(tl.float32)
+        if CENTRED:
+            values -= tl.load(mean + column)[None, :]
+        # 11 bits of the values, which a norm has kept small, are more than is left of them in the end
+        values = tl.dot(values.to(tl.float16), matrix) * unit
+        values = tl.minimum(tl.maximum(values, -448.0), 448.0)
+        tl.store(out + place, values.to(out.dtype.element_ty), mask=here)
 
 
 @triton.jit
@@ -135,25 +141,27 @@ def _finish(found, sums, found_step, q, k, v, score_step, v_step, mean, out, len
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     here = row < length
     place = row.to(tl.int64)[:, None] * width + head * HEAD + tl.arange(0, HEAD)[None, :]
-    # float16 holds every value of float8 e4m3
-    query = tl.load(q + place, mask=here[:, None], other=0.0).to(tl.float16)
+    query = tl.load(q + place, mask=here[:, None], other=0.0)
     to_two = 1.4426950408889634  # powers of two from here on
-    largest = tl.load(sums + head * length + row, mask=here, other=0.0) * to_two
-    total = tl.full((ROWS,), 1.0, tl.float32)
-    result = tl.load(found + place, mask=here[:, None], other=0.0).to(tl.float32) * tl.load(found_step)
+    before = tl.load(sums + head * length + row, mask=here, other=0.0) * to_two
+    largest, total = before, tl.full((ROWS,), 1.0, tl.float32)
+    result = tl.zeros((ROWS, HEAD), tl.float32)
     unit, v_unit = tl.load(score_step) * to_two, tl.load(v_step)
     for start in range(0, keys, KEYS):
         key = start + tl.arange(0, KEYS)
         there = key < keys
         source = key.to(tl.int64)[:, None] * width + head * HEAD + tl.arange(0, HEAD)[None, :]
-        nearby = tl.load(k + source, mask=there[:, None], other=0.0).to(tl.float16)
+        nearby = tl.load(k + source, mask=there[:, None], other=0.0)
         scores = tl.where(there[None, :], tl.dot(query, nearby.T) * unit, float("-inf"))
         higher = tl.maximum(largest, tl.max(scores, axis=1))
         weights = tl.exp2(scores - higher[:, None])
         fade = tl.exp2(largest - higher)
+        # float16 holds every value of float8 e4m3, and more digits of the weights
         values = tl.load(v + source, mask=there[:, None], other=0.0).to(tl.float16)
-        result = result * fade[:, None] + tl.dot(weights.to(tl.float16), values) * v_unit
+        result = tl.dot(weights.to(tl.float16), values, result * fade[:, None])
         total = total * fade + tl.sum(weights, axis=1)
         largest = higher
+    kept = tl.load(found_step) * tl.exp2(before - largest)
+    result = result * v_unit + tl.load(found + place, mask=here[:, None], other=0.0).to(tl.float32) * kept[:, None]
     result = result / total[:, None] + tl.load(mean + head * HEAD + tl.arange(0, HEAD))[None, :]
     tl.store(out + place, result.to(out.dtype.element_ty), mask=here[:, None])

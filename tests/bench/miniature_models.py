@@ -1,6 +1,6 @@
 """The miniature as the benchmark runs it: its files as networks in any precision, and batches of clips through them.
 
-In the 8-bit mode attention is the plain PyTorch that defines cuDNN's: the miniature's clips are too short for it.
+In the 8-bit mode self-attention is cuDNN's where that works, else the plain PyTorch that defines it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from world import Pictures
 
 from scail_model import fp8_attention
 from scail_model.arithmetic import Quantising
-from scail_model.attention import sdpa
+from scail_model.attention import AttentionFunction, sdpa
 from scail_model.checkpoint import load_checkpoint
 from scail_model.config import TransformerConfig
 from scail_model.lora import merge_lora
@@ -51,6 +51,7 @@ class Miniature:
         self.config = TransformerConfig.from_state_dict(tensors)
         self.tensors = {name: tensors[name].to(device, torch.float32) for name in self.config.parameter_shapes()}
         self.vae = VideoVAE.load(folder / VAE_FILE).to(device)
+        self.attention: AttentionFunction = EightBitAttention(device) if precision == EIGHT_BIT else sdpa
 
     @cached_property
     def transformer(self) -> SCAIL2Transformer:
@@ -62,8 +63,8 @@ class Miniature:
         return (self.folder / LORA_FILE).is_file()
 
     def build(self, tensors: dict[str, Tensor], dtype: torch.dtype = torch.float32) -> SCAIL2Transformer:
-        arithmetic, attention = Quantising(), _in_8_bits if self.precision == EIGHT_BIT else sdpa
-        model = SCAIL2Transformer(self.config, attention=attention, arithmetic=arithmetic, device="meta")
+        arithmetic = Quantising()
+        model = SCAIL2Transformer(self.config, attention=self.attention, arithmetic=arithmetic, device="meta")
         model.load_state_dict({name: tensor.to(dtype) for name, tensor in tensors.items()}, assign=True)
         if self.precision == EIGHT_BIT:
             arithmetic.take(model, int8_linears(self.config))
@@ -145,11 +146,28 @@ class Miniature:
         return integrate(sampling.solver, guided, noise.to(self.device), sampling.steps, sampling.shift, pin=pin)
 
 
-def _in_8_bits(q: Tensor, k: Tensor, v: Tensor, heads: int,
-               transformer_options: dict[str, Any] | None = None) -> Tensor:
-    """Self-attention in 8 bits; attention to the few tokens of text and image stays exact, as in the nodes."""
-    exact = k.shape[1] <= TransformerConfig.text_len or fp8_attention.too_large(k)
-    return (sdpa if exact else fp8_attention.definition)(q, k, v, heads, transformer_options)
+class EightBitAttention:
+    """Self-attention in 8 bits, but for large keys; attention to the few tokens of text and image stays exact, as in
+    the nodes. `name` says what computes it; `large` of `calls` had large keys."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.on_gpu = fp8_attention.why_not(device) is None
+        self.name = "cudnn_fp8" if self.on_gpu else "definition of cudnn_fp8"
+        self.calls = self.large = 0
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, heads: int,
+                 transformer_options: dict[str, Any] | None = None) -> Tensor:
+        if k.shape[1] <= TransformerConfig.text_len:
+            return sdpa(q, k, v, heads, transformer_options)
+        self.calls += 1
+        if self.on_gpu:
+            over = fp8_attention.over(k, v, heads)
+            if over is not None:
+                return over(q)
+        elif not fp8_attention.too_large(k):
+            return fp8_attention.definition(q, k, v, heads, transformer_options)
+        self.large += 1
+        return sdpa(q, k, v, heads, transformer_options)
 
 
 def core_velocity(miniature: Miniature) -> Velocity:

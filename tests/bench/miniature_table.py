@@ -26,7 +26,7 @@ TESTS = Path(__file__).parents[1]
 sys.path[:0] = [str(TESTS.parent), str(TESTS / "miniature")]
 
 from miniature_cases import CASES, Bench, Block, Table  # noqa: E402
-from miniature_models import Miniature  # noqa: E402
+from miniature_models import EightBitAttention, Miniature  # noqa: E402
 
 from scail_model.precision import PRECISIONS  # noqa: E402
 
@@ -93,7 +93,7 @@ def about(bench: Bench) -> dict:
     config, on_gpu = miniature.config, miniature.device.type == "cuda"
     return {
         "device": torch.cuda.get_device_name() if on_gpu else "cpu", "torch": torch.__version__,
-        "precision": miniature.precision,
+        "precision": miniature.precision, "attention": getattr(miniature.attention, "name", "pytorch"),
         "clips": bench.clips, "identity_clips": bench.many,
         "transformer": {"dim": config.dim, "ffn_dim": config.ffn_dim, "layers": config.num_layers,
                         "parameters": sum(tensor.numel() for tensor in miniature.tensors.values())},
@@ -134,6 +134,9 @@ def main() -> None:
     print(json.dumps(about(bench)), flush=True)
     report = about(bench) | run(bench, cases, options.comfyui)
     print(f"total {sum(report['seconds'].values()):.1f} s")
+    if isinstance(miniature.attention, EightBitAttention):
+        report["large_keys"] = round(miniature.attention.large / max(miniature.attention.calls, 1), 3)
+        print(f"{report['large_keys']:.1%} of the blocks' calls had large keys and took the exact attention")
     if skipped := {case: table for case, table in report["tables"].items() if isinstance(table, str)}:
         print("SKIPPED: " + "; ".join(f"{case}: {reason}" for case, reason in skipped.items()))
     if options.out:

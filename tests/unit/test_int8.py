@@ -159,15 +159,16 @@ SCRIPT = """
         assert (fp8_attention.over(k * factor, k, 2) is None) == fp8_attention.too_large(k * factor) == (factor > 1)
 
     # attention to the first 256 keys, and the kernel that adds the last 40
-    q, k, v = (torch.randn(n, 256).bfloat16() for n in (70, 296, 296))
-    scores = heads(q) @ heads(k).transpose(-1, -2) * 128**-0.5
-    found = (scores[..., :256].softmax(-1) @ heads(v)[:, :256]).transpose(0, 1).flatten(1)
-    sums, two, mean = scores[..., :256].logsumexp(-1).contiguous(), torch.tensor(2.0), torch.randn(256)
+    q, k, v = (torch.randn(n, 256).to(torch.float8_e4m3fn) for n in (70, 296, 296))
+    scores, values = heads(q) @ heads(k).transpose(-1, -2) * 128**-0.5, heads(v) / 4
+    found = (scores[..., :256].softmax(-1) @ values[:, :256]).transpose(0, 1).flatten(1)
+    sums, mean = scores[..., :256].logsumexp(-1).contiguous(), torch.randn(256)
+    two, quarter, unit = torch.tensor([2.0, 0.25, 128**-0.5]).unbind()
     for more in (40, 0):
-        made = fp8_kernels.finish(found / 2, sums, two, q, k[256:256 + more], v[256:256 + more] / 2,
-                                  torch.tensor(128**-0.5), two, mean, 2, torch.float32) - mean
-        exact = (scores[..., :256 + more].softmax(-1) @ heads(v)[:, :256 + more]).transpose(0, 1).flatten(1)
-        torch.testing.assert_close(made, exact, rtol=0, atol=2e-3)
+        made = fp8_kernels.finish(found / 2, sums, two, q, k[256:256 + more], v[256:256 + more], unit, quarter, mean, 2,
+                                  torch.float32) - mean
+        exact = (scores[..., :256 + more].softmax(-1) @ values[:, :256 + more]).transpose(0, 1).flatten(1)
+        torch.testing.assert_close(made, exact, rtol=0, atol=1e-3)
     print("all equal")
 """
 
