@@ -7,9 +7,12 @@ import pytest
 import torch
 from comfyui import COMFYUI
 
+from tests.demo.faster import take_onednn
+
 # small tensors: two workers' threads that wait for each other take ten times as long
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start
+take_onednn()
 
 NO_COMFYUI = f"no ComfyUI at {COMFYUI}: set COMFYUI_PATH to the folder that holds its main.py"
 

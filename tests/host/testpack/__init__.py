@@ -17,6 +17,11 @@ from safetensors.torch import load_file, save_file
 
 from .sam3 import TestDrawnDetect, TestDrawnTrack
 
+sys.path.append(str(Path(__file__).resolve().parents[2] / "demo"))
+from faster import take_onednn  # noqa: E402
+
+take_onednn()
+
 # ViT-H of Wan 2.1 with 2 layers instead of 32
 _CLIP = {"hidden_act": "gelu", "hidden_size": 1280, "image_size": 224, "intermediate_size": 64, "model_type":
          "clip_vision_model", "num_attention_heads": 16, "num_channels": 3, "num_hidden_layers": 2, "patch_size": 14,
