@@ -7,6 +7,7 @@ import pytest
 from comfyui import PACK
 from graphs import Graph, add_inputs
 from PIL import Image
+from renderers import vue_alone
 
 FINDINGS = [
     {"level": "error", "code": "driving_mask_frames", "text": "The mask has 3 frames.", "input": "identities"},
@@ -15,6 +16,7 @@ FINDINGS = [
 ]
 
 
+@vue_alone
 def test_panels_come_with_their_nodes(page):
     found = page("lazy_panels", findings=FINDINGS)
     assert found["start"] == ["scail2.js"]
@@ -109,6 +111,7 @@ def two_people(server):
     return {"prompt": prompt, "unpaired": unpaired, "id": int(numbers["identities"])}
 
 
+@vue_alone
 def test_identity_table_of_a_run(page, two_people):
     found = page("identity_run", **two_people)
     asked = ["The people do not pair by themselves: choose who drives whom.",

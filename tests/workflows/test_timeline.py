@@ -15,6 +15,7 @@ from graphs import Graph, add_sample_video, load
 from miniature_graphs import MODEL, add_models, add_scene
 from miniature_scenes import Scene, write_tensors
 from PIL import Image
+from renderers import vue_alone
 
 # Made-up events
 
@@ -78,9 +79,8 @@ def test_made_up_events(page):
     assert found["listeners"] == 0
 
 
-# A real run, in one renderer: the made-up events have shown the timeline in both
+# A real run; the made-up events have shown the timeline in both renderers
 
-watched_in_one = pytest.mark.parametrize("page", [True], ids=["vue"], indirect=True, scope="module")
 SCENE = Scene(seed=5, frames=17, size=96)  # the smallest at which the miniature draws the figure
 NEW = [slice(0, 9), slice(9, 13), slice(13, 17)]  # frames that the segments add
 MARGIN = 3.0  # dB inside the figure over answers that need no model
@@ -113,7 +113,7 @@ def run(page, watched, server):
 STATES = ["waiting", "encoding", "sampling", "decoding", "writing", "done"]
 
 
-@watched_in_one
+@vue_alone
 def test_states_and_thumbnails_arrive_in_order(run):
     for segment in range(3):
         states = [now[segment][0] for now in run["seen"]]
@@ -126,7 +126,7 @@ def test_states_and_thumbnails_arrive_in_order(run):
     assert run["played"] == [SCENE.size, False]
 
 
-@watched_in_one
+@vue_alone
 def test_thumbnails_show_the_segments(run):
     for blocks, video in ((run["done"], run["videos"][0]), (run["remade"], run["videos"][1])):
         for segment, block in enumerate(blocks["blocks"]):
@@ -140,14 +140,14 @@ def picture(address: str) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))), dtype=float)
 
 
-@watched_in_one
+@vue_alone
 def test_videos_are_what_the_miniature_knows(run):
     trivial = max(answer["psnr_inside"] for answer in SCENE.trivial().values())
     for video in run["videos"]:
         assert SCENE.score(torch.from_numpy(video) / 255)["psnr_inside"] > trivial + MARGIN
 
 
-@watched_in_one
+@vue_alone
 def test_remake_changes_only_its_segment(run, server):
     expected = {"plan": "", "remake": "2", "remake_scope": "only these", "remake_seed": 9}
     assert {name: run["remade"]["widgets"][name] for name in expected} == expected
@@ -165,7 +165,7 @@ def thumbnails(shown: dict) -> list[str | None]:
     return [block["thumbnail"] for block in shown["blocks"]]
 
 
-@watched_in_one
+@vue_alone
 def test_reload_restores_the_picture(run):
     before, after = run["before"]["blocks"], run["after"]["blocks"]
     assert run["running"] == 1
@@ -176,7 +176,7 @@ def test_reload_restores_the_picture(run):
     assert after[0]["state"] == "done"
 
 
-@watched_in_one
+@vue_alone
 def test_cancel_shows(run):
     shown = run["cancelled"]
     assert shown["line"].endswith("of 3 segments finished, cancelled")
