@@ -27,7 +27,8 @@ _BT709, _LIMITED = av.video.reformatter.Colorspace.ITU709, av.video.reformatter.
 @dataclass(frozen=True)
 class Codec:
     """encoder: of FFmpeg. pixels: as encoded. source, white: the pixels made of floats, and their highest level.
-    options: `{quality}` is filled in. tag: what players of MP4 files look for, empty for the encoder's own."""
+    options: `{quality}` and `{narrow}` are filled in. tag: what players of MP4 files look for, empty for the encoder's
+    own."""
 
     encoder: str
     pixels: str
@@ -41,7 +42,10 @@ class Codec:
 # a thousand times on a busy machine. So every encoder has one, and there is one for each piece of a part. Longer pieces
 # keep one waiting; shorter ones make larger files (20 frames: about 4 %, because each begins with a whole picture).
 _PIECE = 20
-_X265 = "log-level=error:bframes=0:frame-threads=1:pools=none"
+_X265 = "log-level=error:bframes=0:frame-threads=1:pools=none{narrow}"
+# In a picture that is one block wide, x265 4.2 decides by memory that nobody has written: another file each time, and
+# pixels that are far off. Its blocks are 64 pixels wide.
+_WIDE, _NARROW = 65, ":ctu=16"
 CODECS = {
     "h264": Codec("libx264", "yuv420p", "rgb24", 255, {"crf": "{quality}", "bf": "0", "threads": "1"}),
     "h265 10-bit": Codec("libx265", "yuv420p10le", "rgb48le", 65535,
@@ -86,7 +90,8 @@ def write_part(path: Path, frames: Tensor, rate: Fraction, encoding: Encoding, t
 def _piece(frames: Tensor, tick: Tick, *, rate: Fraction, encoding: Encoding) -> io.BytesIO:
     """Frames as an MP4 file in memory."""
     codec, file = CODECS[encoding.codec], io.BytesIO()
-    options = {name: value.format(quality=encoding.quality) for name, value in codec.options.items()}
+    narrow = "" if frames.shape[2] >= _WIDE else _NARROW
+    options = {name: value.format(quality=encoding.quality, narrow=narrow) for name, value in codec.options.items()}
     with av.open(file, "w", format="mp4") as output:
         stream = output.add_stream(codec.encoder, rate=rate, options=options)
         stream.height, stream.width = frames.shape[1:3]

@@ -1,7 +1,12 @@
 """Parts and what they are joined to: every frame in its place, exact rates, sound in time, the same bytes again."""
 
+import os
+import subprocess
+import sys
+import textwrap
 import threading
 from fractions import Fraction
+from pathlib import Path
 from time import monotonic
 from unittest import mock
 
@@ -13,6 +18,9 @@ import torch
 from scail_model.clips import FileClip
 from scail_model.movies import _PIECE, CODECS, Encoding, count_frames, first_picture, join, write_part
 from scail_model.sound import track_of_waveform, write_sound
+from tests.demo.faster import FASTER
+
+PACK = Path(__file__).parents[2]
 
 LENGTHS = (13, 8, 1, 5)
 TOTAL = sum(LENGTHS)
@@ -155,6 +163,38 @@ def test_two_writes_are_the_same_bytes(tmp_path, codec):
     for name in "ab":
         write_part(tmp_path / name, frames(6), RATES[1], Encoding(codec, 20), nothing)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+# a process of its own, whose memory comes back as it was left
+REUSED_MEMORY = """
+    import sys
+    from fractions import Fraction
+    from pathlib import Path
+
+    import numpy as np
+    import torch
+    from scail_model.movies import Encoding, write_part
+
+    path, codec = Path(sys.argv[1]), sys.argv[2]
+    noise = torch.rand(13, 128, 32, 3, generator=torch.Generator().manual_seed(0))
+    left, found = [], set()
+    for number in range(10):
+        write_part(path, noise, Fraction(25), Encoding(codec, 4), lambda: None)
+        found.add(path.read_bytes())
+        left.append(np.random.default_rng(number).integers(0, 65535, 3_000_000, dtype=np.uint16))
+        if number % 2:
+            left.clear()
+    print(len(found))
+"""
+
+
+@pytest.mark.parametrize("codec", ["h265 10-bit", "lossless"])
+def test_what_memory_held_before_does_not_matter(tmp_path, codec):
+    """In pictures so narrow that x265's blocks may have no neighbour."""
+    environment = {**os.environ, **FASTER, "MALLOC_ARENA_MAX": "1"}
+    result = subprocess.run([sys.executable, "-c", textwrap.dedent(REUSED_MEMORY), str(tmp_path / "part.mp4"), codec],
+                            capture_output=True, text=True, cwd=PACK, env=environment, timeout=60)
+    assert result.stdout.strip() == "1", result.stderr
 
 
 def test_quality_decides_the_size_and_beyond_the_range_is_clamped(tmp_path):
