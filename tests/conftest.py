@@ -17,6 +17,12 @@ take_onednn()
 NO_COMFYUI = f"no ComfyUI at {COMFYUI}: set COMFYUI_PATH to the folder that holds its main.py"
 
 
+@pytest.fixture(autouse=True)
+def same_numbers():
+    """Every run of a test draws the same ones."""
+    torch.manual_seed(0)
+
+
 def pytest_collection_modifyitems(items):
     if not (COMFYUI / "main.py").exists():
         for item in items:
