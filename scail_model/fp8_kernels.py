@@ -66,8 +66,8 @@ def finish(found: Tensor, sums: Tensor, found_step: Tensor, q: Tensor, k: Tensor
     """Attention over many keys, `found` [L, heads * 128] with `sums` [heads, L], the logarithms of its sums, and over
     a few more, k and v [n, heads * 128] -> over all of them, [L, heads * 128] in `dtype`.
 
-    The steps are what a unit stands for: of `found`, of the product of q and k, and of v. mean float32 [heads * 128] is
-    added to all.
+    q, k and v are float8 e4m3. The steps are what a unit stands for: of `found`, of the product of q and k, and of v.
+    mean float32 [heads * 128] is added to all.
     """
     length, width = q.shape
     out = torch.empty(q.shape, dtype=dtype, device=q.device)

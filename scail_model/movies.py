@@ -44,8 +44,8 @@ class Codec:
 _PIECE = 20
 _X265 = "log-level=error:bframes=0:frame-threads=1:pools=none{narrow}"
 # In a picture that is one block wide, x265 4.2 decides by memory that nobody has written: another file each time, and
-# pixels that are far off. Its blocks are 64 pixels wide.
-_WIDE, _NARROW = 65, ":ctu=16"
+# pixels that are far off. So pictures no wider than its blocks get smaller ones.
+_BLOCK, _SMALLER = 64, ":ctu=16"
 CODECS = {
     "h264": Codec("libx264", "yuv420p", "rgb24", 255, {"crf": "{quality}", "bf": "0", "threads": "1"}),
     "h265 10-bit": Codec("libx265", "yuv420p10le", "rgb48le", 65535,
@@ -90,7 +90,7 @@ def write_part(path: Path, frames: Tensor, rate: Fraction, encoding: Encoding, t
 def _piece(frames: Tensor, tick: Tick, *, rate: Fraction, encoding: Encoding) -> io.BytesIO:
     """Frames as an MP4 file in memory."""
     codec, file = CODECS[encoding.codec], io.BytesIO()
-    narrow = "" if frames.shape[2] >= _WIDE else _NARROW
+    narrow = _SMALLER if frames.shape[2] <= _BLOCK else ""
     options = {name: value.format(quality=encoding.quality, narrow=narrow) for name, value in codec.options.items()}
     with av.open(file, "w", format="mp4") as output:
         stream = output.add_stream(codec.encoder, rate=rate, options=options)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -151,23 +151,23 @@ class EightBitAttention:
     the nodes. `name` says what computes it; `large` of `calls` had large keys."""
 
     def __init__(self, device: torch.device) -> None:
-        self.on_gpu = fp8_attention.why_not(device) is None
-        self.name = "cudnn_fp8" if self.on_gpu else "definition of cudnn_fp8"
+        works = fp8_attention.why_not(device) is None
+        self.name, self._over = ("cudnn_fp8", fp8_attention.over) if works else ("definition of cudnn_fp8", _defined)
         self.calls = self.large = 0
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, heads: int,
                  transformer_options: dict[str, Any] | None = None) -> Tensor:
         if k.shape[1] <= TransformerConfig.text_len:
             return sdpa(q, k, v, heads, transformer_options)
+        in_8_bits = self._over(k, v, heads)
         self.calls += 1
-        if self.on_gpu:
-            over = fp8_attention.over(k, v, heads)
-            if over is not None:
-                return over(q)
-        elif not fp8_attention.too_large(k):
-            return fp8_attention.definition(q, k, v, heads, transformer_options)
-        self.large += 1
-        return sdpa(q, k, v, heads, transformer_options)
+        self.large += in_8_bits is None
+        return sdpa(q, k, v, heads, transformer_options) if in_8_bits is None else in_8_bits(q)
+
+
+def _defined(k: Tensor, v: Tensor, heads: int) -> Callable[[Tensor], Tensor] | None:
+    """`fp8_attention.over` in plain PyTorch."""
+    return None if fp8_attention.too_large(k) else partial(fp8_attention.definition, k=k, v=v, heads=heads)
 
 
 def core_velocity(miniature: Miniature) -> Velocity:

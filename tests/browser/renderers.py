@@ -2,5 +2,5 @@
 
 import pytest
 
-# for tests that take long, of what the renderers do not draw
+# for tests that take long, where a shorter one looks at the same panels in both
 vue_alone = pytest.mark.parametrize("page", [True], ids=["vue"], indirect=True, scope="module")

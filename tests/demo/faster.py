@@ -17,7 +17,7 @@ _conv3d = torch.nn.functional.conv3d
 def take_onednn() -> None:
     """From here on, this process gives small videos the convolution that PyTorch gives large ones.
 
-    Under 20480 rows of pixels PyTorch takes its plain one, for which a VAE of small pictures spends most of its time:
+    Up to 20480 rows of pixels PyTorch takes its plain one, for which a VAE of small pictures spends most of its time:
     10 times oneDNN's at 128x128 with 16 channels.
     """
     if torch.backends.mkldnn.is_available():
@@ -25,7 +25,7 @@ def take_onednn() -> None:
 
 
 def _onednn_conv3d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
-    if x.device.type == "cpu" and x.dtype == torch.float32 and all(isinstance(y, tuple) for y in
-                                                                  (stride, padding, dilation)):
+    spelled_out = all(isinstance(given, tuple) for given in (stride, padding, dilation))
+    if spelled_out and x.device.type == "cpu" and x.dtype == torch.float32:
         return torch.mkldnn_convolution(x, weight, bias, padding, stride, dilation, groups)
     return _conv3d(x, weight, bias, stride, padding, dilation, groups)

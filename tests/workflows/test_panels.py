@@ -1,4 +1,4 @@
-"""The panels that the pack's extension puts on its nodes, in the real frontend and both of its renderers."""
+"""The panels of the pack's extension on its nodes, in the real frontend; short tests in both of its renderers."""
 
 from __future__ import annotations
 
