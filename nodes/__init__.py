@@ -2,13 +2,13 @@
 
 from comfy_api.latest import ComfyExtension, io
 
+from ..scail_model.comfy.progress import add_route
 from .drift_report import SCAIL2DriftReport
 from .identities import SCAIL2Identities
 from .jobs import SCAIL2Jobs
 from .load_model import SCAIL2LoadModel
 from .motion import SCAIL2MotionTransfer
 from .preflight import SCAIL2Preflight
-from .progress import add_route
 from .prompts import SCAIL2LoadPrompt, SCAIL2SavePrompt
 from .reference import SCAIL2EncodeReference
 from .reframe import SCAIL2ReframeReference

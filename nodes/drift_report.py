@@ -11,12 +11,15 @@ import torch
 from comfy_api.latest import io, ui
 from server import PromptServer
 
-from ..scail_model import drift, drift_plan, drift_plot, drift_report
-from ..scail_model.conditioning import check_shape
-from ..scail_model.drift_verdict import Result
-from ..scail_model.geometry import cover_crop
-from ..scail_model.identities import Identities, people
-from .types import CATEGORY, IdentitiesType, as_clip
+from ..scail_model.comfy.schema import CATEGORY, IdentitiesType, as_clip
+from ..scail_model.drift import measure
+from ..scail_model.drift import plan as drift_plan
+from ..scail_model.drift import plot as drift_plot
+from ..scail_model.drift import report as drift_report
+from ..scail_model.drift.verdict import Result
+from ..scail_model.geometry import check_shape, cover_crop
+from ..scail_model.identity.identities import Identities
+from ..scail_model.masks import people
 
 _TOLD_EVERY = 8  # frames
 
@@ -63,10 +66,10 @@ class SCAIL2DriftReport(io.ComfyNode):
         folder_paths.get_save_image_path(filename_prefix, output)  # refuses a bad one before the work is done
         clip = as_clip(video, "video")
         plan = drift_plan.parse(segments, len(clip)) if segments.strip() else drift_plan.whole(len(clip))
-        judged = drift.PEOPLE if identities is not None and identities.replacement else drift.PICTURE
+        judged = measure.PEOPLE if identities is not None and identities.replacement else measure.PICTURE
         somebody = None if identities is None else _driving_people(identities, len(clip), clip.size)
         look = None if reference is None else _reference_look(reference[:1], identities, clip.size).get(judged)
-        areas = drift.measure(clip, somebody, _Progress(len(clip), cls.hidden.unique_id).update)
+        areas = measure.measure(clip, somebody, _Progress(len(clip), cls.hidden.unique_id).update)
         result = Result(clip.size, clip.rate or plan.rate, plan, areas, judged, look)
         plot = drift_plot.draw(result)[None]
         saved, = ui.ImageSaveHelper.save_images(plot, filename_prefix, io.FolderType.output, cls, compress_level=4)
@@ -86,7 +89,7 @@ def _driving_people(identities: Identities, frames: int, size: tuple[int, int]) 
                          f"{frames}: use the identities that the video was made with, or disconnect them.")
 
     def somebody(index: int) -> torch.Tensor:
-        return drift.cover_mask(people(identities.driving_labels(index, index + 1)[0]), *size)
+        return measure.cover_mask(people(identities.driving_labels(index, index + 1)[0]), *size)
 
     return somebody
 
@@ -96,9 +99,9 @@ def _reference_look(picture: torch.Tensor, identities: Identities | None, size: 
     mask = None
     if identities is not None:
         check_shape("mask of reference 1", identities.references[0].size, "reference picture", picture.shape[1:3])
-        mask = drift.cover_mask(people(identities.reference_labels(0)), *size)
+        mask = measure.cover_mask(people(identities.reference_labels(0)), *size)
     levels = picture[..., :3].movedim(-1, 1).float().mul(255).round().clamp(0, 255).to(torch.uint8)
-    return drift.measure_picture(cover_crop(levels, *size)[0].movedim(0, -1), mask)
+    return measure.measure_picture(cover_crop(levels, *size)[0].movedim(0, -1), mask)
 
 
 class _Progress:

@@ -10,27 +10,24 @@ from comfy.model_management import throw_exception_if_processing_interrupted
 from comfy.utils import ProgressBar
 from comfy_api.latest import io, ui
 
-from ..scail_model import binding as bindings
-from ..scail_model import identity_cards, mask_sources, previews
-from ..scail_model.clips import Clip
-from ..scail_model.conditioning import (
-    check_frame_count,
-    check_picture_count,
-    check_shape,
-    driving_mask,
-    reference_mask,
-)
-from ..scail_model.identities import ANIMATION, MODES, Identities, report
-from ..scail_model.mask_edits import Edits
-from ..scail_model.mask_sources import DRIVING, REFERENCE, Source
-from . import early_output
-from .types import CATEGORY, IdentitiesType, TrackType, as_clip
+from ..scail_model.comfy import partial_output
+from ..scail_model.comfy.schema import CATEGORY, IdentitiesType, TrackType, as_clip
+from ..scail_model.drawing import previews
+from ..scail_model.geometry import check_frame_count, check_picture_count, check_shape
+from ..scail_model.identity import binding as bindings
+from ..scail_model.identity import cards, mask_sources
+from ..scail_model.identity.identities import ANIMATION, MODES, Identities, report
+from ..scail_model.identity.mask_edits import Edits
+from ..scail_model.identity.mask_sources import DRIVING, REFERENCE, Source
+from ..scail_model.inputs.conditioning import driving_mask, reference_mask
+from ..scail_model.masks import PEOPLE_LIMIT
+from ..scail_model.media.clips import Clip
 
 _MASKS = [io.Image, io.Mask, TrackType, io.Video, IdentitiesType]
 
 
 def _more(name: str, tooltip: str) -> io.Autogrow.Input:
-    people = [f"person_{number}" for number in range(2, mask_sources.PEOPLE_LIMIT + 1)]
+    people = [f"person_{number}" for number in range(2, PEOPLE_LIMIT + 1)]
     template = io.Autogrow.TemplateNames(io.Mask.Input("mask", tooltip=tooltip), names=people, min=0)
     return io.Autogrow.Input(name, template=template, optional=True, tooltip=tooltip)
 
@@ -126,7 +123,7 @@ class SCAIL2Identities(io.ComfyNode):
         except ValueError:
             if all(map(bindings.shows_somebody, (people, mask_sources.pictures(references)[0]))):
                 # the table is where the user can mend it
-                early_output.send(_cards(people, references, video, reference_image, made_with))
+                partial_output.send(_cards(people, references, video, reference_image, made_with))
             raise
         bound = bound.edited(Edits(keep_largest, fill_holes, feather, grow), throw_exception_if_processing_interrupted)
         pictures = _previews(bound, video, reference_image, preview_frames)
@@ -187,7 +184,7 @@ def _cards(people: Source, references: Source, video: Clip | None, images: torch
            made_with: dict[str, str]) -> dict[str, list]:
     """The page's table of identities: everybody of both sides, with a thumbnail in the folder for temporary files; and
     the texts that the run was made with."""
-    found = identity_cards.cards(people, mask_sources.pictures(references)[0], video,
+    found = cards.cards(people, mask_sources.pictures(references)[0], video,
                                  None if images is None else images[0])
     saved = ui.PreviewImage(torch.stack([card.thumbnail for card in found]) / 255).as_dict()["images"]
     return {"scail2_identities": [card.said() | {"thumbnail": dict(file)}

@@ -2,10 +2,10 @@
 
 from comfy_api.latest import io, ui
 
-from ..scail_model import jobs
-from .given import given
-from .types import CATEGORY
-from .video_options import jobs_folder
+from ..scail_model.comfy.emitted_videos import emitted
+from ..scail_model.comfy.schema import CATEGORY
+from ..scail_model.comfy.video_options import jobs_folder
+from ..scail_model.files import jobs
 
 _LIST, _FINISHED, _ALL = "list", "clear finished", "clear all"
 
@@ -38,7 +38,7 @@ class SCAIL2Jobs(io.ComfyNode):
         for found in jobs.found_jobs(jobs_folder()):
             chosen = job in found.folder.name and (found.finished or action == _ALL)
             # the nodes behind a sampler of this run still read its video
-            if action != _LIST and chosen and found.folder not in given.folders_of_this_run():
+            if action != _LIST and chosen and found.folder not in emitted.folders_of_this_run():
                 jobs.remove(found)
                 removed.append(found)
         left = jobs.found_jobs(jobs_folder())

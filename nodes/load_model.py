@@ -4,9 +4,10 @@ import folder_paths
 import torch
 from comfy_api.latest import io
 
-from ..scail_model import comfy_attention, comfy_loader
-from ..scail_model.precision import EXACT, PRECISIONS
-from .types import CATEGORY
+from ..scail_model.comfy import attention as comfy_attention
+from ..scail_model.comfy import loader
+from ..scail_model.comfy.schema import CATEGORY
+from ..scail_model.kernels.precision import EXACT, PRECISIONS
 
 _WEIGHT_DTYPES = {
     "default": {},
@@ -49,4 +50,4 @@ class SCAIL2LoadModel(io.ComfyNode):
                 attention: str = comfy_attention.AUTOMATIC) -> io.NodeOutput:
         path = folder_paths.get_full_path_or_raise("diffusion_models", model_name)
         how = {"precision": precision, "attention": attention}
-        return io.NodeOutput(comfy_loader.load(path, _WEIGHT_DTYPES[weight_dtype] | how))
+        return io.NodeOutput(loader.load(path, _WEIGHT_DTYPES[weight_dtype] | how))

@@ -2,9 +2,10 @@
 
 from comfy_api.latest import io
 
-from ..scail_model import comfy_conditioning, segments
-from .plan_facts import plan_facts
-from .types import CATEGORY, as_clip, segment_inputs
+from ..scail_model import segments
+from ..scail_model.comfy import conditioning
+from ..scail_model.comfy.plan_facts import plan_facts
+from ..scail_model.comfy.schema import CATEGORY, as_clip, segment_inputs
 
 
 class SCAIL2MotionTransfer(io.ComfyNode):
@@ -49,18 +50,18 @@ class SCAIL2MotionTransfer(io.ComfyNode):
     def execute(cls, positive, negative, vae, reference, driving, identities, start_frame: int, length: int,
                 previous_frames=None, overlap: int = 5, driving_background: str = "keep") -> io.NodeOutput:
         segments.check_length(length)
-        comfy_conditioning.check_prompt(positive, "positive")
-        comfy_conditioning.check_prompt(negative, "negative")
+        conditioning.check_prompt(positive, "positive")
+        conditioning.check_prompt(negative, "negative")
         clip, history = as_clip(driving), None
         if previous_frames is not None:
             segments.check_overlap(overlap, length)
-            history = comfy_conditioning.history_frames(previous_frames, overlap, reference)
-        comfy_conditioning.check_vae(vae)
-        segment = comfy_conditioning.single_segment(clip, identities, start_frame, length,
+            history = conditioning.history_frames(previous_frames, overlap, reference)
+        conditioning.check_vae(vae)
+        segment = conditioning.single_segment(clip, identities, start_frame, length,
                                                     0 if history is None else overlap)
-        motion = comfy_conditioning.encode_motion(
+        motion = conditioning.encode_motion(
             vae, reference, clip, identities, segment, history=None if history is None else vae.encode(history),
             black_background=driving_background == "black")
-        return io.NodeOutput(comfy_conditioning.with_values(positive, motion.values),
-                             comfy_conditioning.with_values(negative, motion.values), motion.latent, motion.frames,
+        return io.NodeOutput(conditioning.with_values(positive, motion.values),
+                             conditioning.with_values(negative, motion.values), motion.latent, motion.frames,
                              ui=plan_facts(clip, reference))

@@ -2,13 +2,14 @@
 
 from comfy_api.latest import io, ui
 
-from ..scail_model import comfy_preflight, findings
-from ..scail_model.budget import H200_TFLOPS
-from ..scail_model.clips import Clip
-from .choices import check_changes, references
-from .plan_facts import plan_facts
-from .types import CATEGORY, as_clip, segment_inputs
-from .video_options import VideoOptions, jobs_folder, setting_inputs
+from ..scail_model.comfy import preflight
+from ..scail_model.comfy.choices import check_changes, references
+from ..scail_model.comfy.plan_facts import plan_facts
+from ..scail_model.comfy.schema import CATEGORY, as_clip, segment_inputs
+from ..scail_model.comfy.video_options import VideoOptions, jobs_folder, setting_inputs
+from ..scail_model.media.clips import Clip
+from ..scail_model.preflight import findings
+from ..scail_model.preflight.budget import H200_TFLOPS
 
 
 class SCAIL2Preflight(io.ComfyNode):
@@ -40,7 +41,7 @@ class SCAIL2Preflight(io.ComfyNode):
                 **options) -> io.NodeOutput:
         options, frames = VideoOptions(**options), as_clip(driving)
         cuts, wrong = _plan_errors(options, frames, reference, more_references, clip)
-        found = wrong + comfy_preflight.check(
+        found = wrong + preflight.check(
             model, positive, negative, vae, reference, frames, identities, options.settings(0, cuts),
             float(options.rate(frames)), lossless=options.encoding.lossless, folder=jobs_folder(), timed=True)
         report = findings.report(found)
@@ -52,7 +53,7 @@ class SCAIL2Preflight(io.ComfyNode):
 
 def _pace(model) -> float | None:
     """Seconds here for one on an NVIDIA H200, by the matrix product that the check has timed."""
-    tflops = comfy_preflight.machine(model.load_device, timed=True).matmul_tflops
+    tflops = preflight.machine(model.load_device, timed=True).matmul_tflops
     return None if tflops is None else H200_TFLOPS / tflops
 
 

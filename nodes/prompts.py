@@ -5,11 +5,9 @@ import os
 import folder_paths
 from comfy_api.latest import io
 
-from ..scail_model import comfy_prompts
-from .types import CATEGORY
-
-FOLDER = "scail2_prompts"
-folder_paths.add_model_folder_path(FOLDER, os.path.join(folder_paths.models_dir, FOLDER))
+from ..scail_model.comfy import prompts
+from ..scail_model.comfy.prompts import FOLDER
+from ..scail_model.comfy.schema import CATEGORY
 
 
 class SCAIL2SavePrompt(io.ComfyNode):
@@ -35,7 +33,7 @@ class SCAIL2SavePrompt(io.ComfyNode):
     @classmethod
     def execute(cls, conditioning, name: str, overwrite: bool = False) -> io.NodeOutput:
         folder = folder_paths.get_folder_paths(FOLDER)[0]
-        comfy_prompts.save(conditioning, folder, name, overwrite=overwrite)
+        prompts.save(conditioning, folder, name, overwrite=overwrite)
         return io.NodeOutput(conditioning)
 
 
@@ -55,7 +53,7 @@ class SCAIL2LoadPrompt(io.ComfyNode):
 
     @classmethod
     def execute(cls, file: str) -> io.NodeOutput:
-        return io.NodeOutput(comfy_prompts.load(folder_paths.get_full_path_or_raise(FOLDER, file)))
+        return io.NodeOutput(prompts.load(folder_paths.get_full_path_or_raise(FOLDER, file)))
 
     @classmethod
     def fingerprint_inputs(cls, file: str) -> float:

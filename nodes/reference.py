@@ -2,8 +2,8 @@
 
 from comfy_api.latest import io
 
-from ..scail_model import comfy_conditioning
-from .types import CATEGORY, IdentitiesType, ReferenceType
+from ..scail_model.comfy import conditioning
+from ..scail_model.comfy.schema import CATEGORY, IdentitiesType, ReferenceType
 
 _EACH_ALONE, _STILL_VIDEO = "each alone", "still video"
 
@@ -46,6 +46,6 @@ class SCAIL2EncodeReference(io.ComfyNode):
     def execute(cls, vae, clip_vision, image, identities, width: int, height: int,
                 replacement_background: str = "cut out", additional_pictures: str = _EACH_ALONE) -> io.NodeOutput:
         cut_out = identities.replacement and replacement_background == "cut out"
-        return io.NodeOutput(comfy_conditioning.encode_reference(
+        return io.NodeOutput(conditioning.encode_reference(
             vae, clip_vision, image, identities, width, height, cut_out=cut_out,
             as_video=additional_pictures == _STILL_VIDEO))

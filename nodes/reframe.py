@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io, ui
 
-from ..scail_model import reframe
-from ..scail_model.conditioning import check_picture_count, check_shape, check_size
-from ..scail_model.framed import reframed
-from ..scail_model.identities import people
-from .types import CATEGORY, IdentitiesType, as_clip
+from ..scail_model.comfy.schema import CATEGORY, IdentitiesType, as_clip
+from ..scail_model.geometry import check_picture_count, check_shape, check_size
+from ..scail_model.inputs import reframe
+from ..scail_model.inputs.framed import reframed
+from ..scail_model.masks import people
 
 
 class SCAIL2ReframeReference(io.ComfyNode):

@@ -9,16 +9,18 @@ from dataclasses import asdict, replace
 
 from comfy_api.latest import InputImpl, io
 
-from ..scail_model import comfy_keys, comfy_preflight, comfy_video, findings, jobs
-from ..scail_model.comfy_model import describe
-from ..scail_model.comfy_work import Choice, Work
-from ..scail_model.digests import digest
-from .choices import check_changes, choices, references
-from .given import given as given_videos
-from .plan_facts import measured_coder_pace, measured_pace, plan_facts
-from .progress import VideoProgress
-from .types import CATEGORY, as_clip, segment_inputs
-from .video_options import VideoOptions, jobs_folder, setting_inputs
+from ..scail_model.comfy import keys, preflight, video
+from ..scail_model.comfy.choices import check_changes, choices, references
+from ..scail_model.comfy.emitted_videos import emitted
+from ..scail_model.comfy.model import describe
+from ..scail_model.comfy.plan_facts import measured_coder_pace, measured_pace, plan_facts
+from ..scail_model.comfy.progress import VideoProgress
+from ..scail_model.comfy.schema import CATEGORY, as_clip, segment_inputs
+from ..scail_model.comfy.video_options import VideoOptions, jobs_folder, setting_inputs
+from ..scail_model.comfy.work import Choice, Work
+from ..scail_model.files import jobs
+from ..scail_model.files.content_keys import digest
+from ..scail_model.preflight import findings
 
 log = logging.getLogger(__name__)
 # of the settings, what the plan or a segment's own choice decides
@@ -65,7 +67,7 @@ class SCAIL2SampleVideo(io.ComfyNode):
         frames, given = as_clip(driving, told_on=cls.hidden.unique_id), references(reference, more_references)
         cuts = options.cuts(frames)
         settings, rate = options.settings(seed, cuts), options.rate(frames)
-        found = comfy_preflight.check(model, positive, negative, vae, reference, frames, identities, settings,
+        found = preflight.check(model, positive, negative, vae, reference, frames, identities, settings,
                                       float(rate), lossless=options.encoding.lossless, folder=jobs_folder(),
                                       timed=False)
         findings.refuse(found)
@@ -74,14 +76,14 @@ class SCAIL2SampleVideo(io.ComfyNode):
         check_changes(changes, len(given), clip)
         usual, chosen, alone = choices(options, changes, positive, negative, clip, given)
         work = Work(model, vae, frames, identities, settings, plan, chosen, alone, rate, options.encoding,
-                    digest(comfy_keys.model_key(model), comfy_keys.vae_key(vae), frames.digest(),
+                    digest(keys.model_key(model), keys.vae_key(vae), frames.digest(),
                            identities.digest(), asdict(replace(settings, **_BY_SEGMENT))))
         job = _job(work, usual)
         with VideoProgress(work, cls.hidden) as progress:
-            made = comfy_video.make_video(work, job, progress)
-        given_videos.add(made.path)
+            made = video.make_video(work, job, progress)
+        emitted.add(made.path)
         removed = jobs.make_room(jobs_folder(), round(options.jobs_limit * jobs.GIB),
-                                 given_videos.folders_of_this_run())
+                                 emitted.folders_of_this_run())
         kept = f", {made.kept} of them found finished" if made.kept else ""
         lines = [*(f"warning: {finding.text}" for finding in findings.of_level(found, findings.WARNING)),
                  f"job folder: {job.folder}", f"computed with {describe(model)}",
@@ -96,7 +98,7 @@ class SCAIL2SampleVideo(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, **_) -> int:
-        return given_videos.lost()
+        return emitted.lost()
 
 
 def _job(work: Work, usual: Choice) -> jobs.Job:

@@ -2,8 +2,8 @@
 
 from comfy_api.latest import io
 
-from ..scail_model import comfy_sampler
-from .types import CATEGORY, solver_inputs
+from ..scail_model.comfy import sampler
+from ..scail_model.comfy.schema import CATEGORY, solver_inputs
 
 
 class SCAIL2Schedule(io.ComfyNode):
@@ -25,4 +25,4 @@ class SCAIL2Schedule(io.ComfyNode):
 
     @classmethod
     def execute(cls, solver: str, steps: int, shift: float) -> io.NodeOutput:
-        return io.NodeOutput(*comfy_sampler.make_sampler(solver, steps, shift))
+        return io.NodeOutput(*sampler.make_sampler(solver, steps, shift))

@@ -9,9 +9,9 @@ from dataclasses import replace
 import folder_paths
 from comfy_api.latest import io
 
-from ..scail_model import tracks_file
-from ..scail_model.identities import MODES, report
-from .types import CATEGORY, IdentitiesType, as_clip
+from ..scail_model.comfy.schema import CATEGORY, IdentitiesType, as_clip
+from ..scail_model.identity import tracks_file
+from ..scail_model.identity.identities import MODES, report
 
 _FOLDER = "scail2_tracks"
 _AS_SAVED = "as saved"

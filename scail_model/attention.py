@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from . import elementwise
-from .arithmetic import Exact, Input
 from .config import CLIP_TOKENS, TransformerConfig
+from .kernels import elementwise
+from .kernels.linears import FullPrecision, Input
 
 AttentionFunction = Callable[..., Tensor]
 QueryFunction = Callable[[Tensor], Tensor]
@@ -40,7 +40,7 @@ class SelfAttention(nn.Module):
     """Full attention over the whole sequence, in two steps, so that the queries may come a few rows at a time."""
 
     def __init__(self, config: TransformerConfig, operations, attention: AttentionFunction,
-                 parameters: ParametersFunction, arithmetic: Exact, device=None, dtype=None) -> None:
+                 parameters: ParametersFunction, arithmetic: FullPrecision, device=None, dtype=None) -> None:
         super().__init__()
         dim, factory = config.dim, {"device": device, "dtype": dtype}
         self.heads, self.eps = config.num_heads, config.eps
@@ -85,7 +85,7 @@ class CrossAttention(SelfAttention):
     """
 
     def __init__(self, config: TransformerConfig, operations, attention: AttentionFunction,
-                 parameters: ParametersFunction, arithmetic: Exact, device=None, dtype=None) -> None:
+                 parameters: ParametersFunction, arithmetic: FullPrecision, device=None, dtype=None) -> None:
         super().__init__(config, operations, attention, parameters, arithmetic, device, dtype)
         dim, factory = config.dim, {"device": device, "dtype": dtype}
         self.text_len = config.text_len

@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from . import elementwise
-from .arithmetic import Exact, Input
 from .attention import AttentionFunction, CrossAttention, ParametersFunction, SelfAttention
 from .config import CLIP_DIM, TransformerConfig
+from .kernels import elementwise
+from .kernels.linears import FullPrecision, Input
 
 
 class Block(nn.Module):
@@ -27,7 +27,7 @@ class Block(nn.Module):
     """
 
     def __init__(self, config: TransformerConfig, operations, attention: AttentionFunction,
-                 parameters: ParametersFunction, arithmetic: Exact, device=None, dtype=None) -> None:
+                 parameters: ParametersFunction, arithmetic: FullPrecision, device=None, dtype=None) -> None:
         super().__init__()
         dim, factory = config.dim, {"device": device, "dtype": dtype}
         self.eps, self.parameters_of, self.arithmetic = config.eps, parameters, arithmetic

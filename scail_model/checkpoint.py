@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from . import lora, sat
+from . import lora, sat_names
 from .pickles import index_pickle
 from .records import TensorRecord, contiguous_stride, map_tensors
 
@@ -95,12 +95,12 @@ def convert_sat(state_dict: Mapping[str, Entry]) -> dict[str, Entry]:
     that the SAT form of SCAIL-2 does not have, and for a fused tensor that cannot be cut into equal parts.
     Source: zai-org/SCAIL-2, convert.py and convert_lora.py.
     """
-    if any(map(sat.is_sat_lora_key, state_dict)):
-        return {f"diffusion_model.{sat.official_lora_key(name)}": entry
-                for name, entry in state_dict.items() if sat.is_sat_lora_key(name)}
+    if any(map(sat_names.is_sat_lora_key, state_dict)):
+        return {f"diffusion_model.{sat_names.official_lora_key(name)}": entry
+                for name, entry in state_dict.items() if sat_names.is_sat_lora_key(name)}
     converted = {}
     for name, entry in state_dict.items():
-        names = sat.official_keys(name)
+        names = sat_names.official_keys(name)
         if len(names) > 1 and entry.shape[0] % len(names):
             raise ValueError(f"{name} has {entry.shape[0]} rows, which {len(names)} fused tensors cannot share")
         parts = [entry] if len(names) == 1 else entry.chunk(len(names))
@@ -113,7 +113,7 @@ def with_official_names(entries: Mapping[str, Entry]) -> dict[str, Entry]:
 
     ValueError as `convert_sat` does.
     """
-    if sat.is_sat(entries) or any(map(sat.is_sat_lora_key, entries)):
+    if sat_names.is_sat(entries) or any(map(sat_names.is_sat_lora_key, entries)):
         return convert_sat(entries)
     if lora.is_lora(entries):
         return dict(entries)
@@ -121,7 +121,7 @@ def with_official_names(entries: Mapping[str, Entry]) -> dict[str, Entry]:
 
 
 def _official_name(name: str) -> str:
-    name = sat.without_prefix(name)
+    name = sat_names.without_prefix(name)
     module, _, leaf = name.partition(".")
     return f"{_WAN2GP_MODULES[module]}.{leaf}" if module in _WAN2GP_MODULES else name
 

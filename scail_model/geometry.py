@@ -15,6 +15,8 @@ from torch import Tensor
 # these values, because larger blocks are new memory to the system each time, which can cost more than the resize.
 _CHUNK, _LARGE = 4, 1 << 22
 
+_SHAPE_TOLERANCE = 0.02  # a mask made at another size may be off by a pixel or two
+
 CLIP_SIZE = 224
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -98,6 +100,42 @@ def clip_pixels(image: Tensor) -> Tensor:
     square = F.interpolate(batch.float(), (CLIP_SIZE, CLIP_SIZE), mode="bicubic", align_corners=False)
     mean, std = (square.new_tensor(values).view(1, 3, 1, 1) for values in (CLIP_MEAN, CLIP_STD))
     return (square * 0.5 + 0.5 - mean) / std
+
+
+def check_size(width: int, height: int) -> None:
+    """Raise ValueError unless both are multiples of 32 pixels."""
+    for name, value in (("width", width), ("height", height)):
+        if value < 32 or value % 32:
+            below = max(value // 32 * 32, 32)
+            raise ValueError(f"The {name} is {value} pixels, but SCAIL-2 needs a multiple of 32: use {below} or "
+                             f"{below + 32}.")
+
+
+def check_frame_count(frames: int, masks: int) -> None:
+    """Raise ValueError unless the driving video has one mask for each of its frames."""
+    if frames != masks:
+        raise ValueError(f"The driving video has {frames} frames, but its mask has {masks}: use a mask made from the "
+                         "same video.")
+
+
+def check_picture_count(pictures: int, masks: int) -> None:
+    """Raise ValueError unless there is one mask for each reference picture."""
+    if pictures != masks:
+        raise ValueError(f"There are {pictures} reference pictures but {masks} reference masks: give each picture one "
+                         "mask, in the same order.")
+
+
+def same_shape(mask: tuple[int, int], picture: tuple[int, int]) -> bool:
+    """Whether two sizes (height, width) have one shape, but for a pixel or two."""
+    return abs(mask[1] * picture[0] / (mask[0] * picture[1]) - 1) <= _SHAPE_TOLERANCE
+
+
+def check_shape(name: str, mask: tuple[int, int], of: str, picture: tuple[int, int]) -> None:
+    """Raise ValueError if a mask (height, width) has not the shape of its picture: both are cropped to the size of the
+    result, and the mask would no longer lie on the person."""
+    if not same_shape(mask, picture):
+        raise ValueError(f"The {name} is {mask[1]}x{mask[0]} and the {of} {picture[1]}x{picture[0]} pixels, which are "
+                         "different shapes: make the mask from the picture that it belongs to.")
 
 
 def _check(frames: Tensor, name: str, smallest: int) -> None:

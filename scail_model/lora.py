@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from . import sat
+from . import sat_names
 
 _PARTS = {
     ".lora_down.weight": "down",
@@ -47,7 +47,7 @@ class _Change(NamedTuple):
 def is_lora(names: Iterable[str]) -> bool:
     """Whether tensors of these names are a LoRA, in any of the known forms, and not a model."""
     endings = tuple(ending for ending in _PARTS if ending != ".alpha")
-    return any(name.endswith(endings) or sat.is_sat_lora_key(name) for name in names)
+    return any(name.endswith(endings) or sat_names.is_sat_lora_key(name) for name in names)
 
 
 def merge_lora(state_dict: dict[str, Tensor], lora: Mapping[str, Tensor], strength: float) -> MergeReport:
@@ -101,12 +101,12 @@ def _changes(state_dict: Mapping[str, Tensor], lora: Mapping[str, Tensor]) -> li
 
 def _module_and_part(name: str) -> tuple[str, str]:
     """Module (official or kohya name, no prefix) and part of a LoRA tensor; the part is "" for an unknown one."""
-    if sat.is_sat_lora_key(name):
+    if sat_names.is_sat_lora_key(name):
         try:
-            name = sat.official_lora_key(name)
+            name = sat_names.official_lora_key(name)
         except ValueError:
             return name, ""
-    name = sat.without_prefix(name)
+    name = sat_names.without_prefix(name)
     for ending, part in _PARTS.items():
         if name.endswith(ending):
             return name.removesuffix(ending), part

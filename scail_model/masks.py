@@ -14,6 +14,12 @@ from torch import Tensor
 # Colour of the first, second, ... identity, as RGB: blue, red, green, magenta, cyan, yellow.
 PALETTE = ((0, 0, 255), (255, 0, 0), (0, 255, 0), (255, 0, 255), (0, 255, 255), (255, 255, 0))
 
+# The same by name, and in label maps: 0 is black, 1..6 are the identities, 7 is white.
+NAMES = ("blue", "red", "green", "magenta", "cyan", "yellow")
+BLACK, WHITE = 0, 7
+PEOPLE_LIMIT = len(PALETTE)
+_COLOURS = torch.tensor(((0, 0, 0), *PALETTE, (255, 255, 255)), dtype=torch.uint8)  # [8, 3], by label
+
 # What red + 2 * green + 4 * blue adds up to in each plane: white, red, green, blue, yellow, magenta, cyan.
 # This channel order is not the order of PALETTE.
 PLANE_CODES = (7, 1, 2, 4, 3, 5, 6)
@@ -53,6 +59,16 @@ def pack_driving_mask(rgb: Tensor) -> Tensor:
 def halved(planes: Tensor) -> Tensor:
     """Where colour components are on in a driving mask at half the size: uint8 [n,H,W] -> bool [n,H//2,W//2]."""
     return _sum_of_four(planes) > 4 * _LAST_OFF  # the mean of four, without a division that could round
+
+
+def paint(labels: Tensor) -> Tensor:
+    """Label map uint8 [T, H, W] -> colours uint8 [T, 3, H, W]."""
+    return _COLOURS[labels.long()].movedim(-1, 1)
+
+
+def people(labels: Tensor) -> Tensor:
+    """Where a label map shows somebody, bool."""
+    return (labels != BLACK) & (labels != WHITE)
 
 
 def _check(rgb: Tensor, smallest: int) -> None:

@@ -55,13 +55,6 @@ def segment_rotations(
     return multipliers.real.contiguous(), multipliers.imag.contiguous()
 
 
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Multiply neighbouring channel pairs of x [B, L, heads, 128] by cos + i sin [L, 64]; float32 inside and out."""
-    even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)  # 2x [B, L, heads, 64]
-    cos, sin = cos[:, None], sin[:, None]  # [L, 1, 64]
-    return torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2)
-
-
 def _table(pairs: int):
     """A function (start, count) -> complex multipliers [count, pairs] of one axis."""
     frequencies = THETA ** (-torch.arange(pairs, dtype=torch.float64) / pairs)

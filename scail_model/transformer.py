@@ -18,11 +18,11 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from . import elementwise
-from .arithmetic import Exact
 from .attention import AttentionFunction, ParametersFunction, float32_parameters, sdpa
 from .blocks import GELU, Block, Head, ImageEmbedding, timestep_sinusoid
 from .config import CLIP_DIM, CLIP_TOKENS, TransformerConfig
+from .kernels import elementwise
+from .kernels.linears import FullPrecision
 from .rope import segment_rotations
 
 
@@ -52,8 +52,8 @@ class SCAIL2Transformer(nn.Module):
     """
 
     def __init__(self, config: TransformerConfig, *, operations=nn, attention: AttentionFunction = sdpa,
-                 parameters: ParametersFunction = float32_parameters, arithmetic: Exact | None = None, device=None,
-                 dtype=None) -> None:
+                 parameters: ParametersFunction = float32_parameters, arithmetic: FullPrecision | None = None,
+                 device=None, dtype=None) -> None:
         super().__init__()
         dim, factory = config.dim, {"device": device, "dtype": dtype}
         patch = {"kernel_size": config.patch_size, "stride": config.patch_size, **factory}
@@ -71,7 +71,7 @@ class SCAIL2Transformer(nn.Module):
         self.time_projection = nn.Sequential(nn.SiLU(), operations.Linear(dim, 6 * dim, **factory))
         self.img_emb = ImageEmbedding(config, operations, parameters, **factory)
         self.blocks = nn.ModuleList(
-            Block(config, operations, attention, parameters, arithmetic or Exact(), **factory)
+            Block(config, operations, attention, parameters, arithmetic or FullPrecision(), **factory)
             for _ in range(config.num_layers)
         )
         self.head = Head(config, operations, parameters, **factory)

@@ -21,7 +21,7 @@ from diffusers import AutoencoderKLWan
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from . import official_names
+from ..headless import official_names
 
 # part -> (name in a diffusers folder, name in the official folder)
 _PLACES = {

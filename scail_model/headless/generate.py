@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from .. import conditioning
+from .. import geometry
+from ..inputs import conditioning
 from ..lora import MergeReport
 from ..segments import Segment, plan_segments
 from ..solvers import make_schedule
@@ -70,7 +71,7 @@ def _prepare(arguments: argparse.Namespace, device: torch.device) -> Job:
                         arguments.sample_guide_scale)
     make_schedule(sampling.solver, sampling.steps, sampling.shift)
     plan_segments(1, arguments.segment_len, arguments.segment_overlap)
-    conditioning.check_size(arguments.target_w, arguments.target_h)
+    geometry.check_size(arguments.target_w, arguments.target_h)
     encoders = find_encoders(Path(arguments.ckpt_dir))
     weights = open_weights(_transformer_file(arguments))
     prompts = [arguments.prompt] + [arguments.negative_prompt] * (sampling.guidance > 1)

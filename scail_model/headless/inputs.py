@@ -10,11 +10,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..binding import bind, refuse_other_mode
-from ..conditioning import check_shape, check_size
-from ..geometry import cover_crop
-from ..identities import ANIMATION, REPLACEMENT, Identities
-from ..mask_sources import DRIVING, Source, from_colours
+from ..geometry import check_shape, check_size, cover_crop
+from ..identity.binding import bind, refuse_other_mode
+from ..identity.identities import ANIMATION, REPLACEMENT, Identities
+from ..identity.mask_sources import DRIVING, Source, from_colours
 from .video import frame_rate, read_frames, read_image
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from ..budget import activation_bytes, token_count
-from ..capacity import smaller_settings
 from ..config import TransformerConfig
+from ..preflight.budget import activation_bytes, token_count
+from ..preflight.capacity import smaller_settings
 
 _DECODER_BYTES_PER_PIXEL = 21_000  # 8.9 GiB at 896x512; the decoder works in chunks, so the length hardly matters
 _GIB = 2**30

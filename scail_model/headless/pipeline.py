@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from .. import conditioning
+from ..inputs import conditioning
 from ..segments import Segment
 from ..solvers import integrate
 from ..transformer import SCAIL2Transformer

@@ -17,8 +17,8 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from ..clips import open_video
-from ..sound import SoundStream, track_of_file
+from ..media.clips import open_video
+from ..media.sound import SoundStream, track_of_file
 
 _CRF = "14"  # libx264: close to invisible losses
 

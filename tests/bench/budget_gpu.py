@@ -24,8 +24,8 @@ sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parent)]
 
 from forward_gpu import build_ours, random_inputs, random_weights  # noqa: E402
 
-from scail_model.budget import probe_tflops  # noqa: E402
 from scail_model.config import TransformerConfig  # noqa: E402
+from scail_model.preflight.budget import probe_tflops  # noqa: E402
 from scail_model.transformer import SCAIL2Transformer  # noqa: E402
 
 # height, width, frames, additional references, batch

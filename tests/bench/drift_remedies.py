@@ -70,33 +70,33 @@ class Bench:
         import comfy.sd
         import comfy.utils
 
-        from scail_model.comfy_loader import load
+        from scail_model.comfy.loader import load
 
         self.model = load(TESTS / "miniature/nano_scail2.safetensors")
         self.vae = comfy.sd.VAE(sd=comfy.utils.load_torch_file(str(TESTS / "miniature/nano_vae.safetensors")))
 
     def reference(self, identities, pictures: list[torch.Tensor], as_video: bool):
         """The encoded references; the miniature has no image encoder."""
-        from scail_model import comfy_conditioning
+        from scail_model.comfy import conditioning
 
-        encode = comfy_conditioning.encode_clip
-        comfy_conditioning.encode_clip = lambda *_: None
+        encode = conditioning.encode_clip
+        conditioning.encode_clip = lambda *_: None
         try:
-            return comfy_conditioning.encode_reference(self.vae, None, torch.cat(pictures), identities, SIZE, SIZE,
+            return conditioning.encode_reference(self.vae, None, torch.cat(pictures), identities, SIZE, SIZE,
                                                        cut_out=identities.replacement, as_video=as_video)
         finally:
-            comfy_conditioning.encode_clip = encode
+            conditioning.encode_clip = encode
 
     def make(self, drawn, mode: str, way: dict, seed: int) -> torch.Tensor:
         """The video [T, H, W, 3] of a drawn scene."""
         from words import context
 
-        from scail_model import binding, mask_sources
-        from scail_model.clips import TensorClip
-        from scail_model.comfy_video import make_video
-        from scail_model.comfy_work import Choice, Settings, Work
-        from scail_model.jobs import Job
-        from scail_model.movies import Encoding
+        from scail_model.comfy.video import make_video
+        from scail_model.comfy.work import Choice, Settings, Work
+        from scail_model.files.jobs import Job
+        from scail_model.identity import binding, mask_sources
+        from scail_model.media.clips import TensorClip
+        from scail_model.media.encoding import Encoding
         from scail_model.segments import plan_segments
 
         additional = way.get("additional")
@@ -115,7 +115,7 @@ class Bench:
         clip = TensorClip(levels(drawn.driving), Fraction(16))
         work = Work(self.model, self.vae, clip, identities, settings, plan, [choice] * len(plan), [None] * len(plan),
                     Fraction(16), Encoding("lossless", 0), "")
-        from scail_model.clips import FileClip
+        from scail_model.media.clips import FileClip
 
         with tempfile.TemporaryDirectory() as folder:
             made = make_video(work, Job(Path(folder) / "job", {}), Silent())

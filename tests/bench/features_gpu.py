@@ -161,7 +161,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     start_comfyui(options.comfyui)
-    from scail_model.comfy_loader import load
+    from scail_model.comfy.loader import load
     from scail_model.config import TransformerConfig
 
     weights = make_weights(TransformerConfig(dim=1024, ffn_dim=4096, num_heads=8, num_layers=6))

@@ -25,11 +25,11 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from scail_model import flash_attention, fp8_attention  # noqa: E402
-from scail_model.arithmetic import Exact, Quantising  # noqa: E402
 from scail_model.attention import sdpa  # noqa: E402
 from scail_model.config import TransformerConfig  # noqa: E402
-from scail_model.precision import int8_linears  # noqa: E402
+from scail_model.kernels import flash_attention, fp8_attention
+from scail_model.kernels.linears import FullPrecision, Quantising  # noqa: E402
+from scail_model.kernels.precision import int8_linears  # noqa: E402
 from scail_model.transformer import SCAIL2Transformer  # noqa: E402
 
 SIZES = "512x896x81,704x1280x81,640x640x49,480x832x81,704x1280x33"
@@ -73,13 +73,13 @@ def random_inputs(height: int, width: int, frames: int) -> dict:
 
 
 def build_ours(config: TransformerConfig, weights: dict[str, torch.Tensor], attention=sdpa,
-               arithmetic: Exact | None = None) -> Forward:
+               arithmetic: FullPrecision | None = None) -> Forward:
     """Our network on the same tensors; by default with PyTorch's attention."""
     model = SCAIL2Transformer(config, attention=attention, arithmetic=arithmetic, device="meta")
     model.load_state_dict(weights, assign=True)
     model.requires_grad_(False)
     if isinstance(arithmetic, Quantising):
-        arithmetic.take(model, int8_linears(config))
+        arithmetic.take(model, int8_linears(config.num_layers))
     return lambda inputs: model(**inputs)
 
 
@@ -158,7 +158,7 @@ def build_core(config: TransformerConfig, weights: dict[str, torch.Tensor], fp8:
 
 def weight_bytes(mode: str, config: TransformerConfig, weights: dict[str, torch.Tensor]) -> int:
     """What a network's own weights take."""
-    narrow = {EIGHT_BIT: {f"{name}.weight" for name in int8_linears(config)},
+    narrow = {EIGHT_BIT: {f"{name}.weight" for name in int8_linears(config.num_layers)},
               FP8: {name for name, w in weights.items() if name.startswith("blocks.") and w.ndim == 2}}.get(mode, ())
     return sum(w.numel() * (1 if name in narrow else w.element_size()) for name, w in weights.items())
 

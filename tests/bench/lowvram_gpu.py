@@ -164,7 +164,7 @@ def main() -> None:
 
     slow_bus(options.copies)
 
-    from scail_model.comfy_loader import load_state_dict
+    from scail_model.comfy.loader import load_state_dict
 
     weights = random_weights()
     loaders = {CORE: comfy.sd.load_diffusion_model_state_dict, EXACT: lambda w: load_state_dict(w, {}),

@@ -22,9 +22,9 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from scail_model.binding import bind, ordered  # noqa: E402
-from scail_model.conditioning import driving_mask  # noqa: E402
-from scail_model.mask_sources import Source, from_tracks, pictures  # noqa: E402
+from scail_model.identity.binding import bind, ordered  # noqa: E402
+from scail_model.identity.mask_sources import Source, from_tracks, pictures  # noqa: E402
+from scail_model.inputs.conditioning import driving_mask  # noqa: E402
 
 PEOPLE, SEGMENT = 2, 81
 

@@ -21,10 +21,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from scail_model.budget import H200_TFLOPS, Machine, Work, estimate, forward_seconds  # noqa: E402
-from scail_model.capacity import MOST_FRAMES, longest_segment, residence  # noqa: E402
 from scail_model.config import TransformerConfig  # noqa: E402
-from scail_model.precision import EIGHT_BIT, EXACT, PRECISIONS, int8_linears  # noqa: E402
+from scail_model.kernels.precision import EIGHT_BIT, EXACT, PRECISIONS, int8_linears  # noqa: E402
+from scail_model.preflight.budget import H200_TFLOPS, Machine, Work, estimate, forward_seconds  # noqa: E402
+from scail_model.preflight.capacity import MOST_FRAMES, longest_segment, residence  # noqa: E402
 
 CARDS = (12, 16, 24, 32, 48, 80)  # GB
 SIZES = ((480, 832), (512, 896), (704, 1280), (1056, 1920))
@@ -38,7 +38,7 @@ SPEED = {EXACT: 0.90, EIGHT_BIT: 0.67}
 def weight_bytes(precision: str) -> int:
     """Of a file in bfloat16, with the 8-bit mode's linears in int8."""
     config = TransformerConfig()
-    narrow = {f"{name}.weight" for name in int8_linears(config)} if precision == EIGHT_BIT else ()
+    narrow = {f"{name}.weight" for name in int8_linears(config.num_layers)} if precision == EIGHT_BIT else ()
     return sum(math.prod(shape) * (1 if name in narrow else 2) for name, shape in config.parameter_shapes().items())
 
 

@@ -18,13 +18,13 @@ from vae import VideoVAE
 from words import context
 from world import Pictures
 
-from scail_model import fp8_attention
-from scail_model.arithmetic import Quantising
 from scail_model.attention import AttentionFunction, sdpa
 from scail_model.checkpoint import load_checkpoint
 from scail_model.config import TransformerConfig
+from scail_model.kernels import fp8_attention
+from scail_model.kernels.linears import Quantising
+from scail_model.kernels.precision import EIGHT_BIT, EXACT, int8_linears
 from scail_model.lora import merge_lora
-from scail_model.precision import EIGHT_BIT, EXACT, int8_linears
 from scail_model.solvers import integrate
 from scail_model.transformer import SCAIL2Transformer
 
@@ -67,7 +67,7 @@ class Miniature:
         model = SCAIL2Transformer(self.config, attention=self.attention, arithmetic=arithmetic, device="meta")
         model.load_state_dict({name: tensor.to(dtype) for name, tensor in tensors.items()}, assign=True)
         if self.precision == EIGHT_BIT:
-            arithmetic.take(model, int8_linears(self.config))
+            arithmetic.take(model, int8_linears(self.config.num_layers))
         return model.eval().requires_grad_(False)
 
     def with_lora(self) -> SCAIL2Transformer:

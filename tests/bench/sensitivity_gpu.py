@@ -19,9 +19,9 @@ from forward_gpu import random_inputs, random_weights
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from scail_model.arithmetic import Quantising  # noqa: E402
 from scail_model.config import TransformerConfig  # noqa: E402
-from scail_model.precision import int8_linears  # noqa: E402
+from scail_model.kernels.linears import Quantising  # noqa: E402
+from scail_model.kernels.precision import int8_linears  # noqa: E402
 from scail_model.transformer import SCAIL2Transformer  # noqa: E402
 
 SIZE = (256, 256, 33)
@@ -41,7 +41,7 @@ def cases(layers: int) -> dict[str, list[str]]:
     found["everything"] = small + names("ffn.0") + names("ffn.2")
     found |= {f"everything, feed-forward from block {first}": small + names("ffn.0", first) + names("ffn.2", first)
               for first in FIRST[1:]}
-    found["the 8-bit mode"] = int8_linears(TransformerConfig(num_layers=layers))
+    found["the 8-bit mode"] = int8_linears(layers)
     return found
 
 

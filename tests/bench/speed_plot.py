@@ -20,10 +20,10 @@ from PIL import Image, ImageDraw
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from scail_model.budget import activation_bytes, token_seconds  # noqa: E402
 from scail_model.config import TransformerConfig  # noqa: E402
-from scail_model.drift_plot import ticks  # noqa: E402
-from scail_model.lettering import font_for  # noqa: E402
+from scail_model.drawing.lettering import font_for  # noqa: E402
+from scail_model.drift.plot import ticks  # noqa: E402
+from scail_model.preflight.budget import activation_bytes, token_seconds  # noqa: E402
 
 WIDTH, HEIGHT = 860, 412
 PANEL_WIDTH, PANEL_HEIGHT = 350, 270

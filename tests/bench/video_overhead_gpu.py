@@ -75,22 +75,26 @@ def _wait(main: bool) -> None:
 def watch_stages(clock: Clock) -> None:
     import comfy.sample
 
-    from scail_model import comfy_preflight, comfy_video, driving, jobs, movies, video_files
+    from scail_model.comfy import preflight, video
+    from scail_model.files import jobs
+    from scail_model.inputs import driving
+    from scail_model.media import encoding
+    from scail_model.video import segment_files
 
-    clock.watch(comfy_preflight, "check", "check of the inputs")
-    clock.watch(comfy_video.Noises, "__init__", "noise")
-    clock.watch(comfy_video.Noises, "of", "noise")
+    clock.watch(preflight, "check", "check of the inputs")
+    clock.watch(video.Noises, "__init__", "noise")
+    clock.watch(video.Noises, "of", "noise")
     clock.watch(comfy.sample, "sample_custom", "sampling but for the network")
     clock.watch(driving, "segment_pixels", "reading frames")
     clock.watch(driving, "segment_mask", "masks")
     clock.watch(driving.Reader, "waited", "waiting for frames and masks")
-    clock.watch(movies, "write_part", "writing a part")
-    clock.watch(comfy_video._Maker, "_finish", "waiting for a part to be written")
+    clock.watch(encoding, "write_part", "writing a part")
+    clock.watch(video._Maker, "_finish", "waiting for a part to be written")
     clock.watch(jobs.Job, "save", "latents and ends to disk")
     clock.watch(jobs.Job, "load", "latents and ends from disk")
     clock.watch(jobs.Job, "tell", "job.json")
-    clock.watch(video_files.VideoFiles, "prepare_sound", "sound")
-    clock.watch(video_files.VideoFiles, "joined", "joining")
+    clock.watch(segment_files.VideoFiles, "prepare_sound", "sound")
+    clock.watch(segment_files.VideoFiles, "joined", "joining")
 
 
 class TimedVae:
@@ -198,7 +202,7 @@ def make_models(options: argparse.Namespace, clock: Clock):
     import comfy.utils
     from comfy.patcher_extension import WrappersMP
 
-    from scail_model.comfy_loader import load, load_state_dict
+    from scail_model.comfy.loader import load, load_state_dict
 
     if options.tiny or options.stand_ins is not None:
         nano = TESTS / "miniature"
@@ -221,7 +225,7 @@ def make_models(options: argparse.Namespace, clock: Clock):
 
 
 def bind(frames: int):
-    from scail_model import binding, mask_sources
+    from scail_model.identity import binding, mask_sources
 
     reference_mask = torch.full((1, SOURCE_HEIGHT, SOURCE_WIDTH, 3), 255, dtype=torch.uint8)
     reference_mask[:, 200:1000, 400:800, :2] = 0
@@ -231,34 +235,36 @@ def bind(frames: int):
 
 def run(model, vae, folder: Path, job: Path, clock: Clock, options: argparse.Namespace) -> float:
     """One whole video, as the node makes it; returns its seconds."""
-    from scail_model import clips, comfy_conditioning, comfy_keys, comfy_preflight, comfy_video, comfy_work
-    from scail_model.digests import digest
-    from scail_model.jobs import Job
-    from scail_model.movies import Encoding
+    from scail_model.comfy import conditioning, keys, preflight, video
+    from scail_model.comfy import work as comfy_work
+    from scail_model.files.content_keys import digest
+    from scail_model.files.jobs import Job
+    from scail_model.media import clips
+    from scail_model.media.encoding import Encoding
     from scail_model.segments import plan_segments
 
     height, width, text = (128, 224, model.model.model_config.unet_config["text_dim"]) if options.tiny else (
         512, 896, 4096)
-    comfy_conditioning.encode_clip = lambda *_: None
+    conditioning.encode_clip = lambda *_: None
     identities = clock.timed("binding the masks", bind, options.frames)
-    reference = clock.timed("reference", comfy_conditioning.encode_reference, vae, None,
+    reference = clock.timed("reference", conditioning.encode_reference, vae, None,
                             torch.rand(1, SOURCE_HEIGHT, SOURCE_WIDTH, 3), identities, width, height, cut_out=True)
     prompt = [[torch.randn(1, 512, text), {}]]
-    for known in (clips._scanned, comfy_keys._known, clock.seconds, clock.beside):
+    for known in (clips._scanned, keys._known, clock.seconds, clock.beside):
         known.clear()  # as in a new graph
 
     started = time.perf_counter()
     clip = clock.timed("opening the driving video", clips.FileClip, folder / "driving.mp4")
     settings = comfy_work.Settings("unipc", options.steps, 3.0, 1.0, 0, 81, 5, black_background=False)
-    comfy_preflight.check(model, prompt, prompt, vae, reference, clip, identities, settings, 16.0, lossless=False,
+    preflight.check(model, prompt, prompt, vae, reference, clip, identities, settings, 16.0, lossless=False,
                           folder=folder, timed=False)
-    key = clock.timed("keys", lambda: digest(comfy_keys.model_key(model), comfy_keys.vae_key(vae), clip.digest(),
-                                             identities.digest(), comfy_keys.prompt_key([prompt])))
+    key = clock.timed("keys", lambda: digest(keys.model_key(model), keys.vae_key(vae), clip.digest(),
+                                             identities.digest(), keys.prompt_key([prompt])))
     plan = plan_segments(options.frames, 81, 5)
     choice = comfy_work.Choice(prompt, prompt, "", reference, "", 1.0, 1.0)
     work = comfy_work.Work(model, vae, clip, identities, settings, plan, [choice] * len(plan), [None] * len(plan),
                             Fraction(16), Encoding(options.codec, 14), key)
-    comfy_video.make_video(work, Job(job, {}), Watch())
+    video.make_video(work, Job(job, {}), Watch())
     _wait(True)
     return time.perf_counter() - started
 

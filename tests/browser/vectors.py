@@ -14,11 +14,13 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from scail_model import budget, chunks, preflight, segments
-from scail_model.budget import Work
-from scail_model.conditioning import check_size
+from scail_model import segments
 from scail_model.config import TransformerConfig
-from scail_model.plan_text import parse_cuts
+from scail_model.geometry import check_size
+from scail_model.kernels import chunks
+from scail_model.preflight import budget, checks
+from scail_model.preflight.budget import Work
+from scail_model.video.plan_parser import parse_cuts
 
 _H200 = budget.Machine(0, 0, 0, budget.H200_TFLOPS)
 _GIB = 2**30
@@ -39,7 +41,7 @@ def vectors() -> Iterator[tuple[str, list[Any], Any]]:
             yield "parseCuts", [text, rate if "." not in rate else float(rate)], _said(parse_cuts, text, Fraction(rate))
     for seconds in (1, 59.4, 59.6, 61, 89.9, 3000, 3599, 3600, 7265, 90061):
         if seconds < 59.5 or seconds >= 60:  # Python says "60 s" in between
-            yield "duration", [seconds], preflight._duration(seconds)
+            yield "duration", [seconds], checks._duration(seconds)
 
 
 def _plans(chance: random.Random) -> Iterator[tuple[str, list[Any], Any]]:

@@ -8,7 +8,7 @@ import words
 from graphs import Graph
 from miniature_scenes import WEIGHTS, Scene
 
-from scail_model import comfy_prompts
+from scail_model.comfy import prompts
 
 MODEL, VAE = "nano.safetensors", "nano_vae.safetensors"
 NOTHING = "nothing"  # the empty prompt's file
@@ -24,7 +24,7 @@ def add_models(models: Path) -> list[Path]:
 
 def save_prompt(models: Path, word: str) -> Path:
     conditioning = [[words.context([word]), {}]]
-    return comfy_prompts.save(conditioning, models / "scail2_prompts", word or NOTHING, overwrite=False)
+    return prompts.save(conditioning, models / "scail2_prompts", word or NOTHING, overwrite=False)
 
 
 def add_scene(graph: Graph, scene: Scene, *, word: str = "", additional: bool = False) -> None:

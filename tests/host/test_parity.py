@@ -13,11 +13,11 @@ import torch
 from graphs import add_inputs, add_motion, load
 from safetensors.torch import load_file
 
-from scail_model import identities as ids
-from scail_model import mask_sources
-from scail_model.binding import bind
 from scail_model.headless import encoders, pipeline
 from scail_model.headless.inputs import Inputs
+from scail_model.identity import identities as ids
+from scail_model.identity import mask_sources
+from scail_model.identity.binding import bind
 from scail_model.segments import Segment
 
 SEED, STEPS, FRAMES, SIZE = 11, 3, 9, 64

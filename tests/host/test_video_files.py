@@ -14,7 +14,7 @@ from graphs import Graph, add_inputs, load
 from safetensors.torch import load_file, save_file
 from sampling import sample, sampled
 
-from scail_model.jobs import GIB
+from scail_model.files.jobs import GIB
 
 RATES = (Fraction(25), Fraction(30000, 1001))
 CLIP, CLICK = 13, 7  # frames, and the one at which the click begins

@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 
-from scail_model.aside import Aside, Unwanted, ahead, result, together
+from scail_model.media.workers import Cancelled, WorkerPool, ahead, result, together
 
 
 @pytest.fixture(autouse=True)
@@ -17,7 +17,7 @@ def no_thread_is_left():
 
 @pytest.fixture
 def aside():
-    made = Aside()
+    made = WorkerPool()
     yield made
     made.stop()
 
@@ -71,7 +71,7 @@ def test_who_waits_can_cancel_and_the_work_ends(aside):
     started = time.monotonic()
     aside.stop()
     assert time.monotonic() - started < 0.5
-    with pytest.raises(Unwanted):
+    with pytest.raises(Cancelled):
         future.result()
 
 

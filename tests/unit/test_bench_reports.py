@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import speed_plot
 
-from scail_model.budget import token_count
+from scail_model.preflight.budget import token_count
 
 BENCH = Path(__file__).parents[1] / "bench"
 SIZES = ((512, 896, 81), (704, 1280, 81), (640, 640, 49))

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from scail_model import binding, mask_sources
-from scail_model.bit_plane import EMPTY, Plane, pack, packed, plane_of
+from scail_model.identity import binding, mask_sources
+from scail_model.identity.mask_set import overlaps, pack_frames
+from scail_model.identity.packed_mask import EMPTY, Plane, pack, packed, plane_of
+from scail_model.identity.tracks_file import load, save
 from scail_model.masks import PALETTE
-from scail_model.planes import overlaps, pack_frames
-from scail_model.tracks_file import load, save
 
 FRAMES, HEIGHT, WIDTH = 7, 40, 61
 

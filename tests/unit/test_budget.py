@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from scail_model import chunks
-from scail_model.arithmetic import Exact
 from scail_model.attention import float32_parameters, sdpa
 from scail_model.blocks import Block
-from scail_model.budget import (
+from scail_model.config import TransformerConfig
+from scail_model.kernels import chunks
+from scail_model.kernels.linears import FullPrecision
+from scail_model.preflight.budget import (
     DECODING,
     ENCODING,
     Machine,
@@ -25,7 +26,6 @@ from scail_model.budget import (
     seconds,
     token_count,
 )
-from scail_model.config import TransformerConfig
 from scail_model.rope import segment_rotations
 
 GIB = 2**30
@@ -103,7 +103,7 @@ def test_tokens_are_the_networks(width, height, frames, additional):
 
 def test_flops_are_the_networks():
     config, tokens = TransformerConfig(num_layers=3), token_count(512, 512, 17, 0)
-    block = Block(config, torch.nn, sdpa, float32_parameters, Exact(), device="meta")
+    block = Block(config, torch.nn, sdpa, float32_parameters, FullPrecision(), device="meta")
     rotation = torch.empty(2, tokens, 64, device="meta").unbind()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         block(torch.empty(1, tokens, 5120, device="meta"), torch.empty(1, 6, 5120, device="meta"), rotation,

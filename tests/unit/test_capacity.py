@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from scail_model.budget import Machine, Work, block_weights, estimate
-from scail_model.capacity import longest_segment, residence, smaller, smaller_settings
 from scail_model.config import TransformerConfig
+from scail_model.preflight.budget import Machine, Work, block_weights, estimate
+from scail_model.preflight.capacity import longest_segment, residence, smaller, smaller_settings
 
 GIB = 2**30
 WEIGHTS = 2 * sum(math.prod(shape) for shape in TransformerConfig().parameter_shapes().values())

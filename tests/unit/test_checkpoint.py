@@ -18,7 +18,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from scail_model import records, sat
+from scail_model import records, sat_names
 from scail_model.checkpoint import convert_sat, load_checkpoint, open_index
 from scail_model.pickles import Ignored, index_pickle
 
@@ -60,7 +60,7 @@ def test_official_folder_equals_the_official_converter(path):
 
 def test_every_sat_name_maps_as_the_official_converter_does():
     mapping = json.loads((SAT_FOLDER / "mapping.json").read_text())["sat_to_official"]
-    assert {key: sat.official_keys(key) for key in mapping} == mapping
+    assert {key: sat_names.official_keys(key) for key in mapping} == mapping
 
 
 def test_convert_sat_takes_tensors_and_gives_views():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from scail_model.chunks import WHOLE_BYTES, chunked_bytes, rows_at_once
+from scail_model.kernels.chunks import WHOLE_BYTES, chunked_bytes, rows_at_once
 
 GIB = 2**30
 DIM = 5120

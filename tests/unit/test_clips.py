@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from scail_model.clips import FileClip, TensorClip, Window, levels, open_video
+from scail_model.media.clips import FileClip, TensorClip, Window, levels, open_video
 
 FRAMES, HEIGHT, WIDTH = 19, 32, 64
 B_FRAMES = {"bf": "3", "g": "8", "crf": "20", "x264-params": "b-adapt=0"}

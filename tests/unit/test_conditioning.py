@@ -4,11 +4,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from scail_model import conditioning
-from scail_model import identities as ids
-from scail_model.binding import bind
+from scail_model import geometry
 from scail_model.geometry import cover_crop
-from scail_model.mask_sources import from_masks
+from scail_model.identity import identities as ids
+from scail_model.identity.binding import bind
+from scail_model.identity.mask_sources import from_masks
+from scail_model.inputs import conditioning
 from scail_model.masks import pack_driving_mask, pack_mask
 
 
@@ -138,10 +139,10 @@ def test_black_surroundings_keep_only_people():
 ])
 def test_refuses_sizes_off_the_grid(size, message):
     with pytest.raises(ValueError, match=message):
-        conditioning.check_size(*size)
+        geometry.check_size(*size)
 
 
 def test_refuses_a_mask_of_another_shape():
-    conditioning.check_shape("driving mask", (472, 896), "driving video", (1080, 2048))
+    geometry.check_shape("driving mask", (472, 896), "driving video", (1080, 2048))
     with pytest.raises(ValueError, match="driving mask is 64x64 and the driving video 96x64 pixels"):
-        conditioning.check_shape("driving mask", (64, 64), "driving video", (64, 96))
+        geometry.check_shape("driving mask", (64, 64), "driving video", (64, 96))

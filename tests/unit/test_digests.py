@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 
-from scail_model.digests import digest, sampled_digest
+from scail_model.files.content_keys import digest, sampled_digest
 
 
 def scaled(values, by=2.0, *, shift=0.0):

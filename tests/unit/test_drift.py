@@ -9,11 +9,11 @@ import pytest
 import torch
 from PIL import Image, ImageCms
 
-from scail_model import drift, drift_report
-from scail_model.clips import TensorClip
-from scail_model.drift_plan import Part, Plan, parse, whole
-from scail_model.drift_verdict import GOOD, LIMITS, STRONG, UNSEEN, VISIBLE, Result
+from scail_model.drift import measure, report
+from scail_model.drift.plan import Part, Plan, parse, whole
+from scail_model.drift.verdict import GOOD, LIMITS, STRONG, UNSEEN, VISIBLE, Result
 from scail_model.geometry import cover_crop
+from scail_model.media.clips import TensorClip
 
 HEIGHT, WIDTH = 48, 80
 TO_XYZ = np.array(((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750),
@@ -68,18 +68,18 @@ def plan(*lengths, cuts=()):
                       for index, (start, stop) in enumerate(zip(starts, starts[1:], strict=False))), Fraction(16))
 
 
-def result(frames, segments, somebody=None, judged=drift.PICTURE, reference=None):
-    areas = drift.measure(TensorClip(frames), somebody)
+def result(frames, segments, somebody=None, judged=measure.PICTURE, reference=None):
+    areas = measure.measure(TensorClip(frames), somebody)
     return Result(tuple(frames.shape[1:3]), segments.rate, segments, areas, judged, reference)
 
 
 def told(found):
-    return json.loads(drift_report.as_json(found))
+    return json.loads(report.as_json(found))
 
 
 def test_colours_contrast_and_sharpness_of_a_frame():
     frame = levels(scene(1))
-    series = drift.measure(TensorClip(frame))[drift.PICTURE]
+    series = measure.measure(TensorClip(frame))[measure.PICTURE]
     lab = to_lab(frame[0].numpy() / 255).reshape(-1, 3)
     assert np.allclose(series.mean[0], lab.mean(0), atol=0.01)
     assert np.allclose(series.spread[0], lab.std(0), atol=0.01)
@@ -94,7 +94,7 @@ def test_colours_contrast_and_sharpness_of_a_frame():
 
 def test_jump_is_the_mean_difference_of_pixels():
     frames = levels(scene(3))
-    found = drift.measure(TensorClip(frames))[drift.PICTURE].jump
+    found = measure.measure(TensorClip(frames))[measure.PICTURE].jump
     lab = to_lab(frames.numpy() / 255)
     assert np.allclose(found[1:], np.linalg.norm(np.diff(lab, axis=0), axis=-1).mean((1, 2)), rtol=1e-3)
 
@@ -102,16 +102,16 @@ def test_jump_is_the_mean_difference_of_pixels():
 def test_large_frames_are_measured_small_but_for_sharpness():
     fine = torch.zeros(1, 40, 2048, 3, dtype=torch.uint8)
     fine[:, :, ::2] = 200
-    series = drift.measure(TensorClip(fine))[drift.PICTURE]
+    series = measure.measure(TensorClip(fine))[measure.PICTURE]
     assert series.sharpness[0] == pytest.approx(200, abs=1)
     assert series.contrast[0] < 5
 
 
 def test_distance_is_one_for_a_cast_and_for_a_spread_of_one():
     zero, one = np.zeros(3), np.array((0.0, 0.6, 0.8))
-    assert drift.distance(one, zero, zero, zero) == pytest.approx(1)
-    assert drift.distance(zero, one, zero, zero) == pytest.approx(1)
-    assert drift.distance(zero, one, zero, one) == 0
+    assert measure.distance(one, zero, zero, zero) == pytest.approx(1)
+    assert measure.distance(zero, one, zero, zero) == pytest.approx(1)
+    assert measure.distance(zero, one, zero, one) == 0
 
 
 def test_frames_are_read_a_few_at_a_time():
@@ -121,7 +121,7 @@ def test_frames_are_read_a_few_at_a_time():
             return super().frames(start, stop)
 
     read, counted = [], []
-    drift.measure(Watched(levels(scene(40))), progress=counted.append)
+    measure.measure(Watched(levels(scene(40))), progress=counted.append)
     assert counted == list(range(1, 41))
     assert [start for start, _ in read] == [0, *(stop for _, stop in read[:-1])]  # each once, and in order
     assert max(stop - start for start, stop in read) < 20
@@ -145,7 +145,7 @@ def test_a_planted_drift_of_segments_is_told_within_5_percent():
     assert found["contrast"] / changes["contrast"]["first"] == pytest.approx(gain, rel=0.05)
     last = 3  # segments after the first
     assert changes["L"]["last"] - changes["L"]["first"] == pytest.approx(last * lightness, rel=0.05)
-    text = drift_report.report(result(levels(lab), segments))
+    text = report.report(result(levels(lab), segments))
     line = next(line for line in text.splitlines() if line.startswith("- contrast: "))
     assert float(line.split()[2]) == pytest.approx(100 * gain, rel=0.05)
 
@@ -189,7 +189,7 @@ def test_a_step_of_contrast_is_seen_though_the_mean_stays():
 
 
 def test_nowhere_in_a_clip_without_seams_is_one_seen():
-    areas = drift.measure(TensorClip(levels(scene(48))), disc_mask)
+    areas = measure.measure(TensorClip(levels(scene(48))), disc_mask)
     for place in range(1, 48):
         for area in areas:
             found = Result((HEIGHT, WIDTH), None, plan(place, 48 - place), areas, area)
@@ -228,8 +228,8 @@ def test_what_moves_fast_hides_a_jump(jump, verdict):
     jumps = np.full(40, 10.0)
     jumps[20] = jump
     flat = np.ones((40, 3))
-    series = drift.Series(flat, flat, jumps, jumps, jumps, np.zeros((40, 8, 3)))
-    seam, = Result((HEIGHT, WIDTH), None, plan(20, 20), {drift.PICTURE: series}, drift.PICTURE).seams
+    series = measure.Series(flat, flat, jumps, jumps, jumps, np.zeros((40, 8, 3)))
+    seam, = Result((HEIGHT, WIDTH), None, plan(20, 20), {measure.PICTURE: series}, measure.PICTURE).seams
     assert seam.verdict == verdict
 
 
@@ -240,30 +240,30 @@ def test_people_and_background_are_measured_apart():
         lab[t][disc_mask(t).numpy(), 1] += 3
     frames = levels(lab)
     verdicts = {area: result(frames, plan(20, 20), disc_mask, area).seams[0]
-                for area in (drift.PEOPLE, drift.BACKGROUND)}
-    assert verdicts[drift.BACKGROUND].verdict == GOOD
-    assert verdicts[drift.BACKGROUND].step < 0.3
-    assert verdicts[drift.PEOPLE].verdict == STRONG
-    assert verdicts[drift.PEOPLE].shift[1] == pytest.approx(3, abs=0.3)
-    series = drift.measure(TensorClip(frames), disc_mask)[drift.PEOPLE]
+                for area in (measure.PEOPLE, measure.BACKGROUND)}
+    assert verdicts[measure.BACKGROUND].verdict == GOOD
+    assert verdicts[measure.BACKGROUND].step < 0.3
+    assert verdicts[measure.PEOPLE].verdict == STRONG
+    assert verdicts[measure.PEOPLE].shift[1] == pytest.approx(3, abs=0.3)
+    series = measure.measure(TensorClip(frames), disc_mask)[measure.PEOPLE]
     own = to_lab(frames[7].numpy() / 255)[disc_mask(7).numpy()]
     assert np.allclose(series.mean[7], own.mean(0), atol=0.02)
 
 
 def test_without_people_there_is_nothing_to_judge():
     nobody = torch.zeros(HEIGHT, WIDTH, dtype=torch.bool)
-    found = result(levels(scene(40)), plan(20, 20), lambda t: nobody if t > 15 else disc_mask(t), drift.PEOPLE)
+    found = result(levels(scene(40)), plan(20, 20), lambda t: nobody if t > 15 else disc_mask(t), measure.PEOPLE)
     assert found.seams[0].verdict == UNSEEN
     assert found.ok
     assert told(found)["per_frame"]["people_L"][16:] == [None] * 24
-    assert "not judged, the people cover less than 0.2%" in drift_report.report(found)
+    assert "not judged, the people cover less than 0.2%" in report.report(found)
 
 
 def test_masks_are_cropped_as_pictures_are():
     mask = torch.zeros(90, 200, dtype=torch.bool)
     mask[20:70, 80:150] = True
     expected = cover_crop(mask.float().expand(1, 3, -1, -1), 64, 64)[0, 0] > 0.5
-    assert (drift.cover_mask(mask, 64, 64) != expected).float().mean() < 0.02
+    assert (measure.cover_mask(mask, 64, 64) != expected).float().mean() < 0.02
 
 
 def test_distance_to_the_reference_and_to_the_first_segment():
@@ -271,7 +271,7 @@ def test_distance_to_the_reference_and_to_the_first_segment():
     lab[20:, ..., 2] += 4
     frames = levels(lab)
     reference = levels(scene(1) + np.array((0, 0, 4)))[0]
-    found = result(frames, plan(10, 10, 10), reference=drift.measure_picture(reference)[drift.PICTURE])
+    found = result(frames, plan(10, 10, 10), reference=measure.measure_picture(reference)[measure.PICTURE])
     assert found.from_first[20:] == pytest.approx(4, abs=0.5)
     assert found.from_first[:10].max() < 1
     assert found.from_reference[:20] == pytest.approx(4, abs=0.5)
@@ -287,7 +287,7 @@ def test_a_cut_is_no_seam_and_begins_a_first_segment():
     first, second = found.drifts
     assert (first.frames, second.frames) == ((0, 20), (20, 60))
     assert second.changes["L"].per_segment == pytest.approx(2, abs=0.1)
-    assert "Scene 2, frames 20 to 59" in drift_report.report(found)
+    assert "Scene 2, frames 20 to 59" in report.report(found)
 
 
 def test_unknown_segments_compare_with_the_first_81_frames():
@@ -298,7 +298,7 @@ def test_unknown_segments_compare_with_the_first_81_frames():
     assert found.ok
     change = found.drifts[0].changes["L"]
     assert change.last - change.first == pytest.approx(2, abs=0.15)
-    text = drift_report.report(found)
+    text = report.report(found)
     assert "No segments are connected" in text
     assert "the first 81 frames (in place of a first segment)" in text
 
@@ -307,19 +307,19 @@ def test_unknown_segments_compare_with_the_first_81_frames():
 def test_tiny_segments_do_no_harm(lengths):
     found = result(levels(scene(sum(lengths))), plan(*lengths))
     assert len(found.seams) == len(lengths) - 1
-    drift_report.report(found)
-    assert "NaN" not in drift_report.as_json(found)
+    report.report(found)
+    assert "NaN" not in report.as_json(found)
 
 
 def test_one_colour_does_no_harm():
     found = result(torch.full((12, 16, 16, 3), 90, dtype=torch.uint8), plan(6, 6))
     assert found.seams[0].verdict == GOOD
-    assert "contrast" in drift_report.report(found)
+    assert "contrast" in report.report(found)
 
 
 def test_csv_and_json_hold_the_same_numbers():
-    found = result(levels(scene(12)), plan(6, 6), disc_mask, drift.PEOPLE)
-    head, *lines = drift_report.as_csv(found).splitlines()
+    found = result(levels(scene(12)), plan(6, 6), disc_mask, measure.PEOPLE)
+    head, *lines = report.as_csv(found).splitlines()
     rows = [line.split(",") for line in lines]
     columns = told(found)["per_frame"]
     assert head.split(",") == list(columns)
@@ -327,13 +327,13 @@ def test_csv_and_json_hold_the_same_numbers():
         assert [row[place] for row in rows] == ["" if value is None else str(value) for value in values], name
     assert columns["segment"] == [1] * 6 + [2] * 6
     assert columns["seconds"][8] == 0.5
-    assert columns["people_contrast"][3] == pytest.approx(found.areas[drift.PEOPLE].contrast[3], abs=1e-4)
+    assert columns["people_contrast"][3] == pytest.approx(found.areas[measure.PEOPLE].contrast[3], abs=1e-4)
 
 
 def test_the_report_states_verdicts_and_limits():
     lab = scene(40)
     lab[20:, ..., 0] += 1.6
-    text = drift_report.report(result(levels(lab), plan(20, 20)))
+    text = report.report(result(levels(lab), plan(20, 20)))
     assert "Seams: 1 visible" in text
     assert "- frame 20 (1.2 s), segment 2: visible, colour step 1.6" in text
     assert all(str(limit) in text.split("Limits: ")[1] for limit in LIMITS.values())
@@ -377,7 +377,7 @@ def test_real_pictures_have_the_colours_that_pillow_sees():
     """Pillow's own LAB (littleCMS, D50, 8 bits) orders greys as ours: a check that L is L."""
     greys = np.array((20, 90, 160, 230), np.uint8)
     frames = torch.from_numpy(greys).view(4, 1, 1, 1).expand(4, 8, 8, 3)
-    ours = drift.measure(TensorClip(frames))[drift.PICTURE].mean
+    ours = measure.measure(TensorClip(frames))[measure.PICTURE].mean
     theirs = [lab_by_pillow(grey) for grey in greys.tolist()]
     assert np.allclose(ours[:, 0], theirs, atol=0.6)
     assert np.abs(ours[:, 1:]).max() < 0.01

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from scail_model import drift
-from scail_model.clips import TensorClip
-from scail_model.drift import Series
-from scail_model.drift_plan import Part, Plan, whole
-from scail_model.drift_plot import LEFT, PANEL, RIGHT, VERDICT_COLOURS, column, draw, panel_top, ticks
-from scail_model.drift_verdict import GOOD, STRONG, VISIBLE, Result
+from scail_model.drift import measure
+from scail_model.drift.measure import Series
+from scail_model.drift.plan import Part, Plan, whole
+from scail_model.drift.plot import LEFT, PANEL, RIGHT, VERDICT_COLOURS, column, draw, panel_top, ticks
+from scail_model.drift.verdict import GOOD, STRONG, VISIBLE, Result
+from scail_model.media.clips import TensorClip
 
 FRAMES = 80
 BLUE = (96, 165, 250)
@@ -28,8 +28,8 @@ def clip(frames=FRAMES):
 
 
 def result(plan, frames=FRAMES, **fields):
-    areas = drift.measure(TensorClip(clip(frames)))
-    return Result((32, 48), plan.rate, plan, areas, drift.PICTURE, **fields)
+    areas = measure.measure(TensorClip(clip(frames)))
+    return Result((32, 48), plan.rate, plan, areas, measure.PICTURE, **fields)
 
 
 def four(cut=False, rate=Fraction(16)):
@@ -98,7 +98,7 @@ def test_gaps_are_gaps():
     series = found.series
     broken = Series(*(np.where(np.arange(FRAMES).reshape(-1, *[1] * (values.ndim - 1)) // 20 == 2, np.nan, values)
                       for values in series))
-    picture = draw(Result((32, 48), None, whole(FRAMES), {drift.PICTURE: broken}, drift.PICTURE))
+    picture = draw(Result((32, 48), None, whole(FRAMES), {measure.PICTURE: broken}, measure.PICTURE))
     first = picture[panel_top(0) : panel_top(0) + PANEL] * 255
     blue = ((first - torch.tensor(BLUE)).abs().amax(-1) < 30).any(0)
     assert blue[round(column(25, FRAMES))]

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from scail_model import conditioning
-from scail_model.binding import bind
-from scail_model.clips import FileClip, TensorClip
-from scail_model.driving import Reader, segment_mask, segment_pixels
-from scail_model.mask_sources import from_masks
+from scail_model.identity.binding import bind
+from scail_model.identity.mask_sources import from_masks
+from scail_model.inputs import conditioning
+from scail_model.inputs.driving import Reader, segment_mask, segment_pixels
+from scail_model.media.clips import FileClip, TensorClip
 from scail_model.segments import plan_segments
 
 FRAMES, SIZE = 43, (64, 96)

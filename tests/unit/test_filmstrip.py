@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from scail_model.filmstrip import data_url, filmstrip, thumbnail
+from scail_model.drawing.filmstrip import data_url, filmstrip, thumbnail
 
 CURRENT = Image.new("RGB", (128, 96), (1, 2, 3))
 

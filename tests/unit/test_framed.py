@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from scail_model.binding import bind
-from scail_model.framed import reframed
-from scail_model.identities import report
-from scail_model.mask_sources import from_masks, pictures
+from scail_model.identity.binding import bind
+from scail_model.identity.identities import report
+from scail_model.identity.mask_sources import from_masks, pictures
+from scail_model.inputs.framed import reframed
 
 HEIGHT, WIDTH = 96, 160
 

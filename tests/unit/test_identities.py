@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from scail_model import binding, mask_bits, mask_sources
-from scail_model import identities as ids
+from scail_model import masks
+from scail_model.identity import binding, mask_bits, mask_sources
+from scail_model.identity import identities as ids
+from scail_model.identity.mask_set import pack_frames
 from scail_model.masks import PALETTE, pack_driving_mask, pack_mask
-from scail_model.planes import pack_frames
 
 
 def colour_frame(*colours, background=(0, 0, 0), size=32):
@@ -67,7 +68,7 @@ def test_colours_become_labels_in_palette_order():
             [row, column] for row in range(4, 12) for column in range(5 * plane, 5 * plane + 4) if column < 32]
     again = read(colour_frame(*PALETTE).float() / 255)
     assert (again.planes.frame(0) == source.planes.frame(0)).all()
-    assert (source.background, again.background) == (ids.WHITE, ids.BLACK)
+    assert (source.background, again.background) == (masks.WHITE, masks.BLACK)
 
 
 def test_blurred_edges_are_snapped_and_a_foreign_patch_is_not():

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from scail_model import binding, identity_cards, mask_sources
-from scail_model.clips import TensorClip
+from scail_model.identity import binding, cards, mask_sources
 from scail_model.masks import PALETTE
+from scail_model.media.clips import TensorClip
 
 
 def masks(*people, name="driving", height=60, width=80):
@@ -28,7 +28,7 @@ LEFT, RIGHT = (10, 10, 30, 50), (50, 20, 62, 56)
 
 def two(*, video=None, picture=None):
     driving = masks([None, LEFT, LEFT], [RIGHT, RIGHT, None])
-    return identity_cards.cards(driving, masks([LEFT], [RIGHT], name="reference"), video, picture)
+    return cards.cards(driving, masks([LEFT], [RIGHT], name="reference"), video, picture)
 
 
 def test_a_card_for_everybody_of_both_sides():
@@ -43,7 +43,7 @@ def test_a_card_for_everybody_of_both_sides():
 
 
 def test_people_who_do_not_pair_by_themselves_have_the_nearest_only():
-    found = identity_cards.cards(masks([LEFT], [RIGHT]), masks([RIGHT], name="reference"), None, None)
+    found = cards.cards(masks([LEFT], [RIGHT]), masks([RIGHT], name="reference"), None, None)
     assert [(card.same, card.nearest) for card in found] == [(None, 2), (None, None), (None, None)]
 
 
@@ -52,19 +52,19 @@ def test_colours_are_numbers_and_the_place_is_that_of_a_name():
     for number, (left, top, right, bottom) in ((2, LEFT), (5, RIGHT)):
         frame[:, top:bottom, left:right] = torch.tensor(PALETTE[number - 1], dtype=torch.uint8)
     source = mask_sources.from_colours(frame, 1, "reference")
-    found = identity_cards.cards(masks([LEFT], [RIGHT]), source, None, None)
+    found = cards.cards(masks([LEFT], [RIGHT]), source, None, None)
     assert [(card.number, card.place, card.colour_name, card.painted) for card in found[:2]] == [
         (2, 0, "red", True), (5, 1, "cyan", True)]
 
 
 def test_whoever_is_never_seen_has_no_card():
-    found = identity_cards.cards(masks([None], [RIGHT]), masks([LEFT], [RIGHT], name="reference"), None, None)
+    found = cards.cards(masks([None], [RIGHT]), masks([LEFT], [RIGHT], name="reference"), None, None)
     assert [(card.side, card.number) for card in found] == [("reference", 1), ("reference", 2), ("driving", 2)]
 
 
 def test_the_good_frame_is_no_sliver_at_the_edge():
-    assert identity_cards.good_frame(np.array([0, 3, 40, 100, 110, 90, 100])) == 3
-    assert identity_cards.good_frame(np.array([0, 0, 1])) == 2
+    assert cards.good_frame(np.array([0, 3, 40, 100, 110, 90, 100])) == 3
+    assert cards.good_frame(np.array([0, 0, 1])) == 2
 
 
 def test_a_thumbnail_is_cut_from_the_frame_and_darkens_what_is_not_the_person():
@@ -88,7 +88,7 @@ def test_without_pictures_a_thumbnail_is_the_mask_in_its_colour():
 @pytest.mark.parametrize("box", [(0, 0, 80, 60), (0, 0, 1, 1), (79, 0, 80, 60), (0, 58, 80, 60)])
 def test_every_box_has_a_thumbnail_that_shows_it_undistorted(box):
     source = masks([box], name="reference")
-    found = identity_cards.thumbnail(source.planes, 0, 0, None, 1)
+    found = cards.thumbnail(source.planes, 0, 0, None, 1)
     assert found.shape == (128, 96, 3)
     assert found.max() > 60
 
@@ -96,7 +96,7 @@ def test_every_box_has_a_thumbnail_that_shows_it_undistorted(box):
 def test_many_people_of_a_track_have_cards_too():
     people = masks(*([(4 * index, 4, 4 * index + 3, 40)] for index in range(6)))
     doubled = mask_sources.Source("driving", people.planes.select((*range(6), *range(6))))
-    found = identity_cards.cards(doubled, masks([LEFT], name="reference"), None, None)
+    found = cards.cards(doubled, masks([LEFT], name="reference"), None, None)
     assert [card.colour for card in found[-6:]] == [""] * 6
     assert found[-1].thumbnail.max() == 160
 

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from scail_model import fp8_attention, int8
-from scail_model.arithmetic import EightBit, Exact, Quantising
 from scail_model.attention import sdpa
+from scail_model.kernels import fp8_attention, int8
+from scail_model.kernels.linears import FullPrecision, Int8, Quantising
 
 
 @pytest.fixture(autouse=True)
@@ -73,9 +73,10 @@ def test_norms_hand_over_what_their_reader_wants():
     for reader in network.values():
         norm = arithmetic.norm(x, weight, bias, 1e-6, torch.float32, reader)
         stream, added = arithmetic.add_norm_(x.clone(), y, gate, weight, bias, 1e-6, torch.float32, reader)
-        exact = Exact().add_norm_(x.clone(), y, gate, weight, bias, 1e-6, torch.float32, reader)
+        exact = FullPrecision().add_norm_(x.clone(), y, gate, weight, bias, 1e-6, torch.float32, reader)
         assert torch.equal(stream, exact[0])
-        for found, expected in ((norm, Exact().norm(x, weight, bias, 1e-6, torch.float32, reader)), (added, exact[1])):
+        whole = FullPrecision().norm(x, weight, bias, 1e-6, torch.float32, reader)
+        for found, expected in ((norm, whole), (added, exact[1])):
             if reader is network["b"]:
                 assert relative(found.wide(), expected) < 0.02
             else:
@@ -93,7 +94,7 @@ def test_gradients_take_the_exact_way():
 
 def test_rows_for_a_reader_that_is_not_int8_are_widened():
     layer, rows = nn.Linear(32, 8), int8.quantise(torch.randn(1, 3, 32))
-    made = EightBit(lambda _: False, None).product(layer, rows)
+    made = Int8(lambda _: False, None).product(layer, rows)
     assert torch.equal(made, layer(rows.wide()))
 
 
@@ -102,7 +103,7 @@ SCRIPT = """
     import os
     os.environ["TRITON_INTERPRET"] = "1"
     import torch
-    from scail_model import fp8_attention, fp8_kernels, int8, int8_kernels as kernels
+    from scail_model.kernels import fp8_attention, triton_fp8 as fp8_kernels, int8, triton_int8 as kernels
 
     torch.manual_seed(0)
     torch.set_grad_enabled(False)

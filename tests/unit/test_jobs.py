@@ -11,8 +11,8 @@ import time
 import pytest
 import torch
 
-from scail_model import jobs
-from scail_model.jobs import GIB, Job, found_jobs, make_room, remove
+from scail_model.files import jobs
+from scail_model.files.jobs import GIB, Job, found_jobs, make_room, remove
 
 
 def content(folder):

@@ -15,7 +15,7 @@ SCRIPT = """
     os.environ["TRITON_INTERPRET"] = "1"
     import torch
     import torch.nn.functional as F
-    from scail_model import elementwise, kernels
+    from scail_model.kernels import elementwise, triton_elementwise as kernels
 
     torch.manual_seed(0)
     torch.set_grad_enabled(False)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from scail_model.looks import look_of, matched
+from scail_model.video.colour_match import colour_stats, matched
 
 TO_XYZ = np.array(((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169), (0.019334, 0.119193, 0.950227)))
 
@@ -28,7 +28,7 @@ def nothing():
 
 def test_look_is_mean_and_spread_in_lab():
     frames = noise(0, 0.0, 1.0)
-    look = look_of(frames, None, nothing)
+    look = colour_stats(frames, None, nothing)
     values = lab(frames).reshape(-1, 3)
     np.testing.assert_allclose(look.mean, values.mean(0), atol=0.01)
     np.testing.assert_allclose(look.spread, values.std(0), atol=0.01)
@@ -37,7 +37,7 @@ def test_look_is_mean_and_spread_in_lab():
 
 def test_a_mask_weighs_the_pixels():
     frames, where = noise(0), torch.rand(3, 12, 20, generator=torch.Generator().manual_seed(1)).round(decimals=1)
-    look = look_of(frames, where, nothing)
+    look = colour_stats(frames, where, nothing)
     weights, values = where.double().numpy().ravel(), lab(frames).reshape(-1, 3)
     mean = np.average(values, axis=0, weights=weights)
     np.testing.assert_allclose(look.mean, mean, atol=0.01)
@@ -45,19 +45,19 @@ def test_a_mask_weighs_the_pixels():
 
 
 def test_nobody_has_no_look():
-    assert look_of(noise(0), torch.zeros(3, 12, 20), nothing) is None
+    assert colour_stats(noise(0), torch.zeros(3, 12, 20), nothing) is None
 
 
 def test_a_match_has_the_wanted_look():
-    wanted = look_of(noise(1, 0.4, 0.7), None, nothing)
+    wanted = colour_stats(noise(1, 0.4, 0.7), None, nothing)
     frames = noise(2, 0.3, 0.5) * torch.tensor((1.0, 0.9, 0.8))
-    found = look_of(matched(frames, look_of(frames, None, nothing), wanted, None, nothing), None, nothing)
+    found = colour_stats(matched(frames, colour_stats(frames, None, nothing), wanted, None, nothing), None, nothing)
     torch.testing.assert_close(found.stacked(), wanted.stacked(), rtol=0, atol=0.2)
 
 
 def test_a_match_is_made_in_place_and_to_itself_changes_nothing():
     frames = noise(0)
-    before, look = frames.clone(), look_of(frames, None, nothing)
+    before, look = frames.clone(), colour_stats(frames, None, nothing)
     assert matched(frames, look, look, None, nothing) is frames
     torch.testing.assert_close(frames, before, rtol=0, atol=1e-4)
 
@@ -67,7 +67,7 @@ def test_outside_the_mask_nothing_changes():
     where[:, 2:9, 4:15] = 1
     where[:, 2, :] = 0.5
     before = frames.clone()
-    now, wanted = look_of(frames, where, nothing), look_of(noise(1, 0.5, 0.8), None, nothing)
+    now, wanted = colour_stats(frames, where, nothing), colour_stats(noise(1, 0.5, 0.8), None, nothing)
     whole = matched(before.clone(), now, wanted, None, nothing)
     matched(frames, now, wanted, where, nothing)
     assert torch.equal(frames[where == 0], before[where == 0])
@@ -79,21 +79,22 @@ def test_outside_the_mask_nothing_changes():
 def test_a_flat_colour_is_moved_but_never_spread(level):
     flat = torch.full((3, 12, 20, 3), level)
     flat[:, ::2] += 1e-4 if level < 1 else -1e-4
-    wanted = look_of(noise(1, 0.2, 0.8), None, nothing)
-    found = matched(flat, look_of(flat, None, nothing), wanted, None, nothing)
+    wanted = colour_stats(noise(1, 0.2, 0.8), None, nothing)
+    found = matched(flat, colour_stats(flat, None, nothing), wanted, None, nothing)
     assert (found.amax((0, 1, 2)) - found.amin((0, 1, 2))).max() < 0.002
-    np.testing.assert_allclose(look_of(found, None, nothing).mean, wanted.mean, atol=0.2)
+    np.testing.assert_allclose(colour_stats(found, None, nothing).mean, wanted.mean, atol=0.2)
 
 
 def test_half_precision_frames_keep_their_type():
     frames = noise(0).half()
-    look = look_of(frames, None, nothing)
-    assert matched(frames, look, look_of(noise(1), None, nothing), torch.ones(3, 12, 20), nothing).dtype == torch.half
+    look = colour_stats(frames, None, nothing)
+    found = matched(frames, look, colour_stats(noise(1), None, nothing), torch.ones(3, 12, 20), nothing)
+    assert found.dtype == torch.half
 
 
 def test_every_frame_ticks():
     ticks = []
     frames = noise(0)
-    look = look_of(frames, None, lambda: ticks.append(1))
+    look = colour_stats(frames, None, lambda: ticks.append(1))
     matched(frames, look, look, None, lambda: ticks.append(1))
     assert len(ticks) == 6

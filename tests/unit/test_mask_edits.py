@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from scail_model.mask_edits import Edits
-from scail_model.planes import pack_frames, packed, unpacked
+from scail_model.identity.mask_edits import Edits
+from scail_model.identity.mask_set import pack_frames, packed, unpacked
 
 
 def disc(height=60, width=90, x=40, y=30, radius=12):

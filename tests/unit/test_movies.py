@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import torch
 
-from scail_model.clips import FileClip
-from scail_model.movies import _PIECE, CODECS, Encoding, count_frames, first_picture, join, write_part
-from scail_model.sound import track_of_waveform, write_sound
+from scail_model.media.clips import FileClip
+from scail_model.media.encoding import _PIECE, CODECS, Encoding, count_frames, first_picture, join, write_part
+from scail_model.media.sound import track_of_waveform, write_sound
 from tests.demo.faster import FASTER
 
 PACK = Path(__file__).parents[2]
@@ -173,7 +173,7 @@ REUSED_MEMORY = """
 
     import numpy as np
     import torch
-    from scail_model.movies import Encoding, write_part
+    from scail_model.media.encoding import Encoding, write_part
 
     path, codec = Path(sys.argv[1]), sys.argv[2]
     noise = torch.rand(13, 128, 32, 3, generator=torch.Generator().manual_seed(0))

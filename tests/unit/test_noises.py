@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from scail_model.noises import NOISES, ONE_GENERATOR, PER_SEGMENT, SAME, Noises
+from scail_model.video.noise import NOISES, ONE_GENERATOR, PER_SEGMENT, SAME, Noises
 
 SHAPES = [(1, 16, 3, 2, 4), (1, 16, 3, 2, 4), (1, 16, 2, 2, 4), (1, 16, 1, 2, 4)]
 

@@ -5,8 +5,8 @@ from fractions import Fraction
 
 import pytest
 
-from scail_model.plan_text import NOTHING, Change, Changes, parse_cuts, parse_plan, with_remakes
 from scail_model.segments import plan_scenes, plan_segments
+from scail_model.video.plan_parser import NOTHING, Change, Changes, parse_cuts, parse_plan, with_remakes
 
 RATE = Fraction(25)
 # the new frames are 0..80, 81..156, 157..232, 233..308, 309..384 and 385..399

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from scail_model import binding, findings, mask_sources
-from scail_model.budget import Machine
-from scail_model.clips import TensorClip
-from scail_model.conditioning import reference_mask
 from scail_model.config import TransformerConfig
-from scail_model.preflight import Job, Transformer, check
+from scail_model.identity import binding, mask_sources
+from scail_model.inputs.conditioning import reference_mask
+from scail_model.media.clips import TensorClip
+from scail_model.preflight import findings
+from scail_model.preflight.budget import Machine
+from scail_model.preflight.checks import Job, Transformer, check
 
 ROOT = Path(__file__).parents[2]
 GIB = 2**30
@@ -496,13 +497,13 @@ def test_every_error_and_warning_names_a_remedy():
 def codes() -> set[str]:
     """Of all findings that the sources make."""
     made = r"(?:error|warning|fact|attempt)\(\s*\"([a-z_]+)\""
-    sources = [path for folder in ("scail_model", "nodes") for path in (ROOT / folder).glob("*.py")]
+    sources = [path for folder in ("scail_model", "nodes") for path in (ROOT / folder).rglob("*.py")]
     return {code for path in sources for code in re.findall(made, path.read_text(encoding="utf-8"))}
 
 
 def test_findings_name_inputs_of_the_check():
-    text = "\n".join((ROOT / "nodes" / name).read_text(encoding="utf-8")
-                     for name in ("types.py", "video_options.py", "preflight.py"))
+    text = "\n".join((ROOT / name).read_text(encoding="utf-8") for name in (
+        "scail_model/comfy/schema.py", "scail_model/comfy/video_options.py", "nodes/preflight.py"))
     inputs = set(re.findall(r"\.Input\(\s*\"([a-z_]+)\"", text))
     found = {code: findings.fact(code, "").input for code in codes()}
     assert len(found) > 30

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from PIL import ImageFont
 
+from scail_model.drawing.previews import channels, chosen_frames, contact_sheet, overlay
 from scail_model.masks import PALETTE, pack_mask
-from scail_model.previews import channels, chosen_frames, contact_sheet, overlay
 
 COLOURS = np.array([(0, 0, 0), *PALETTE, (255, 255, 255)]) / 255  # by label
 PERSON, SURROUNDINGS, OUTLINE = 0.45, 0.25, 2

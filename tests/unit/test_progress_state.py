@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from scail_model.progress_state import CANCELLED, DONE, FAILED, JOINING, KEPT, Run, Runs
 from scail_model.segments import plan_segments
+from scail_model.video.progress import CANCELLED, DONE, FAILED, JOINING, KEPT, Run, Runs
 
 ABOUT = {"prompt_id": "p", "node": "213:114", "workflow": None}
 

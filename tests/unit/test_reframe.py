@@ -4,9 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from scail_model.framing import Box, Placement, box_of, cover, outside_share, place, resample_labels
 from scail_model.geometry import cover_crop
-from scail_model.reframe import before_after, reframe
+from scail_model.inputs.placement import Box, Placement, box_of, cover, outside_share, place, resample_labels
+from scail_model.inputs.reframe import before_after, reframe
 
 CANVAS = (256, 448)
 GREEN, RED = (0.1, 0.6, 0.2), (0.9, 0.1, 0.1)

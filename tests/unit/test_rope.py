@@ -6,7 +6,8 @@ import golden
 import pytest
 import torch
 
-from scail_model.rope import AXIS_PAIRS, rotate, segment_rotations
+from scail_model.kernels.elementwise import rotate
+from scail_model.rope import AXIS_PAIRS, segment_rotations
 
 
 @pytest.mark.parametrize("case", ["A8_rope_t2_2x4", "A9_rope_512x896_81f_sampled"])

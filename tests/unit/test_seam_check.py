@@ -6,12 +6,12 @@ from fractions import Fraction
 import pytest
 import torch
 
-from scail_model.clips import FileClip
-from scail_model.drift import PEOPLE, measure
-from scail_model.drift_plan import Part, Plan
-from scail_model.drift_verdict import STRONG, VISIBLE, seams
-from scail_model.movies import Encoding, join, write_part
-from scail_model.seam_check import seam_verdict
+from scail_model.drift.measure import PEOPLE, measure
+from scail_model.drift.plan import Part, Plan
+from scail_model.drift.seam_check import seam_verdict
+from scail_model.drift.verdict import STRONG, VISIBLE, seams
+from scail_model.media.clips import FileClip
+from scail_model.media.encoding import Encoding, join, write_part
 
 RATE, CODEC = Fraction(16), Encoding("lossless", 0)
 SIZE = 64

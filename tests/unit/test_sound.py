@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from scail_model.sound import track_of_file, track_of_waveform, write_sound
+from scail_model.media.sound import track_of_file, track_of_waveform, write_sound
 
 AAC_FRAME = 1024  # samples
 

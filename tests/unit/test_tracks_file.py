@@ -14,11 +14,11 @@ import torch
 import world
 from safetensors.torch import load_file, save_file
 
-from scail_model import binding, mask_sources, tracks_file
-from scail_model.clips import TensorClip
-from scail_model.identities import Identities, report
-from scail_model.planes import pack_frames
-from scail_model.tracks_file import load, save
+from scail_model.identity import binding, mask_sources, tracks_file
+from scail_model.identity.identities import Identities, report
+from scail_model.identity.mask_set import pack_frames
+from scail_model.identity.tracks_file import load, save
+from scail_model.media.clips import TensorClip
 
 FRAMES, HEIGHT, WIDTH = 25, 144, 256
 

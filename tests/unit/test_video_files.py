@@ -7,11 +7,11 @@ from fractions import Fraction
 import pytest
 import torch
 
-from scail_model.aside import Unwanted, result
-from scail_model.clips import TensorClip
-from scail_model.jobs import Job
-from scail_model.movies import Encoding
-from scail_model.video_files import VideoFiles
+from scail_model.files.jobs import Job
+from scail_model.media.clips import TensorClip
+from scail_model.media.encoding import Encoding
+from scail_model.media.workers import Cancelled, result
+from scail_model.video.segment_files import VideoFiles
 
 
 def nothing():
@@ -45,6 +45,6 @@ def test_stopped_in_the_middle_nothing_is_left(files):
     started = time.monotonic()
     files.stop()
     assert time.monotonic() - started < 1
-    with pytest.raises(Unwanted):
+    with pytest.raises(Cancelled):
         writing.result()
     assert not list(files.job.folder.iterdir())

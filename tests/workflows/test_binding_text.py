@@ -13,7 +13,9 @@ import browser
 import pytest
 import torch
 
-from scail_model import binding, identity_cards, mask_sources
+from scail_model import masks
+from scail_model.identity import binding, mask_sources
+from scail_model.identity import cards as identity_cards
 from scail_model.masks import PALETTE
 
 TESTS = Path(browser.__file__).parent
@@ -59,7 +61,7 @@ def said_by_python(driving: mask_sources.Source, reference: mask_sources.Source,
         pairs = binding.numbered_pairs(driving, reference, text)
     except ValueError:
         return {"refused": "binding"}
-    if len(pairs) > mask_sources.PEOPLE_LIMIT:
+    if len(pairs) > masks.PEOPLE_LIMIT:
         return None
     try:
         binding.bind("animation", driving, [reference], binding=text, front=front)
@@ -70,7 +72,7 @@ def said_by_python(driving: mask_sources.Source, reference: mask_sources.Source,
     except ValueError:
         return None
     return {"pairs": pairs, "front": [pairs[place][0] for place in found.front], "names": found.names,
-            "colours": [mask_sources.NAMES[label - 1] for label in found.labels]}
+            "colours": [masks.NAMES[label - 1] for label in found.labels]}
 
 
 def test_page_and_python_agree(tmp_path):

@@ -11,8 +11,8 @@ import browser
 import pytest
 from comfyui import PACK
 
-from scail_model.plan_text import parse_plan, with_remakes
 from scail_model.segments import plan_segments
+from scail_model.video.plan_parser import parse_plan, with_remakes
 
 
 def test_texts_without_a_page():

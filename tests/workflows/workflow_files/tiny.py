@@ -12,7 +12,7 @@ import golden
 import words
 from safetensors.torch import save_file
 
-from scail_model import comfy_prompts
+from scail_model.comfy import prompts
 
 WIDTH, HEIGHT = 64, 32  # of the results
 LENGTH = 9  # of a segment
@@ -59,7 +59,7 @@ def write_miniature(models: Path, transformer: Path, vae: Path, model_name: str 
     for source, target in ((transformer, f"diffusion_models/{model_name}"), (vae, f"vae/{vae_name}")):
         (models / target).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source, models / target)
-    comfy_prompts.save([[words.context([""]), {}]], models / "scail2_prompts", NO_TEXT, overwrite=True)
+    prompts.save([[words.context([""]), {}]], models / "scail2_prompts", NO_TEXT, overwrite=True)
 
 
 def without_text(prompt: dict[str, dict]) -> dict[str, dict]:

@@ -1,0 +1,186 @@
+"""References and driving video -> the conditioning values that SCAIL-2 models read in ComfyUI.
+
+The keys and layouts are those of core's `WanSCAILToVideo`, so core's SCAIL-2 model reads them too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import comfy.clip_vision
+import comfy.model_management
+import torch
+from torch import Tensor
+
+from .. import geometry
+from ..config import CLIP_DIM, CLIP_TOKENS, TransformerConfig
+from ..geometry import cover_crop
+from ..identity.identities import Identities
+from ..inputs import conditioning, driving
+from ..media.clips import Clip
+from ..segments import Segment, padded_length
+
+_TEXT_TOKENS = TransformerConfig().text_len
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Encoded reference pictures. latents [1, 16, 1, h, w] each, the primary first; masks [1, n, 28, h, w], the
+    primary last; clip as ComfyUI's CLIP_VISION_OUTPUT."""
+
+    width: int
+    height: int
+    latents: list[Tensor]
+    masks: Tensor
+    clip: Any
+
+
+@dataclass(frozen=True)
+class Motion:
+    """One segment: conditioning values, the LATENT to sample, and how many of its frames are real."""
+
+    values: dict[str, Any]
+    latent: dict[str, Tensor]
+    frames: int
+
+
+def encode_reference(vae, clip_vision, images: Tensor, identities: Identities, width: int, height: int, *,
+                     cut_out: bool, as_video: bool = False) -> Reference:
+    """Encode reference pictures [n, h, w, 3] in 0..1, the primary first, with the label maps of `identities`.
+
+    as_video: all pictures as one video whose frames stand still, the primary 1 frame long and the others 4, instead of
+    each alone; the model was trained on latents of videos (Wan2GP, WanAnimatePlus).
+
+    Raises ValueError for a size that is no multiple of 32 and for more or fewer masks than pictures.
+    """
+    check_vae(vae)
+    geometry.check_size(width, height)
+    count = len(identities.references)
+    geometry.check_picture_count(len(images), count)
+    for index, planes in enumerate(identities.references):
+        geometry.check_shape(f"mask of reference {index + 1}", planes.size, "picture", images.shape[1:3])
+    pixels = [
+        conditioning.reference_pixels(image, identities, index, height, width, cut_out=cut_out)
+        for index, image in enumerate(images)
+    ]
+    masks = [conditioning.reference_mask(identities, index, height, width) for index in range(count)]
+    ordered = torch.cat([*masks[1:], masks[0]], dim=1)  # [28, n, h, w]
+    clip = encode_clip(clip_vision, conditioning.clip_input(pixels[0]))
+    if as_video:
+        still = torch.cat([picture.movedim(1, -1).expand(1 if index == 0 else 4, -1, -1, -1)
+                           for index, picture in enumerate(pixels)])
+        latents = list(vae.encode(still).split(1, dim=2))
+    else:  # together they would be encoded as frames of a video
+        latents = [vae.encode(picture.movedim(1, -1)) for picture in pixels]
+    return Reference(width, height, latents, ordered.movedim(1, 0)[None], clip)
+
+
+def encode_clip(clip_vision, pixels: Tensor) -> comfy.clip_vision.Output:
+    """CLIP features of a ready input [1, 3, 224, 224]; ComfyUI's own encoder would resize and crop it again.
+
+    Raises ValueError if the model is not the ViT-H of Wan 2.1.
+    """
+    comfy.model_management.load_model_gpu(clip_vision.patcher)
+    hidden = clip_vision.model(pixel_values=pixels.to(clip_vision.load_device), intermediate_output=-2)[1]
+    if tuple(hidden.shape[1:]) != (CLIP_TOKENS, CLIP_DIM):
+        raise ValueError(f"The CLIP vision model gives features of shape {list(hidden.shape[1:])}, but SCAIL-2 needs "
+                         f"{[CLIP_TOKENS, CLIP_DIM]}: load clip_vision_h.")
+    output = comfy.clip_vision.Output()
+    output["penultimate_hidden_states"] = hidden.to(comfy.model_management.intermediate_device())
+    return output
+
+
+def encode_motion(vae, reference: Reference, clip: Clip, identities: Identities, segment: Segment, *,
+                  history: Tensor | None = None, black_background: bool = False) -> Motion:
+    """Conditioning and latent of one segment, whose last frame is repeated to its length."""
+    size = reference.height, reference.width
+    pixels = driving.segment_pixels(clip, identities, segment, size, black_background=black_background)
+    mask = driving.segment_mask(identities, segment, size, clip.tick)
+    return motion(reference, identities, segment, encode_driving(vae, pixels), mask, history=history)
+
+
+def encode_driving(vae, pixels: Tensor) -> Tensor:
+    """`driving.segment_pixels` -> latents [1, 16, T', H / 16, W / 16]."""
+    return vae.encode(pixels.movedim(1, -1))
+
+
+def motion(reference: Reference, identities: Identities, segment: Segment, latents: Tensor, mask: Tensor, *,
+           history: Tensor | None = None, driving_strength: float = 1.0) -> Motion:
+    """Conditioning and latent of one segment from `encode_driving` and `driving.segment_mask`.
+
+    history: clean latent frames [1, 16, t, H / 8, W / 8] that the segment begins with. driving_strength: the driving
+    latent is multiplied by it, as by core's pose_strength.
+    """
+    samples = torch.zeros(latent_shape(reference, segment))
+    latent = {"samples": samples}
+    if history is not None:
+        samples[:, :, : history.shape[2]] = history
+        latent["noise_mask"] = torch.ones_like(samples[:, :1])
+        latent["noise_mask"][:, :, : history.shape[2]] = 0
+    # core's context windows expect mask frames for the video behind those of the references
+    video_masks = reference.masks.new_zeros(1, samples.shape[2], *reference.masks.shape[2:])
+    values = {
+        "reference_latents": reference.latents,
+        "ref_mask_28ch": torch.cat((reference.masks, video_masks), dim=1),
+        "pose_video_latent": latents * driving_strength,
+        "driving_mask_28ch": mask.movedim(1, 0)[None],  # [1, T', 28, h', w']
+        "ref_mask_flag": not identities.replacement,
+        "clip_vision_output": reference.clip,
+    }
+    return Motion(values, latent, segment.stop - segment.start)
+
+
+def latent_shape(reference: Reference, segment: Segment) -> tuple[int, ...]:
+    """[1, 16, T', H / 8, W / 8] of a segment."""
+    return 1, 16, (segment.length - 1) // 4 + 1, reference.height // 8, reference.width // 8
+
+
+def single_segment(clip: Clip, identities: Identities, start: int, length: int, overlap: int) -> Segment:
+    """The segment whose first new frame is driving frame `start`. `length` counts the `overlap` frames before it too;
+    where the video ends earlier, the segment is as short as 4n+1 allows.
+
+    Raises ValueError if the masks do not belong to the video, or `start` lies outside of it.
+    """
+    geometry.check_frame_count(len(clip), len(identities.driving))
+    geometry.check_shape("driving mask", identities.driving.size, "driving video", clip.size)
+    first = start - overlap
+    if start >= len(clip):
+        raise ValueError(f"The segment starts at frame {start}, but the driving video ends after {len(clip)} "
+                         "frames: lower start_frame, or stop here.")
+    if first < 0:
+        raise ValueError(f"The segment starts at frame {start} with {overlap} previous frames, which would be before "
+                         "the video: start_frame counts the frames made already.")
+    stop = min(first + length, len(clip))
+    return Segment(first, stop, padded_length(stop - first), overlap)
+
+
+def history_frames(previous: Tensor, overlap: int, reference: Reference) -> Tensor:
+    """The last `overlap` of the previous frames [T, h, w, 3], at the size of the result.
+
+    Raises ValueError if there are fewer.
+    """
+    if len(previous) < overlap:
+        raise ValueError(f"There are {len(previous)} previous frames, but the overlap is {overlap}: connect all frames "
+                         "of the segment before, or lower the overlap.")
+    frames = previous[-overlap:, ..., :3].movedim(-1, 1)
+    return cover_crop(frames, reference.height, reference.width).movedim(1, -1)
+
+
+def check_prompt(entries: list, name: str) -> None:
+    """Raise ValueError if a CONDITIONING has more tokens than SCAIL-2 reads."""
+    longest = max(embedding.shape[1] for embedding, _ in entries)
+    if longest > _TEXT_TOKENS:
+        raise ValueError(f"The {name} prompt has {longest} tokens, but SCAIL-2 reads {_TEXT_TOKENS}: shorten it.")
+
+
+def check_vae(vae) -> None:
+    """Raise ValueError unless this is a VAE of Wan 2.1's kind: 16 channels, and time as a third axis."""
+    if vae.latent_channels != 16 or vae.latent_dim != 3:
+        raise ValueError(f"The VAE has {vae.latent_channels} channels and {vae.latent_dim} axes, but SCAIL-2 needs Wan "
+                         "2.1's with 16 and 3: load wan_2.1_vae.")
+
+
+def with_values(entries: list, values: dict[str, Any]) -> list:
+    """A CONDITIONING with `values` set on every entry."""
+    return [[embedding, {**options, **values}] for embedding, options in entries]

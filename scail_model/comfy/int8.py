@@ -1,0 +1,56 @@
+"""int8 linears under ComfyUI, in the format of its own int8 files: offloading, LoRAs and other cards work as ever.
+
+ComfyUI's format is `int8_tensorwise` with a scale per output; `arithmetic.EightBit` computes with it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import comfy.ops
+import torch
+from comfy.quant_ops import QuantizedTensor
+from torch import Tensor, nn
+
+from ..kernels import int8
+
+_LAYOUT = "TensorWiseINT8Layout"
+_FORMAT = {"format": "int8_tensorwise"}
+
+
+def convert(state_dict: dict[str, Tensor], linears: Iterable[str], device: torch.device) -> None:
+    """Store these linears ("blocks.3.ffn.0") in int8, in place; the work is done on `device`, one weight at a time."""
+    mark = torch.tensor(list(json.dumps(_FORMAT).encode()), dtype=torch.uint8)
+    for name in linears:
+        weight = state_dict[f"{name}.weight"]
+        values, scale = int8.quantise_weight(weight.to(device))
+        state_dict[f"{name}.weight"] = values.to(weight.device)
+        state_dict[f"{name}.weight_scale"] = scale[:, None].to(weight.device)
+        state_dict[f"{name}.comfy_quant"] = mark.clone()
+
+
+def stored(layer: nn.Module) -> bool:
+    """Whether a layer's weight is one of ours, or of another file of this format. Rotated ones are ComfyUI's alone."""
+    weight = layer.weight
+    return isinstance(weight, QuantizedTensor) and weight._layout_cls == _LAYOUT and not weight._params.convrot
+
+
+@contextmanager
+def weights(layer: nn.Module, device: torch.device) -> Iterator[tuple[int8.Weight, Tensor | None]]:
+    """A layer's weight and bias on a device, from wherever ComfyUI keeps them, patches applied."""
+    weight, bias, stream = comfy.ops.cast_bias_weight(
+        layer, dtype=layer.weight.dtype, device=device, bias_dtype=torch.float32, offloadable=True,
+        compute_dtype=torch.bfloat16, want_requant=True)
+    try:
+        yield _unwrapped(weight), bias
+    finally:
+        comfy.ops.uncast_bias_weight(layer, weight, bias, stream)
+
+
+def _unwrapped(weight: Tensor) -> int8.Weight:
+    if not isinstance(weight, QuantizedTensor):  # a LoRA that is added as the weight is used leaves it wide
+        return int8.quantise_weight(weight)
+    scale = weight._params.scale.float().flatten()
+    return int8.Weight(weight._qdata, scale.expand(weight.shape[0]))

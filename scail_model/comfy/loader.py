@@ -1,0 +1,121 @@
+"""Files in ComfyUI's model folders -> a MODEL with our transformer, loaded as core loads its own."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Any
+
+import comfy.model_management
+import comfy.model_patcher
+import comfy.utils
+import torch
+from torch import Tensor
+
+from ..checkpoint import load_checkpoint, open_index, with_official_names
+from ..config import TransformerConfig
+from ..kernels.precision import EIGHT_BIT, EXACT, int8_linears
+from . import attention, int8
+from .model import SCAIL2Config
+
+log = logging.getLogger(__name__)
+
+_SAFETENSORS = (".safetensors", ".sft")
+
+
+def load(path: str | os.PathLike, model_options: dict[str, Any] | None = None,
+         disable_dynamic: bool = False) -> comfy.model_patcher.ModelPatcher:
+    """Load a SCAIL-2 transformer from any file that `load_checkpoint` accepts, also fp8 and int8 files.
+
+    model_options: `dtype` (storage) and `fp8_optimizations`, as in core's loader; `precision` ("exact", "8-bit") and
+    `attention` (a name of `comfy_attention.names()`), as in the node.
+    Raises RuntimeError for files that cannot be read and ValueError, naming the model, for files of another one.
+    """
+    state_dict, metadata = _read(os.fspath(path))
+    patcher = load_state_dict(state_dict, metadata, model_options, disable_dynamic)
+    # compile, weight hooks and several GPUs build the model again, without dynamic memory
+    patcher.cached_patcher_init = (load, (path, model_options))
+    return patcher
+
+
+def load_state_dict(state_dict: dict[str, Tensor], metadata: dict[str, str],
+                    model_options: dict[str, Any] | None = None,
+                    disable_dynamic: bool = False) -> comfy.model_patcher.ModelPatcher:
+    """`load` for tensors under official names; the dict is emptied."""
+    options = {} if model_options is None else model_options
+    state_dict, _ = comfy.utils.convert_old_quants(state_dict, "", metadata=metadata)
+    config = TransformerConfig.from_state_dict(state_dict)
+    load_device = comfy.model_management.get_torch_device()
+    precision = options.get("precision", EXACT)
+    backend = attention.choose(options.get("attention", attention.AUTOMATIC), load_device, precision)
+    if precision == EIGHT_BIT:
+        _store_in_int8(state_dict, config, options, load_device)
+    model_config = SCAIL2Config(config)
+    model_config.quant_config = comfy.utils.detect_layer_quantization(state_dict, "")
+    offload_device = comfy.model_management.unet_offload_device()
+    _choose_dtypes(model_config, state_dict, options, load_device)
+
+    model = model_config.get_model(state_dict, "")
+    model.diffusion_model.precision = precision
+    model.diffusion_model.use_attention(backend)
+    log.info("SCAIL-2: precision %s, attention %s (%s).", precision, backend.name, backend.reason)
+    # looked up at every call: ComfyUI exchanges the class when dynamic memory is on
+    patcher_class = comfy.model_patcher.ModelPatcher if disable_dynamic else comfy.model_patcher.CoreModelPatcher
+    patcher = patcher_class(model, load_device=load_device, offload_device=offload_device)
+    if not comfy.model_management.is_device_cpu(offload_device):
+        model.to(offload_device)
+    model.load_model_weights(state_dict, "", assign=patcher.is_dynamic())
+    return patcher
+
+
+def _read(path: str) -> tuple[dict, dict[str, str]]:
+    # open_index first: it names what is wrong with a file better than the readers do
+    if not path.lower().endswith(_SAFETENSORS):
+        return load_checkpoint(path)
+    open_index(path)
+    state_dict, metadata = comfy.utils.load_torch_file(path, return_metadata=True)
+    return with_official_names(state_dict), metadata or {}
+
+
+def _choose_dtypes(model_config: SCAIL2Config, state_dict: dict[str, Tensor], options: dict[str, Any],
+                   device: torch.device) -> None:
+    """Storage and compute dtype by core's rules: quantised files keep theirs, the rest as asked or as the GPU likes."""
+    supported = model_config.supported_inference_dtypes
+    quantised = model_config.quant_config is not None
+    dtype = options.get("dtype")
+    if dtype is None:
+        dtype = comfy.model_management.unet_dtype(
+            model_params=comfy.utils.calculate_parameters(state_dict), supported_dtypes=list(supported),
+            weight_dtype=None if quantised else comfy.utils.weight_dtype(state_dict),
+        )
+    compute = comfy.model_management.unet_manual_cast(None if quantised else dtype, device, supported)
+    model_config.set_inference_dtype(dtype, compute)
+    if options.get("fp8_optimizations", False) and not quantised:
+        model_config.optimizations["fp8"] = True
+        _store_in_8_bits(state_dict, dtype)
+
+
+def _store_in_int8(state_dict: dict[str, Tensor], config: TransformerConfig, options: dict[str, Any],
+                   device: torch.device) -> None:
+    """Raises ValueError for a file whose linears are in 8 bits already, of whatever kind."""
+    if options.get("dtype") is not None:
+        raise ValueError(f"precision {EIGHT_BIT} chooses how weights are stored, and weight_dtype asks for "
+                         f"{_name(options['dtype'])}: set weight_dtype to default.")
+    linears = int8_linears(config.num_layers)
+    narrow = next((name for name in linears if state_dict[f"{name}.weight"].element_size() == 1), None)
+    if narrow is not None:
+        raise ValueError(f"precision is {EIGHT_BIT}, but this file holds {narrow} in "
+                         f"{_name(state_dict[f'{narrow}.weight'].dtype)} already: choose {EXACT} to use it as it is, "
+                         "or load the bf16 or fp16 file.")
+    int8.convert(state_dict, linears, device)
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _store_in_8_bits(state_dict: dict[str, Tensor], dtype: torch.dtype) -> None:
+    """Convert the blocks' linears now: with dynamic memory, ComfyUI computes in fp8 only if weights come in fp8."""
+    for name, tensor in state_dict.items():
+        if name.startswith("blocks.") and tensor.ndim == 2:
+            state_dict[name] = tensor.to(dtype)

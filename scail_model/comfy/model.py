@@ -1,0 +1,239 @@
+"""The transformer as ComfyUI's model management, samplers and patches see it.
+
+`ComfyTransformer` is the network with ComfyUI's layers and attention; `SCAIL2` is the model around it, which reads the
+conditioning keys of core's own SCAIL-2, so that either's conditioning nodes work with either's model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+import comfy.model_base
+import comfy.model_prefetch
+import comfy.ops
+import comfy.patcher_extension
+import comfy.supported_models
+import torch
+from torch import Tensor, nn
+
+from ..attention import QueryFunction
+from ..config import TransformerConfig
+from ..kernels.chunks import rows_at_once
+from ..kernels.linears import Int8
+from ..kernels.precision import EXACT
+from ..transformer import SCAIL2Transformer
+from . import attention as comfy_attention
+from . import int8
+from .attention import Backend
+
+# What a sampler hands over under core's names, and what is missing where one of them is absent.
+_CONDITIONS = {
+    "reference_latent": "a reference picture",
+    "ref_mask_latents": "the reference's mask",
+    "pose_latents": "a driving video",
+    "sam_latents": "the driving video's mask",
+    "ref_mask_flag": "a mode",
+}
+
+
+def float32_parameters(layer: nn.Module, x: Tensor) -> tuple[Tensor, Tensor | None]:
+    """A layer's weight and bias as float32 copies on x's device, from wherever ComfyUI keeps them, patches applied."""
+    weight, bias, stream = comfy.ops.cast_bias_weight(
+        layer, dtype=torch.float32, bias_dtype=torch.float32, device=x.device, offloadable=True
+    )
+    # copies, because the memory may be given to another layer as soon as this one is released
+    copies = weight.clone(), None if bias is None else bias.clone()
+    comfy.ops.uncast_bias_weight(layer, weight, bias, stream)
+    return copies
+
+
+class Attention:
+    """What the blocks call for attention; the backend behind it can be exchanged."""
+
+    def __init__(self) -> None:
+        self.backend = comfy_attention.CORE_BACKEND
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_options: dict[str, Any]) -> Tensor:
+        return self.backend.function(q, k, v, heads, transformer_options)
+
+
+class PatchedAttention:
+    """The same over the whole sequence, followed by the `attn1_patch`es that a user's patch nodes have set."""
+
+    def __init__(self, attention: Attention) -> None:
+        self.attention = attention
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_options: dict[str, Any]) -> Tensor:
+        x = self.attention(q, k, v, heads, transformer_options)
+        for patch in _attention_patches(transformer_options):
+            x = patch({"x": x, "q": q.unflatten(-1, (heads, -1)), "k": k.unflatten(-1, (heads, -1)),
+                       "transformer_options": transformer_options})
+        return x
+
+    def over(self, k: Tensor, v: Tensor, heads: int, transformer_options: dict[str, Any]) -> QueryFunction:
+        """See `SelfAttention.over`."""
+        backend = self.attention.backend
+        if backend.over is not None and not _attention_patches(transformer_options):
+            return backend.over(k, v, heads, transformer_options)
+        return partial(self, k=k, v=v, heads=heads, transformer_options=transformer_options)
+
+
+class ComfyTransformer(SCAIL2Transformer):
+    """`SCAIL2Transformer` behind the call of ComfyUI's Wan models.
+
+    `precision` is the mode that its weights were loaded in, a name for reports.
+    """
+
+    def __init__(self, *, operations, device=None, dtype=None, **sizes: Any) -> None:
+        attention = Attention()
+        super().__init__(TransformerConfig(**sizes), operations=operations, attention=attention,
+                         parameters=float32_parameters, arithmetic=Int8(int8.stored, int8.weights),
+                         device=device, dtype=dtype)
+        self._dtype, self._attention, self.precision = dtype, attention, EXACT
+        if dtype is not None and dtype.itemsize == 1:
+            self._widen_small_parameters()
+        for block in self.blocks:
+            block.self_attn.attention = PatchedAttention(attention)
+
+    def use_attention(self, backend: Backend) -> None:
+        """Compute attention with `backend` from now on."""
+        self._attention.backend = backend
+
+    @property
+    def attention(self) -> str:
+        """Name of the backend."""
+        return self._attention.backend.name
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype that weights are stored in."""
+        return self._dtype
+
+    def compute_dtype(self, x: Tensor) -> torch.dtype:
+        """ComfyUI casts the inputs to the dtype of the run and the weights to that of the input."""
+        return x.dtype
+
+    def forward(self, x: Tensor, timestep: Tensor, context: Tensor, clip_fea: Tensor | None = None,
+                transformer_options: dict[str, Any] | None = None, **conditions: Any) -> Tensor:
+        """x [B, 16 + 4, T, H, W]; the conditions are those of core's `WAN21_SCAIL2`."""
+        options = {} if transformer_options is None else transformer_options
+        wrappers = comfy.patcher_extension.get_all_wrappers(comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, options)
+        executor = comfy.patcher_extension.WrapperExecutor.new_class_executor(self._forward, self, wrappers)
+        # caches look for the options as the last positional argument
+        return executor.execute(x, timestep, context, clip_fea, options, **conditions)
+
+    def _forward(self, x: Tensor, timestep: Tensor, context: Tensor, clip_fea: Tensor | None,
+                 transformer_options: dict[str, Any], **conditions: Any) -> Tensor:
+        _refuse_missing(conditions)
+        # core stacks the references, additional ones first, and appends four channels of ones, which are ours to add
+        references, masks = conditions["reference_latent"][:, :16], conditions["ref_mask_latents"]
+        extra = references.shape[2] - 1
+        return super().forward(
+            x[:, :16], timestep, context, clip_fea,
+            reference_latents=references[:, :, extra:], reference_masks=masks[:, :, extra:],
+            driving_latents=conditions["pose_latents"][:, :16], driving_masks=conditions["sam_latents"],
+            replacement=not conditions["ref_mask_flag"], history_mask=x[:, 16:],
+            additional_latents=references[:, :, :extra] if extra else None,
+            additional_masks=masks[:, :, :extra] if extra else None, transformer_options=transformer_options,
+        )
+
+    def run_blocks(self, tokens: Tensor, modulation: Tensor, rotation: tuple[Tensor, Tensor], context: Tensor,
+                   video: slice, transformer_options: dict[str, Any]) -> Tensor:
+        """As in the base class, with weights fetched one block ahead and ComfyUI's block replacements."""
+        replacements = transformer_options.get("patches_replace", {}).get("dit", {})
+        transformer_options["total_blocks"] = len(self.blocks)
+        transformer_options["block_type"] = "double"
+        rows = self.rows_at_once(tokens, transformer_options)
+        queue = comfy.model_prefetch.make_prefetch_queue(list(self.blocks), tokens.device, transformer_options)
+        for index, block in enumerate(self.blocks):
+            comfy.model_prefetch.prefetch_queue_pop(queue, tokens.device, block)
+            transformer_options["block_index"] = index
+            replacement = replacements.get(("double_block", index))
+            if replacement is not None:
+                tokens = _run_replaced(block, replacement, tokens, modulation, rotation, context, transformer_options)
+            else:
+                queries = video if index + 1 == len(self.blocks) else None
+                tokens = block(tokens, modulation, rotation, context, queries, transformer_options, rows)
+        comfy.model_prefetch.prefetch_queue_pop(queue, tokens.device, None)
+        # a replaced last block returns the whole sequence
+        return tokens if tokens.shape[1] == video.stop - video.start else tokens[:, video]
+
+    def rows_at_once(self, tokens: Tensor, transformer_options: dict[str, Any]) -> int | None:
+        """All of them, unless they take too much of the GPU's memory."""
+        if needs_whole_sequence(transformer_options):
+            return None
+        batch, length, dim = tokens.shape
+        on_cpu = comfy.model_management.is_device_cpu(tokens.device)
+        total = 0 if on_cpu else comfy.model_management.get_total_memory(tokens.device)
+        return rows_at_once(length, dim, total, batch)
+
+    def _widen_small_parameters(self) -> None:
+        """8-bit storage is for the blocks' linears; in the rest it would save nothing and cost the precision."""
+        linears = {f"{name}.weight" for name, module in self.blocks.named_modules() if isinstance(module, nn.Linear)}
+        for name, parameter in self.named_parameters():
+            if name.removeprefix("blocks.") not in linears:
+                parameter.data = parameter.data.to(torch.bfloat16)
+
+
+def needs_whole_sequence(transformer_options: dict[str, Any]) -> bool:
+    """Patches of attention, and what overrides it, expect the queries of the whole sequence."""
+    return bool(_attention_patches(transformer_options)) or "optimized_attention_override" in transformer_options
+
+
+def _attention_patches(transformer_options: dict[str, Any]) -> Sequence[Any]:
+    return transformer_options.get("patches", {}).get("attn1_patch", ())
+
+
+def _run_replaced(block: nn.Module, replacement, tokens: Tensor, modulation: Tensor, rotation: tuple[Tensor, Tensor],
+                  context: Tensor, transformer_options: dict[str, Any]) -> Tensor:
+    """Call a block replacement with the arguments it has in core's Wan models."""
+
+    def original_block(args: dict[str, Any]) -> dict[str, Tensor]:
+        # a copy: the block overwrites its input, and a replacement may compare it with the output
+        return {"img": block(args["img"].clone(), args["vec"], args["pe"], args["txt"],
+                             transformer_options=args["transformer_options"])}
+
+    arguments = {"img": tokens, "txt": context, "vec": modulation, "pe": rotation,
+                 "transformer_options": transformer_options}
+    return replacement(arguments, {"original_block": original_block})["img"]
+
+
+def _refuse_missing(conditions: dict[str, Any]) -> None:
+    missing = [what for name, what in _CONDITIONS.items() if conditions.get(name) is None]
+    if missing:
+        raise ValueError(f"SCAIL-2 cannot run without {', '.join(missing)}: connect it to the node that builds the "
+                         "motion latent.")
+
+
+def describe(model) -> str:
+    """How a MODEL computes, for reports: its precision, the weights' format and its attention."""
+    network = model.model.diffusion_model
+    if not isinstance(network, ComfyTransformer):
+        return f"network {type(network).__name__}"
+    last = network.blocks[-1].ffn[2]
+    weights = getattr(last, "quant_format", None) or str(network.dtype or last.weight.dtype).removeprefix("torch.")
+    return f"precision {network.precision}, weights {weights}, attention {network.attention}"
+
+
+class SCAIL2(comfy.model_base.WAN21_SCAIL2):
+    """Core's SCAIL-2 model, which knows the conditions and how context windows slice them, around our network."""
+
+    def __init__(self, model_config, model_type=comfy.model_base.ModelType.FLOW, device=None) -> None:
+        # past core's own constructors, which would build core's network
+        super(comfy.model_base.WAN21, self).__init__(model_config, model_type, device=device,
+                                                     unet_model=ComfyTransformer)
+        self.image_to_video = False
+        self.memory_usage_factor_conds = ("reference_latent", "pose_latents")
+
+
+class SCAIL2Config(comfy.supported_models.WAN21_T2V):
+    """Wan 2.1's latents, dtypes and memory factor, for the sizes of one checkpoint."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__(asdict(config))
+
+    def get_model(self, state_dict: dict[str, Tensor], prefix: str = "", device=None) -> SCAIL2:
+        return SCAIL2(self, device=device)

@@ -1,0 +1,69 @@
+"""What only a run knows of the plan that the page draws: the driving video, the model, the GPU and its pace."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import comfy.model_base
+import comfy.model_management
+
+from ..config import TransformerConfig
+from ..media.clips import Clip
+from ..preflight.budget import DECODING, H200_TFLOPS, Machine, Work, seconds
+from .conditioning import Reference
+
+_SIZES = ("dim", "ffn_dim", "num_heads", "num_layers")
+_H200 = Machine(0, 0, 0, H200_TFLOPS)
+
+
+def plan_facts(clip: Clip, reference: Reference, *, found_cuts: Sequence[int] | None = None, model=None,
+               pace: float | None = None, coder_pace: float | None = None) -> dict[str, list[dict[str, Any]]]:
+    """A node's ui output for js/lib/plan_bar.mjs.
+
+    found_cuts: frames at which scenes begin, if the run has looked for them. pace, coder_pace: seconds here for one on
+    an NVIDIA H200, of the network and of the VAE, None if it was not measured. fps is None if the driving video has
+    none; gpu_bytes is 0 without a CUDA or ROCm GPU.
+    """
+    device = comfy.model_management.get_torch_device() if model is None else model.load_device
+    facts = {
+        "frames": len(clip), "fps": None if clip.rate is None else str(clip.rate), "found_cuts": found_cuts,
+        "width": reference.width, "height": reference.height, "additional": reference.masks.shape[1] - 1,
+        "gpu_bytes": comfy.model_management.get_total_memory(device) if device.type == "cuda" else 0, "pace": pace,
+        "coder_pace": coder_pace,
+    }
+    if model is not None and isinstance(model.model, comfy.model_base.WAN21_SCAIL2):
+        config = _config(model)
+        facts |= {"weight_bytes": model.model_size(),
+                  "model": {"dim": config.dim, "ffn_dim": config.ffn_dim, "layers": config.num_layers}}
+    return {"scail2_plan": [facts]}
+
+
+def measured_pace(model, reference: Reference, guidance: float, steps: Mapping[int, int], spent: float) -> float | None:
+    """Seconds here for one on an NVIDIA H200, by sampling steps of a run; None if it had none.
+
+    steps: number of timed steps by frames of their segment. spent: seconds of all of them together.
+    """
+    width, height = reference.width, reference.height
+    expected = sum(_seconds(Work(_config(model), width, height, (length,), reference.masks.shape[1] - 1, count,
+                                 guidance, 0, width, height)) for length, count in steps.items())
+    return spent / expected if expected else None
+
+
+def measured_coder_pace(reference: Reference, decoded: Mapping[int, int], spent: float) -> float | None:
+    """The same for the VAE. decoded: number of decoded segments by their frames."""
+    expected = sum(count * DECODING.seconds(reference.width, reference.height, length)
+                   for length, count in decoded.items())
+    return spent / expected if expected else None
+
+
+def _seconds(work: Work) -> float:
+    """Of the steps alone, on the H200."""
+    return seconds(work, _H200) - seconds(replace(work, steps=0), _H200)
+
+
+def _config(model) -> TransformerConfig:
+    # core's loader and ours both leave the sizes there
+    sizes = model.model.model_config.unet_config
+    return TransformerConfig(**{name: sizes[name] for name in _SIZES})

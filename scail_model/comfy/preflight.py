@@ -1,0 +1,101 @@
+"""ComfyUI's objects -> a `preflight.Job`, and what is wrong with the objects themselves.
+
+Nothing is loaded on the GPU but, for the time, one matrix product.
+"""
+
+from __future__ import annotations
+
+import shutil
+from functools import cache
+from pathlib import Path
+
+import comfy.model_base
+import comfy.model_management
+import torch
+
+from ..config import TransformerConfig
+from ..identity.identities import Identities
+from ..media.clips import Clip
+from ..preflight import checks
+from ..preflight.budget import Machine, probe_tflops
+from ..preflight.checks import Job, Transformer
+from ..preflight.findings import Finding, attempt
+from . import conditioning
+from .conditioning import Reference
+from .model import ComfyTransformer, needs_whole_sequence
+from .work import LATENTS, OFF, Settings
+
+_SIZES = ("dim", "ffn_dim", "num_heads", "num_layers")
+_PROBE_BYTES = 2**29  # three matrices of 8192
+
+
+def check(model, positive: list, negative: list, vae, reference: Reference, driving: Clip, identities: Identities,
+          settings: Settings, fps: float, *, lossless: bool, folder: Path, timed: bool) -> list[Finding]:
+    """Everything there is to say of the inputs of a video; driving with `fps` frames a second.
+
+    folder: where the job folder will be. `timed` measures how fast the GPU is, for an estimate of the time. Raises
+    nothing.
+    """
+    prompts = {"positive": positive, "negative": negative}
+    found = [*attempt("model", check_model, model), *attempt("vae", conditioning.check_vae, vae)]
+    for name, entries in prompts.items():
+        found += attempt("prompt", conditioning.check_prompt, entries, name)
+    hooked = any("hooks" in options for entries in prompts.values() for _, options in entries)
+    return found + checks.check(Job(
+        identities, driving, fps, reference.width, reference.height, reference.masks[0],
+        {name: _tokens(entries) for name, entries in prompts.items()}, settings.solver, settings.steps, settings.shift,
+        settings.guidance, settings.segment_length, settings.overlap, settings.black_background,
+        _transformer(model, hooked), machine(model.load_device, timed=timed), settings.lengths, settings.cuts,
+        settings.colour != OFF, settings.history == LATENTS, lossless, _free_disk(folder)))
+
+
+def _free_disk(folder: Path) -> int:
+    there = next(parent for parent in (folder, *folder.resolve().parents) if parent.exists())
+    return shutil.disk_usage(there).free
+
+
+def check_model(model) -> None:
+    """Raise ValueError unless this is SCAIL-2, ours or core's."""
+    if not isinstance(model.model, comfy.model_base.WAN21_SCAIL2):
+        raise ValueError(f"The model is {type(model.model).__name__}, not SCAIL-2: connect Load SCAIL-2 Model, or "
+                         "another loader with a SCAIL-2 file.")
+
+
+def machine(device: torch.device, *, timed: bool) -> Machine:
+    """Memory in bytes, as it is when ComfyUI has unloaded what it can; the GPU's speed only if `timed`."""
+    free_ram = comfy.model_management.get_free_memory(torch.device("cpu"))
+    if device.type != "cuda":
+        return Machine(0, 0, free_ram, None)
+    total = comfy.model_management.get_total_memory(device)
+    free = comfy.model_management.get_free_memory(device) + sum(
+        loaded.model_loaded_memory() for loaded in comfy.model_management.current_loaded_models
+        if loaded.model is not None and loaded.device == device)
+    return Machine(total, min(free, total), free_ram, _tflops(device) if timed else None)
+
+
+@cache
+def _tflops(device: torch.device) -> float:
+    comfy.model_management.free_memory(_PROBE_BYTES, device)
+    return probe_tflops(device)
+
+
+def _transformer(model, hooked: bool) -> Transformer | None:
+    if not isinstance(model.model, comfy.model_base.WAN21_SCAIL2):
+        return None
+    # core's loader and ours both leave the sizes there
+    sizes = model.model.model_config.unet_config
+    config = TransformerConfig(**{name: sizes[name] for name in _SIZES})
+    return Transformer(config, model.model_size(), len(model.patches),
+                       bool(model.patches or model.injections or hooked), _in_chunks(model))
+
+
+def _in_chunks(model) -> bool:
+    """Core's network does not, nor does ours with patches that need the queries of the whole sequence."""
+    network = model.model.diffusion_model
+    return isinstance(network, ComfyTransformer) and not needs_whole_sequence(
+        model.model_options.get("transformer_options", {}))
+
+
+def _tokens(entries: list) -> int:
+    """Of the longest entry of a CONDITIONING; what the text encoder has filled up is zero."""
+    return max(int(embedding.any(-1).sum(-1).max()) for embedding, _ in entries)

@@ -1,0 +1,262 @@
+"""Pictures that show what the model will see: people in their colours with name tags, and the packed mask channels.
+
+Everything is drawn with torch and Pillow. Pictures come in and go out as ComfyUI has them: [..., H, W, 3], RGB. The
+colours and their numbers are those of `identities`: the same number stands on a tag and beside a row of channels.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from ..masks import NAMES, WHITE, paint, people
+from .lettering import FAINT, INK, LINE, PAPER, TEXT, as_tensor, cut, font_for, write
+
+_PERSON_SHARE = 0.45  # of the colour in the blend
+_SURROUNDINGS_SHARE = 0.25  # less, so that one still sees what stands there
+_OUTLINE = 2  # pixels
+_PLANES = (7, 2, 3, 1, 6, 4, 5)  # label of each mask plane: white, red, green, blue, yellow, magenta, cyan
+_BOX = (14, 14, 16, 205)  # of a tag, RGBA
+_NAME = 80  # letters of a name, before it is cut to its room
+_GAP = 3  # pixels between tags, and between a tag and a head
+_SMOOTH = 4  # tags are drawn this many times larger and shrunk, for round corners without stairs
+_CELL = 192  # pixels, about the longer side of a channel's picture
+_SHEET_WIDTH = 1600
+
+
+class _Place(NamedTuple):
+    """A rectangle in a picture, right and bottom exclusive."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    def near(self, other: _Place) -> bool:
+        return (self.left < other.right + _GAP and other.left < self.right + _GAP
+                and self.top < other.bottom + _GAP and other.top < self.bottom + _GAP)
+
+
+def chosen_frames(total: int, count: int) -> list[int]:
+    """`count` indices spread evenly over 0 .. total-1, first and last included; all of them if there are fewer.
+
+    Raises ValueError for less than one frame.
+    """
+    if total < 1 or count < 1:
+        raise ValueError(f"The preview is to show {count} of {total} frames, but it needs at least one: choose more.")
+    count = min(count, total)
+    return [index * (total - 1) // max(count - 1, 1) for index in range(count)]
+
+
+def overlay(frames: Tensor | None, labels: Tensor, names: Mapping[int, str], indices: Sequence[int], *,
+            longest: int = 768) -> Tensor:
+    """Show who is who: translucent colours, outlines, and a tag with number and name at every head.
+
+    frames: [T, H', W', 3], uint8 or float in 0..1, resized to the label maps; None gives flat colours. labels: uint8
+    [T, H, W] as in `identities`; the surroundings become darker where they are black and lighter where they are
+    white. names: by label; a person without one has the number alone. indices: the frame numbers to write at the top
+    left; empty for still pictures. Returns [T, h, w, 3] float32 in 0..1, scaled down so that no side is longer than
+    `longest` pixels, never up.
+
+    Raises ValueError if frames, label maps and indices are not equally many.
+    """
+    if frames is not None:
+        _refuse_other_count("pictures", len(frames), len(labels))
+    if indices:
+        _refuse_other_count("frame numbers", len(indices), len(labels))
+    shrink = min(1, longest / max(labels.shape[1:]))
+    height, width = (max(1, round(side * shrink)) for side in labels.shape[1:])
+    labels = F.interpolate(labels[:, None].cpu(), (height, width), mode="nearest-exact")[:, 0]  # [T, h, w]
+    colours = paint(labels).movedim(1, -1)  # uint8 [T, h, w, 3]
+    letters = max(11, max(height, width) // 46)
+    tags = {label: _tag(f"{label}  {names.get(label, '')[:_NAME]}".rstrip(), letters, width, label)
+            for label in labels[people(labels)].unique().tolist()}
+    pictures = torch.empty(colours.shape, dtype=torch.float32)
+    for index in range(len(labels)):
+        picture = colours[index]
+        if frames is not None:
+            picture = _blend(_resized(frames[index], height, width), picture, labels[index])
+        line = _tag(f"frame {indices[index]}", letters, width) if indices else None
+        pictures[index] = _with_tags(picture, labels[index], tags, line)
+    return pictures
+
+
+def channels(packed: Tensor, latent_frame: int = 0, *, title: str) -> Tensor:
+    """A sheet of the 28 mask channels in one latent frame: a row per colour, a column per video frame.
+
+    packed: [28, T', h, w] in 0..1, from `masks.pack_mask` or `masks.pack_driving_mask`. Every latent cell is a square
+    of its value times the row's colour. A row without any value is a narrow strip that says "empty". Returns [H, W, 3]
+    float32 in 0..1.
+
+    Raises ValueError for another shape and for a latent frame that there is not.
+    """
+    if packed.ndim != 4 or packed.shape[0] != 28:
+        raise ValueError(f"The packed mask has shape {list(packed.shape)}, but it must be [28, T', h, w]: pack it.")
+    if not 0 <= latent_frame < packed.shape[1]:
+        last = packed.shape[1] - 1
+        raise ValueError(f"The latent frame to show is {latent_frame}, but the last one is {last}: choose 0 to {last}.")
+    planes = packed[:, latent_frame].float().cpu().unflatten(0, (4, 7))  # [4, 7, h, w], channel = 7 * frame + colour
+    enlarge = max(1, round(_CELL / max(planes.shape[2:])))
+    planes = planes.repeat_interleave(enlarge, 2).repeat_interleave(enlarge, 3)
+    height, width = planes.shape[2:]
+    peaks = planes.amax((0, 2, 3)).tolist()  # by row
+    strip, gap, margin = 2 * TEXT, TEXT // 2, 11 * TEXT  # a line of text; between cells; beside the rows
+    tops = np.cumsum([2 * strip, *((height if peak else strip) + gap for peak in peaks)]).tolist()
+    lefts = [margin + frame * (width + gap) for frame in range(4)]
+    page = Image.new("RGB", (lefts[-1] + width + gap, tops[-1]), PAPER)
+    write(page, gap, 0, title, size=TEXT + 3)
+    for frame, left in enumerate(lefts):
+        shown = max(0, 4 * latent_frame - 3 + frame)  # the first latent frame holds the first frame four times
+        write(page, left, strip, f"frame {shown}", FAINT, room=width)
+    for row, top in enumerate(tops[:-1]):
+        _row_label(page, gap, top, row, peaks[row], margin - gap)
+        for left in lefts:
+            bottom = top + (height if peaks[row] else strip)
+            ImageDraw.Draw(page).rectangle((left - 1, top - 1, left + width, bottom), outline=LINE)
+            if not peaks[row]:
+                write(page, left + gap, top, "empty", LINE, room=width - gap)
+    sheet = as_tensor(page)
+    for row, frame in itertools.product((row for row in range(7) if peaks[row]), range(4)):
+        cell = planes[frame, row, :, :, None] * (_colour(_PLANES[row]) / 255)
+        sheet[tops[row] : tops[row] + height, lefts[frame] : lefts[frame] + width] = cell
+    return sheet
+
+
+def contact_sheet(pictures: Sequence[tuple[Tensor, str]]) -> Tensor:
+    """Pictures with their captions above, in rows of at most 1600 pixels that hold equally many.
+
+    pictures: [h, w, 3] uint8 or float in 0..1, of any sizes, none scaled, with captions that are cut to the width of
+    their column. Returns [H, W, 3] float32 in 0..1.
+
+    Raises ValueError for no pictures.
+    """
+    if not pictures:
+        raise ValueError("The sheet has 0 pictures, but it needs at least one: connect something to show.")
+    gap, strip = TEXT // 2, 2 * TEXT
+    width = max(picture.shape[1] for picture, _ in pictures)
+    rows = -(-len(pictures) // max(1, (_SHEET_WIDTH - gap) // (width + gap)))
+    columns = -(-len(pictures) // rows)
+    lines = [pictures[start : start + columns] for start in range(0, len(pictures), columns)]
+    tops = np.cumsum([0, *(max(picture.shape[0] for picture, _ in line) + strip + gap for line in lines)]).tolist()
+    page = Image.new("RGB", (gap + columns * (width + gap), tops[-1]), PAPER)
+    for index, (picture, caption) in enumerate(pictures):
+        left, top = gap + index % columns * (width + gap), tops[index // columns]
+        write(page, left, top, caption, room=width)
+        page.paste(Image.fromarray(_levels(picture)), (left, top + strip))
+    return as_tensor(page)
+
+
+def _refuse_other_count(name: str, found: int, labels: int) -> None:
+    if found != labels:
+        raise ValueError(f"The preview has {found} {name}, but {labels} label maps: pass one for each.")
+
+
+def _blend(picture: Tensor, colours: Tensor, labels: Tensor) -> Tensor:
+    """Colours over a picture, both uint8 [h, w, 3], with the people's outlines; labels [h, w]."""
+    somebody = people(labels)
+    shares = torch.where(somebody, _PERSON_SHARE, _SURROUNDINGS_SHARE)
+    both_ways = torch.stack((labels, 255 - labels)).float()
+    highest, lowest = F.max_pool2d(both_ways, 2 * _OUTLINE + 1, stride=1, padding=_OUTLINE)
+    edge = highest + lowest != 255  # another label is nearer than the outline is wide
+    shares = torch.where(somebody & edge, 1.0, shares)[..., None]
+    return (picture + shares * (colours.float() - picture)).round().to(torch.uint8)
+
+
+def _with_tags(picture: Tensor, labels: Tensor, tags: Mapping[int, Image.Image], line: Image.Image | None) -> Tensor:
+    """Put the tags of those who are in the label map [h, w] on the picture, uint8 [h, w, 3]; -> float32."""
+    page = Image.fromarray(picture.numpy())
+    placed = []
+    if line is not None:
+        placed.append(_Place(_GAP, _GAP, _GAP + line.width, _GAP + line.height))
+        page.paste(line, placed[0][:2], line)
+    heads = {label: _head(labels == label) for label in tags if (labels == label).any()}
+    for label in sorted(heads, key=lambda label: heads[label][1]):  # from top to bottom, as tags make way downwards
+        placed.append(_free_place(tags[label].size, heads[label], page.size, placed))
+        page.paste(tags[label], placed[-1][:2], tags[label])
+    return as_tensor(page)
+
+
+def _head(person: Tensor) -> tuple[int, int]:
+    """Column and row of the top of somebody's head, from a bool mask [h, w].
+
+    The head is looked for above the middle of the body, because a raised hand is higher. A hundredth of the pixels
+    there may be stray ones above it.
+    """
+    def reached(counts: Tensor, share: float) -> int:
+        return int((counts.cumsum(0) > share * counts.sum()).int().argmax())
+
+    column = reached(person.sum(0), 0.5)
+    reach = (reached(person.sum(1), 0.99) - reached(person.sum(1), 0.01)) // 16
+    return column, reached(person[:, max(0, column - reach) : column + reach + 1].sum(1), 0.01)
+
+
+def _free_place(size: tuple[int, int], head: tuple[int, int], picture: tuple[int, int], taken: list[_Place]) -> _Place:
+    """Where a tag goes: above the head, inside the picture, else as little as possible below that and free."""
+    width, height = size
+    lowest = picture[1] - height - _GAP
+    left = max(_GAP, min(head[0] - width // 2, picture[0] - width - _GAP))
+    wanted = max(_GAP, min(head[1] - height - _GAP, lowest))
+
+    def at(top: int) -> _Place:
+        return _Place(left, top, left + width, top + height)
+
+    tops = [wanted, *(other.bottom + _GAP for other in taken), *(other.top - _GAP - height for other in taken)]
+    free = [top for top in tops if _GAP <= top <= lowest and not any(at(top).near(other) for other in taken)]
+    return at(min(free, key=lambda top: (top < wanted, abs(top - wanted)), default=wanted))
+
+
+def _tag(text: str, letters: int, room: int, label: int | None = None) -> Image.Image:
+    """A dark box with light text and, for a person, a chip of the colour, RGBA, at most `room` pixels wide."""
+    pad, height = letters // 2, round(1.6 * letters)
+    chip = 0 if label is None else letters + pad // 2  # with the space behind it
+    font = font_for(letters, text)
+    text = cut(text, font, room - 2 * _GAP - 2 * pad - chip)
+    width = round(font.getlength(text)) + 2 * pad + chip
+    large = Image.new("RGBA", (width * _SMOOTH, height * _SMOOTH), (*_BOX[:3], 0))
+    draw = ImageDraw.Draw(large)
+    draw.rounded_rectangle((0, 0, large.width - 1, large.height - 1), 0.3 * large.height, _BOX)
+    if label is not None:
+        left, top, side = (length * _SMOOTH for length in (pad, (height - letters + 2) // 2, letters - 2))
+        draw.rounded_rectangle((left, top, left + side - 1, top + side - 1), 0.25 * side,
+                               tuple(_colour(label).tolist()), INK, _SMOOTH)
+    tag = large.resize((width, height), Image.Resampling.BOX)
+    ImageDraw.Draw(tag).text((pad + chip, height / 2), text, INK, font, anchor="lm")
+    return tag
+
+
+def _row_label(page: Image.Image, left: int, top: int, row: int, peak: float, room: int) -> None:
+    """Number and colour of a row of channels; if it is not empty, which channels they are and their highest value."""
+    label = _PLANES[row]
+    chip = Image.new("RGB", (TEXT - 3, TEXT - 3), tuple(_colour(label).tolist()))
+    page.paste(chip if peak else chip.point(lambda level: level // 3 + 20), (left, top + TEXT // 2 + 2))
+    name = "white: surroundings" if label == WHITE else f"{label} {NAMES[label - 1]}"
+    write(page, left + TEXT + 3, top, name, INK if peak else FAINT, room=room - TEXT - 3)
+    if peak:
+        numbers = ", ".join(str(7 * frame + row) for frame in range(4))
+        for line, text in enumerate((f"channels {numbers}", f"values up to {peak:.2f}"), start=1):
+            write(page, left + TEXT + 3, top + line * (TEXT + 3), text, FAINT, TEXT - 3, room - TEXT - 3)
+
+
+def _colour(label: int) -> Tensor:
+    """RGB of a label, uint8 [3]."""
+    return paint(torch.full((1, 1, 1), label, dtype=torch.uint8)).flatten()
+
+
+def _resized(frame: Tensor, height: int, width: int) -> Tensor:
+    """[H', W', 3 or 4] -> uint8 [height, width, 3]; alpha is not looked at, as nowhere."""
+    image = Image.fromarray(_levels(frame[..., :3]))
+    return torch.from_numpy(np.array(image.resize((width, height), Image.Resampling.BICUBIC)))
+
+
+def _levels(picture: Tensor) -> np.ndarray:
+    """uint8, or float in 0..1 -> levels."""
+    if picture.dtype != torch.uint8:
+        picture = picture.float().mul(255).round().clamp(0, 255).to(torch.uint8)
+    return picture.cpu().numpy()

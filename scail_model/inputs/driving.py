@@ -1,0 +1,86 @@
+"""The driving side of a segment, and a reader that prepares one segment while another is sampled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..identity.identities import Identities
+from ..media.clips import Clip, Tick
+from ..media.workers import WorkerPool, ahead, result
+from ..segments import Segment
+from . import conditioning
+
+Size = tuple[int, int]  # height, width of the result
+
+
+def segment_pixels(clip: Clip, identities: Identities, segment: Segment, size: Size, *,
+                   black_background: bool) -> Tensor:
+    """A segment's driving frames, the last one repeated to its length: float32 [T, 3, height / 2, width / 2] in 0..1.
+
+    Only a few frames at a time are in memory at the clip's own size.
+    """
+    small, place = [], segment.start
+    for frames in ahead(clip.stretches(segment.start, segment.stop)):
+        if black_background:
+            frames = conditioning.black_surroundings(frames, identities, place)
+        small.append(conditioning.driving_pixels(frames, *size))
+        place += len(frames)
+    return torch.cat((*small, small[-1][-1:].expand(segment.padding, -1, -1, -1)))
+
+
+def segment_mask(identities: Identities, segment: Segment, size: Size, tick: Tick) -> Tensor:
+    """Mask channels of the same frames, float32 [28, T', height / 16, width / 16]."""
+    return conditioning.driving_mask(identities, segment.start, segment.start + segment.length, *size, segment.stop,
+                                     tick)
+
+
+@dataclass(frozen=True)
+class _Reading:
+    index: int
+    size: Size
+    pixels: Future[Tensor]
+    mask: Future[Tensor]
+
+
+class Reader:
+    """Reads the driving side of segments in two threads: `begin` one, and take what it gives later. One at a time.
+
+    Errors of reading are raised where they are taken. `tick` is called while somebody waits.
+    """
+
+    def __init__(self, clip: Clip, identities: Identities, plan: Sequence[Segment], *, black_background: bool,
+                 tick: Tick) -> None:
+        self.clip, self.identities, self.plan, self.black_background = clip, identities, plan, black_background
+        self.tick, self._aside = tick, WorkerPool(2)  # frames and masks
+        self._reading: _Reading | None = None
+
+    def begin(self, index: int, size: Size) -> None:
+        """Prepare a segment, unless it is what is being prepared."""
+        if self._reading is None or (self._reading.index, self._reading.size) != (index, size):
+            self._reading = _Reading(index, size, self._aside.start(self._pixels, index, size),
+                                     self._aside.start(self._mask, index, size))
+
+    def take(self, index: int, size: Size) -> tuple[Tensor, Future[Tensor]]:
+        """A segment's pixels, and its mask to come (`waited`); they are not kept."""
+        self.begin(index, size)
+        reading, self._reading = self._reading, None
+        return self.waited(reading.pixels), reading.mask
+
+    def waited(self, future: Future[Tensor]) -> Tensor:
+        return result(future, self.tick)
+
+    def stop(self) -> None:
+        """Leave no thread behind."""
+        self._aside.stop()
+
+    def _pixels(self, index: int, size: Size, tick: Tick) -> Tensor:
+        return segment_pixels(self.clip.ticking(tick), self.identities, self.plan[index], size,
+                              black_background=self.black_background)
+
+    def _mask(self, index: int, size: Size, tick: Tick) -> Tensor:
+        return segment_mask(self.identities, self.plan[index], size, tick)

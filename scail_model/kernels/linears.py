@@ -1,0 +1,95 @@
+"""How a block computes its matrix products, and in what form norms and activations hand over to them.
+
+`FullPrecision` is the official code's: every linear in its own precision. `Int8` gives the linears that are stored in
+int8 their inputs in int8, and leaves the others alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from . import elementwise, int8
+
+Input = Tensor | int8.Rows
+# a linear and a device -> its weight and bias there, for as long as the context lasts
+Weights = Callable[[nn.Module, torch.device], AbstractContextManager[tuple[int8.Weight, Tensor | None]]]
+
+
+class FullPrecision:
+    """Linears as their layers compute them."""
+
+    def product(self, layer: nn.Module, x: Input) -> Tensor:
+        """[B, L, C] -> [B, L, N]."""
+        return layer(x)
+
+    def norm(self, x: Tensor, weight: Tensor, bias: Tensor, eps: float, dtype: torch.dtype, reader: nn.Module) -> Input:
+        """LayerNorm(x) * weight + bias as `reader`, the linear that it goes to, wants it."""
+        return elementwise.layer_norm(x, weight, bias, eps, dtype)
+
+    def add_norm_(self, x: Tensor, y: Tensor, gate: Tensor | None, weight: Tensor, bias: Tensor, eps: float,
+                  dtype: torch.dtype, reader: nn.Module) -> tuple[Tensor, Input]:
+        """x + y * gate, written over x, and its `norm`."""
+        return elementwise.add_gated_norm_(x, y, gate, weight, bias, eps, dtype)
+
+    def feed_forward(self, layers: nn.Sequential, x: Input) -> Tensor:
+        """[B, L, C] through linear, GELU, linear."""
+        return layers(x)
+
+
+class Int8(FullPrecision):
+    """int8 where `stored(layer)` says that a linear has an int8 weight, which `weights` fetches."""
+
+    def __init__(self, stored: Callable[[nn.Module], bool], weights: Weights) -> None:
+        self.stored, self.weights = stored, weights
+
+    def product(self, layer: nn.Module, x: Input) -> Tensor:
+        if not self.uses(layer, x.device):
+            return layer(x.wide().to(x.dtype) if isinstance(x, int8.Rows) else x)
+        rows = x if isinstance(x, int8.Rows) else int8.quantise(x)
+        del x
+        with self.weights(layer, rows.device) as (weight, bias):
+            return int8.linear(rows, weight, bias)
+
+    def norm(self, x: Tensor, weight: Tensor, bias: Tensor, eps: float, dtype: torch.dtype, reader: nn.Module) -> Input:
+        if not self.uses(reader, x.device):
+            return super().norm(x, weight, bias, eps, dtype, reader)
+        return int8.layer_norm(x, weight, bias, eps, dtype)
+
+    def add_norm_(self, x: Tensor, y: Tensor, gate: Tensor | None, weight: Tensor, bias: Tensor, eps: float,
+                  dtype: torch.dtype, reader: nn.Module) -> tuple[Tensor, Input]:
+        if not self.uses(reader, x.device):
+            return super().add_norm_(x, y, gate, weight, bias, eps, dtype, reader)
+        return int8.add_gated_norm_(x, y, gate, weight, bias, eps, dtype)
+
+    def feed_forward(self, layers: nn.Sequential, x: Input) -> Tensor:
+        first, _, second = layers
+        middle = self.product(first, x)
+        if self.uses(second, middle.device):
+            return self.product(second, int8.gelu(middle))
+        return second(elementwise.gelu(middle))
+
+    def uses(self, layer: nn.Module, device: torch.device) -> bool:
+        return self.stored(layer) and int8.ready(device) and not torch.is_grad_enabled()
+
+
+class Quantising(Int8):
+    """int8 for a network whose layers hold plain weights: some are quantised beside them, once."""
+
+    def __init__(self) -> None:
+        self.taken: dict[nn.Module, int8.Weight] = {}
+        super().__init__(self.taken.__contains__, self._weights)
+
+    def take(self, network: nn.Module, names: Iterable[str]) -> None:
+        """Compute these linears ("blocks.3.ffn.0") in int8 from now on, and no others."""
+        self.taken.clear()
+        for name in names:
+            layer = network.get_submodule(name)
+            self.taken[layer] = int8.quantise_weight(layer.weight.detach())
+
+    @contextmanager
+    def _weights(self, layer: nn.Module, device: torch.device) -> Iterator[tuple[int8.Weight, Tensor | None]]:
+        yield self.taken[layer], layer.bias

@@ -1,0 +1,205 @@
+"""Finished frames as video files: one part for each segment, and all parts joined without encoding anything again.
+
+Parts have no B-frames, so that every packet is one frame in the order in which it is shown, and joining is counting.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+from torch import Tensor
+
+from .clips import Tick
+from .workers import together
+
+_BT709, _LIMITED = av.video.reformatter.Colorspace.ITU709, av.video.reformatter.ColorRange.MPEG
+
+
+@dataclass(frozen=True)
+class Codec:
+    """encoder: of FFmpeg. pixels: as encoded. source, white: the pixels made of floats, and their highest level.
+    options: `{quality}` and `{narrow}` are filled in. tag: what players of MP4 files look for, empty for the encoder's
+    own."""
+
+    encoder: str
+    pixels: str
+    source: str
+    white: int
+    options: dict[str, str]
+    tag: str = ""
+
+
+# A part that is encoded again has to be the same to the bit. With several threads, x264 gave another one about once in
+# a thousand times on a busy machine. So every encoder has one, and there is one for each piece of a part. Longer pieces
+# keep one waiting; shorter ones make larger files (20 frames: about 4 %, because each begins with a whole picture).
+_PIECE = 20
+_X265 = "log-level=error:bframes=0:frame-threads=1:pools=none{narrow}"
+# In a picture that is one block wide, x265 4.2 decides by memory that nobody has written: another file each time, and
+# pixels that are far off. So pictures no wider than its blocks get smaller ones.
+_BLOCK, _SMALLER = 64, ":ctu=16"
+CODECS = {
+    "h264": Codec("libx264", "yuv420p", "rgb24", 255, {"crf": "{quality}", "bf": "0", "threads": "1"}),
+    "h265 10-bit": Codec("libx265", "yuv420p10le", "rgb48le", 65535,
+                         {"crf": "{quality}", "x265-params": _X265}, "hvc1"),
+    "lossless": Codec("libx265", "gbrp12le", "gbrp12le", 4095,
+                      {"preset": "ultrafast", "x265-params": f"{_X265}:lossless=1"}, "hvc1"),
+}
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """codec: a key of CODECS. quality: CRF, lower is better; without effect on lossless."""
+
+    codec: str
+    quality: int
+
+    @property
+    def key(self) -> str:
+        """Another one for files that cannot be joined."""
+        return f"{self.codec} {'' if self.lossless else self.quality} {_PIECE} {av.__version__}"
+
+    @property
+    def lossless(self) -> bool:
+        return "{quality}" not in str(CODECS[self.codec].options)
+
+
+def check_encoder(codec: str) -> None:
+    """Raise RuntimeError if FFmpeg was built without the encoder of a codec."""
+    try:
+        av.Codec(CODECS[codec].encoder, "w")
+    except av.FFmpegError as error:
+        raise RuntimeError(f"The codec {codec} needs {CODECS[codec].encoder}, which this build of PyAV does not have: "
+                           "choose another codec, or install the package av from PyPI.") from error
+
+
+def write_part(path: Path, frames: Tensor, rate: Fraction, encoding: Encoding, tick: Tick) -> None:
+    """Encode frames [n, H, W, 3] in 0..1 as an MP4 file, in pieces that are encoded side by side."""
+    pieces = together(partial(_piece, rate=rate, encoding=encoding), frames.split(_PIECE), os.cpu_count() or 1, tick)
+    join(pieces, path, rate, None, tick)
+
+
+def _piece(frames: Tensor, tick: Tick, *, rate: Fraction, encoding: Encoding) -> io.BytesIO:
+    """Frames as an MP4 file in memory."""
+    codec, file = CODECS[encoding.codec], io.BytesIO()
+    narrow = _SMALLER if frames.shape[2] <= _BLOCK else ""
+    options = {name: value.format(quality=encoding.quality, narrow=narrow) for name, value in codec.options.items()}
+    with av.open(file, "w", format="mp4") as output:
+        stream = output.add_stream(codec.encoder, rate=rate, options=options)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = codec.pixels
+        if codec.tag:
+            stream.codec_context.codec_tag = codec.tag
+        if codec.pixels.startswith("yuv"):
+            # players take small videos for BT.601 and large ones for BT.709 unless the file says which
+            stream.codec_context.colorspace, stream.codec_context.color_range = _BT709, _LIMITED
+        for number, picture in enumerate(frames):
+            tick()
+            output.mux(stream.encode(_frame(picture.cpu().float().numpy(), codec, number, rate)))
+        # x264 looks so far ahead that nearly all the work is here
+        for packet in stream.codec_context.encode_lazy():
+            tick()
+            packet.stream = stream
+            output.mux(packet)
+    return file
+
+
+def count_frames(path: Path) -> int:
+    """Frames of a part, without decoding them; 0 for a file that is none."""
+    try:
+        with av.open(os.fspath(path)) as container:
+            return sum(1 for _ in _packets(container, "video"))
+    except (av.FFmpegError, IndexError):
+        return 0
+
+
+def first_picture(path: Path) -> Tensor:
+    """The first frame of a part, uint8 [H, W, 3]."""
+    with av.open(os.fspath(path)) as container:
+        return torch.from_numpy(next(container.decode(video=0)).to_ndarray(format="rgb24"))
+
+
+def join(parts: Sequence[Path | io.BytesIO], target: Path, rate: Fraction, sound: Path | None, tick: Tick,
+         comment: str = "") -> int:
+    """Parts one after the other, and as much of a sound file as they are long, in one MP4 file; returns the frames.
+
+    comment: written into the file's metadata.
+    """
+    with _opened(parts[0]) as first, av.open(os.fspath(target), "w", format="mp4") as output:
+        if comment:
+            output.metadata["comment"] = comment
+        template = first.streams.video[0]
+        video = output.add_stream_from_template(template)
+        video.codec_context.codec_tag = template.codec_context.codec_tag  # a template does not bring its own
+        audio = _Sound(output, sound)
+        number = 0
+        for part in parts:
+            with _opened(part) as container:
+                base = container.streams.video[0].time_base
+                for packet in _packets(container, "video"):
+                    tick()
+                    audio.until(number / rate)
+                    packet.pts = packet.dts = round(number / (rate * base))
+                    packet.duration = round((number + 1) / (rate * base)) - packet.pts
+                    packet.stream = video
+                    output.mux(packet)
+                    number += 1
+        audio.until(number / rate)
+        audio.close()
+    return number
+
+
+def _opened(part: Path | io.BytesIO) -> av.container.InputContainer:
+    # of its own in memory, because the first part is read twice at once
+    return av.open(io.BytesIO(part.getvalue()) if isinstance(part, io.BytesIO) else os.fspath(part))
+
+
+class _Sound:
+    """Copies the packets of a sound file, up to a time."""
+
+    def __init__(self, output: av.container.OutputContainer, path: Path | None) -> None:
+        self.output, self.source = output, path and av.open(os.fspath(path))
+        self.packets = iter(())
+        self.waiting: av.Packet | None = None
+        if self.source and self.source.streams.audio:  # there is none if nothing sounds
+            self.stream = output.add_stream_from_template(self.source.streams.audio[0])
+            self.packets = _packets(self.source, "audio")
+
+    def until(self, seconds: Fraction) -> None:
+        while True:
+            packet = self.waiting or next(self.packets, None)
+            self.waiting = packet
+            if packet is None or packet.pts * packet.time_base >= seconds:
+                return
+            self.waiting = None
+            packet.stream = self.stream
+            self.output.mux(packet)
+
+    def close(self) -> None:
+        if self.source:
+            self.source.close()
+
+
+def _packets(container: av.container.InputContainer, kind: str) -> Iterator[av.Packet]:
+    """The packets of the first stream of a kind, without the empty one at the end."""
+    stream = getattr(container.streams, kind)[0]
+    return (packet for packet in container.demux(stream) if packet.size)
+
+
+def _frame(picture: np.ndarray, codec: Codec, number: int, rate: Fraction) -> av.VideoFrame:
+    """picture: float32 [H, W, 3] in 0..1."""
+    levels = np.multiply(picture.clip(0, 1), np.float32(codec.white), order="C")
+    levels = np.rint(levels, out=levels).astype(np.uint8 if codec.white == 255 else np.uint16)
+    frame = av.VideoFrame.from_ndarray(levels, format=codec.source)
+    if codec.source != codec.pixels:
+        frame = frame.reformat(format=codec.pixels, dst_colorspace=_BT709, dst_color_range=_LIMITED)
+    frame.pts, frame.time_base = number, 1 / rate
+    return frame

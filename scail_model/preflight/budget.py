@@ -1,0 +1,244 @@
+"""What a run will cost: GPU memory, main memory and time, estimated before anything is sampled.
+
+The constants are fitted to measurements in bfloat16 on one NVIDIA H200 (`tests/bench/budget_gpu.py`, the figures are in
+`tests/bench/budget_h200.json`). The seconds of another GPU are the H200's, scaled by the speed of a matrix product on
+both: within 6 % on an H100 (`budget_h100.json`), the only other one that was measured. For L tokens of width d, N
+layers, a feed-forward of f, c = 769 context tokens, A pixels in a frame:
+
+    L             A / 256 * (references + latent frames) + A / 1024 * latent frames
+    in a block    14.05 * L * d bytes: the float32 stream; in two bytes its normalised copy, queries, keys, values and
+                  the attention's result. 14.84 for each of two conditionings in one batch. Less in chunks of rows,
+                  which small cards use (`chunks`)
+    before them   24 * d^2 + 4 * L * d bytes: the float32 copy of the time projection, the stream
+    activations   the larger of these two
+    linears       N * (2 * L * (6 * d^2 + 2 * d * f) + 4 * c * d^2) FLOP at 661 TFLOP/s
+    attention     N * 4 * L * (L + c) * d FLOP at 588 TFLOP/s
+    decoding      A * (7923 + 6.15 * frames) bytes, A * (42.9 + 52.9 * (frames - 1)) nanoseconds
+    encoding      A * (5561 + 6.20 * frames) bytes, A * (27.1 + 33.5 * (frames - 1)) nanoseconds
+
+Not included: the text and image encoders, the VAE's own weights (0.24 GiB), LoRAs, what an allocator wastes, what
+ComfyUI copies besides (up to a second time projection), encoding references and history, reading and writing files,
+and waiting for weights that do not fit on the GPU. Attention other than PyTorch's has another
+speed, and 8-bit weights are counted at the speed of bfloat16.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+
+import torch
+
+from ..config import CLIP_TOKENS, TransformerConfig
+from ..kernels import chunks
+
+H200_TFLOPS = 798.0  # of the product that `probe_tflops` measures
+_LINEAR_RATE, _ATTENTION_RATE = 661e12, 588e12  # FLOP/s on the H200
+
+_BLOCK_BYTES, _BATCHED_BLOCK_BYTES = chunks.WHOLE_BYTES, 14.84  # per token and channel
+_STREAM_BYTES = 4  # the same, before the blocks
+_PROJECTION_BYTES = 6 * 4  # per square of the width
+
+# In main memory, per pixel of the result: decoded frames in float32 twice, driving frames, and these at half size in
+# float32.
+_FRAME_BYTES = 2 * 12 + 3 + 3
+# On disk, per pixel: H.264 at CRF 14, and 12 bits of three colours with their noise.
+_ENCODED_BYTES, _LOSSLESS_BYTES = 0.15, 3.0
+
+_PROBE_SIZES = (1024, 2048, 4096, 8192)
+_PROBE_SECONDS = 2e-3
+_PROBE_REPEATS = 6
+
+
+@dataclass(frozen=True)
+class Coder:
+    """The VAE's decoder or encoder: bytes and nanoseconds per pixel of a frame.
+
+    Of the bytes, the first two are what the network holds for one picture and for a video, `frame_bytes` is the clip.
+    """
+
+    picture_bytes: float
+    video_bytes: float
+    frame_bytes: float
+    first_nanoseconds: float
+    next_nanoseconds: float
+
+    def bytes(self, width: int, height: int, frames: int) -> int:
+        """Peak need beside the weights."""
+        network = self.picture_bytes if frames == 1 else self.video_bytes
+        return round(width * height * (network + self.frame_bytes * frames))
+
+    def seconds(self, width: int, height: int, frames: int) -> float:
+        """Duration on the H200."""
+        return 1e-9 * width * height * (self.first_nanoseconds + self.next_nanoseconds * (frames - 1))
+
+
+DECODING = Coder(1255, 7923, 6.15, 42.9, 52.9)
+ENCODING = Coder(962, 5561, 6.20, 27.1, 33.5)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What decides the cost. Sizes in pixels, lengths in frames of every segment (4n+1), weights as the file has them.
+
+    width, height: of the result. additional: references beside the primary. guidance 1: one forward per step.
+    in_chunks: whether blocks compute in chunks on a small card.
+    """
+
+    config: TransformerConfig
+    width: int
+    height: int
+    lengths: tuple[int, ...]
+    additional: int
+    steps: int
+    guidance: float
+    weight_bytes: int
+    driving_width: int
+    driving_height: int
+    overlap: int = 5
+    lossless: bool = False
+    in_chunks: bool = True
+
+    @property
+    def conditionings(self) -> int:
+        """Forwards per step."""
+        return 2 if self.guidance > 1 else 1
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where it runs. Memory in bytes, `matmul_tflops` from `probe_tflops`; None without a GPU."""
+
+    total_vram: int
+    free_vram: int
+    free_ram: int
+    matmul_tflops: float | None
+
+
+@dataclass(frozen=True)
+class Need:
+    """Bytes, except for flops. All of GPU memory but `ram`.
+
+    activations: one forward of one conditioning. activations_together: of all conditionings in one batch, as ComfyUI
+    runs them where they fit. vae: the larger of decoding and encoding the driving video. whole: the peak with all
+    weights on the GPU; the VAE does not come on top, because ComfyUI makes room for it. sampling: the peak of a forward
+    with weights that come block by block. least: the larger of that and `vae`, the VAE in one piece (ComfyUI falls back
+    on tiles where only `vae` does not fit). ram: the frames of one segment, without weights and what is in memory
+    already. disk: the job folder, by typical sizes of encoded video. flops: of all forwards.
+    """
+
+    activations: int
+    activations_together: int
+    vae: int
+    whole: int
+    sampling: int
+    least: int
+    ram: int
+    disk: int
+    flops: int
+
+
+def estimate(work: Work, total_vram: int = 0) -> Need:
+    """Memory and arithmetic of a run. total_vram: bytes of the card, by which blocks compute in chunks."""
+    total_vram = total_vram if work.in_chunks else 0
+    longest = max(work.lengths)
+    tokens = token_count(work.width, work.height, longest, work.additional)
+    activations = activation_bytes(work.config, tokens, 1, total_vram)
+    vae = max(DECODING.bytes(work.width, work.height, longest),
+              ENCODING.bytes(work.width // 2, work.height // 2, longest))
+    sampling = activations + 2 * block_weights(work)  # one block computes while the next one comes
+    return Need(
+        activations=activations,
+        activations_together=activation_bytes(work.config, tokens, work.conditionings, total_vram),
+        vae=vae,
+        whole=max(work.weight_bytes + activations, vae),
+        sampling=sampling,
+        least=max(sampling, vae),
+        ram=longest * (_FRAME_BYTES * work.width * work.height + 3 * work.driving_width * work.driving_height),
+        disk=sum(_kept_bytes(work, length) for length in work.lengths),
+        flops=work.steps * work.conditionings * sum(
+            sum(_forward_flops(work.config, token_count(work.width, work.height, length, work.additional)))
+            for length in work.lengths),
+    )
+
+
+def seconds(work: Work, machine: Machine) -> float | None:
+    """Duration of encoding, sampling and decoding all segments; None without a GPU."""
+    if machine.matmul_tflops is None:
+        return None
+    forwards, slower = work.steps * work.conditionings, H200_TFLOPS / machine.matmul_tflops
+    total = 0.0
+    for length in work.lengths:
+        total += forwards * forward_seconds(work, length, machine.matmul_tflops)
+        total += slower * ENCODING.seconds(work.width // 2, work.height // 2, length)
+        total += slower * DECODING.seconds(work.width, work.height, length)
+    return total
+
+
+def forward_seconds(work: Work, length: int, matmul_tflops: float = H200_TFLOPS) -> float:
+    """Duration of one forward of one conditioning for a segment of `length` frames."""
+    return token_seconds(work.config, token_count(work.width, work.height, length, work.additional), matmul_tflops)
+
+
+def token_seconds(config: TransformerConfig, tokens: int, matmul_tflops: float = H200_TFLOPS) -> float:
+    """The same for a number of tokens."""
+    linear, attention = _forward_flops(config, tokens)
+    return (linear / _LINEAR_RATE + attention / _ATTENTION_RATE) * H200_TFLOPS / matmul_tflops
+
+
+def token_count(width: int, height: int, frames: int, additional: int) -> int:
+    """Tokens of one forward: references and video at full size, the driving video at half of it."""
+    area, latent_frames = width * height, (frames - 1) // 4 + 1
+    return area // 256 * (additional + 1 + latent_frames) + area // 1024 * latent_frames
+
+
+def activation_bytes(config: TransformerConfig, tokens: int, batch: int = 1, total_vram: int = 0) -> int:
+    """What a forward adds to the weights at its peak. total_vram: bytes of the card, if blocks may be in chunks."""
+    rows = chunks.rows_at_once(tokens, config.dim, total_vram, batch)
+    if rows is None:
+        blocks = (_BLOCK_BYTES if batch == 1 else _BATCHED_BLOCK_BYTES) * batch * tokens * config.dim
+    else:
+        blocks = chunks.chunked_bytes(tokens, config.dim, rows, batch)
+    embedding = _PROJECTION_BYTES * config.dim**2 + _STREAM_BYTES * batch * tokens * config.dim
+    return round(max(blocks, embedding))
+
+
+def block_weights(work: Work) -> int:
+    """A block's share of the weights."""
+    sizes = {name: math.prod(shape) for name, shape in work.config.parameter_shapes().items()}
+    block = sum(size for name, size in sizes.items() if name.startswith("blocks.0."))
+    return work.weight_bytes * block // sum(sizes.values())
+
+
+def probe_tflops(device: torch.device) -> float:
+    """TFLOP/s of a bfloat16 matrix product, the best of a few; of 8192, or less on a slow GPU, to end in 0.15 s."""
+    generator = torch.Generator(device).manual_seed(0)
+    for size in _PROBE_SIZES:
+        a, b = (torch.randn(size, size, device=device, dtype=torch.bfloat16, generator=generator) for _ in range(2))
+        _timed_product(a, b)  # loads the kernel
+        best = min(_timed_product(a, b) for _ in range(_PROBE_REPEATS))
+        if best > _PROBE_SECONDS:
+            break
+    return 2 * size**3 / best / 1e12
+
+
+def _timed_product(a: torch.Tensor, b: torch.Tensor) -> float:
+    start = time.perf_counter()
+    (a @ b)[0, 0].item()  # waits for the GPU
+    return time.perf_counter() - start
+
+
+def _forward_flops(config: TransformerConfig, tokens: int) -> tuple[int, int]:
+    """(linears, attention) of the blocks in one forward of one conditioning."""
+    dim, layers, context = config.dim, config.num_layers, config.text_len + CLIP_TOKENS
+    linear = 2 * tokens * (6 * dim**2 + 2 * dim * config.ffn_dim) + 4 * context * dim**2
+    return layers * linear, layers * 4 * tokens * (tokens + context) * dim
+
+
+def _kept_bytes(work: Work, length: int) -> int:
+    """Of one segment: latent, last frames, the encoded frames, and these again in the joined file."""
+    area = work.width * work.height
+    latent = 4 * 16 * ((length - 1) // 4 + 1) * area // 64
+    encoded = length * area * (_LOSSLESS_BYTES if work.lossless else _ENCODED_BYTES)
+    return round(latent + 4 * 3 * work.overlap * area + 2 * encoded)

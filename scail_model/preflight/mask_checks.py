@@ -1,0 +1,221 @@
+"""What is suspicious about masks: people who are missing, tiny, doubled, cropped away, or of another size than in the
+reference.
+
+A doubt is told only if it lasts: people walk into a picture, pass each other, and stand at its edge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from ..identity.identities import Identities
+from ..identity.mask_set import Planes, in_words, runs
+from ..identity.packed_mask import POPULATION, packed
+from ..inputs.placement import cover, place
+from ..masks import people
+from ..media.clips import Clip
+from ..segments import Segment
+from .findings import Finding, fact, warning
+
+_LASTING = 8  # frames, half a second at 16 fps; or all in which the person is seen, if these are fewer
+_TINY, _HUGE = 0.002, 0.8  # of the frame
+_HIDDEN = 0.02  # of a person's pixels
+_SAME_PLACE = 0.8  # of the union of two boxes
+_CROPPED = 0.01  # of a person's pixels
+_SMALLER, _LARGER = 0.75, 1.33  # reference : driving video
+_BUSY = 30.0  # levels: plain walls have 12 and 23 in the authors' clips, their picture by the sea has 56
+_SAMPLED_FRAMES = 4
+_SIDES = ("left side", "head", "right side", "feet")
+
+Window = tuple[int, int, int, int]
+
+
+def check(identities: Identities, plan: Sequence[Segment], height: int, width: int) -> list[Finding]:
+    """All warnings about the masks, for a result of height x width pixels; frames are those of the driving video."""
+    return [*unseen(identities, plan), *hidden(identities), *sizes(identities), *coinciding(identities),
+            *cropped_references(identities, height, width), *cropped_driving(identities, height, width),
+            *scales(identities, height, width)]
+
+
+def unseen(identities: Identities, plan: Sequence[Segment]) -> Iterator[Finding]:
+    """People who are missing in all frames of a segment."""
+    for person, extent in enumerate(identities.driving.extents):
+        gaps = [(first, last) for first, last in runs(~extent.seen)
+                if any(first <= segment.start and segment.stop <= last + 1 for segment in plan)]
+        if gaps:
+            yield warning("unseen", f"{identities.title(person)} is not seen in frames {in_words(gaps)} of "
+                                    f"{len(identities.driving)}, which is a whole segment: check the driving mask "
+                                    "there, unless the person has left the picture.")
+
+
+def hidden(identities: Identities) -> Iterator[Finding]:
+    """People whom others cover wherever they are."""
+    for depth, person in enumerate(identities.front):
+        extent, before = identities.driving.extents[person], identities.front[:depth]
+        shown = sum(_shown(identities.driving, person, before, frame) for frame in np.flatnonzero(extent.seen))
+        if shown < _HIDDEN * extent.area.sum():
+            yield warning("hidden", f"{identities.title(person)} is hidden behind others in all {extent.seen.sum()} "
+                                    f"driving frames that show {identities.title(person)}: change front, or check "
+                                    "whether the driving mask has one person twice.")
+
+
+def _shown(planes: Planes, person: int, before: Sequence[int], frame: int) -> int:
+    """Pixels of a person that nobody in front of it covers."""
+    covering = [other for other in before if planes.near(person, other, frame)]
+    if not covering:
+        return int(planes.extents[person].area[frame])
+    rows = planes.bits[person][frame]
+    for other in covering:
+        rows &= ~planes.bits[other][frame]
+    return int(POPULATION[rows].sum(dtype=np.int64))
+
+
+def sizes(identities: Identities) -> Iterator[Finding]:
+    """People who cover hardly anything of the driving frame, or nearly all of it."""
+    driving = identities.driving
+    for person, extent in enumerate(driving.extents):
+        shares = extent.area / (driving.height * driving.width)
+        for code, flags, remedy in (
+                ("tiny", extent.seen & (shares < _TINY), "crop the driving video closer to the person"),
+                ("huge", shares > _HUGE, "check whether the driving mask has taken in the background")):
+            if _lasts(flags, extent.seen):
+                yield warning(code, f"{identities.title(person)} covers {shares[flags].mean():.2%} of the driving "
+                                    f"video in frames {in_words(runs(flags))} of {len(driving)}: {remedy}.")
+
+
+def coinciding(identities: Identities) -> Iterator[Finding]:
+    """Pairs of people in nearly the same place: often one person who was tracked twice."""
+    for (left, one), (right, other) in combinations(enumerate(identities.driving.extents), 2):
+        flags = _box_overlap(one.box, other.box) > _SAME_PLACE
+        if _lasts(flags, one.seen & other.seen):
+            yield warning("coincide", f"{identities.title(left)} and {identities.title(right)} are in nearly the same "
+                                      f"place in frames {in_words(runs(flags))} of {len(flags)}: check whether the "
+                                      "driving mask has one person twice.")
+
+
+def cropped_references(identities: Identities, height: int, width: int) -> Iterator[Finding]:
+    """People of whom a reference loses something when it is cropped to the size of the result."""
+    for number, planes in enumerate(identities.references, 1):
+        window = _window(planes.size, height, width)
+        for person, extent in enumerate(planes.extents):
+            lost = _lost(planes, person, window)[0]
+            share = lost.sum() / max(extent.area[0], 1)
+            if share > _CROPPED:
+                yield warning("reference_crop", f"Cropped to {width}x{height}, reference {number} loses {share:.1%} of "
+                                                f"{identities.title(person)} ({_sides(lost)}): choose a width and "
+                                                "height of the picture's shape, or use Reframe SCAIL-2 Reference.")
+
+
+def cropped_driving(identities: Identities, height: int, width: int) -> Iterator[Finding]:
+    """People of whom the driving video loses something when it is cropped to the size of the result."""
+    driving = identities.driving
+    window = _window(driving.size, height, width)
+    for person, extent in enumerate(driving.extents):
+        lost = _lost(driving, person, window)
+        shares = lost.sum(1) / extent.area.clip(min=1)
+        flags = shares > _CROPPED
+        if _lasts(flags, extent.seen):
+            worst = int(shares.argmax())
+            yield warning("driving_crop", f"Cropped to {width}x{height}, the driving video loses up to "
+                                          f"{shares[worst]:.1%} of {identities.title(person)} in {flags.sum()} of "
+                                          f"{len(driving)} frames (most in frame {worst}: {_sides(lost[worst])}): "
+                                          "choose a width and height of the video's shape.")
+
+
+def scales(identities: Identities, height: int, width: int) -> Iterator[Finding]:
+    """People who are larger or smaller in the primary reference than where the driving video first shows them."""
+    for person, extent in enumerate(identities.references[0].extents):
+        if not extent.seen.any():
+            continue
+        frame = _first_frame(identities.driving, person, height, width)
+        ratio = 1.0 if frame is None else _scale(identities, person, frame, height, width)
+        if not _SMALLER <= ratio <= _LARGER:
+            yield warning("scale", f"{identities.title(person)} is {ratio:.2f} times as large in the reference as in "
+                                   f"driving frame {frame}, and the result follows the reference: use Reframe SCAIL-2 "
+                                   "Reference.")
+
+
+def background(identities: Identities, driving: Clip) -> list[Finding]:
+    """Whether much is to be seen behind the people: the spread of the grey levels of a few frames' backgrounds.
+
+    driving: as many frames as the masks.
+    """
+    levels = []
+    for index in np.linspace(0, len(driving) - 1, _SAMPLED_FRAMES).astype(int).tolist():
+        masks = people(identities.driving_labels(index, index + 1)).float()[None]
+        person = F.interpolate(masks, driving.size, mode="nearest-exact")[0, 0] > 0.5
+        levels.append(driving.frames(index, index + 1)[0].float().mean(-1)[~person])
+    grey = torch.cat(levels)
+    if not len(grey) or grey.std(correction=0) <= _BUSY:
+        return []
+    return [fact("busy_background", f"The background of the driving video is busy (its grey levels spread by "
+                                    f"{grey.std(correction=0):.0f} of 255): if it shows in the result, set "
+                                    "driving_background to black.")]
+
+
+def _lasts(flags: np.ndarray, seen: np.ndarray) -> bool:
+    return 0 < min(_LASTING, seen.sum()) <= flags.sum()
+
+
+def _box_overlap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Intersection over union of boxes [T, 4], 0 where one is empty."""
+    sides = np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2])
+    both = sides.clip(min=0).prod(1)
+    union = (a[:, 2:] - a[:, :2]).prod(1) + (b[:, 2:] - b[:, :2]).prod(1) - both
+    return both / union.clip(min=1)
+
+
+def _window(size: tuple[int, int], height: int, width: int) -> Window:
+    """What is left of a picture of `size` (height, width) after `geometry.cover_crop`: left, top, right, bottom, the
+    last two exclusive."""
+    placement = cover(size, height, width)
+    spans = []
+    for length, start, end in ((size[1], placement.left, width), (size[0], placement.top, height)):
+        places = start + placement.scale * (np.arange(length) + 0.5)
+        inside = np.flatnonzero((places >= 0) & (places < end))
+        spans.append((int(inside[0]), int(inside[-1]) + 1))
+    return spans[0][0], spans[1][0], spans[0][1], spans[1][1]
+
+
+def _lost(planes: Planes, person: int, window: Window) -> np.ndarray:
+    """Pixels of a person outside a window, int64 [T, 4], as `_lost_in` has them."""
+    left, top, right, bottom = window
+    extent = planes.extents[person]
+    outside = (extent.box[:, :2] < (left, top)).any(1) | (extent.box[:, 2:] > (right, bottom)).any(1)
+    lost = np.zeros((len(planes), 4), np.int64)
+    for frame in np.flatnonzero(outside & extent.seen):
+        lost[frame] = _lost_in(planes, person, frame, window)
+    return lost
+
+
+def _lost_in(planes: Planes, person: int, frame: int, window: Window) -> list[int]:
+    """Pixels of a person left of, above, right of and below a window."""
+    left, top, right, bottom = window
+    rows, columns = planes.bits[person][frame], np.arange(planes.width)
+    parts = rows & packed(columns < left), rows[:top], rows & packed(columns >= right), rows[bottom:]
+    return [POPULATION[part].sum(dtype=np.int64) for part in parts]
+
+
+def _sides(lost: np.ndarray) -> str:
+    return ", ".join(side for side, pixels in zip(_SIDES, lost, strict=True) if pixels)
+
+
+def _first_frame(planes: Planes, person: int, height: int, width: int) -> int | None:
+    """The first frame that shows more of a person than a sliver, after the crop; None if there is none."""
+    window, area = _window(planes.size, height, width), planes.extents[person].area
+    sliver = _TINY * planes.height * planes.width
+    return next((int(frame) for frame in np.flatnonzero(area >= sliver)
+                 if area[frame] - sum(_lost_in(planes, person, frame, window)) >= sliver), None)
+
+
+def _scale(identities: Identities, person: int, frame: int, height: int, width: int) -> float:
+    """How much larger a person is in the primary reference than in a driving frame, both cropped to the result."""
+    ours, theirs = (torch.from_numpy(planes.frame(index)[person].astype(np.uint8))
+                    for planes, index in ((identities.references[0], 0), (identities.driving, frame)))
+    placement, _ = place(ours, theirs, height, width)
+    return cover(ours.shape, height, width).scale / placement.scale

@@ -1,0 +1,114 @@
+"""The finished part of a video in its job folder: a file for each segment, the sound, and all of them joined."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from fractions import Fraction
+from pathlib import Path
+
+from torch import Tensor
+
+from ..files.content_keys import digest
+from ..files.jobs import Job
+from ..media import encoding as movies
+from ..media.clips import Clip, FileClip, TensorClip, Tick, open_video
+from ..media.encoding import Encoding
+from ..media.sound import Track, track_of_file, track_of_waveform, write_sound
+from ..media.workers import WorkerPool
+
+KEY = 16  # letters of a digest in file names
+_SO_FAR, _SOUND = "so-far.mp4", "sound.m4a"
+
+log = logging.getLogger(__name__)
+
+
+class VideoFiles:
+    """rate: frames per second. comment: for the metadata of joined files.
+
+    Everything raises RuntimeError if the folder cannot be written.
+    """
+
+    def __init__(self, job: Job, driving: Clip, rate: Fraction, encoding: Encoding, tick: Tick,
+                 comment: str = "") -> None:
+        self.comment = comment
+        self.job, self.driving, self.rate, self.encoding, self.tick = job, driving, rate, encoding, tick
+        self.parts: list[Path] = []
+        self.sound: Path | None = None
+        self._aside = WorkerPool()
+
+    def ending(self, *more: object) -> str:
+        """Of a part's name, by what decides the file beside its frames' key, and by `more`."""
+        return f"{digest(self.encoding.key, self.rate, *more)[:KEY]}.mp4"
+
+    def has(self, name: str, frames: int) -> bool:
+        """Whether a part is there with as many frames."""
+        return movies.count_frames(self.job.path(name)) == frames
+
+    def begin(self, name: str, frames: Tensor) -> Future[None]:
+        """Write a part of frames [n, H, W, 3] in 0..1 beside the caller, who waits for it before another is begun: so
+        the frames of one are in memory."""
+        return self._aside.start(self._write, name, frames)
+
+    def stop(self) -> None:
+        """Break off what is being written, and leave no thread behind."""
+        self._aside.stop()
+
+    def _write(self, name: str, frames: Tensor, tick: Tick) -> None:
+        with self.job.writing(name) as path:
+            movies.write_part(path, frames, self.rate, self.encoding, tick)
+
+    def add(self, name: str) -> Path:
+        """The next part of the video."""
+        self.parts.append(self.job.path(name))
+        return self.parts[-1]
+
+    def prepare_sound(self) -> None:
+        """The driving video's sound as a file, if it has one. RuntimeError if it is damaged."""
+        path, seconds = self.job.path(_SOUND), len(self.driving) / self.rate
+        if not path.exists():
+            with _track(self.driving, seconds) as track:
+                if track is None:
+                    return
+                with self.job.writing(_SOUND) as part:
+                    write_sound(part, track, seconds, self.tick)
+        self.sound = path
+
+    def joined(self) -> Path:
+        """The finished video."""
+        name = f"video-{digest([part.name for part in self.parts], self.rate)[:KEY]}.mp4"
+        if not self.job.has(name):
+            self._join(name, self.tick)
+        self.job.tell(finished=time.time())
+        with contextlib.suppress(OSError):  # Windows: somebody may be watching it
+            self.job.path(_SO_FAR).unlink(missing_ok=True)
+        return self.job.path(name)
+
+    def leave(self) -> None:
+        """A file that can be played, of the parts before the one that was broken off. Raises nothing, because the error
+        that broke it off is the one to be told."""
+        try:
+            if not self.parts:
+                self.job.remove_without("[0-9]*")
+                return
+            self._join(_SO_FAR, lambda: None)
+            log.info("SCAIL-2: the %d finished segment(s) are in %s", len(self.parts), self.job.path(_SO_FAR))
+        except Exception as error:
+            log.warning("SCAIL-2: %s", error)
+
+    def _join(self, name: str, tick: Tick) -> None:
+        with self.job.writing(name) as path:
+            movies.join(self.parts, path, self.rate, self.sound, tick, self.comment)
+
+
+@contextlib.contextmanager
+def _track(clip: Clip, seconds: Fraction) -> Iterator[Track | None]:
+    if isinstance(clip, FileClip):
+        with open_video(clip.source, clip.name) as container:
+            yield track_of_file(container, clip.first_time, seconds)
+    else:
+        assert isinstance(clip, TensorClip)
+        yield None if clip.audio is None else track_of_waveform(clip.audio, seconds)
