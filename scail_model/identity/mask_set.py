@@ -1,6 +1,6 @@
 """Masks of several people in a video, and what can be read off them without unpacking.
 
-Each person is a plane (`bit_plane.py`). Planes may overlap; who is in front is decided when they are painted.
+Each person is a plane (`packed_mask.py`). Planes may overlap; who is in front is decided when they are painted.
 """
 
 from __future__ import annotations

@@ -1,10 +1,17 @@
-"""Reframing: drawn people of every size end at the driving person's, measured in the result's rows and columns."""
+"""Reframing: drawn people of every size end at the driving person's, measured in the result's rows and columns.
+
+Then picture and masks together: nobody gets lost, and the frame that counts shows everybody.
+"""
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 from scail_model.geometry import cover_crop
+from scail_model.identity.binding import bind
+from scail_model.identity.identities import report
+from scail_model.identity.mask_sources import from_masks, pictures
+from scail_model.inputs.framed import reframed
 from scail_model.inputs.placement import Box, Placement, box_of, cover, outside_share, place, resample_labels
 from scail_model.inputs.reframe import before_after, reframe
 
@@ -337,3 +344,52 @@ def test_no_pixel_is_lost_by_resampling_labels():
     larger = F.interpolate(labels[None, None].float(), scale_factor=3, mode="nearest")[0, 0].to(torch.uint8)
     assert torch.equal(resample_labels(labels, Placement(3, 0, 0), 90, 120), larger)
     assert torch.equal(resample_labels(larger, Placement(1 / 3, 0, 0), 30, 40), labels)
+
+
+# Picture and masks together
+
+SCENE = (96, 160)
+
+
+def walker(*boxes):
+    """MASK of one person, [T, H, W]: (left, top, right, bottom) for each frame."""
+    masks = torch.zeros(len(boxes), *SCENE)
+    for picture, (left, top, right, bottom) in zip(masks, boxes, strict=True):
+        picture[top:bottom, left:right] = 1
+    return masks
+
+
+def bound_people(driving, reference):
+    return bind("animation", from_masks(driving, "driving"), pictures(from_masks(reference, "reference")))
+
+
+def test_somebody_behind_another_keeps_the_mask():
+    person = (20, 20, 50, 90)
+    bound = bound_people([walker(person), walker((25, 30, 45, 80))], [walker(person), walker((25, 30, 45, 80))])
+    done = reframed(torch.rand(1, *SCENE, 3), bound, *SCENE, "black", 1.0)
+    assert [tuple(extent.box[0]) for extent in done.identities.references[0].extents] == [person, (25, 30, 45, 80)]
+    assert done.labels.unique().tolist() == [0, 1]
+    assert "nan" not in report(done.identities)
+
+
+def test_a_hand_that_comes_into_the_picture_is_not_the_person():
+    frames = [(156, 40, 160, 44)] * 3 + [(100, 10, 130, 90)] * 5
+    bound = bound_people([walker(*frames)], [walker((20, 30, 35, 70))])
+    done = reframed(torch.rand(1, *SCENE, 3), bound, *SCENE, "black", 1.0)
+    assert done.frame == 3
+    assert tuple(done.identities.references[0].extents[0].box[0]) == (100, 10, 130, 90)
+    assert "driving frame 3:" in done.report
+
+
+def test_who_would_be_lost_is_named():
+    people = [walker((20, 20, 50, 90)), walker((110, 20, 140, 90))]
+    bound = bound_people(people, people)
+    with pytest.raises(ValueError, match="Nothing is left of blue in the reframed reference: lower scale"):
+        reframed(torch.rand(1, *SCENE, 3), bound, *SCENE, "black", 6.0)
+
+
+def test_an_additional_reference_of_another_size_is_cropped_with_its_mask():
+    bound = bound_people([walker((20, 20, 50, 90))], [walker((20, 20, 50, 90), (60, 10, 100, 90))])
+    done = reframed(torch.rand(2, *SCENE, 3), bound, 96, 96, "extend", 1.0)
+    assert done.images.shape == (2, 96, 96, 3)
+    assert tuple(done.identities.references[1].extents[0].box[0]) == (28, 10, 68, 90)
