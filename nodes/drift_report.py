@@ -19,6 +19,7 @@ from ..scail_model.drift import report as drift_report
 from ..scail_model.drift.verdict import Result
 from ..scail_model.geometry import check_shape, cover_crop
 from ..scail_model.identity.identities import Identities
+from ..scail_model.levels import to_levels
 from ..scail_model.masks import people
 
 _TOLD_EVERY = 8  # frames
@@ -100,7 +101,7 @@ def _reference_look(picture: torch.Tensor, identities: Identities | None, size: 
     if identities is not None:
         check_shape("mask of reference 1", identities.references[0].size, "reference picture", picture.shape[1:3])
         mask = measure.cover_mask(people(identities.reference_labels(0)), *size)
-    levels = picture[..., :3].movedim(-1, 1).float().mul(255).round().clamp(0, 255).to(torch.uint8)
+    levels = to_levels(picture[..., :3].movedim(-1, 1))
     return measure.measure_picture(cover_crop(levels, *size)[0].movedim(0, -1), mask)
 
 

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .levels import to_levels
+
 # Colour of the first, second, ... identity, as RGB: blue, red, green, magenta, cyan, yellow.
 PALETTE = ((0, 0, 255), (255, 0, 0), (0, 255, 0), (255, 0, 255), (0, 255, 255), (255, 255, 0))
 
@@ -104,7 +106,7 @@ def _pack(rgb: Tensor, block: int) -> Tensor:
 def _colour_codes(frame: Tensor, block: int) -> Tensor:
     """[3,H,W] -> [H/block,W/block] uint8, red + 2 * green + 4 * blue with each component on (1) or off (0)."""
     if frame.dtype in (torch.float16, torch.bfloat16):
-        frame = frame.float().mul(255).round().clamp(0, 255).to(torch.uint8)
+        frame = to_levels(frame)
     last_off = _LAST_OFF if frame.dtype == torch.uint8 else _LAST_OFF / 255 + _FLOAT_SLACK
     if block == 1:
         on = frame > last_off

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from ..levels import to_levels
 from ..masks import NAMES, WHITE, paint, people
 from .lettering import FAINT, INK, LINE, PAPER, TEXT, as_tensor, cut, font_for, write
 
@@ -149,7 +150,7 @@ def contact_sheet(pictures: Sequence[tuple[Tensor, str]]) -> Tensor:
     for index, (picture, caption) in enumerate(pictures):
         left, top = gap + index % columns * (width + gap), tops[index // columns]
         write(page, left, top, caption, room=width)
-        page.paste(Image.fromarray(_levels(picture)), (left, top + strip))
+        page.paste(Image.fromarray(to_levels(picture).cpu().numpy()), (left, top + strip))
     return as_tensor(page)
 
 
@@ -251,12 +252,5 @@ def _colour(label: int) -> Tensor:
 
 def _resized(frame: Tensor, height: int, width: int) -> Tensor:
     """[H', W', 3 or 4] -> uint8 [height, width, 3]; alpha is not looked at, as nowhere."""
-    image = Image.fromarray(_levels(frame[..., :3]))
+    image = Image.fromarray(to_levels(frame[..., :3]).cpu().numpy())
     return torch.from_numpy(np.array(image.resize((width, height), Image.Resampling.BICUBIC)))
-
-
-def _levels(picture: Tensor) -> np.ndarray:
-    """uint8, or float in 0..1 -> levels."""
-    if picture.dtype != torch.uint8:
-        picture = picture.float().mul(255).round().clamp(0, 255).to(torch.uint8)
-    return picture.cpu().numpy()

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
+from ..levels import to_levels
 from ..masks import BLACK, NAMES, PALETTE, WHITE
 from .mask_set import Planes, pack_frames
 from .packed_mask import EMPTY, PackedMask, Plane, append, append_packed, pack, packed, unpacked
@@ -140,9 +141,7 @@ def _tracked(bits: Tensor, height: int, width: int) -> list[Plane]:
 
 def _levels(frame: Tensor) -> np.ndarray:
     """uint8 [H, W, 3]."""
-    if frame.dtype != torch.uint8:
-        frame = frame.float().mul(255).round().clamp(0, 255).to(torch.uint8)
-    return frame[..., :3].cpu().numpy()
+    return to_levels(frame[..., :3]).cpu().numpy()
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from ..levels import to_levels
 from ..masks import people
 from .placement import Box, Placement, box_of, centres, cover, covered, resample_labels
 
@@ -69,8 +70,7 @@ def before_after(image: Tensor, labels: Tensor, result: Tensor, result_labels: T
     page = Image.new("RGB", (len(panels) * (width + _GAP) - _GAP, height), _PAPER)
     thick = max(2, height // 250)
     for index, (_, picture, _) in enumerate(panels):
-        levels = picture.clamp(0, 1).mul(255).round().to(torch.uint8).cpu().numpy()
-        page.paste(Image.fromarray(levels), (index * (width + _GAP), 0))
+        page.paste(Image.fromarray(to_levels(picture).cpu().numpy()), (index * (width + _GAP), 0))
     _draw_lines(page, box_of(people(driving_labels)), thick)
     for index, (name, _, shown) in enumerate(panels):
         _draw_box(page, index * (width + _GAP), name, box_of(people(shown)), shown.shape, thick)

@@ -23,6 +23,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..levels import to_levels
+
 Tick = Callable[[], None]  # called for every frame of long work; raises when the user has cancelled
 
 # decoded to 8 bits as they are; everything else through float, which keeps 10-bit video exact until it is rounded
@@ -99,7 +101,7 @@ class TensorClip(Clip):
         levels = torch.empty(stop - start, self.height, self.width, 3, dtype=torch.uint8)
         for frame, target in zip(self.images[start:stop], levels, strict=True):
             self.tick()
-            target.copy_(_rounded(frame[..., :3]))
+            target.copy_(to_levels(frame[..., :3]))
         return levels
 
     def ticking(self, tick: Tick) -> TensorClip:
@@ -310,7 +312,7 @@ def levels(frame: av.VideoFrame) -> np.ndarray:
         pixels = _rounded_planes(aligned.reformat(format="gbrp16le"), height, width)
     else:
         floats = aligned.to_ndarray(format="gbrpf32le")[:height, :width]
-        pixels = np.rint(floats * np.float32(255)).clip(0, 255).astype(np.uint8).transpose(2, 0, 1)
+        pixels = to_levels(torch.from_numpy(floats)).numpy().transpose(2, 0, 1)
     return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90), (1, 2)))
 
 
@@ -345,10 +347,3 @@ def _padded(frame: av.VideoFrame) -> av.VideoFrame:
     graph.configure()
     source.push(frame)
     return sink.pull()
-
-
-def _rounded(pixels: Tensor) -> Tensor:
-    """uint8 as it is; float in 0..1 -> uint8."""
-    if pixels.dtype == torch.uint8:
-        return pixels
-    return pixels.float().mul(255).round_().clamp_(0, 255).to(torch.uint8)
