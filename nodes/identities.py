@@ -121,7 +121,7 @@ class SCAIL2Identities(io.ComfyNode):
             bound = bindings.bind(mode, people, mask_sources.pictures(references), binding=binding, front=front,
                                   names=names, repaint=contradicting_background == "repaint")
         except ValueError:
-            if all(map(bindings.shows_somebody, (people, mask_sources.pictures(references)[0]))):
+            if all(map(bindings.shows_people, (people, mask_sources.pictures(references)[0]))):
                 # the table is where the user can mend it
                 partial_output.send(_cards(people, references, video, reference_image, made_with))
             raise
@@ -144,7 +144,7 @@ def _source(masks, more: Mapping[str, torch.Tensor] | None, name: str, order: st
         return Source(name, masks.driving, masks.labels, names=masks.given_names, front=masks.front)
     if isinstance(masks, Mapping):
         source = mask_sources.from_tracks(masks, name)
-        return replace(source, planes=bindings.ordered(source.planes, order))
+        return replace(source, mask_set=bindings.ordered(source.mask_set, order))
     if isinstance(masks, torch.Tensor) and (masks.ndim != 4 or masks.shape[-1] < 3):
         raise ValueError(f"The {name} mask has the shape {list(masks.shape)}, which is neither a MASK [T, H, W] nor "
                          "an IMAGE [T, H, W, 3]: connect one of these.")
@@ -173,11 +173,11 @@ def _in_row(more: Mapping[str, torch.Tensor] | None, name: str) -> list[torch.Te
 def _check(people: Source, video: Clip | None, references: Source, images: torch.Tensor | None) -> None:
     """Raise ValueError if masks and pictures do not belong together."""
     if video is not None:
-        check_frame_count(len(video), len(people.planes))
-        check_shape("driving mask", people.planes.size, "driving video", video.size)
+        check_frame_count(len(video), len(people.mask_set))
+        check_shape("driving mask", people.mask_set.size, "driving video", video.size)
     if images is not None:
-        check_picture_count(len(images), len(references.planes))
-        check_shape("reference mask", references.planes.size, "reference picture", images.shape[1:3])
+        check_picture_count(len(images), len(references.mask_set))
+        check_shape("reference mask", references.mask_set.size, "reference picture", images.shape[1:3])
 
 
 def _cards(people: Source, references: Source, video: Clip | None, images: torch.Tensor | None,
@@ -187,7 +187,7 @@ def _cards(people: Source, references: Source, video: Clip | None, images: torch
     found = cards.cards(people, mask_sources.pictures(references)[0], video,
                                  None if images is None else images[0])
     saved = ui.PreviewImage(torch.stack([card.thumbnail for card in found]) / 255).as_dict()["images"]
-    return {"scail2_identities": [card.said() | {"thumbnail": dict(file)}
+    return {"scail2_identities": [card.values() | {"thumbnail": dict(file)}
                                   for card, file in zip(found, saved, strict=True)],
             "scail2_texts": [made_with]}
 

@@ -24,7 +24,7 @@ _COLOURS = torch.tensor(((0, 0, 0), *PALETTE, (255, 255, 255)), dtype=torch.uint
 
 # What red + 2 * green + 4 * blue adds up to in each plane: white, red, green, blue, yellow, magenta, cyan.
 # This channel order is not the order of PALETTE.
-PLANE_CODES = (7, 1, 2, 4, 3, 5, 6)
+CHANNEL_CODES = (7, 1, 2, 4, 3, 5, 6)
 
 _LAST_OFF = 225  # a colour component is on strictly above this level of 0..255
 _FLOAT_SLACK = 1e-6  # level / 255 and level * (1 / 255) differ in the last bit; 225 has to stay off in both
@@ -89,7 +89,7 @@ def _check(rgb: Tensor, smallest: int) -> None:
 def _pack(rgb: Tensor, block: int) -> Tensor:
     frames, _, height, width = rgb.shape
     cells = [-(-(side // block) // 8) for side in (height, width)]  # halved three times, rounded up each time
-    codes = torch.tensor(PLANE_CODES, dtype=torch.uint8, device=rgb.device).view(7, 1, 1)
+    codes = torch.tensor(CHANNEL_CODES, dtype=torch.uint8, device=rgb.device).view(7, 1, 1)
     packed = torch.empty(4, 7, (frames - 1) // 4 + 1, *cells, dtype=torch.float32, device=rgb.device)
     # One frame at a time: the planes of a whole clip in float32 are 28 times the size of the clip.
     for index, frame in enumerate(rgb):

@@ -57,7 +57,7 @@ def read_inputs(files: Files, width: int, height: int, replacement: bool) -> Inp
 
     driving, shape = _cropped(read_frames(files.driving, "driving video"), height, width)
     mask = from_colours(_as_many(read_frames(files.driving_mask, "driving mask"), len(driving)), len(driving), DRIVING)
-    check_shape("driving mask", mask.planes.size, "driving video", shape)
+    check_shape("driving mask", mask.mask_set.size, "driving video", shape)
     return Inputs([image / 255 for image in references], driving, bind(mode, mask, masks, repaint=False),
                   frame_rate(files.driving, "driving video"), width, height, swapped)
 

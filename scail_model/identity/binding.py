@@ -1,56 +1,59 @@
-"""Which person of the reference is which person of the driving video: numbers, orders, and the checks of both sides.
+"""Binding: which person of the reference is which person of the driving video.
 
-The people of a side have numbers from 1. A colour is a number (blue 1, red 2, ...); plain masks are numbered as they
-were connected, tracks in an order that is chosen. Without a binding, the same colours belong together where both sides
-have colours, else the same numbers.
+People are numbered from 1 on each side. A colour is a number (blue 1, red 2, ...); plain masks are numbered in the
+order of their inputs, tracks in a chosen order. Without a binding, equal colours belong together if both sides have
+colours, else equal numbers. Functions below take people by index, from 0; only messages and texts use numbers.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from ..masks import BLACK, NAMES, PEOPLE_LIMIT, WHITE
 from .identities import MODES, REPLACEMENT, Identities
-from .mask_set import Planes, overlaps
+from .mask_set import MaskSet, overlaps
 from .mask_sources import DRIVING, Source
-from .packed_mask import EMPTY, Plane
+from .packed_mask import EMPTY, MaskTrack
 
 LEFT_TO_RIGHT, BY_SIZE, BY_APPEARANCE, AS_GIVEN = "left to right", "by size", "by first appearance", "as given"
 ORDERS = (LEFT_TO_RIGHT, BY_SIZE, BY_APPEARANCE, AS_GIVEN)
 BY_POSITION = "by position"
 
-_OVERLAP_NOTED = 0.02  # of the smaller person in a frame
-_FUZZ_NOTED = 0.0005
+Pair = tuple[int, int]  # reference, driving
+
+_OVERLAP_NOTED = 0.02  # share of the smaller person in a frame
+_SNAPPED_NOTED = 0.0005  # share of the pixels
 
 
-def ordered(planes: Planes, order: str) -> Planes:
-    """Planes in the order of their numbers; whoever is seen earlier comes first, as core's nodes have it."""
-    firsts = [int(extent.seen.argmax()) for extent in planes.extents]
-    keys = {
-        AS_GIVEN: lambda plane: (),
-        BY_APPEARANCE: lambda plane: firsts[plane],
-        LEFT_TO_RIGHT: lambda plane: (firsts[plane], planes.centre(plane, firsts[plane])),
-        BY_SIZE: lambda plane: (firsts[plane], -int(planes.extents[plane].area[firsts[plane]])),
+def ordered(mask_set: MaskSet, order: str) -> MaskSet:
+    """Sort people by number. Except for "as given", people seen in an earlier frame come first, as in core's nodes."""
+    firsts = [int(extent.seen.argmax()) for extent in mask_set.extents]
+    keys: dict[str, Callable[[int], Any]] = {
+        AS_GIVEN: lambda person: (),
+        BY_APPEARANCE: lambda person: firsts[person],
+        LEFT_TO_RIGHT: lambda person: (firsts[person], mask_set.centre(person, firsts[person])),
+        BY_SIZE: lambda person: (firsts[person], -int(mask_set.extents[person].area[firsts[person]])),
     }
-    return planes.select(sorted(range(planes.people), key=keys[order]))
+    return mask_set.select(sorted(range(mask_set.people), key=keys[order]))
 
 
 def bind(mode: str, driving: Source, references: Sequence[Source], *, binding: str = "", front: str = "",
          names: str = "", repaint: bool = True) -> Identities:
-    """Tie the people of both sides together. references: one picture each, the primary first.
+    """Bind the people of the references to those of the driving video.
 
-    binding: "" (same colours or same numbers), "by position", or pairs reference:driving as in "1:2, 2:1"; who is not
-    named is left out. front: numbers as the reference has them, the front one first; the others follow in their order.
-    names: for the people of the reference. Where front or names are empty, what the driving masks know counts.
-    repaint: take the mode as right where a background means the other one.
+    references: one picture each, the primary first. binding: "" (equal colours or numbers), "by position", or pairs
+    reference:driving such as "1:2, 2:1"; people that it does not name are left out. front: reference numbers, front to
+    back; the others follow in order. names: one per person of the reference. If front or names are empty, those of the
+    driving masks apply. repaint: ignore a background that belongs to the other mode.
 
     Raises ValueError for an unknown mode, a background of the other mode, an empty mask, more than six people, an
-    identity that only one side has, and texts that cannot be read.
+    identity that only one side has, and texts that cannot be parsed.
     """
     if mode not in MODES:
         raise ValueError(f'mode is "{mode}", but it must be {" or ".join(MODES)}: choose one of them.')
@@ -58,203 +61,206 @@ def bind(mode: str, driving: Source, references: Sequence[Source], *, binding: s
     for source in (driving, reference):
         if not repaint:
             refuse_other_mode(mode, source)
-        if not shows_somebody(source):
-            raise ValueError(f"The {source.name} mask shows nobody: paint the person in {NAMES[0]} (or connect another "
-                             "mask).")
+        if not shows_people(source):
+            raise ValueError(f"The {source.name} mask is empty: paint the person in {NAMES[0]}, or connect another "
+                             "mask.")
     pairs = _pairs(driving, reference, binding)
     if len(pairs) > PEOPLE_LIMIT:
-        raise ValueError(f"There are {len(pairs)} people, but SCAIL-2 tells {PEOPLE_LIMIT} apart: choose some with "
-                         "binding.")
-    ours, theirs = zip(*pairs, strict=True)
-    labels, people = _labels(driving, reference, pairs), driving.planes.select(theirs)
-    _refuse_missing(reference, ours)
-    _refuse_missing(driving, theirs)
-    chosen = [_same_people(reference, ours, picture, place) for place, picture in enumerate(references)]
-    called = [numbers(reference)[plane] for plane in ours]
-    known = [driving.names[plane] if driving.names else "" for plane in theirs]
-    return Identities(mode, people, tuple(chosen), labels, _names(names, ours, labels, known),
-                      _front(front, called, [theirs.index(plane) for plane in driving.front if plane in theirs]),
+        raise ValueError(f"There are {len(pairs)} people, but SCAIL-2 distinguishes at most {PEOPLE_LIMIT}: choose "
+                         "some with binding.")
+    in_reference, in_driving = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    labels = _labels(driving, reference, pairs)
+    _refuse_unseen(reference, in_reference)
+    _refuse_unseen(driving, in_driving)
+    bound = tuple(_same_people(reference, in_reference, picture, index) for index, picture in enumerate(references))
+    reference_numbers = [numbers(reference)[person] for person in in_reference]
+    known_names = [driving.names[person] if driving.names else "" for person in in_driving]
+    known_front = [in_driving.index(person) for person in driving.front if person in in_driving]
+    return Identities(mode, driving.mask_set.select(in_driving), bound, labels,
+                      _names(names, in_reference, labels, known_names), _front(front, reference_numbers, known_front),
                       _notes(driving, reference, pairs))
 
 
 def refuse_other_mode(mode: str, source: Source) -> None:
-    """Raise ValueError if a colour mask's background is white where the mode means black, or the other way round."""
+    """Raise ValueError if the background of a colour mask belongs to the other mode."""
     right = WHITE if (mode == REPLACEMENT) == (source.name == DRIVING) else BLACK
-    if source.background not in (None, right):
+    if source.background is not None and source.background != right:
         colours, other = {BLACK: "black", WHITE: "white"}, next(name for name in MODES if name != mode)
         raise ValueError(f"The {source.name} mask has a {colours[source.background]} background, which means {other}, "
                          f"but the mode is {mode} (background {colours[right]}): change the mode, or let the "
                          "background be repainted.")
 
 
-def shows_somebody(source: Source) -> bool:
-    return any(extent.seen.any() for extent in source.planes.extents)
+def shows_people(source: Source) -> bool:
+    return any(extent.seen.any() for extent in source.mask_set.extents)
 
 
-def _same_people(primary: Source, ours: tuple[int, ...], picture: Source, place: int) -> Planes:
-    """The people of the primary, in their order, as another picture shows them; nobody's plane is empty."""
+def numbered_pairs(driving: Source, reference: Source, binding: str) -> list[Pair]:
+    """(reference number, driving number) of everybody that a binding binds.
+
+    Raises ValueError as `bind` does for a text that cannot be parsed, or an empty one where people do not match.
+    """
+    in_reference, in_driving = numbers(reference), numbers(driving)
+    return [(in_reference[left], in_driving[right]) for left, right in _pairs(driving, reference, binding)]
+
+
+def numbers(source: Source) -> tuple[int, ...]:
+    """The number of each person of a side."""
+    return source.labels or tuple(range(1, source.mask_set.people + 1))
+
+
+def by_position(driving: MaskSet, reference: MaskSet) -> list[Pair]:
+    """Pairs with the least sum of horizontal distances, each person in the first frame that shows it; people that are
+    never seen are left out."""
+    in_reference, in_driving = _positions(reference), _positions(driving)
+    distances = np.abs(np.array(list(in_reference.values()))[:, None] - np.array(list(in_driving.values()))[None])
+    left, right = linear_sum_assignment(distances)
+    return sorted((list(in_reference)[i], list(in_driving)[j]) for i, j in zip(left, right, strict=True))
+
+
+def _same_people(primary: Source, bound: Sequence[int], picture: Source, index: int) -> MaskSet:
+    """The bound people of the primary, in order, as reference picture `index` shows them; masks may be empty."""
+    extents = picture.mask_set.extents
     if not picture.labels or picture.labels == primary.labels:
-        shown = [plane for plane, extent in enumerate(picture.planes.extents) if extent.seen[0]]
-        if shown and not set(shown) & set(ours):
-            raise ValueError(f"Additional reference {place} shows person {numbers(picture)[shown[0]]} and nobody who "
-                             "is bound: leave the picture out, or bind that person.")
-        return picture.planes.select(ours)
-    shown = {label: plane for label, plane, extent in zip(picture.labels, picture.planes.bits, picture.planes.extents,
-                                                         strict=True) if extent.seen.any()}
-    labels = [primary.labels[plane] for plane in ours] if primary.labels else []
-    if strangers := sorted(set(shown) - set(labels)):
-        raise ValueError(f"The mask of additional reference {place} shows {', '.join(NAMES[s - 1] for s in strangers)},"
-                         " but the primary's does not: use the colours of the primary reference.")
-    empty = Plane((EMPTY,), *picture.planes.size)
-    return replace(picture.planes, bits=tuple(shown.get(label, empty) for label in labels))
+        shown = [person for person, extent in enumerate(extents) if extent.seen[0]]
+        if shown and not set(shown) & set(bound):
+            raise ValueError(f"Additional reference {index} shows none of the bound people, only person "
+                             f"{numbers(picture)[shown[0]]}: remove the picture, or bind that person.")
+        return picture.mask_set.select(bound)
+    tracks = {label: track for label, track, extent in zip(picture.labels, picture.mask_set.tracks, extents,
+                                                           strict=True) if extent.seen.any()}
+    labels = [primary.labels[person] for person in bound] if primary.labels else []
+    if extra := sorted(set(tracks) - set(labels)):
+        raise ValueError(f"The mask of additional reference {index} contains "
+                         f"{', '.join(NAMES[label - 1] for label in extra)}, but the primary's does not: use the "
+                         "colours of the primary reference.")
+    empty = MaskTrack((EMPTY,), *picture.mask_set.size)
+    return replace(picture.mask_set, tracks=tuple(tracks.get(label, empty) for label in labels))
 
 
-def _pairs(driving: Source, reference: Source, binding: str) -> list[tuple[int, int]]:
-    """(plane of the reference, plane of the driving video) for every person."""
+def _pairs(driving: Source, reference: Source, binding: str) -> list[Pair]:
     text = binding.strip().lower()
     if text == BY_POSITION:
-        return by_position(driving.planes, reference.planes)
+        return by_position(driving.mask_set, reference.mask_set)
     if text:
-        return _read_pairs(text, driving, reference)
+        return _parsed_pairs(text, driving, reference)
     if driving.labels and reference.labels:
-        return _same_colours(driving, reference)
-    if driving.planes.people != reference.planes.people:
-        suggested = by_position(driving.planes, reference.planes)
-        raise ValueError(f"The driving mask has {_count(driving.planes.people)}, but the reference mask has "
-                         f"{_count(reference.planes.people)}: choose who belongs together in the table on the node, or "
-                         f'with binding, for example "{_pairs_text(driving, reference, suggested)}", which is nearest '
-                         "by position.")
-    return [(plane, plane) for plane in range(driving.planes.people)]
+        return _same_colours(driving.labels, reference, reference.labels)
+    if driving.mask_set.people != reference.mask_set.people:
+        suggested = by_position(driving.mask_set, reference.mask_set)
+        raise ValueError(f"The driving mask has {_count(driving.mask_set.people)}, but the reference mask has "
+                         f"{_count(reference.mask_set.people)}: choose who belongs together in the table on the node, "
+                         f'or with binding, for example "{_pairs_text(driving, reference, suggested)}", which is '
+                         "nearest by position.")
+    return [(person, person) for person in range(driving.mask_set.people)]
 
 
-def _same_colours(driving: Source, reference: Source) -> list[tuple[int, int]]:
-    # an additional reference may show somebody whom the primary does not; the primary has to show everybody
-    primary = {label for label, extent in zip(reference.labels, reference.planes.extents, strict=True)
+def _same_colours(driving_labels: tuple[int, ...], reference: Source, reference_labels: tuple[int, ...]) -> list[Pair]:
+    # an additional reference may show a person that the primary does not; the primary must show every person
+    primary = {label for label, extent in zip(reference_labels, reference.mask_set.extents, strict=True)
                if extent.seen[0]}
-    present = {"driving": set(driving.labels), "reference": primary}
+    present = {"driving": set(driving_labels), "reference": primary}
     for side, other in (("reference", "driving"), ("driving", "reference")):
-        if lonely := sorted(present[other] - present[side]):
-            names = ", ".join(NAMES[label - 1] for label in lonely)
-            raise ValueError(f"The {other} mask shows {names}, but the {side} mask does not: give each person the same "
-                             "colour in both masks.")
-    return [(reference.labels.index(label), driving.labels.index(label)) for label in sorted(primary)]
+        if unmatched := sorted(present[other] - present[side]):
+            names = ", ".join(NAMES[label - 1] for label in unmatched)
+            raise ValueError(f"The {other} mask contains {names}, but the {side} mask does not: give each person the "
+                             "same colour in both masks.")
+    return [(reference_labels.index(label), driving_labels.index(label)) for label in sorted(primary)]
 
 
-def _read_pairs(text: str, driving: Source, reference: Source) -> list[tuple[int, int]]:
-    pairs = []
+def _parsed_pairs(text: str, driving: Source, reference: Source) -> list[Pair]:
+    pairs: list[Pair] = []
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\d+)\s*:\s*(\d+)\s*", part)
         if not match:
             raise ValueError(f'The binding "{text}" cannot be read at "{part.strip()}": write pairs of reference and '
-                             'driving numbers, as in "1:2, 2:1".')
-        pairs.append(tuple(_plane(source, int(number), f'The binding "{text}"')
-                           for source, number in zip((reference, driving), match.groups(), strict=True)))
+                             'driving numbers, such as "1:2, 2:1".')
+        pairs.append((_index(reference, int(match[1]), text), _index(driving, int(match[2]), text)))
     for place, source in enumerate((reference, driving)):
-        planes = [pair[place] for pair in pairs]
-        if twice := [plane for plane in planes if planes.count(plane) > 1]:
-            raise ValueError(f'The binding "{text}" names person {numbers(source)[twice[0]]} of the {source.name} '
-                             "mask twice: name everybody once.")
+        people = [pair[place] for pair in pairs]
+        if repeated := [person for person in people if people.count(person) > 1]:
+            raise ValueError(f'The binding "{text}" names person {numbers(source)[repeated[0]]} of the {source.name} '
+                             "mask twice: name each person once.")
     return sorted(pairs)
 
 
-def _plane(source: Source, number: int, text: str) -> int:
+def _index(source: Source, number: int, text: str) -> int:
     known = numbers(source)
     if number not in known:
-        raise ValueError(f"{text} names person {number} of the {source.name} mask, but the people there are "
-                         f"{', '.join(map(str, known))}: use one of these numbers, or choose in the table on the "
+        raise ValueError(f'The binding "{text}" names person {number} of the {source.name} mask, but the people there '
+                         f"are {', '.join(map(str, known))}: use one of these numbers, or choose in the table on the "
                          "node.")
     return known.index(number)
 
 
-def numbered_pairs(driving: Source, reference: Source, binding: str) -> list[tuple[int, int]]:
-    """(number in the reference, number in the driving video) of everybody whom a binding ties together.
-
-    Raises ValueError as `bind` does for one that cannot be read, or that needs to be more than empty.
-    """
-    ours, theirs = numbers(reference), numbers(driving)
-    return [(ours[left], theirs[right]) for left, right in _pairs(driving, reference, binding)]
+def _pairs_text(driving: Source, reference: Source, pairs: list[Pair]) -> str:
+    in_reference, in_driving = numbers(reference), numbers(driving)
+    return ", ".join(f"{in_reference[left]}:{in_driving[right]}" for left, right in pairs)
 
 
-def numbers(source: Source) -> tuple[int, ...]:
-    """What the people of a side are called."""
-    return source.labels or tuple(range(1, source.planes.people + 1))
+def _positions(mask_set: MaskSet) -> dict[int, float]:
+    """Horizontal position of each person in the first frame that shows it, 0..1."""
+    return {person: mask_set.centre(person, int(extent.seen.argmax()))
+            for person, extent in enumerate(mask_set.extents) if extent.seen.any()}
 
 
-def by_position(driving: Planes, reference: Planes) -> list[tuple[int, int]]:
-    """Pairs that leave people where they are: the least sum of distances across, in the first frame that shows each.
-    Who is never seen is left out."""
-    ours, theirs = _places(reference), _places(driving)
-    distances = np.abs(np.array(list(ours.values()))[:, None] - np.array(list(theirs.values()))[None])
-    left, right = linear_sum_assignment(distances)
-    return sorted((list(ours)[i], list(theirs)[j]) for i, j in zip(left, right, strict=True))
+def _refuse_unseen(source: Source, people: Sequence[int]) -> None:
+    for person in people:
+        if not source.mask_set.extents[person].seen.any():
+            number = numbers(source)[person]
+            raise ValueError(f"The {source.name} mask does not contain person {number}: paint it, or remove {number} "
+                             "from binding.")
 
 
-def _pairs_text(driving: Source, reference: Source, pairs: list[tuple[int, int]]) -> str:
-    ours, theirs = numbers(reference), numbers(driving)
-    return ", ".join(f"{ours[left]}:{theirs[right]}" for left, right in pairs)
-
-
-def _places(planes: Planes) -> dict[int, float]:
-    """Where each plane's person is first seen, across, 0..1."""
-    return {plane: planes.centre(plane, int(extent.seen.argmax()))
-            for plane, extent in enumerate(planes.extents) if extent.seen.any()}
-
-
-def _refuse_missing(source: Source, planes: tuple[int, ...]) -> None:
-    for plane in planes:
-        if not source.planes.extents[plane].seen.any():
-            raise ValueError(f"Person {numbers(source)[plane]} is not to be seen in the {source.name} mask: mask that "
-                             "person there, or leave the person out with binding.")
-
-
-def _labels(driving: Source, reference: Source, pairs: list[tuple[int, int]]) -> tuple[int, ...]:
-    """A colour for each person: the reference's, or the driving video's, or the colour of the reference's number."""
+def _labels(driving: Source, reference: Source, pairs: list[Pair]) -> tuple[int, ...]:
+    """A colour for each person: the reference's, else the driving video's, else the colour of the reference number."""
     for source, place in ((reference, 0), (driving, 1)):
         if source.labels:
             return tuple(source.labels[pair[place]] for pair in pairs)
-    numbers = tuple(ours + 1 for ours, _ in pairs)
-    return numbers if max(numbers) <= PEOPLE_LIMIT else tuple(range(1, len(pairs) + 1))
+    by_number = tuple(person + 1 for person, _ in pairs)
+    return by_number if max(by_number) <= PEOPLE_LIMIT else tuple(range(1, len(pairs) + 1))
 
 
-def _names(text: str, ours: tuple[int, ...], labels: tuple[int, ...], known: list[str]) -> tuple[str, ...]:
+def _names(text: str, in_reference: Sequence[int], labels: Sequence[int], known: Sequence[str]) -> tuple[str, ...]:
     given = [name.strip() for name in text.split(",")] if text.strip() else []
-    if len(given) > max(ours) + 1:
-        raise ValueError(f"There are {len(given)} names, but {_count(max(ours) + 1)}: give one name for each person, "
-                         "in the reference's order.")
-    if unused := [name for plane, name in enumerate(given) if name and plane not in ours]:
+    people = max(in_reference) + 1
+    if len(given) > people:
+        raise ValueError(f"There are {len(given)} names, but {_count(people)}: give one name for each person, in the "
+                         "order of the reference.")
+    if unused := [name for person, name in enumerate(given) if name and person not in in_reference]:
         raise ValueError(f'The name "{unused[0]}" is for a person of the reference who is not bound: write names in '
-                         "the reference's order, with nothing between the commas for the others.")
-    return tuple((given[plane] if plane < len(given) else "") or name or NAMES[label - 1]
-                 for plane, label, name in zip(ours, labels, known, strict=True))
+                         "the order of the reference, and leave the others empty between their commas.")
+    return tuple((given[person] if person < len(given) else "") or name or NAMES[label - 1]
+                 for person, label, name in zip(in_reference, labels, known, strict=True))
 
 
-def _front(text: str, numbers: list[int], known: list[int]) -> tuple[int, ...]:
-    """Places in `numbers`, the front one first; `known` are such places, for an empty text."""
-    listed = [] if text.strip() else known
+def _front(text: str, numbers: Sequence[int], known: Sequence[int]) -> tuple[int, ...]:
+    """Indices into `numbers`, front to back; `known` are such indices, used if the text is empty."""
+    listed = [] if text.strip() else list(known)
     for part in filter(None, (part.strip() for part in text.split(","))):
         if part not in map(str, numbers) or numbers.index(int(part)) in listed:
-            known = ", ".join(map(str, numbers))
-            raise ValueError(f'front is "{text}", but "{part}" is none of the people {known}, or is there twice: write '
-                             'numbers of the reference, the front one first, as in "2, 1".')
+            raise ValueError(f'front is "{text}", but "{part}" is repeated or not one of the people '
+                             f"{', '.join(map(str, numbers))}: write reference numbers from front to back, such as "
+                             '"2, 1".')
         listed.append(numbers.index(int(part)))
-    return (*listed, *(place for place in range(len(numbers)) if place not in listed))
+    return (*listed, *(index for index in range(len(numbers)) if index not in listed))
 
 
-def _notes(driving: Source, reference: Source, pairs: list[tuple[int, int]]) -> tuple[str, ...]:
-    notes = [f"{source.name} mask: {source.snapped:.2%} of the pixels were no pure colour and were snapped"
-             for source in (driving, reference) if source.snapped > _FUZZ_NOTED]
+def _notes(driving: Source, reference: Source, pairs: list[Pair]) -> tuple[str, ...]:
+    notes = [f"{source.name} mask: {source.snapped:.2%} of the pixels were not a pure colour and were snapped to one"
+             for source in (driving, reference) if source.snapped > _SNAPPED_NOTED]
     for place, source in enumerate((reference, driving)):
-        left_out = sorted(set(range(source.planes.people)) - {pair[place] for pair in pairs})
+        left_out = sorted(set(range(source.mask_set.people)) - {pair[place] for pair in pairs})
         if left_out:
-            who = ", ".join(str(numbers(source)[plane]) for plane in left_out)
-            notes.append(f"{source.name} mask: person {who} left out")
-    suggested = by_position(driving.planes, reference.planes)
+            people = ", ".join(str(numbers(source)[person]) for person in left_out)
+            notes.append(f"{source.name} mask: person {people} left out")
+    suggested = by_position(driving.mask_set, reference.mask_set)
     if len(pairs) > 1 and suggested != pairs:
         notes.append(f"bound {_pairs_text(driving, reference, pairs)} (reference:driving); by position it would be "
                      f"{_pairs_text(driving, reference, suggested)}")
-    for left, right, frame in overlaps(driving.planes.select([theirs for _, theirs in pairs]), _OVERLAP_NOTED):
-        two = (numbers(reference)[pairs[place][0]] for place in (left, right))
-        notes.append("driving mask: person {} and person {} overlap, most in frame {}".format(*two, frame))
+    for left, right, frame in overlaps(driving.mask_set.select([pair[1] for pair in pairs]), _OVERLAP_NOTED):
+        one, other = (numbers(reference)[pairs[index][0]] for index in (left, right))
+        notes.append(f"driving mask: person {one} and person {other} overlap, most in frame {frame}")
     return tuple(notes)
 
 

@@ -1,8 +1,8 @@
-"""Packed masks straight to the 28 channels, without painting them: the answer of `masks.pack_mask` and
-`masks.pack_driving_mask` for pure colours at the size of the result, computed on eight pixels at once.
+"""Masks as bits -> the 28 mask channels, without painting them first.
 
-A colour component is on where a plane that has it is seen, so three bitwise sums give red, green and blue. Halving a
-driving mask leaves a component on only where all four pixels have it (three of four are 191, below the threshold).
+Gives what `masks.pack_mask` and `masks.pack_driving_mask` give for pure colours at the size of the result, computed on
+eight pixels at once. Red, green and blue are each on where a person whose colour contains them is visible. Halving a
+driving mask keeps a component only where all four pixels have it: three of four average 191, below the threshold.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..masks import PALETTE, PLANE_CODES
+from ..masks import CHANNEL_CODES, PALETTE
 from .packed_mask import POPULATION
 
 _EVEN = np.uint8(0b01010101)  # after halving, every second bit stands for two pixels
@@ -21,18 +21,34 @@ _EVEN = np.uint8(0b01010101)  # after halving, every second bit stands for two p
 
 def pack_bits(frames: Iterable[np.ndarray], labels: Sequence[int], front: Sequence[int], *, white: bool,
               half: bool) -> Tensor:
-    """Masks of 4n+1 frames -> float32 [28, T', H/8, W/8], or [28, T', H/16, W/16] for `half`; no cell may be cut.
+    """4n+1 frames, uint8 [people, H, W/8] -> float32 [28, T', H/8, W/8], or [28, T', H/16, W/16] if `half`.
 
-    frames: uint8 [people, H, W/8] each. labels: 1..6 for each plane, in the order of PALETTE. front: planes, the front
-    one first. white: what nobody covers is white, else black.
+    Height and width must fill whole cells. labels: 1..6 for each person. front: people, front to back. white: whether
+    the background is white instead of black.
     """
     painted = (components(bits, labels, front, white=white) for bits in frames)
     return _channels([_counts(colours, half) for colours in painted])
 
 
 def pack_components(frames: Iterable[Sequence[np.ndarray]]) -> Tensor:
-    """Frames that are painted, and small, already: red, green and blue, uint8 [H, W/8] each, -> [28, T', H/8, W/8]."""
+    """4n+1 frames that are already painted and halved: red, green and blue, uint8 [H, W/8] -> [28, T', H/8, W/8]."""
     return _channels([_counts(colours, half=False) for colours in frames])
+
+
+def components(bits: np.ndarray, labels: Sequence[int], front: Sequence[int], *, white: bool) -> list[np.ndarray]:
+    """One frame, uint8 [people, H, W/8] -> red, green and blue, uint8 [H, W/8] each."""
+    covered = np.zeros(bits.shape[1:], np.uint8)
+    painted = [np.zeros_like(covered) for _ in range(3)]
+    for person in front:
+        visible = bits[person] & ~covered
+        covered |= bits[person]
+        for component, level in zip(painted, PALETTE[labels[person] - 1], strict=True):
+            if level:
+                component |= visible
+    if white:
+        for component in painted:
+            component |= ~covered
+    return painted
 
 
 def _channels(counts: Sequence[np.ndarray]) -> Tensor:
@@ -43,32 +59,16 @@ def _channels(counts: Sequence[np.ndarray]) -> Tensor:
     return shares.movedim(0, 2).flatten(0, 1)
 
 
-def components(bits: np.ndarray, labels: Sequence[int], front: Sequence[int], *, white: bool) -> list[np.ndarray]:
-    """Red, green and blue of one frame, uint8 [H, W/8] each."""
-    covered = np.zeros(bits.shape[1:], np.uint8)
-    painted = [np.zeros_like(covered) for _ in range(3)]
-    for plane in front:
-        seen = bits[plane] & ~covered
-        covered |= bits[plane]
-        for component, level in zip(painted, PALETTE[labels[plane] - 1], strict=True):
-            if level:
-                component |= seen
-    if white:
-        for component in painted:
-            component |= ~covered
-    return painted
-
-
 def _counts(colours: Sequence[np.ndarray], half: bool) -> np.ndarray:
-    """How many of a cell's 64 places each of seven colours has, uint8 [7, H', W']; colours: red, green and blue."""
-    every = np.uint8(255)
+    """Red, green and blue of a frame -> how many of a cell's 64 places have each colour, uint8 [7, H', W']."""
+    counted = np.uint8(255)
     if half:
-        colours, every = [_halved(component) for component in colours], _EVEN
-    planes = []
-    for code in PLANE_CODES:
+        colours, counted = [_halved(component) for component in colours], _EVEN
+    counts = []
+    for code in CHANNEL_CODES:
         on = [component if code >> place & 1 else ~component for place, component in enumerate(colours)]
-        planes.append(POPULATION[on[0] & on[1] & on[2] & every])
-    places = np.stack(planes)  # [7, rows, bytes]
+        counts.append(POPULATION[on[0] & on[1] & on[2] & counted])
+    places = np.stack(counts)  # [7, rows, bytes]
     rows = places.reshape(7, -1, 8, places.shape[-1]).sum(2, dtype=np.uint8)
     return rows[..., 0::2] + rows[..., 1::2] if half else rows
 

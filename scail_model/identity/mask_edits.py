@@ -1,6 +1,6 @@
-"""What users do to masks before they are good: grow, shrink, smooth, fill, keep the largest piece.
+"""Mask clean-up: grow, shrink, smooth, fill holes, keep the largest piece.
 
-The work is scipy.ndimage's, in pixels of the driving video, and only inside a box round each person.
+Done with scipy.ndimage, in pixels of the driving video, and only inside a box around each person.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ _WIDE = 4.0  # pixels
 
 @dataclass(frozen=True)
 class Edits:
-    """In the order in which they are made. grow: pixels, shrinks below 0. feather: sigma of a blur before the
-    threshold, in pixels, which rounds corners and ragged edges."""
+    """Applied in this order. grow: pixels; negative values shrink. feather: sigma in pixels of a blur before a
+    threshold, which rounds corners and ragged edges."""
 
     keep_largest: bool = False
     fill_holes: bool = False
@@ -55,7 +55,7 @@ def _box(mask: np.ndarray, margin: int) -> tuple[slice, slice]:
 
 
 def _blurred(mask: np.ndarray, sigma: float) -> np.ndarray:
-    """A Gaussian blur; a wide one as three boxes of the same spread, whose cost does not grow with the width."""
+    """A Gaussian blur. A wide one is three box filters of the same variance, whose cost does not grow with sigma."""
     if sigma <= _WIDE:
         return ndimage.gaussian_filter(mask, sigma)
     side = 2 * round(((4 * sigma**2 + 1) ** 0.5 - 1) / 2) + 1  # a box of this side has the variance (side^2 - 1) / 12
@@ -65,14 +65,13 @@ def _blurred(mask: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def _largest(mask: np.ndarray) -> np.ndarray:
-    pieces, count = ndimage.label(mask)
-    if count < 2:
-        return mask
-    return pieces == 1 + np.bincount(pieces.ravel())[1:].argmax()
+    pieces, _ = ndimage.label(mask)
+    areas = np.bincount(pieces.ravel())[1:]  # [pieces]
+    return mask if len(areas) < 2 else pieces == 1 + areas.argmax()
 
 
 def _grown(mask: np.ndarray, pixels: int) -> np.ndarray:
-    """By a round brush; below 0, what is farther inside than that stays. The picture's edge is no edge of a person."""
+    """Grow with a round brush; negative values shrink. The border of the picture does not count as an edge."""
     if pixels > 0:
         return ndimage.distance_transform_edt(~mask) <= pixels if mask.any() else mask
     return mask if mask.all() else ndimage.distance_transform_edt(mask) > -pixels

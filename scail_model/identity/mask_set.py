@@ -1,97 +1,97 @@
-"""Masks of several people in a video, and what can be read off them without unpacking.
+"""Masks of several people in one video, and questions that need no unpacking: sizes, overlaps, gaps.
 
-Each person is a plane (`packed_mask.py`). Planes may overlap; who is in front is decided when they are painted.
+Masks may overlap. Who is in front is decided when they are painted.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
 
-from .packed_mask import POPULATION, Extent, PackedMask, Plane, append, packed, unpacked
+from .packed_mask import POPULATION, Extent, MaskTrack, PackedMask, append, packed, unpacked
 
 
 @dataclass(frozen=True)
-class Planes:
-    """Masks of several people, in one order. bits: one plane for each, all of one length and size."""
+class MaskSet:
+    """One track per person, all of the same length and size. People are indexed from 0."""
 
-    bits: tuple[Plane, ...]
+    tracks: tuple[MaskTrack, ...]
     frames: int
     height: int
     width: int
 
     def __len__(self) -> int:
-        """Frames."""
+        """Number of frames."""
         return self.frames
 
     @property
     def people(self) -> int:
-        return len(self.bits)
+        return len(self.tracks)
 
     @property
     def size(self) -> tuple[int, int]:
         """(height, width)."""
         return self.height, self.width
 
-    def select(self, order: Iterable[int]) -> Planes:
-        """Some of the planes, in another order; shares the bits."""
-        return replace(self, bits=tuple(self.bits[index] for index in order))
+    def select(self, order: Iterable[int]) -> MaskSet:
+        """The people with these indices, in this order; the tracks are shared."""
+        return replace(self, tracks=tuple(self.tracks[person] for person in order))
 
-    def rows(self, index: int) -> np.ndarray:
-        """The bits of one frame, uint8 [people, H, ceil(W / 8)]."""
+    def rows(self, frame: int | np.integer) -> np.ndarray:
+        """One frame as bits, uint8 [people, H, ceil(W / 8)]."""
         rows = np.zeros((self.people, self.height, -(-self.width // 8)), np.uint8)
-        for plane, target in zip(self.bits, rows, strict=True):
-            plane.masks[index].place(target)
+        for track, target in zip(self.tracks, rows, strict=True):
+            track.masks[frame].place(target)
         return rows
 
-    def frame(self, index: int) -> np.ndarray:
+    def frame(self, frame: int | np.integer) -> np.ndarray:
         """One frame, bool [people, H, W]."""
-        return unpacked(self.rows(index), self.width)
+        return unpacked(self.rows(frame), self.width)
 
-    def numbers(self, index: int, front: Iterable[int]) -> np.ndarray:
-        """One frame as uint8 [H, W]: 0 where nobody is, else 1 + the plane. front: planes, the front one first."""
-        image, masks = np.zeros(self.size, np.uint8), self.frame(index)
-        for plane in reversed(tuple(front)):
-            image[masks[plane]] = plane + 1
+    def numbers(self, frame: int | np.integer, front: Iterable[int]) -> np.ndarray:
+        """One frame as uint8 [H, W]: 1 + index of the person, 0 where there is none. front: people, front to back."""
+        image, masks = np.zeros(self.size, np.uint8), self.frame(frame)
+        for person in reversed(tuple(front)):
+            image[masks[person]] = person + 1
         return image
 
-    def edited(self, edit: Callable[[np.ndarray], np.ndarray]) -> Planes:
-        """Every mask, bool [H, W], replaced by what `edit` makes of it."""
-        return replace(self, bits=tuple(plane.edited(edit) for plane in self.bits))
+    def edited(self, edit: Callable[[np.ndarray], np.ndarray]) -> MaskSet:
+        """Apply `edit` (bool [H, W] -> bool [H, W]) to every mask that is not empty."""
+        return replace(self, tracks=tuple(track.edited(edit) for track in self.tracks))
 
     @property
     def extents(self) -> tuple[Extent, ...]:
-        return tuple(plane.extent for plane in self.bits)
+        return tuple(track.extent for track in self.tracks)
 
-    def near(self, left: int, right: int, index: int) -> bool:
-        """Whether the boxes round two people have a common pixel in a frame; without one they cannot overlap."""
-        one, other = (self.bits[plane].masks[index].box for plane in (left, right))
+    def near(self, left: int, right: int, frame: int | np.integer) -> bool:
+        """Whether the boxes of two people intersect in a frame; if not, the masks cannot overlap."""
+        one, other = (self.tracks[person].masks[frame].box for person in (left, right))
         return max(one[0], other[0]) < min(one[2], other[2]) and max(one[1], other[1]) < min(one[3], other[3])
 
     def digest(self) -> str:
-        """Hexadecimal; another one for another size, number or order of people, or pixel of any mask."""
-        found = hashlib.blake2b(repr((self.frames, self.size)).encode(), digest_size=16)
-        for plane in self.bits:
-            found.update(plane.digest().encode())
-        return found.hexdigest()
+        """Hexadecimal hash of size, order of the people and pixels of every mask."""
+        hashed = hashlib.blake2b(repr((self.frames, self.size)).encode(), digest_size=16)
+        for track in self.tracks:
+            hashed.update(track.digest().encode())
+        return hashed.hexdigest()
 
-    def centre(self, plane: int, index: int) -> float:
-        """Centre of gravity of a person in a frame, across, 0..1."""
-        columns = unpacked(self.bits[plane][index], self.width).sum(0)
+    def centre(self, person: int, frame: int | np.integer) -> float:
+        """Horizontal centre of gravity of a person in a frame, 0..1."""
+        columns = unpacked(self.tracks[person][frame], self.width).sum(0)
         return float((columns * np.arange(self.width)).sum() / columns.sum() / self.width)
 
 
-def pack_frames(frames: Iterable[np.ndarray], count: int, people: int, height: int, width: int) -> Planes:
-    """Masks bool [people, H, W], frame after frame, -> planes."""
-    made: list[list[PackedMask]] = [[] for _ in range(people)]
+def pack_frames(frames: Iterable[Iterable[np.ndarray]], count: int, people: int, height: int, width: int) -> MaskSet:
+    """`count` frames of masks, bool [people, H, W] each -> a mask set."""
+    tracks: list[list[PackedMask]] = [[] for _ in range(people)]
     for masks in frames:
-        for plane, mask in zip(made, masks, strict=True):
-            append(plane, packed(mask))
-    return Planes(tuple(Plane(tuple(masks), height, width) for masks in made), count, height, width)
+        for track, mask in zip(tracks, masks, strict=True):
+            append(track, packed(mask))
+    return MaskSet(tuple(MaskTrack(tuple(masks), height, width) for masks in tracks), count, height, width)
 
 
 def runs(flags: np.ndarray) -> list[tuple[int, int]]:
@@ -101,27 +101,29 @@ def runs(flags: np.ndarray) -> list[tuple[int, int]]:
 
 
 def in_words(stretches: list[tuple[int, int]]) -> str:
-    """Stretches as "3-8, 12", at most four of them."""
+    """Stretches as "3-8, 12"; at most four are named."""
     texts = [str(first) if first == last else f"{first}-{last}" for first, last in stretches]
     return ", ".join(texts[:4]) + (f" and {len(texts) - 4} more stretches" if len(texts) > 4 else "")
 
 
-def overlaps(planes: Planes, share: float) -> Iterator[tuple[int, int, int]]:
-    """(plane, plane, frame) of the largest overlap of each pair that shares more than `share` of the smaller one."""
-    pairs = list(combinations(range(planes.people), 2))
-    both = np.array([_shared_pixels(planes, frame, pairs) for frame in range(len(planes))]).reshape(len(planes), -1)
+def overlaps(mask_set: MaskSet, share: float) -> Iterator[tuple[int, int, int]]:
+    """(person, person, frame) for each pair that overlaps by more than `share` of the smaller one, and the frame where
+    they overlap most."""
+    pairs = list(combinations(range(mask_set.people), 2))
+    counts = [_shared_pixels(mask_set, frame, pairs) for frame in range(len(mask_set))]
+    both = np.array(counts).reshape(len(mask_set), -1)  # [T, pairs]
     for (left, right), pixels in zip(pairs, both.T, strict=True):
-        smaller = np.minimum(planes.extents[left].area, planes.extents[right].area)
+        smaller = np.minimum(mask_set.extents[left].area, mask_set.extents[right].area)
         shares = pixels / smaller.clip(min=1)
         if shares.max() > share:
             yield left, right, int(shares.argmax())
 
 
-def _shared_pixels(planes: Planes, frame: int, pairs: Iterable[tuple[int, int]]) -> list[int]:
-    """Of each pair in one frame."""
-    near = [planes.near(*pair, frame) for pair in pairs]
+def _shared_pixels(mask_set: MaskSet, frame: int, pairs: Sequence[tuple[int, int]]) -> list[int]:
+    """Pixels that each pair shares in one frame."""
+    near = [mask_set.near(*pair, frame) for pair in pairs]
     if not any(near):
         return [0] * len(near)
-    rows = planes.rows(frame)
+    rows = mask_set.rows(frame)
     return [int(POPULATION[rows[left] & rows[right]].sum(dtype=np.int64)) if close else 0
             for (left, right), close in zip(pairs, near, strict=True)]

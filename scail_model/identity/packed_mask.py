@@ -1,7 +1,8 @@
-"""One person's mask in every frame: a bit for each pixel, compressed frame by frame, so that an hour of it is small.
+"""Compressed masks: one person's mask in one frame (`PackedMask`), and in every frame (`MaskTrack`).
 
-A frame is uint8 [H, ceil(W / 8)], the lowest bit leftmost, as SAM3's tracks have it. Of the 113 KB that this is at
-704x1280, about 2 are kept: what is inside the box round the person, deflated. Every frame can be read by itself.
+A frame unpacks to one bit per pixel, uint8 [H, ceil(W / 8)], lowest bit leftmost, as in SAM3's tracks. At 704x1280 that
+is 113 KB; about 2 KB remain, because only the box around the person is stored, deflated. Frames are independent, so any
+of them can be read alone.
 """
 
 from __future__ import annotations
@@ -11,31 +12,31 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 import numpy as np
 
 POPULATION = np.array([bin(byte).count("1") for byte in range(256)], dtype=np.uint8)
 
-_LEVEL = 1  # of deflate: higher ones take a quarter off, and several times as long
+_LEVEL = 1  # of deflate: higher levels save another quarter, but take several times as long
 
 
 class PackedMask(NamedTuple):
-    """One mask. area in pixels; box: left, top, right, bottom, the last two exclusive, all 0 where nobody is seen;
-    deflated: the whole bytes of each row that the box touches."""
+    """One person in one frame. area: pixels. box: left, top, right, bottom, the last two exclusive; all 0 if the mask
+    is empty. deflated: the bytes that the box touches, row by row."""
 
     area: int
     box: tuple[int, int, int, int]
     deflated: bytes
 
     def inside(self) -> np.ndarray:
-        """The bytes of the box, uint8 [bottom - top, ceil(right / 8) - left // 8]; somebody is seen."""
+        """The bytes of the box, uint8 [bottom - top, ceil(right / 8) - left // 8]; the mask must not be empty."""
         left, top, right, bottom = self.box
         rows, columns = bottom - top, -(-right // 8) - left // 8
         return np.frombuffer(zlib.decompress(self.deflated, bufsize=rows * columns), np.uint8).reshape(rows, columns)
 
     def place(self, rows: np.ndarray) -> None:
-        """Write the mask into a frame of zeros, uint8 [H, ceil(W / 8)]."""
+        """Write the mask into an empty frame, uint8 [H, ceil(W / 8)]."""
         if self.area:
             left, top, right, bottom = self.box
             rows[top:bottom, left // 8 : -(-right // 8)] = self.inside()
@@ -46,22 +47,22 @@ EMPTY = PackedMask(0, (0, 0, 0, 0), b"")
 
 @dataclass(frozen=True)
 class Extent:
-    """Where a plane's person is, frame by frame, int64 arrays. area [T] in pixels; box [T, 4] is left, top, right,
-    bottom, the last two exclusive, all 0 where nobody is seen."""
+    """Where a person is in each frame, int64. area: pixels [T]. box: [T, 4] left, top, right, bottom, the last two
+    exclusive; all 0 in frames without the person."""
 
     area: np.ndarray
     box: np.ndarray
 
     @property
     def seen(self) -> np.ndarray:
-        """bool [T]."""
+        """Frames that show the person, bool [T]."""
         return self.area > 0
 
 
 @dataclass(frozen=True)
-class Plane:
-    """A mask for each of T frames of height x width pixels. plane[index] is a frame, uint8 [H, ceil(W / 8)];
-    plane[start:stop] is a shorter plane that shares them."""
+class MaskTrack:
+    """One person's masks in T frames of height x width pixels. track[index] is a frame, uint8 [H, ceil(W / 8)];
+    track[start:stop] is a shorter track that shares the masks."""
 
     masks: tuple[PackedMask, ...]
     height: int
@@ -71,15 +72,21 @@ class Plane:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Of all frames as one array: T, H, ceil(W / 8)."""
+        """Shape of all frames as one array: T, H, ceil(W / 8)."""
         return len(self.masks), self.height, -(-self.width // 8)
 
     def __len__(self) -> int:
         return len(self.masks)
 
-    def __getitem__(self, index: int | slice) -> np.ndarray | Plane:
+    @overload
+    def __getitem__(self, index: int | np.integer) -> np.ndarray: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> MaskTrack: ...
+
+    def __getitem__(self, index: int | np.integer | slice) -> np.ndarray | MaskTrack:
         if isinstance(index, slice):
-            return Plane(self.masks[index], self.height, self.width)
+            return MaskTrack(self.masks[index], self.height, self.width)
         rows = np.zeros(self.shape[1:], np.uint8)
         self.masks[index].place(rows)
         return rows
@@ -88,11 +95,11 @@ class Plane:
         for index in range(len(self)):
             yield self[index]
 
-    def edited(self, edit: Callable[[np.ndarray], np.ndarray]) -> Plane:
-        """Every mask that shows somebody, bool [H, W], replaced by what `edit` makes of it."""
+    def edited(self, edit: Callable[[np.ndarray], np.ndarray]) -> MaskTrack:
+        """Apply `edit` (bool [H, W] -> bool [H, W]) to every mask that is not empty."""
         frames = (packed(edit(unpacked(rows, self.width))) if mask.area else rows
                   for mask, rows in zip(self.masks, self, strict=True))
-        return plane_of(frames, self.height, self.width)
+        return pack_track(frames, self.height, self.width)
 
     @cached_property
     def extent(self) -> Extent:
@@ -100,21 +107,21 @@ class Plane:
                       np.array([mask.box for mask in self.masks], np.int64).reshape(-1, 4))
 
     def digest(self) -> str:
-        """Hexadecimal; another one for other bits, whatever compressed them."""
+        """Hexadecimal hash of the pixels, independent of how they were compressed."""
         return self._digest
 
     @cached_property
     def _digest(self) -> str:
-        found = hashlib.blake2b(repr((self.shape, self.width)).encode(), digest_size=16)
+        hashed = hashlib.blake2b(repr((self.shape, self.width)).encode(), digest_size=16)
         for mask in self.masks:
-            found.update(np.array(mask.box, "<i4"))
+            hashed.update(np.array(mask.box, "<i4"))
             if mask.area:
-                found.update(mask.inside())
-        return found.hexdigest()
+                hashed.update(mask.inside())
+        return hashed.hexdigest()
 
 
 def pack(rows: np.ndarray) -> PackedMask:
-    """A frame, uint8 [H, ceil(W / 8)], compressed; bits behind the last pixel are 0."""
+    """Compress a frame, uint8 [H, ceil(W / 8)]; the bits after the last pixel must be 0."""
     down = np.flatnonzero(rows.any(axis=1))
     if not down.size:
         return EMPTY
@@ -127,21 +134,21 @@ def pack(rows: np.ndarray) -> PackedMask:
 
 
 def append(masks: list[PackedMask], rows: np.ndarray) -> None:
-    """Put a packed frame behind others; one that is equal to the last is kept once."""
+    """Compress a frame and append it; equal consecutive masks share one object."""
     append_packed(masks, pack(rows))
 
 
 def append_packed(masks: list[PackedMask], mask: PackedMask) -> None:
-    """`append` of a frame that is compressed already."""
+    """The same for a mask that is already compressed."""
     masks.append(masks[-1] if masks and masks[-1] == mask else mask)
 
 
-def plane_of(frames: Iterable[np.ndarray], height: int, width: int) -> Plane:
-    """Frames uint8 [H, ceil(W / 8)], one after another, -> a plane."""
+def pack_track(frames: Iterable[np.ndarray], height: int, width: int) -> MaskTrack:
+    """Frames uint8 [H, ceil(W / 8)], in order -> a track."""
     masks: list[PackedMask] = []
     for rows in frames:
         append(masks, rows)
-    return Plane(tuple(masks), height, width)
+    return MaskTrack(tuple(masks), height, width)
 
 
 def packed(masks: np.ndarray) -> np.ndarray:

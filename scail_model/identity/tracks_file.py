@@ -31,8 +31,8 @@ from ..files.user_files import user_path
 from ..geometry import check_frame_count, check_shape, same_shape
 from ..media.clips import Clip
 from .identities import Identities
-from .mask_set import Planes
-from .packed_mask import plane_of
+from .mask_set import MaskSet
+from .packed_mask import pack_track
 
 _FORMAT = "scail2-tracks-1"
 _THUMBNAILS = "thumbnails"
@@ -140,8 +140,9 @@ def load(path: str | os.PathLike) -> tuple[Identities, Fingerprint | None]:
 
 def _arrays(identities: Identities) -> dict[str, Frames]:
     sides = {"driving": identities.driving}
-    sides |= {f"reference.{picture}": planes for picture, planes in enumerate(identities.references)}
-    return {f"{side}.{person}": plane for side, planes in sides.items() for person, plane in enumerate(planes.bits)}
+    sides |= {f"reference.{picture}": mask_set for picture, mask_set in enumerate(identities.references)}
+    return {f"{side}.{person}": track for side, mask_set in sides.items()
+            for person, track in enumerate(mask_set.tracks)}
 
 
 def _text(identities: Identities, video: Fingerprint | None) -> str:
@@ -149,20 +150,20 @@ def _text(identities: Identities, video: Fingerprint | None) -> str:
     values = {key: getattr(identities, key) for key in ("mode", "labels", "names", "front", "notes")}
     rate = str(video.rate) if video and video.rate else None
     return json.dumps({**values, "driving": [len(identities.driving), *identities.driving.size],
-                       "references": [planes.size for planes in identities.references],
+                       "references": [mask_set.size for mask_set in identities.references],
                        "video": video and {"frames": video.frames, "rate": rate}})
 
 
 def _identities(values: dict, arrays: Mapping[str, Frames]) -> tuple[Identities, Fingerprint | None]:
     people = range(len(values["labels"]))
 
-    def planes(side: str, frames: int, height: int, width: int) -> Planes:
-        bits = tuple(plane_of(arrays[f"{side}.{person}"], height, width) for person in people)
-        return Planes(bits, frames, height, width)
+    def mask_set(side: str, frames: int, height: int, width: int) -> MaskSet:
+        tracks = tuple(pack_track(arrays[f"{side}.{person}"], height, width) for person in people)
+        return MaskSet(tracks, frames, height, width)
 
-    references = tuple(planes(f"reference.{picture}", 1, *size) for picture, size in enumerate(values["references"]))
+    references = tuple(mask_set(f"reference.{picture}", 1, *size) for picture, size in enumerate(values["references"]))
     lists = {key: tuple(values[key]) for key in ("labels", "names", "front", "notes")}
-    identities = Identities(values["mode"], planes("driving", *values["driving"]), references, **lists)
+    identities = Identities(values["mode"], mask_set("driving", *values["driving"]), references, **lists)
     video = values["video"]
     if video is None:
         return identities, None

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..geometry import cover_crop
 from ..identity.identities import Identities
-from ..identity.mask_set import Planes, pack_frames
+from ..identity.mask_set import MaskSet, pack_frames
 from ..masks import NAMES, people
 from .placement import Placement, box_of, cover, outside_share, place, resample_labels, scaled
 from .reframe import reframe
@@ -46,10 +46,10 @@ def reframed(images: Tensor, identities: Identities, height: int, width: int, fi
     primary, labels = reframe(images[0], before, placement, height, width, fill)
     others = [cover_crop(image[None].movedim(-1, 1), height, width)[0].movedim(0, -1).clamp(0, 1)
               for image in images[1:]]
-    places = [placement, *(cover(planes.size, height, width) for planes in identities.references[1:])]
+    places = [placement, *(cover(mask_set.size, height, width) for mask_set in identities.references[1:])]
     bound = replace(identities, references=tuple(
-        _placed(planes, place, images.shape[1:3] if index == 0 else planes.size, height, width)
-        for index, (planes, place) in enumerate(zip(identities.references, places, strict=True))))
+        _placed(mask_set, place, images.shape[1:3] if index == 0 else mask_set.size, height, width)
+        for index, (mask_set, place) in enumerate(zip(identities.references, places, strict=True))))
     _refuse_lost(bound)
     report = _report(frame, before, labels, placement, note, outside_share(before, placement, height, width), scale)
     return Framed(torch.stack((primary, *others)), bound, labels, before, frame, report)
@@ -69,12 +69,12 @@ def _resized(labels: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(labels[None, None], tuple(size), mode="nearest-exact")[0, 0]
 
 
-def _placed(planes: Planes, placement: Placement, size: tuple[int, int], height: int, width: int) -> Planes:
+def _placed(mask_set: MaskSet, placement: Placement, size: tuple[int, int], height: int, width: int) -> MaskSet:
     """Every person's mask by itself, so that one who stands behind another keeps what is hidden. size: (height, width)
     of the picture that the placement is for."""
-    masks = torch.from_numpy(planes.frame(0).astype(np.uint8))
+    masks = torch.from_numpy(mask_set.frame(0).astype(np.uint8))
     placed = [resample_labels(_resized(mask, size), placement, height, width).numpy() > 0 for mask in masks]
-    return pack_frames([placed], 1, planes.people, height, width)
+    return pack_frames([placed], 1, mask_set.people, height, width)
 
 
 def _refuse_lost(identities: Identities) -> None:

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from ..identity.identities import Identities
-from ..identity.mask_set import Planes, in_words, runs
+from ..identity.mask_set import MaskSet, in_words, runs
 from ..identity.packed_mask import POPULATION, packed
 from ..inputs.placement import cover, place
 from ..masks import people
@@ -64,14 +64,14 @@ def hidden(identities: Identities) -> Iterator[Finding]:
                                     "whether the driving mask has one person twice.")
 
 
-def _shown(planes: Planes, person: int, before: Sequence[int], frame: int) -> int:
+def _shown(mask_set: MaskSet, person: int, before: Sequence[int], frame: int) -> int:
     """Pixels of a person that nobody in front of it covers."""
-    covering = [other for other in before if planes.near(person, other, frame)]
+    covering = [other for other in before if mask_set.near(person, other, frame)]
     if not covering:
-        return int(planes.extents[person].area[frame])
-    rows = planes.bits[person][frame]
+        return int(mask_set.extents[person].area[frame])
+    rows = mask_set.tracks[person][frame]
     for other in covering:
-        rows &= ~planes.bits[other][frame]
+        rows &= ~mask_set.tracks[other][frame]
     return int(POPULATION[rows].sum(dtype=np.int64))
 
 
@@ -100,10 +100,10 @@ def coinciding(identities: Identities) -> Iterator[Finding]:
 
 def cropped_references(identities: Identities, height: int, width: int) -> Iterator[Finding]:
     """People of whom a reference loses something when it is cropped to the size of the result."""
-    for number, planes in enumerate(identities.references, 1):
-        window = _window(planes.size, height, width)
-        for person, extent in enumerate(planes.extents):
-            lost = _lost(planes, person, window)[0]
+    for number, mask_set in enumerate(identities.references, 1):
+        window = _window(mask_set.size, height, width)
+        for person, extent in enumerate(mask_set.extents):
+            lost = _lost(mask_set, person, window)[0]
             share = lost.sum() / max(extent.area[0], 1)
             if share > _CROPPED:
                 yield warning("reference_crop", f"Cropped to {width}x{height}, reference {number} loses {share:.1%} of "
@@ -182,21 +182,21 @@ def _window(size: tuple[int, int], height: int, width: int) -> Window:
     return spans[0][0], spans[1][0], spans[0][1], spans[1][1]
 
 
-def _lost(planes: Planes, person: int, window: Window) -> np.ndarray:
+def _lost(mask_set: MaskSet, person: int, window: Window) -> np.ndarray:
     """Pixels of a person outside a window, int64 [T, 4], as `_lost_in` has them."""
     left, top, right, bottom = window
-    extent = planes.extents[person]
+    extent = mask_set.extents[person]
     outside = (extent.box[:, :2] < (left, top)).any(1) | (extent.box[:, 2:] > (right, bottom)).any(1)
-    lost = np.zeros((len(planes), 4), np.int64)
+    lost = np.zeros((len(mask_set), 4), np.int64)
     for frame in np.flatnonzero(outside & extent.seen):
-        lost[frame] = _lost_in(planes, person, frame, window)
+        lost[frame] = _lost_in(mask_set, person, frame, window)
     return lost
 
 
-def _lost_in(planes: Planes, person: int, frame: int, window: Window) -> list[int]:
+def _lost_in(mask_set: MaskSet, person: int, frame: int, window: Window) -> list[int]:
     """Pixels of a person left of, above, right of and below a window."""
     left, top, right, bottom = window
-    rows, columns = planes.bits[person][frame], np.arange(planes.width)
+    rows, columns = mask_set.tracks[person][frame], np.arange(mask_set.width)
     parts = rows & packed(columns < left), rows[:top], rows & packed(columns >= right), rows[bottom:]
     return [POPULATION[part].sum(dtype=np.int64) for part in parts]
 
@@ -205,17 +205,17 @@ def _sides(lost: np.ndarray) -> str:
     return ", ".join(side for side, pixels in zip(_SIDES, lost, strict=True) if pixels)
 
 
-def _first_frame(planes: Planes, person: int, height: int, width: int) -> int | None:
+def _first_frame(mask_set: MaskSet, person: int, height: int, width: int) -> int | None:
     """The first frame that shows more of a person than a sliver, after the crop; None if there is none."""
-    window, area = _window(planes.size, height, width), planes.extents[person].area
-    sliver = _TINY * planes.height * planes.width
+    window, area = _window(mask_set.size, height, width), mask_set.extents[person].area
+    sliver = _TINY * mask_set.height * mask_set.width
     return next((int(frame) for frame in np.flatnonzero(area >= sliver)
-                 if area[frame] - sum(_lost_in(planes, person, frame, window)) >= sliver), None)
+                 if area[frame] - sum(_lost_in(mask_set, person, frame, window)) >= sliver), None)
 
 
 def _scale(identities: Identities, person: int, frame: int, height: int, width: int) -> float:
     """How much larger a person is in the primary reference than in a driving frame, both cropped to the result."""
-    ours, theirs = (torch.from_numpy(planes.frame(index)[person].astype(np.uint8))
-                    for planes, index in ((identities.references[0], 0), (identities.driving, frame)))
+    ours, theirs = (torch.from_numpy(mask_set.frame(index)[person].astype(np.uint8))
+                    for mask_set, index in ((identities.references[0], 0), (identities.driving, frame)))
     placement, _ = place(ours, theirs, height, width)
     return cover(ours.shape, height, width).scale / placement.scale

@@ -45,7 +45,7 @@ def track(frames: int, height: int, width: int) -> dict:
 def ours(tracked: dict) -> list[torch.Tensor]:
     """Channels [28, T', h, w] of each segment."""
     source = from_tracks(tracked, "driving")
-    source = Source("driving", ordered(source.planes, "left to right"))
+    source = Source("driving", ordered(source.mask_set, "left to right"))
     first = from_tracks({**tracked, "packed_masks": tracked["packed_masks"][:1]}, "reference")
     bound = bind("animation", source, pictures(first))
     count = len(bound.driving)

@@ -117,9 +117,9 @@ def gap(graph):
 # what is done to the graph, and what the message says
 IDENTITIES = {
     "colours": (use("driving_mask", "driving1", frames=9),
-                r"frame 0 of the driving mask 9\d\.\d% of the pixels are no mask colour.*blue, red"),
-    "one faded frame": (use("driving_mask", "faded", frames=9), r"frame 3 of the driving mask \d+\.\d% of the pixels"),
-    "reference colours": (use("reference_mask", "reference1"), r"frame 0 of the reference mask"),
+                r"Frame 0 of the driving mask contains other colours \(9\d\.\d% of the pixels.*blue, red"),
+    "one faded frame": (use("driving_mask", "faded", frames=9), r"Frame 3 of the driving mask contains other"),
+    "reference colours": (use("reference_mask", "reference1"), r"Frame 0 of the reference mask"),
     "animation masks, replacement": (mode("replacement"),
                                      r"mask has a (black|white) background, which means animation, but the mode is "
                                      "replacement"),
@@ -128,11 +128,11 @@ IDENTITIES = {
     "reference background": (use("reference_mask", "reference_mask1_black"),
                              "reference mask has a black background, which means replacement"),
     "one person more in driving": (use("driving_mask", "driving_mask2", frames=9),
-                                   "driving mask shows red, but the reference mask does not: give each person"),
+                                   "driving mask contains red, but the reference mask does not: give each person"),
     "one person more in reference": (use("reference_mask", "reference_mask2"),
-                                     "reference mask shows red, but the driving mask does not"),
-    "empty reference": (use("reference_mask", "empty"), "reference mask shows nobody: paint the person in blue"),
-    "empty driving": (use("driving_mask", "empty_black", frames=9), "driving mask shows nobody"),
+                                     "reference mask contains red, but the driving mask does not"),
+    "empty reference": (use("reference_mask", "empty"), "reference mask is empty: paint the person in blue"),
+    "empty driving": (use("driving_mask", "empty_black", frames=9), "driving mask is empty"),
     "driving video of another length": (connect(driving=use("driving", "driving1", frames=8)),
                                         "The driving video has 8 frames, but its mask has 9: use a mask"),
     "driving video of another shape": (connect(driving=use("other", "reference1"), driving_masks=use("still", "still")),
@@ -143,17 +143,17 @@ IDENTITIES = {
                                  "There are 2 reference pictures but 1 reference masks: give each picture one mask"),
 }
 TRACKS = {
-    "nobody tracked": (track(copies=0), "The SAM3 track of the driving mask found nobody: lower its threshold"),
+    "nobody tracked": (track(copies=0), "The SAM3 track of the driving mask contains no person: lower its threshold"),
     "one tracked too many": (track(people=2), 'driving mask has 2 people, but the reference mask has 1 person: choose '
                                               'who belongs together in the table on the node, or with binding, for '
                                               'example "1:'),
     "seven people": (track(people=1, copies=7, reference=7),
-                     "There are 7 people, but SCAIL-2 tells 6 apart: choose some with binding"),
+                     "There are 7 people, but SCAIL-2 distinguishes at most 6: choose some with binding"),
     "a binding that is no pair": (track(binding="2"), 'The binding "2" cannot be read at "2": write pairs of'),
     "a binding to nobody": (track(binding="1:4"), "names person 4 of the driving mask, but the people there are 1:"),
     "a binding from nobody": (track(binding="2:1"), "names person 2 of the reference mask, but the people there are 1"),
     "a binding twice": (track(people=2, reference=1, binding="1:1, 1:2"), "names person 1 of the reference mask twice"),
-    "front of nobody": (track(front="2"), 'front is "2", but "2" is none of the people 1, or is there twice'),
+    "front of nobody": (track(front="2"), 'front is "2", but "2" is repeated or not one of the people 1'),
     "too many names": (track(names="Anna, Ben"), "There are 2 names, but 1 person: give one name for each person"),
     "shrunk to nothing": (track(grow=-40), "Nothing is left of blue in the driving mask after grow -40 and feather 0"),
     "feathered to nothing": (track(feather=40.0), "Nothing is left of blue .* feather 40: shrink or feather less"),

@@ -238,7 +238,7 @@ def test_nothing_is_told_where_there_is_nothing_to_choose(comfy, three_and_two):
     three_and_two.set("identities", reference_masks=three_and_two.pictures("empty", "empty"))
     told, end, failed = heard(comfy, three_and_two)
     assert (told, end) == ([], "execution_error")
-    assert "The reference mask shows nobody" in failed["exception_message"]
+    assert "The reference mask is empty" in failed["exception_message"]
 
 
 def test_nobody_else_hears_of_a_program_s_run(comfy, three_and_two):

@@ -259,7 +259,7 @@ REFUSED = {
     "driving is no video": ({"pose": _text_file}, "The driving video", "cannot be opened as a video"),
     "driving cut short": ({"pose": _half}, "The driving video", "export it again"),
     "mask cut short": ({"mask_video": _short_mask}, "has 12 frames and its mask 5"),
-    "mask without colours": ({"mask_image": _grey_mask}, "reference mask 100.0% of the pixels are no mask colour"),
+    "mask without colours": ({"mask_image": _grey_mask}, "reference mask contains other colours (100.0% of the pixels"),
     "mask of another shape": ({"mask_image": _wide_mask}, "128x64", "64x64", "different shapes"),
     "background of the other mode": ({"mask_video": _mask_of(WHITE, BLUE)}, "which means replacement"),
     "mode against the masks": ({"replace_flag": True}, "reference mask has a white background"),

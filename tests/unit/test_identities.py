@@ -54,7 +54,7 @@ def by_numbers(*people, reference=None, order=binding.LEFT_TO_RIGHT, **options):
     driving = mask_sources.from_tracks(track(*people), "driving")
     reference = reference or [boxes((8 * index, 4, 8 * index + 6, 28)) for index in range(len(people))]
     side = mask_sources.from_masks(reference, "reference")
-    ordered = binding.ordered(driving.planes, order)
+    ordered = binding.ordered(driving.mask_set, order)
     return binding.bind("animation", mask_sources.Source("driving", ordered), [side], **options)
 
 
@@ -63,11 +63,11 @@ def by_numbers(*people, reference=None, order=binding.LEFT_TO_RIGHT, **options):
 def test_colours_become_labels_in_palette_order():
     source = read(colour_frame(*PALETTE, background=(255, 255, 255)))
     assert source.labels == (1, 2, 3, 4, 5, 6)
-    for plane in range(6):
-        assert np.argwhere(source.planes.frame(0)[plane]).tolist() == [
-            [row, column] for row in range(4, 12) for column in range(5 * plane, 5 * plane + 4) if column < 32]
+    for person in range(6):
+        assert np.argwhere(source.mask_set.frame(0)[person]).tolist() == [
+            [row, column] for row in range(4, 12) for column in range(5 * person, 5 * person + 4) if column < 32]
     again = read(colour_frame(*PALETTE).float() / 255)
-    assert (again.planes.frame(0) == source.planes.frame(0)).all()
+    assert (again.mask_set.frame(0) == source.mask_set.frame(0)).all()
     assert (source.background, again.background) == (masks.WHITE, masks.BLACK)
 
 
@@ -81,14 +81,14 @@ def test_blurred_edges_are_snapped_and_a_foreign_patch_is_not():
     assert source.labels == (1, 2, 3, 4, 5, 6)
     assert source.snapped == pytest.approx(share.item(), rel=1e-6)
     soft[0, 80:92, 80:92] = torch.tensor((255, 128, 0), dtype=torch.uint8)  # orange, 1.6 % of the picture
-    with pytest.raises(ValueError, match="no mask colour"):
+    with pytest.raises(ValueError, match="contains other colours"):
         read(soft)
 
 
 @pytest.mark.parametrize("pair", [(0, 1), (0, 2), (1, 2), (3, 4)])
 @pytest.mark.parametrize("crf", ["0", "23"])
 def test_a_seam_between_two_people_is_nobody(tmp_path, pair, crf):
-    """Where two colours touch, H.264 with halved colour planes makes a third one."""
+    """Where two colours touch, H.264 with halved chroma makes a third one."""
     clip = torch.zeros(3, 192, 320, 3, dtype=torch.uint8)
     clip[:, 20:180, 60:161] = torch.tensor(PALETTE[pair[0]], dtype=torch.uint8)
     clip[:, 20:180, 161:260] = torch.tensor(PALETTE[pair[1]], dtype=torch.uint8)
@@ -102,9 +102,9 @@ def test_a_seam_between_two_people_is_nobody(tmp_path, pair, crf):
         decoded = [torch.from_numpy(frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)]
     source = read(torch.stack(decoded))
     assert source.labels == tuple(index + 1 for index in pair)
-    for plane, index in enumerate(pair):
+    for person, index in enumerate(pair):
         right = (clip[1] == torch.tensor(PALETTE[index])).all(-1).numpy()
-        assert (source.planes.frame(1)[plane] != right).mean() < 0.01
+        assert (source.mask_set.frame(1)[person] != right).mean() < 0.01
 
 
 def test_somebody_small_is_no_seam():
@@ -118,17 +118,17 @@ def test_compression_noise_is_snapped_and_told():
     frame = colour_frame(PALETTE[0], PALETTE[4])
     noisy = (frame.int() + torch.randint(-40, 41, frame.shape)).clamp(0, 255).to(torch.uint8)
     source = read(noisy)
-    assert (source.planes.frame(0) == read(frame).planes.frame(0)).all()
+    assert (source.mask_set.frame(0) == read(frame).mask_set.frame(0)).all()
     assert source.snapped == pytest.approx(((noisy > 30) & (noisy < 226)).any(-1).float().mean().item(), rel=1e-6)
     reference = read(colour_frame(PALETTE[0], PALETTE[4], background=(255, 255, 255)), "reference")
-    assert "driving mask: " + f"{source.snapped:.2%}" + " of the pixels were no pure colour" in ids.report(
+    assert "driving mask: " + f"{source.snapped:.2%}" + " of the pixels were not a pure colour" in ids.report(
         binding.bind("animation", source, [reference]))
 
 
 def test_refuses_colours_outside_the_palette_with_share_and_frame():
     clip = colour_frame(PALETTE[0]).repeat(3, 1, 1, 1)
     clip[2, 16:] = 128
-    with pytest.raises(ValueError, match=r"frame 2 of the driving mask 50\.0% of the pixels are no mask colour"):
+    with pytest.raises(ValueError, match=r"Frame 2 of the driving mask contains other colours \(50\.0%"):
         read(clip)
 
 
@@ -168,9 +168,9 @@ def test_a_frame_full_of_people_has_no_background_to_contradict():
 
 
 @pytest.mark.parametrize(("driving", "reference", "message"), [
-    ([], [0], "driving mask shows nobody"), ([0], [], "reference mask shows nobody"),
-    ([0, 1], [0], "driving mask shows red, but the reference mask does not"),
-    ([0], [0, 2], "reference mask shows green, but the driving mask does not"),
+    ([], [0], "driving mask is empty"), ([0], [], "reference mask is empty"),
+    ([0, 1], [0], "driving mask contains red, but the reference mask does not"),
+    ([0], [0, 2], "reference mask contains green, but the driving mask does not"),
 ])
 def test_refuses_people_on_one_side_only(driving, reference, message):
     sides = [read(colour_frame(*(PALETTE[index] for index in side)), name)
@@ -195,7 +195,7 @@ def test_colour_frames_are_let_go_one_by_one():
             assert sum(reference() is not None for reference in alive) <= 2
             yield frame
 
-    assert len(mask_sources.from_colours(frames(), 20, "driving").planes) == 20
+    assert len(mask_sources.from_colours(frames(), 20, "driving").mask_set) == 20
 
 
 def test_refuses_an_unknown_mode():
@@ -223,7 +223,7 @@ def test_additional_references_show_people_on_black_or_the_place_in_white():
 
 def test_an_additional_reference_of_somebody_else_is_refused():
     pictures = torch.cat((colour_frame(PALETTE[0], background=(255, 255, 255)), colour_frame(PALETTE[1])))
-    with pytest.raises(ValueError, match="Additional reference 1 shows person 2 and nobody who is bound: leave"):
+    with pytest.raises(ValueError, match="Additional reference 1 shows none of the bound people, only person 2"):
         binding.bind("animation", read(colour_frame(PALETTE[0])), mask_sources.pictures(read(pictures, "reference")))
 
 
@@ -233,7 +233,7 @@ def test_additional_references_of_other_sizes_and_colours_of_their_own():
     identities = binding.bind("animation", read(colour_frame(PALETTE[0], PALETTE[2])), [primary, view])
     assert identities.reference_labels(1).shape == (64, 64)
     assert identities.reference_labels(1).unique().tolist() == [0, 3]
-    with pytest.raises(ValueError, match="mask of additional reference 1 shows red, but the primary's does not"):
+    with pytest.raises(ValueError, match="mask of additional reference 1 contains red, but the primary's does not"):
         binding.bind("animation", read(colour_frame(PALETTE[0], PALETTE[2])),
                      [primary, read(colour_frame(PALETTE[1]), "reference")])
 
@@ -253,7 +253,7 @@ def test_every_source_gives_the_same_masks(people):
         colours[mask > 0] = torch.tensor(colour, dtype=torch.uint8)
     tracked = mask_sources.from_tracks(track(*clips), "driving")
     for source in (read(colours), mask_sources.from_masks(clips, "driving"), tracked):
-        side = mask_sources.Source("reference", source.planes)
+        side = mask_sources.Source("reference", source.mask_set)
         for mode in ids.MODES:
             identities = binding.bind(mode, source, mask_sources.pictures(side)[:1])
             painted = torch.where((colours == 0).all(-1, keepdim=True), 255 if mode == "replacement" else 0, colours)
@@ -266,8 +266,8 @@ def test_every_source_gives_the_same_masks(people):
 def test_channels_from_bits_equal_the_official_packing_at_ragged_edges(half):
     random = np.random.default_rng(3)
     frames = random.random((9, 3, 64, 96)) < 0.4  # noise: every 2x2 block is another case
-    planes = pack_frames(frames, 9, 3, 64, 96)
-    bits = [planes.rows(index) for index in range(9)]
+    mask_set = pack_frames(frames, 9, 3, 64, 96)
+    bits = [mask_set.rows(index) for index in range(9)]
     for labels, front, white in (((1, 2, 3), (0, 1, 2), False), ((6, 4, 5), (2, 0, 1), True)):
         levels = np.full((9, 64, 96, 3), 255 if white else 0, np.uint8)
         for person in reversed(front):
@@ -279,18 +279,18 @@ def test_channels_from_bits_equal_the_official_packing_at_ragged_edges(half):
 
 def test_a_small_track_is_enlarged_as_core_does():
     mask = (torch.rand(2, 10, 16) > 0.5).float()
-    planes = mask_sources.from_tracks(track(mask, size=(33, 50)), "driving").planes
+    mask_set = mask_sources.from_tracks(track(mask, size=(33, 50)), "driving").mask_set
     expected = torch.nn.functional.interpolate(mask[:, None], (33, 50), mode="nearest")[:, 0] > 0
-    assert planes.size == (33, 50)
-    assert all((planes.frame(index)[0] == expected[index].numpy()).all() for index in range(2))
+    assert mask_set.size == (33, 50)
+    assert all((mask_set.frame(index)[0] == expected[index].numpy()).all() for index in range(2))
 
 
 def test_tracks_without_anybody_and_objects_that_are_never_seen():
     for bits in (None, torch.zeros(3, 2, 8, 1, dtype=torch.uint8)):
-        with pytest.raises(ValueError, match="SAM3 track of the driving mask found nobody: lower its threshold"):
+        with pytest.raises(ValueError, match="SAM3 track of the driving mask contains no person: lower its threshold"):
             mask_sources.from_tracks({"packed_masks": bits, "orig_size": (8, 8)}, "driving")
     empty = boxes(None)
-    assert mask_sources.from_tracks(track(empty, boxes((0, 0, 9, 9)), empty), "driving").planes.people == 1
+    assert mask_sources.from_tracks(track(empty, boxes((0, 0, 9, 9)), empty), "driving").mask_set.people == 1
 
 
 def test_masks_of_different_clips_are_refused():
@@ -332,7 +332,7 @@ def test_front_and_back_where_people_overlap():
              for front in ("", "1", "2", "2, 1")}
     assert shown == {"": 1, "1": 1, "2": 2, "2, 1": 2}
     assert "person 1 and person 2 overlap, most in frame 0" in ids.report(by_numbers(*people))
-    with pytest.raises(ValueError, match='front is "3", but "3" is none of the people 1, 2'):
+    with pytest.raises(ValueError, match='front is "3", but "3" is repeated or not one of the people 1, 2'):
         by_numbers(*people, front="3")
 
 
@@ -395,7 +395,7 @@ def test_a_colour_is_a_number():
 def test_who_is_never_seen_has_no_position():
     driving = mask_sources.from_masks([boxes(RIGHT), boxes(None), boxes(LEFT)], "driving")
     reference = mask_sources.from_masks([boxes(LEFT), boxes(RIGHT)], "reference")
-    assert binding.by_position(driving.planes, reference.planes) == [(0, 2), (1, 0)]
+    assert binding.by_position(driving.mask_set, reference.mask_set) == [(0, 2), (1, 0)]
 
 
 @pytest.mark.parametrize(("text", "message"), [
@@ -412,7 +412,7 @@ def test_bindings_that_cannot_be(text, message):
 
 def test_more_than_six_people():
     people = [boxes((6 * index, 4, 6 * index + 5, 28)) for index in range(7)]
-    with pytest.raises(ValueError, match="There are 7 people, but SCAIL-2 tells 6 apart: choose some with binding"):
+    with pytest.raises(ValueError, match="7 people, but SCAIL-2 distinguishes at most 6: choose some with binding"):
         by_numbers(*people, reference=people)
     identities = by_numbers(*people, reference=people, binding="7:7, 1:2")
     assert identities.labels == (1, 2)

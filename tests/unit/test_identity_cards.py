@@ -12,15 +12,15 @@ from scail_model.media.clips import TensorClip
 def masks(*people, name="driving", height=60, width=80):
     """A source of plain masks; each person is a list of boxes (left, top, right, bottom), one for each frame, or
     None."""
-    planes = []
+    masks = []
     for boxes in people:
         mask = torch.zeros(len(boxes), height, width)
         for frame, box in zip(mask, boxes, strict=True):
             if box:
                 left, top, right, bottom = box
                 frame[top:bottom, left:right] = 1
-        planes.append(mask)
-    return mask_sources.from_masks(planes, name)
+        masks.append(mask)
+    return mask_sources.from_masks(masks, name)
 
 
 LEFT, RIGHT = (10, 10, 30, 50), (50, 20, 62, 56)
@@ -39,7 +39,7 @@ def test_a_card_for_everybody_of_both_sides():
     assert [card.seen for card in found] == [1, 1, 2, 2]
     assert [card.coverage for card in found] == [800 / 4800, 432 / 4800] * 2
     assert [(card.same, card.nearest) for card in found] == [(1, 1), (2, 2), (None, None), (None, None)]
-    assert "thumbnail" not in found[0].said()
+    assert "thumbnail" not in found[0].values()
 
 
 def test_people_who_do_not_pair_by_themselves_have_the_nearest_only():
@@ -88,14 +88,14 @@ def test_without_pictures_a_thumbnail_is_the_mask_in_its_colour():
 @pytest.mark.parametrize("box", [(0, 0, 80, 60), (0, 0, 1, 1), (79, 0, 80, 60), (0, 58, 80, 60)])
 def test_every_box_has_a_thumbnail_that_shows_it_undistorted(box):
     source = masks([box], name="reference")
-    found = cards.thumbnail(source.planes, 0, 0, None, 1)
+    found = cards.thumbnail(source.mask_set, 0, 0, None, 1)
     assert found.shape == (128, 96, 3)
     assert found.max() > 60
 
 
 def test_many_people_of_a_track_have_cards_too():
     people = masks(*([(4 * index, 4, 4 * index + 3, 40)] for index in range(6)))
-    doubled = mask_sources.Source("driving", people.planes.select((*range(6), *range(6))))
+    doubled = mask_sources.Source("driving", people.mask_set.select((*range(6), *range(6))))
     found = cards.cards(doubled, masks([LEFT], name="reference"), None, None)
     assert [card.colour for card in found[-6:]] == [""] * 6
     assert found[-1].thumbnail.max() == 160

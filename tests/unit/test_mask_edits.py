@@ -75,12 +75,12 @@ def test_an_empty_mask_stays_empty_and_nothing_to_do_is_false():
 
 def test_planes_are_edited_frame_by_frame():
     masks = [np.stack([disc(x=20 + 5 * step), np.zeros((60, 90), bool)]) for step in range(3)]
-    planes = pack_frames(masks, 3, 2, 60, 90)
-    edited = planes.edited(Edits(grow=2))
+    mask_set = pack_frames(masks, 3, 2, 60, 90)
+    edited = mask_set.edited(Edits(grow=2))
     for step in range(3):
         assert (edited.frame(step)[0] == near(masks[step][0], 2)).all()
         assert not edited.frame(step)[1].any()
-        assert (planes.frame(step)[0] == masks[step][0]).all()
+        assert (mask_set.frame(step)[0] == masks[step][0]).all()
 
 
 @pytest.mark.parametrize("width", [1, 8, 13])
@@ -89,12 +89,12 @@ def test_bits_and_extents(width):
     masks = random.random((4, 2, 5, width)) < 0.5
     masks[1, 0] = False
     assert (unpacked(packed(masks), width) == masks).all()
-    planes = pack_frames(masks, 4, 2, 5, width)
-    for person, extent in enumerate(planes.extents):
+    mask_set = pack_frames(masks, 4, 2, 5, width)
+    for person, extent in enumerate(mask_set.extents):
         for frame in range(4):
             places = np.argwhere(masks[frame, person])
             assert extent.area[frame] == len(places)
             if len(places):
                 (top, left), (bottom, right) = places.min(0), places.max(0) + 1
                 assert extent.box[frame].tolist() == [left, top, right, bottom]
-                assert planes.centre(person, frame) == pytest.approx(places[:, 1].mean() / width)
+                assert mask_set.centre(person, frame) == pytest.approx(places[:, 1].mean() / width)

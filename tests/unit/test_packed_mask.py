@@ -1,4 +1,4 @@
-"""Compressed planes: bit for bit what numpy packs, readable in any order, small, and known by what they show."""
+"""Compressed masks: bit for bit what numpy packs, readable in any order, small, and known by what they show."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ import torch
 
 from scail_model.identity import binding, mask_sources
 from scail_model.identity.mask_set import overlaps, pack_frames
-from scail_model.identity.packed_mask import EMPTY, Plane, pack, packed, plane_of
+from scail_model.identity.packed_mask import EMPTY, MaskTrack, pack, pack_track, packed
 from scail_model.identity.tracks_file import load, save
 from scail_model.masks import PALETTE
 
@@ -26,9 +26,9 @@ def walkers(frames=FRAMES, height=HEIGHT, width=WIDTH):
     return masks
 
 
-def plane(masks):
+def track_of(masks):
     """Of bool [T, H, W]."""
-    return plane_of(packed(masks), *masks.shape[1:])
+    return pack_track(packed(masks), *masks.shape[1:])
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def masks():
 def test_frames_are_what_numpy_packs(width, share):
     masks = np.random.default_rng(width).random((5, 23, width)) < share
     expected = np.packbits(masks, axis=-1, bitorder="little")
-    made = plane(masks)
+    made = track_of(masks)
     assert made.shape == expected.shape
     assert (np.stack(list(made)) == expected).all()
     assert made.extent.area.tolist() == masks.sum((1, 2)).tolist()
@@ -52,44 +52,44 @@ def test_frames_are_what_numpy_packs(width, share):
 def test_every_single_pixel_comes_back():
     """In each place of a frame whose width is no multiple of 8."""
     masks = np.eye(3 * 13, dtype=bool).reshape(-1, 3, 13)
-    made = plane(masks)
+    made = track_of(masks)
     assert (np.stack(list(made)) == packed(masks)).all()
     assert made.extent.box.tolist() == [[column, row, column + 1, row + 1] for row in range(3) for column in range(13)]
 
 
 def test_frames_in_any_order_and_stretches(masks):
     expected = packed(masks[:, 0])
-    made = plane(masks[:, 0])
+    made = track_of(masks[:, 0])
     for index in (4, 0, 6, -1, 4):
         assert (made[index] == expected[index]).all()
     for stretch in (slice(2, 5), slice(None, 3), slice(5, 99), slice(None, None, 2)):
         part = made[stretch]
-        assert isinstance(part, Plane)
+        assert isinstance(part, MaskTrack)
         assert (np.stack(list(part)) == expected[stretch]).all()
         assert (part.extent.area == made.extent.area[stretch]).all()
     with pytest.raises(IndexError):
         made[FRAMES]
 
 
-def test_a_frame_may_be_written_to_and_the_plane_stays(masks):
-    made = plane(masks[:, 0])
+def test_a_frame_may_be_written_to_and_the_track_stays(masks):
+    made = track_of(masks[:, 0])
     made[0][:] = 0
     assert (made[0] == packed(masks[0, 0])).all()
 
 
 # Memory
 
-def kept(plane):
+def kept(track):
     """Bytes of all masks, each counted once."""
-    return sum({id(mask): len(mask.deflated) for mask in plane.masks}.values())
+    return sum({id(mask): len(mask.deflated) for mask in track.masks}.values())
 
 
 def test_a_frame_that_does_not_change_is_kept_once(masks):
     still = masks[[0, 0, 0, 1, 1, 0], 0]
-    made = plane(still)
+    made = track_of(still)
     assert len({id(mask) for mask in made.masks}) == 3
     assert (np.stack(list(made)) == packed(still)).all()
-    assert all(mask is EMPTY for mask in plane(np.zeros((4, 8, 8), bool)).masks)
+    assert all(mask is EMPTY for mask in track_of(np.zeros((4, 8, 8), bool)).masks)
 
 
 @pytest.mark.parametrize("source", ["colours", "masks", "track"])
@@ -106,16 +106,16 @@ def test_a_long_video_is_small(source):
     else:
         found = mask_sources.from_tracks(
             {"packed_masks": torch.from_numpy(packed(masks)), "orig_size": (240, 480)}, "driving")
-    assert found.planes.people == 2
-    for made in found.planes.bits:
+    assert found.mask_set.people == 2
+    for made in found.mask_set.tracks:
         assert 60 * 100 < kept(made) < 60 * 14_400 / 20
 
 
 # Digests
 
 def identities(masks, **changes):
-    planes = pack_frames(masks, *masks.shape)
-    source = mask_sources.Source("driving", planes)
+    mask_set = pack_frames(masks, *masks.shape)
+    source = mask_sources.Source("driving", mask_set)
     bound = binding.bind("animation", source, mask_sources.pictures(replace(source, name="reference"))[:2])
     return replace(bound, **changes)
 
@@ -131,9 +131,9 @@ def test_equal_masks_have_one_digest_however_they_were_made(masks, tmp_path):
              "orig_size": (HEIGHT, WIDTH + 3)}
     padded = pack_frames(np.pad(apart, ((0, 0), (0, 0), (0, 0), (0, 3))), FRAMES, 2, HEIGHT, WIDTH + 3)
     longer = pack_frames(np.concatenate((apart, apart)), 2 * FRAMES, 2, HEIGHT, WIDTH)
-    cut = replace(longer, frames=FRAMES, bits=tuple(plane[FRAMES:] for plane in longer.bits))
-    assert mask_sources.from_colours(map(torch.from_numpy, colours), FRAMES, "driving").planes.digest() == expected
-    assert mask_sources.from_tracks(track, "driving").planes.digest() == padded.digest() != expected
+    cut = replace(longer, frames=FRAMES, tracks=tuple(track[FRAMES:] for track in longer.tracks))
+    assert mask_sources.from_colours(map(torch.from_numpy, colours), FRAMES, "driving").mask_set.digest() == expected
+    assert mask_sources.from_tracks(track, "driving").mask_set.digest() == padded.digest() != expected
     assert cut.digest() == expected
     assert cut.edited(lambda mask: mask.copy()).digest() == expected
     bound = identities(masks)
@@ -163,7 +163,7 @@ def test_what_else_decides_the_digest(masks):
     bound = identities(masks)
     same = identities(masks, names=("Anna", "Ben"), notes=("a note",))
     assert same.digest() == bound.digest()
-    shorter = replace(bound.driving, frames=FRAMES - 1, bits=tuple(plane[:-1] for plane in bound.driving.bits))
+    shorter = replace(bound.driving, frames=FRAMES - 1, tracks=tuple(track[:-1] for track in bound.driving.tracks))
     others = [identities(masks, **change) for change in (
         {"mode": "replacement"}, {"labels": (2, 1)}, {"front": (1, 0)}, {"references": bound.references[:1]},
         {"references": bound.references[::-1]}, {"driving": bound.driving.select((1, 0))}, {"driving": shorter})]
@@ -177,18 +177,18 @@ def test_what_else_decides_the_digest(masks):
 def test_overlaps_are_those_of_the_pixels(masks):
     both = masks.all(1).sum((1, 2)) / masks.sum((2, 3)).min(1).clip(min=1)
     assert both.max() > 0.1
-    planes = pack_frames(masks, *masks.shape)
-    assert list(overlaps(planes, 0.1)) == [(0, 1, int(both.argmax()))]
-    assert not list(overlaps(planes, both.max()))
+    mask_set = pack_frames(masks, *masks.shape)
+    assert list(overlaps(mask_set, 0.1)) == [(0, 1, int(both.argmax()))]
+    assert not list(overlaps(mask_set, both.max()))
 
 
 def test_boxes_that_only_touch_are_not_near():
     boxes = np.zeros((1, 3, 6, 12), bool)
     boxes[0, 0, 1:4, 2:5] = boxes[0, 1, 1:4, 5:9] = boxes[0, 2, 3:6, 4:6] = True
-    planes = pack_frames(boxes, *boxes.shape)
-    assert [planes.near(*pair, 0) for pair in ((0, 1), (0, 2), (1, 2), (0, 0))] == [False, True, True, True]
+    mask_set = pack_frames(boxes, *boxes.shape)
+    assert [mask_set.near(*pair, 0) for pair in ((0, 1), (0, 2), (1, 2), (0, 0))] == [False, True, True, True]
 
 
 def test_nobody_is_the_same_as_no_bits():
     assert pack(np.zeros((4, 2), np.uint8)) is EMPTY
-    assert (Plane((EMPTY, EMPTY), 4, 10)[1] == np.zeros((4, 2), np.uint8)).all()
+    assert (MaskTrack((EMPTY, EMPTY), 4, 10)[1] == np.zeros((4, 2), np.uint8)).all()

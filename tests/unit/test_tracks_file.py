@@ -44,9 +44,9 @@ def noisy(frames=5, people=2, size=(9, 21), references=((7, 13),), mode="animati
     """Identities whose every mask is noise, and the masks."""
     masks = [noise(frames, people, *size)]
     masks += [noise(1, people, *sides, seed) for seed, sides in enumerate(references, 1)]
-    planes = [pack_frames(side, *side.shape) for side in masks]
+    mask_sets = [pack_frames(side, *side.shape) for side in masks]
     order = tuple(range(people))
-    return Identities(mode, planes[0], tuple(planes[1:]), tuple(6 - place for place in order),
+    return Identities(mode, mask_sets[0], tuple(mask_sets[1:]), tuple(6 - place for place in order),
                       tuple(f"Zoë {place}" for place in order), order[::-1], ("a note", "another")), masks
 
 
@@ -64,9 +64,9 @@ def test_what_is_loaded_is_what_was_saved(tmp_path, people, size, references, mo
     saved, masks = noisy(5, people, size, references, mode)
     loaded, video = load(save(saved, tmp_path, "scene"))
     assert video is None
-    for planes, mask in zip((loaded.driving, *loaded.references), masks, strict=True):
-        assert (planes.people, len(planes), planes.size) == (people, len(mask), mask.shape[2:])
-        assert all((planes.frame(index) == frame).all() for index, frame in enumerate(mask))
+    for mask_set, mask in zip((loaded.driving, *loaded.references), masks, strict=True):
+        assert (mask_set.people, len(mask_set), mask_set.size) == (people, len(mask), mask.shape[2:])
+        assert all((mask_set.frame(index) == frame).all() for index, frame in enumerate(mask))
     for field in ("mode", "labels", "names", "front", "notes"):
         assert getattr(loaded, field) == getattr(saved, field)
     assert torch.equal(loaded.driving_colours(0, 5), saved.driving_colours(0, 5))

@@ -27,9 +27,9 @@ def side(name: str, people: int, colours: tuple[int, ...] = (), **known) -> mask
     for place, mask in enumerate(masks):
         mask[:, 4:12, 14 * place + 2 : 14 * place + 12] = 1
     if not colours:
-        planes = [mask_sources.from_masks([mask], name).planes.bits[0] for mask in masks]
+        tracks = [mask_sources.from_masks([mask], name).mask_set.tracks[0] for mask in masks]
         first = mask_sources.from_masks([masks[0]], name)
-        return replace(first, planes=replace(first.planes, bits=tuple(planes)), **known)
+        return replace(first, mask_set=replace(first.mask_set, tracks=tuple(tracks)), **known)
     frame = torch.zeros(1, 16, 128, 3, dtype=torch.uint8)
     for mask, number in zip(masks, colours, strict=True):
         frame[mask > 0] = torch.tensor(PALETTE[number - 1], dtype=torch.uint8)
@@ -80,7 +80,7 @@ def test_page_and_python_agree(tmp_path):
         pytest.skip("no Node.js: install node")
     vectors = []
     for title, (driving, reference) in SIDES.items():
-        cards = [card.said() for card in identity_cards.cards(driving, reference, None, None)]
+        cards = [card.values() for card in identity_cards.cards(driving, reference, None, None)]
         for text, front, names in TEXTS:
             bound = said_by_python(driving, reference, text, front, names)
             if bound:
