@@ -9,6 +9,8 @@ from ..scail_model.comfy import prompts
 from ..scail_model.comfy.prompts import FOLDER
 from ..scail_model.comfy.schema import CATEGORY
 
+folder_paths.add_model_folder_path(FOLDER, os.path.join(folder_paths.models_dir, FOLDER))
+
 
 class SCAIL2SavePrompt(io.ComfyNode):
     @classmethod

@@ -6,7 +6,6 @@ import json
 import os
 from pathlib import Path
 
-import folder_paths
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -16,8 +15,6 @@ from ..files.user_files import user_path
 FOLDER = "scail2_prompts"
 _FORMAT = "scail2-prompt-1"
 _EMBEDDING = "embedding"
-
-folder_paths.add_model_folder_path(FOLDER, os.path.join(folder_paths.models_dir, FOLDER))
 
 
 def save(conditioning: list, folder: str | os.PathLike, name: str, *, overwrite: bool) -> Path:
