@@ -100,7 +100,7 @@ def test_outputs_are_the_nodes_own(node, object_info):
 
 def test_quoted_messages_are_the_codes_own():
     messages = [message for folder in ("nodes", "scail_model")
-                for path in sorted((generate.REPOSITORY / folder).glob("*.py")) for message in messages_of(path)]
+                for path in sorted((generate.REPOSITORY / folder).rglob("*.py")) for message in messages_of(path)]
     quotes = [(node, match[1]) for node in NODES for row in table(node, "Typical mistakes")
               if (match := re.fullmatch(r"\*(.+)\*", row[0]))]
     assert len(quotes) > 25
