@@ -6,9 +6,9 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..scail_model.comfy.schema import CATEGORY, IdentitiesType, as_clip
+from ..scail_model.drawing.before_after import before_after
 from ..scail_model.geometry import check_picture_count, check_shape, check_size
 from ..scail_model.inputs import reframe
-from ..scail_model.inputs.framed import reframed
 from ..scail_model.masks import people
 
 
@@ -60,13 +60,13 @@ class SCAIL2ReframeReference(io.ComfyNode):
         check_shape("mask of reference 1", identities.references[0].size, "picture", image.shape[1:3])
         if fill not in reframe.FILLS:
             fill = reframe.BLACK_FILL if identities.replacement else reframe.EXTEND_FILL
-        done = reframed(image[..., :3], identities, height, width, fill, scale)
+        done = reframe.reframe_references(image[..., :3], identities, height, width, fill, scale)
         frame = None
         if driving is not None:
             video = as_clip(driving)
             check_shape("driving mask", identities.driving.size, "driving video", video.size)
             frame = video.at([min(done.frame, len(video) - 1)])[0]
-        preview = reframe.before_after(image[0, ..., :3], done.before, done.images[0], done.labels, frame,
+        preview = before_after(image[0, ..., :3], done.original_labels, done.images[0], done.labels, frame,
                                        identities.driving_labels(done.frame, done.frame + 1)[0])[None]
         mask = people(done.labels)[None].float()
         return io.NodeOutput(done.images, mask, done.identities, preview, done.report,

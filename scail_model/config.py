@@ -1,4 +1,4 @@
-"""Sizes of a SCAIL-2 transformer, and how to read them off a checkpoint.
+"""Sizes of a SCAIL-2 transformer, also read from a checkpoint.
 
 Field names and defaults are those of the official `configs/config-14b.json` and of the class
 defaults in `wan/modules/model_scail2.py`.
@@ -15,8 +15,8 @@ HEAD_DIM = 128
 CLIP_DIM = 1280
 CLIP_TOKENS = 257
 
-# Tensors that a quantised file stores beside a layer's weight; such a weight may be packed, so its own
-# shape says nothing about the network.
+# Tensors that a quantised file stores next to a layer's weight; such a weight may be packed, so its own shape says
+# nothing about the network.
 QUANTISED_COMPANIONS = ("comfy_quant", "weight_scale", "weight_scale_2", "scale_weight")
 
 
@@ -47,10 +47,10 @@ class TransformerConfig:
 
     @classmethod
     def from_state_dict(cls, state_dict: Mapping[str, torch.Tensor]) -> TransformerConfig:
-        """Read the sizes off the tensor shapes of a checkpoint with official names.
+        """Read the sizes from the tensor shapes of a checkpoint with official names.
 
-        Only shapes are read, so tensors on the meta device and mapped files cost nothing. Raises ValueError
-        that names the other model if it is one, the missing tensors, or the tensors of a wrong shape.
+        Only shapes are read, so tensors on the meta device and mapped files cost nothing. Raises ValueError that names
+        the model if it is another one, the missing tensors, or the tensors of a wrong shape.
         """
         _refuse_other_models(state_dict)
         required = ("patch_embedding.weight", "patch_embedding_mask.weight", "head.head.bias", "blocks.0.ffn.0.bias",
@@ -119,7 +119,7 @@ def _count_layers(state_dict: Mapping[str, torch.Tensor]) -> int:
     return 1 + max(int(name.split(".")[1]) for name in state_dict if name.startswith("blocks."))
 
 
-# A tensor name (or its beginning) that gives a model away, in the order in which they are tried.
+# Tensor names, or their beginnings, that identify another model; tried in this order.
 _FOREIGN_NAMES = (
     ("model.diffusion_model.transformer.layers.", "a SCAIL-2 checkpoint in SAT form: pass it through convert_sat"),
     ("model.diffusion_model.mixins.", "a SCAIL-2 checkpoint in SAT form: pass it through convert_sat"),
@@ -140,25 +140,29 @@ def _refuse_other_models(state_dict: Mapping[str, torch.Tensor]) -> None:
     """Raise ValueError that names the model, if the tensor names show that it is not SCAIL-2."""
     if "patch_embedding_mask.weight" in state_dict:
         return
-    found = None
+    other = _other_model(state_dict)
+    if other is not None:
+        raise ValueError(f"The checkpoint is not a SCAIL-2 transformer but {other}.")
+
+
+def _other_model(state_dict: Mapping[str, torch.Tensor]) -> str | None:
     if any(".lora_" in name for name in state_dict):
-        found = "a LoRA"
+        return "a LoRA"
     for beginning, model in _FOREIGN_NAMES:
-        if found is None and any(name.startswith(beginning) for name in state_dict):
-            found = model
-    if found is None and "patch_embedding_pose.weight" in state_dict:
-        found = "SCAIL-1 (SCAIL-Preview), which has no mask embedding"
-    if found is None and "patch_embedding.weight" in state_dict:
-        found = _WAN_BY_CHANNELS.get(state_dict["patch_embedding.weight"].shape[1])
-    if found is not None:
-        raise ValueError(f"The checkpoint is not a SCAIL-2 transformer but {found}.")
+        if any(name.startswith(beginning) for name in state_dict):
+            return model
+    if "patch_embedding_pose.weight" in state_dict:
+        return "SCAIL-1 (SCAIL-Preview), which has no mask embedding"
+    if "patch_embedding.weight" in state_dict:
+        return _WAN_BY_CHANNELS.get(state_dict["patch_embedding.weight"].shape[1])
+    return None
 
 
 def _refuse_missing(names: list[str]) -> None:
     if names:
         raise ValueError(
             f"The checkpoint lacks {len(names)} tensors of SCAIL-2, first {', '.join(names[:3])}: "
-            "it is incomplete or of another model; download it again or choose another file."
+            "it is incomplete or another model; download it again or choose another file."
         )
 
 

@@ -1,4 +1,4 @@
-"""Sizes of pictures and videos: cover and crop, half size, and the square that CLIP looks at.
+"""Sizes of pictures and videos: cover and crop, half size, and CLIP's square input.
 
 Originals: the preprocessing in `wan/scail.py` and `wan/utils/scail_utils.py` (resize that covers the target, centre
 crop, half-size driving video) and in `wan/modules/clip.py` (CLIP input). The resize there is torchvision's, which is
@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Frames in work at a time, so that a long uint8 video never stands in memory as float32; of large ones only as many as
-# these values, because larger blocks are new memory to the system each time, which can cost more than the resize.
+# Frames processed at a time, so that a long uint8 video is never in memory as float32; for large frames fewer, up to
+# this many values, because the system allocates larger blocks anew each time, which can cost more than the resize.
 _CHUNK, _LARGE = 4, 1 << 22
 
-_SHAPE_TOLERANCE = 0.02  # a mask made at another size may be off by a pixel or two
+_SHAPE_TOLERANCE = 0.02  # a mask made at another size may differ by a pixel or two
 
 CLIP_SIZE = 224
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -28,7 +28,7 @@ def cover_crop(frames: Tensor, height: int, width: int) -> Tensor:
     frames: [T,3,h,w], uint8 or float, any range. Returns [T,3,height,width] in the same dtype. One side is scaled to
     the target exactly, the other keeps the aspect ratio, rounded down; the crop offset is rounded down too. uint8 is
     computed in float32, rounded half to even and clamped; floats keep the overshoot of bicubic at edges. Height and
-    width are never swapped. Frames that have the size already come back as they are. Source: golden case C1.
+    width are never swapped. Frames that already have the size are returned unchanged. Source: golden case C1.
 
     Raises ValueError for another shape, for no frames or pixels, and for a target below one pixel.
     """
@@ -38,9 +38,9 @@ def cover_crop(frames: Tensor, height: int, width: int) -> Tensor:
     return _cover_crop(frames, height, width)
 
 
-def cover_crop_planes(planes: Tensor, height: int, width: int) -> Tensor:
-    """`cover_crop` of pictures with one colour: [n,h,w], uint8 or float, -> [n,height,width]."""
-    return _cover_crop(planes[:, None], height, width)[:, 0]
+def cover_crop_masks(masks: Tensor, height: int, width: int) -> Tensor:
+    """`cover_crop` for pictures without a colour axis: [n,h,w], uint8 or float -> [n,height,width]."""
+    return _cover_crop(masks[:, None], height, width)[:, 0]
 
 
 def _cover_crop(frames: Tensor, height: int, width: int) -> Tensor:
@@ -68,9 +68,8 @@ def half_size(frames: Tensor) -> Tensor:
     """Halve height and width: every 2x2 block becomes its mean, which is bilinear interpolation by one half.
 
     frames: [T,3,H,W], uint8 or float. Returns [T,3,H//2,W//2] in the dtype of float frames; uint8 comes back as
-    float32 in levels 0..255, because a mean of four levels rounded to a level would lose two bits of the pose. Of an
-    odd height or width the last row or column is not seen, as in the official interpolation. Source: golden case C1,
-    `half_pose_float32`.
+    float32 in levels 0..255, because rounding the mean of four levels would lose two bits of the pose. An odd last row
+    or column is dropped, as in the official interpolation. Source: golden case C1, `half_pose_float32`.
 
     Raises ValueError for another shape, for no frames, and for a side of less than two pixels.
     """
@@ -84,7 +83,7 @@ def half_size(frames: Tensor) -> Tensor:
 
 
 def clip_pixels(image: Tensor) -> Tensor:
-    """Turn the cropped reference picture into CLIP's input: stretched to a square, normalised per colour.
+    """Cropped reference picture -> CLIP's input: stretched to a square, normalised per colour.
 
     image: [3,H,W] or [1,3,H,W], float in -1..1. Returns [1,3,224,224] float32 in units of CLIP's own standard
     deviation. The stretch is bicubic without antialiasing, unlike `cover_crop`. Source: golden case C3.
@@ -126,15 +125,15 @@ def check_picture_count(pictures: int, masks: int) -> None:
 
 
 def same_shape(mask: tuple[int, int], picture: tuple[int, int]) -> bool:
-    """Whether two sizes (height, width) have one shape, but for a pixel or two."""
+    """Whether two sizes (height, width) have the same aspect ratio, within a pixel or two."""
     return abs(mask[1] * picture[0] / (mask[0] * picture[1]) - 1) <= _SHAPE_TOLERANCE
 
 
 def check_shape(name: str, mask: tuple[int, int], of: str, picture: tuple[int, int]) -> None:
-    """Raise ValueError if a mask (height, width) has not the shape of its picture: both are cropped to the size of the
-    result, and the mask would no longer lie on the person."""
+    """Raise ValueError if a mask and its picture, (height, width) each, differ in shape: both are cropped to the size
+    of the result, and the mask would no longer fit the person."""
     if not same_shape(mask, picture):
-        raise ValueError(f"The {name} is {mask[1]}x{mask[0]} and the {of} {picture[1]}x{picture[0]} pixels, which are "
+        raise ValueError(f"The {name} ({mask[1]}x{mask[0]} pixels) and the {of} ({picture[1]}x{picture[0]}) have "
                          "different shapes: make the mask from the picture that it belongs to.")
 
 
@@ -152,14 +151,14 @@ def _check(frames: Tensor, name: str, smallest: int) -> None:
 
 
 def _cover_size(height: int, width: int, target_height: int, target_width: int) -> tuple[int, int]:
-    """The smallest size of the source's shape that covers the target, the free side rounded down."""
+    """The smallest size with the source's aspect ratio that covers the target, the free side rounded down."""
     if width * target_height > target_width * height:
         return target_height, width * target_height // height
     return height * target_width // width, target_width
 
 
 def _computable(chunk: Tensor) -> Tensor:
-    """float64 stays; everything else is interpolated in float32, so that half precision is rounded once, at the end."""
+    """float64 stays; all else becomes float32, so that half precision is rounded only once, at the end."""
     return chunk if chunk.dtype == torch.float64 else chunk.float()
 
 

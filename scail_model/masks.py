@@ -1,10 +1,9 @@
 """Identity masks: a colour video in, the 28 mask channels that the transformer reads out.
 
-A mask video paints every person in one of six pure colours, and white wherever the surroundings of that picture
-are to be seen in the result (SCAIL-2, arXiv 2606.10804: six identity slots and one environment switch). Packing
-turns each colour into a plane of zeros and ones, averages it over the cells of the latent grid, and puts four
-frames side by side in one latent frame, as the video VAE does. Original: `wan/utils/scail_utils.py` of the official
-repository.
+A mask video paints every person in one of six pure colours, and white wherever the result shows the surroundings of
+that picture (SCAIL-2, arXiv 2606.10804: six identity slots and one environment switch). Packing turns each colour into
+a map of zeros and ones, averages it over the cells of the latent grid, and stacks four frames into one latent frame, as
+the video VAE does. Original: `wan/utils/scail_utils.py` of the official repository.
 """
 
 import torch
@@ -22,21 +21,20 @@ BLACK, WHITE = 0, 7
 PEOPLE_LIMIT = len(PALETTE)
 _COLOURS = torch.tensor(((0, 0, 0), *PALETTE, (255, 255, 255)), dtype=torch.uint8)  # [8, 3], by label
 
-# What red + 2 * green + 4 * blue adds up to in each plane: white, red, green, blue, yellow, magenta, cyan.
-# This channel order is not the order of PALETTE.
+# red + 2 * green + 4 * blue of each channel: white, red, green, blue, yellow, magenta, cyan. Not the order of PALETTE.
 CHANNEL_CODES = (7, 1, 2, 4, 3, 5, 6)
 
 _LAST_OFF = 225  # a colour component is on strictly above this level of 0..255
-_FLOAT_SLACK = 1e-6  # level / 255 and level * (1 / 255) differ in the last bit; 225 has to stay off in both
+_FLOAT_SLACK = 1e-6  # level / 255 and level * (1 / 255) differ in the last bit; 225 must stay off in both
 
 
 def pack_mask(rgb: Tensor) -> Tensor:
     """Pack a colour mask at the size of the video, as for reference masks.
 
-    rgb: [T,3,H,W], T = 4n+1, uint8, or float in 0..1 (values outside, as bicubic resizing leaves them, are fine).
-    A float mask packs like its uint8 twin; float16 and bfloat16 cannot tell values between two levels apart, so they
-    are rounded to levels first. Returns [28,(T-1)/4+1,ceil(H/8),ceil(W/8)] float32, the covered share of every latent
-    cell, 0..1, channel = 7 * frame in group + colour. Source: golden case B, `out_full`.
+    rgb: [T,3,H,W], T = 4n+1, uint8, or float in 0..1 (bicubic overshoot is allowed). A float mask packs like
+    its uint8 twin; float16 and bfloat16 cannot represent values between two levels, so they are rounded to levels
+    first. Returns float32 [28,(T-1)/4+1,ceil(H/8),ceil(W/8)]: the covered share of each latent cell, 0..1, channel =
+    7 * frame in group + colour. Source: golden case B, `out_full`.
 
     Raises ValueError for another shape or dtype, and for a frame count that is not 4n+1.
     """
@@ -47,10 +45,9 @@ def pack_mask(rgb: Tensor) -> Tensor:
 def pack_driving_mask(rgb: Tensor) -> Tensor:
     """Pack the colour mask of a driving video, which the model sees at half the size of the video.
 
-    As `pack_mask`, but every 2x2 block of pixels becomes its mean before the threshold, so an edge that is less than
-    "on" on average changes colour or goes black. Of an odd height or width the last row or column is not seen, as in
-    the official half-size interpolation. Returns [28,(T-1)/4+1,ceil((H//2)/8),ceil((W//2)/8)] float32.
-    Source: golden case B, `out_driving`.
+    As `pack_mask`, but every 2x2 block of pixels becomes its mean before the threshold, so a mixed edge changes colour
+    or turns black. An odd last row or column is dropped, as in the official half-size interpolation. Returns float32
+    [28,(T-1)/4+1,ceil((H//2)/8),ceil((W//2)/8)]. Source: golden case B, `out_driving`.
 
     Raises ValueError as `pack_mask` does, and for a side of one pixel.
     """
@@ -58,9 +55,9 @@ def pack_driving_mask(rgb: Tensor) -> Tensor:
     return _pack(rgb, block=2)
 
 
-def halved(planes: Tensor) -> Tensor:
-    """Where colour components are on in a driving mask at half the size: uint8 [n,H,W] -> bool [n,H//2,W//2]."""
-    return _sum_of_four(planes) > 4 * _LAST_OFF  # the mean of four, without a division that could round
+def halved(components: Tensor) -> Tensor:
+    """Halve colour components and apply the threshold: uint8 [n,H,W] -> bool [n,H//2,W//2], true where on."""
+    return _sum_of_four(components) > 4 * _LAST_OFF  # the mean of four, without a division that could round
 
 
 def paint(labels: Tensor) -> Tensor:
@@ -69,7 +66,7 @@ def paint(labels: Tensor) -> Tensor:
 
 
 def people(labels: Tensor) -> Tensor:
-    """Where a label map shows somebody, bool."""
+    """Where a label map shows people, bool."""
     return (labels != BLACK) & (labels != WHITE)
 
 
@@ -91,10 +88,10 @@ def _pack(rgb: Tensor, block: int) -> Tensor:
     cells = [-(-(side // block) // 8) for side in (height, width)]  # halved three times, rounded up each time
     codes = torch.tensor(CHANNEL_CODES, dtype=torch.uint8, device=rgb.device).view(7, 1, 1)
     packed = torch.empty(4, 7, (frames - 1) // 4 + 1, *cells, dtype=torch.float32, device=rgb.device)
-    # One frame at a time: the planes of a whole clip in float32 are 28 times the size of the clip.
+    # One frame at a time: all channels of a clip in float32 are 28 times the size of the clip.
     for index, frame in enumerate(rgb):
-        planes = _colour_codes(frame, block) == codes  # [7,H,W]
-        shares = F.interpolate(planes.float()[None], cells, mode="area")[0]  # [7,H',W']
+        colours = _colour_codes(frame, block) == codes  # [7,H,W]
+        shares = F.interpolate(colours.float()[None], cells, mode="area")[0]  # [7,H',W']
         if index == 0:
             packed[:, :, 0] = shares  # the first latent frame holds the first frame four times
         else:
@@ -117,7 +114,7 @@ def _colour_codes(frame: Tensor, block: int) -> Tensor:
 
 
 def _sum_of_four(frame: Tensor) -> Tensor:
-    """[n,H,W] -> [n,H//2,W//2], every 2x2 block added up; of odd sizes the last row and column are left out."""
+    """[n,H,W] -> [n,H//2,W//2], the sum of every 2x2 block; an odd last row or column is dropped."""
     _, height, width = frame.shape
     even = frame[:, : height // 2 * 2, : width // 2 * 2]
     if frame.dtype == torch.uint8:

@@ -1,9 +1,8 @@
-"""Cutting a driving video of any length into segments that the model can make one after the other.
+"""Segments: a driving video of any length, cut into pieces that the model generates one after the other.
 
-Every segment after the first begins with the last frames of the one before it (history), which are then not new.
-The official pipeline makes full segments only and drops what is left at the end; here every frame in gives a frame
-out, by padding the last segment, the rule of minghaop/scail2_exp. A scene cut in the driving video starts anew, without
-history.
+Every segment after the first begins with the last frames of the previous one (history); these are not new frames.
+The official pipeline makes full segments only and drops the remainder; here every driving frame gives a frame of the
+result, by padding the last segment, as minghaop/scail2_exp does. A scene cut starts without history.
 """
 
 from collections.abc import Sequence
@@ -12,8 +11,8 @@ from dataclasses import dataclass, replace
 # The video VAE packs the first frame alone and then groups of four: only 4n+1 frames fill whole latent frames.
 _GROUP = 4
 
-# What becomes of the frames that fill no whole segment: the last one is short; all are about equally long; or the last
-# one is as long as the others, its end a still picture that is cut off.
+# Frames that do not fill a whole segment: the last segment is short; all are about equally long; or the last one is as
+# long as the others, padded with its last frame and trimmed.
 SHORT_LAST, EVEN, FULL_LAST = "short last", "even", "full last"
 LENGTHS = (SHORT_LAST, EVEN, FULL_LAST)
 
@@ -22,8 +21,8 @@ LENGTHS = (SHORT_LAST, EVEN, FULL_LAST)
 class Segment:
     """One run of the sampler, in frames of the driving video.
 
-    start, stop: the real frames, stop exclusive. length: frames to generate, 4n+1; the last real frame is repeated
-    `padding` times to reach it. overlap: how many frames at the beginning repeat the end of the previous segment.
+    start, stop: the real frames, stop exclusive. length: frames to generate, 4n+1, reached by repeating the last real
+    frame `padding` times. overlap: frames at the beginning that repeat the end of the previous segment.
     """
 
     start: int
@@ -38,7 +37,7 @@ class Segment:
 
     @property
     def padding(self) -> int:
-        """Frames that are repeated at the end and cut off again after decoding."""
+        """Repeated frames at the end, trimmed after decoding."""
         return self.length - (self.stop - self.start)
 
 
@@ -67,9 +66,9 @@ def plan_segments(total_frames: int, segment_length: int = 81, overlap: int = 5,
 
 def plan_scenes(total_frames: int, cuts: Sequence[int], segment_length: int = 81, overlap: int = 5,
                 lengths: str = SHORT_LAST) -> list[Segment]:
-    """`plan_segments` for every scene by itself. cuts: the frames at which scenes begin, 0 left out, rising.
+    """`plan_segments` for each scene. cuts: first frames of all scenes but the first, in ascending order.
 
-    The first segment of a scene has the overlap 0. Raises ValueError for cuts that are not rising or not in
+    The first segment of a scene has overlap 0. Raises ValueError for cuts that are not ascending or not in
     1..total_frames - 1, and as `plan_segments` does.
     """
     for before, cut in zip((0, *cuts), cuts, strict=False):
@@ -92,7 +91,7 @@ def check_length(segment_length: int) -> None:
 
 
 def check_overlap(overlap: int, segment_length: int) -> None:
-    """Raise ValueError unless a segment of this length can begin with this much history: 4n+1, and room behind it."""
+    """Raise ValueError unless a segment of this length can begin with this much history: 4n+1, with room after it."""
     longest = segment_length - _GROUP
     if overlap < 1:
         raise ValueError(
@@ -113,7 +112,7 @@ def padded_length(frames: int) -> int:
 
 
 def _even(total_frames: int, count: int, overlap: int) -> list[int]:
-    """Lengths 4n+1 of `count` segments that cover total_frames, as equal as can be, the longer ones first."""
+    """Lengths 4n+1 of `count` segments that cover total_frames, as equal as possible, longer ones first."""
     groups = -(-(total_frames - 1) // _GROUP) + (count - 1) * (overlap - 1) // _GROUP
     return [_GROUP * (groups // count + (index < groups % count)) + 1 for index in range(count)]
 

@@ -1,13 +1,13 @@
-"""Solvers for the flow-matching ODE: noise schedules, one step of each solver, and the loop over the steps.
+"""Solvers of the flow-matching ODE: noise schedules, one step of each solver, and the loop over the steps.
 
 At noise level sigma the latent is x = (1 - sigma) * clean + sigma * noise and the model gives v = noise - clean, so
 the clean latent is estimated as x - sigma * v ("denoised" below). In terms of alpha = 1 - sigma and
-lambda = ln(alpha) - ln(sigma) this is a diffusion ODE, and the solvers below are the ones of the diffusion papers.
+lambda = ln(alpha) - ln(sigma) this is a diffusion ODE, and the solvers below are those of the diffusion papers.
 Originals: Wan's `FlowUniPCMultistepScheduler` and `FlowDPMSolverMultistepScheduler` (`wan/utils/fm_solvers*.py`);
 Euler is what the SAT branch and minghaop/scail2_exp use.
 
-A stepper holds the noise levels of one run and what its solver remembers of past steps; `integrate` is the plain loop
-around it, and any other loop can drive it in the same way.
+A stepper holds the noise levels of one run and its solver's state; `integrate` is the plain loop around it, and any
+other loop can drive it in the same way.
 """
 
 import math
@@ -23,7 +23,7 @@ _UNIPC_START = float(np.float32(0.999))
 
 
 class Stepper(Protocol):
-    """What all solvers have in common: one step from sigmas[i] to sigmas[i + 1], called with i = 0, 1, 2, ..."""
+    """One run of a solver: `step` goes from sigmas[i] to sigmas[i + 1], and is called with i = 0, 1, 2, ..."""
 
     def step(self, x: Tensor, denoised: Tensor, i: int) -> Tensor: ...
 
@@ -42,18 +42,18 @@ class Euler:
 class DPMSolverPlusPlus:
     """DPM-Solver++(2M), midpoint form (arXiv 2211.01095, algorithm 2).
 
-    Second order through the denoised latent of the step before. At sigma 1 lambda is minus infinity, which makes the
-    weight of the step before zero; a step to sigma 0 is of first order and returns the denoised latent.
+    Second order by using the denoised latent of the previous step. At sigma 1 lambda is minus infinity, which makes the
+    weight of the previous step zero; a step to sigma 0 is of first order and returns the denoised latent.
     """
 
     def __init__(self, sigmas: Tensor):
         self.sigmas, self.alphas, self.lambdas = _levels(sigmas)
-        self.previous = None
+        self.previous: Tensor | None = None  # denoised latent of the previous step
 
     def step(self, x: Tensor, denoised: Tensor, i: int) -> Tensor:
         h = self.lambdas[i + 1] - self.lambdas[i]
         estimate = denoised
-        if i > 0 and self.sigmas[i + 1] > 0:
+        if self.previous is not None and self.sigmas[i + 1] > 0:
             r = (self.lambdas[i] - self.lambdas[i - 1]) / h
             estimate = denoised + (denoised - self.previous) / (2 * r)
         self.previous = denoised
@@ -63,19 +63,19 @@ class DPMSolverPlusPlus:
 class UniPC:
     """UniPC of order 2, data prediction, B(h) = e^-h - 1, called bh2 in the original (arXiv 2302.04867).
 
-    Every step but the first begins with the corrector: it makes the step before once more, from where that step
-    began, now that the model has been asked at its end. Then the predictor goes on from there. The first step, and a
-    step to sigma 0, are of first order; the corrector has the order of the step that it repeats.
+    Every step but the first begins with the corrector: it repeats the previous step from its start, now that the model
+    has been evaluated at its end. Then the predictor continues from there. The first step, and a step to sigma 0, are
+    of first order; the corrector has the order of the step that it repeats.
     """
 
     def __init__(self, sigmas: Tensor):
         self.sigmas, self.alphas, self.lambdas = _levels(sigmas)
-        self.start = None  # where the step before began, corrected
-        self.past = []  # denoised latents of the one or two steps before, oldest first
+        self.start: Tensor | None = None  # corrected start of the previous step
+        self.past: list[Tensor] = []  # denoised latents of the last one or two steps, oldest first
         self.order = 1
 
     def step(self, x: Tensor, denoised: Tensor, i: int) -> Tensor:
-        if i > 0:
+        if self.start is not None:
             x = self._advance(self.start, i - 1, self.past[-1] + self._correction(denoised, i))
         self.order = 2 if i > 0 and self.sigmas[i + 1] > 0 else 1
         estimate = denoised
@@ -109,7 +109,7 @@ SOLVERS = {"unipc": UniPC, "dpm++": DPMSolverPlusPlus, "euler": Euler}
 
 
 def make_schedule(solver: str, steps: int, shift: float) -> tuple[Tensor, Tensor]:
-    """Noise levels and the timesteps that the model is told.
+    """Noise levels, and the timesteps that the model gets.
 
     solver: "unipc", "dpm++" or "euler". shift: s in sigma -> s * sigma / (1 + (s - 1) * sigma); above 1 it spends more
     steps at high noise. Returns sigmas [steps+1] float32, from nearly or exactly 1 down to 0, and timesteps [steps],
@@ -131,7 +131,7 @@ def make_schedule(solver: str, steps: int, shift: float) -> tuple[Tensor, Tensor
 
 
 def make_stepper(solver: str, sigmas: Tensor) -> Stepper:
-    """A solver at the start of a run over sigmas [steps+1], falling, of which only the last may be 0.
+    """Start a run over sigmas [steps+1], descending; only the last may be 0.
 
     Raises ValueError for an unknown solver.
     """
@@ -152,9 +152,9 @@ def integrate(
     """Go from noise to a clean latent.
 
     velocity(x, timestep) -> v: the model, called exactly once per step; timestep is a 0-dim tensor of the schedule on
-    the noise's device. noise: a latent of any shape; its dtype and device are the ones of the whole run. pin(x) -> x
-    puts known frames back: before every call of velocity and after the last step. callback(step, x, denoised), after
-    each step: the pinned latent that the next step starts from, and the clean latent as estimated in this step.
+    the noise's device. noise: a latent of any shape; its dtype and device are those of the whole run. pin(x) -> x
+    restores known frames before every call of velocity and after the last step. callback(step, x, denoised): called
+    after each step with the pinned latent that the next step starts from, and the clean latent estimated in this step.
     Returns the latent, shaped as noise. Source: golden cases D2 and E.
 
     Raises ValueError as `make_schedule` does.
@@ -163,7 +163,7 @@ def integrate(
     stepper = make_stepper(solver, sigmas)
     x = pin(noise) if pin else noise
     for i, (sigma, timestep) in enumerate(zip(sigmas[:-1].tolist(), timesteps.to(noise.device), strict=True)):
-        # To the dtype of the run first: sigma * v in a model's bfloat16 would round once more.
+        # Convert to the dtype of the run first: sigma * v in the model's bfloat16 would round once more.
         denoised = x - sigma * velocity(x, timestep).to(x.dtype)
         x = stepper.step(x, denoised, i)
         if pin:

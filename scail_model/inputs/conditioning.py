@@ -1,7 +1,7 @@
-"""Pictures, videos and label maps -> what the VAE, CLIP and the transformer read, at one size.
+"""Pictures, videos and label maps -> inputs of the VAE, CLIP and the transformer, at one size.
 
-The order of the steps is the official pipeline's (`wan/scail.py`): cover and crop, then halve (driving only), then
-encode or pack. Colours are 0..1 here, because that is what ComfyUI's VAE takes.
+The order of the steps is that of the official pipeline (`wan/scail.py`): cover and crop, then halve (driving only),
+then encode or pack. Pixels are 0..1, because ComfyUI's VAE takes them so.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..geometry import clip_pixels, cover_crop, cover_crop_planes, half_size
+from ..geometry import clip_pixels, cover_crop, cover_crop_masks, half_size
 from ..identity.identities import Identities
 from ..identity.mask_bits import pack_components
 from ..identity.packed_mask import packed, unpacked
@@ -25,7 +25,7 @@ def reference_pixels(image: Tensor, identities: Identities, index: int, height: 
                      cut_out: bool) -> Tensor:
     """One reference picture [h, w, 3] in 0..1 -> [1, 3, height, width] in 0..1 (bicubic overshoot kept).
 
-    `cut_out` paints everything black that is no person in the reference's mask; only the primary is ever cut out.
+    cut_out: paint everything outside the reference's mask black; applies to the primary only.
     """
     pixels = cover_crop(image[None, ..., :3].movedim(-1, 1).float(), height, width)
     if cut_out and index == 0:
@@ -51,53 +51,53 @@ def driving_pixels(frames: Tensor, height: int, width: int) -> Tensor:
 
 def driving_mask(identities: Identities, start: int, stop: int, height: int, width: int, end: int | None = None,
                  tick: Tick = lambda: None) -> Tensor:
-    """Mask channels of driving frames start..stop, float32 [28, T', height/16, width/16]; from `end` on, or the end of
-    the masks, the frame before is repeated. Height and width are multiples of 32; tick is called for every frame.
+    """Mask channels of driving frames start..stop, float32 [28, T', height/16, width/16]; from `end` (default: the end
+    of the masks) on, the last frame is repeated. Height and width are multiples of 32. tick is called for every frame.
 
     Equals `pack_driving_mask` of the cropped colours.
     """
     if identities.driving.size == (height, width):
         return identities.driving_channels(start, stop, end)
 
-    def small() -> Iterator[list[np.ndarray]]:
+    def resized() -> Iterator[list[np.ndarray]]:
         for colours in identities.driving_components(start, stop, end):
             tick()
-            yield _small(colours, identities.driving.width, height, width)
+            yield _half_size(colours, identities.driving.width, height, width)
 
-    return pack_components(small())
+    return pack_components(resized())
 
 
-def _small(colours: Sequence[np.ndarray], masks_width: int, height: int, width: int) -> list[np.ndarray]:
+def _half_size(colours: Sequence[np.ndarray], masks_width: int, height: int, width: int) -> list[np.ndarray]:
     """Components of one frame at the masks' size -> at half of height x width, both as bits, uint8 [h, w / 8].
 
-    Each different one is resized once, and none that is 0 or 1 everywhere: of one person on black, one in three.
+    Equal components are resized once, constant ones not at all: with one person on black, one of three is resized.
     """
-    found: dict[bytes, np.ndarray] = {}
+    resized: dict[bytes, np.ndarray] = {}
     for component in colours:
         bits = component.tobytes()
-        if bits not in found:
-            found[bits] = _small_plane(unpacked(component, masks_width), height, width)
-    return [found[component.tobytes()] for component in colours]
+        if bits not in resized:
+            resized[bits] = _half_size_component(unpacked(component, masks_width), height, width)
+    return [resized[component.tobytes()] for component in colours]
 
 
-def _small_plane(plane: np.ndarray, height: int, width: int) -> np.ndarray:
-    """bool [H, W] -> uint8 [height / 2, width / 16]."""
-    if plane.all() or not plane.any():
-        return np.full((height // 2, width // 16), 255 if plane.any() else 0, np.uint8)
-    levels = torch.from_numpy(plane).view(torch.uint8).mul(255)
-    return packed(halved(cover_crop_planes(levels[None], height, width))[0].numpy())
+def _half_size_component(component: np.ndarray, height: int, width: int) -> np.ndarray:
+    """bool [H, W] -> bits, uint8 [height / 2, width / 16]."""
+    if component.all() or not component.any():
+        return np.full((height // 2, width // 16), 255 if component.any() else 0, np.uint8)
+    levels = torch.from_numpy(component).view(torch.uint8).mul(255)
+    return packed(halved(cover_crop_masks(levels[None], height, width))[0].numpy())
 
 
 def person_shares(identities: Identities, start: int, stop: int, height: int, width: int) -> Tensor:
-    """How much of each pixel of the result belongs to people in driving frames start..stop, [T, height, width] in
-    0..1."""
-    shares = (cover_crop_planes(torch.from_numpy(person).float()[None], height, width)[0]
+    """Share of each pixel of the result that people cover in driving frames start..stop, [T, height, width] in 0..1."""
+    shares = (cover_crop_masks(torch.from_numpy(person).float()[None], height, width)[0]
               for person in identities.driving_people(start, stop))
     return torch.stack(list(shares)).clamp_(0, 1)
 
 
 def black_surroundings(frames: Tensor, identities: Identities, start: int) -> Tensor:
-    """Driving frames uint8 [T, h, w, 3] from `start` on, with everything black that is no person in the mask."""
+    """Driving frames uint8 [T, h, w, 3] from `start` on, with everything outside the mask black."""
     masks = torch.from_numpy(np.stack(list(identities.driving_people(start, start + len(frames)))))  # [T, H, W]
-    person = F.interpolate(masks.view(torch.uint8)[:, None], frames.shape[1:3], mode="nearest-exact")[:, 0]
+    size = frames.shape[1], frames.shape[2]
+    person = F.interpolate(masks.view(torch.uint8)[:, None], size, mode="nearest-exact")[:, 0]
     return frames * person[..., None]

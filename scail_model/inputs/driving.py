@@ -1,4 +1,4 @@
-"""The driving side of a segment, and a reader that prepares one segment while another is sampled."""
+"""Driving frames and masks of a segment, and a reader that prepares one segment while another is sampled."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ Size = tuple[int, int]  # height, width of the result
 
 def segment_pixels(clip: Clip, identities: Identities, segment: Segment, size: Size, *,
                    black_background: bool) -> Tensor:
-    """A segment's driving frames, the last one repeated to its length: float32 [T, 3, height / 2, width / 2] in 0..1.
+    """Driving frames of a segment, padded with the last one: float32 [T, 3, height / 2, width / 2] in 0..1.
 
     Only a few frames at a time are in memory at the clip's own size.
     """
-    small, place = [], segment.start
+    small, start = [], segment.start
     for frames in ahead(clip.stretches(segment.start, segment.stop)):
         if black_background:
-            frames = conditioning.black_surroundings(frames, identities, place)
+            frames = conditioning.black_surroundings(frames, identities, start)
         small.append(conditioning.driving_pixels(frames, *size))
-        place += len(frames)
+        start += len(frames)
     return torch.cat((*small, small[-1][-1:].expand(segment.padding, -1, -1, -1)))
 
 
@@ -48,35 +48,36 @@ class _Reading:
 
 
 class Reader:
-    """Reads the driving side of segments in two threads: `begin` one, and take what it gives later. One at a time.
+    """Prepares the driving frames and masks of one segment at a time in two threads: `begin`, then `take`.
 
-    Errors of reading are raised where they are taken. `tick` is called while somebody waits.
+    Errors are raised by `take`. tick is called while it waits.
     """
 
     def __init__(self, clip: Clip, identities: Identities, plan: Sequence[Segment], *, black_background: bool,
                  tick: Tick) -> None:
         self.clip, self.identities, self.plan, self.black_background = clip, identities, plan, black_background
-        self.tick, self._aside = tick, WorkerPool(2)  # frames and masks
+        self.tick, self._workers = tick, WorkerPool(2)  # frames and masks
         self._reading: _Reading | None = None
 
     def begin(self, index: int, size: Size) -> None:
-        """Prepare a segment, unless it is what is being prepared."""
+        """Start preparing a segment, unless it is being prepared already."""
         if self._reading is None or (self._reading.index, self._reading.size) != (index, size):
-            self._reading = _Reading(index, size, self._aside.start(self._pixels, index, size),
-                                     self._aside.start(self._mask, index, size))
+            self._reading = _Reading(index, size, self._workers.start(self._pixels, index, size),
+                                     self._workers.start(self._mask, index, size))
 
     def take(self, index: int, size: Size) -> tuple[Tensor, Future[Tensor]]:
-        """A segment's pixels, and its mask to come (`waited`); they are not kept."""
+        """A segment's pixels, and a future of its mask (see `waited`). Both are handed over, not kept."""
         self.begin(index, size)
         reading, self._reading = self._reading, None
+        assert reading is not None  # `begin` has set it
         return self.waited(reading.pixels), reading.mask
 
     def waited(self, future: Future[Tensor]) -> Tensor:
         return result(future, self.tick)
 
     def stop(self) -> None:
-        """Leave no thread behind."""
-        self._aside.stop()
+        """Stop the threads."""
+        self._workers.stop()
 
     def _pixels(self, index: int, size: Size, tick: Tick) -> Tensor:
         return segment_pixels(self.clip.ticking(tick), self.identities, self.plan[index], size,

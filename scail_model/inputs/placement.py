@@ -1,10 +1,10 @@
-"""Where a reference picture has to lie so that its person is as large as the driving person, in the same place.
+"""Placement: scale and position of a reference picture at which its person has the driving person's size and place.
 
-The size of the person in the reference decides the size in the result: a person of 93 % of the reference's height came
-out 1.7 times too large before a driving person of 30 %, one of 34 % came out right (artokun/comfyui-mcp, issue 546).
+The size of the person in the reference decides the size in the result: with a driving person of 30 % of the height, a
+reference person of 93 % came out 1.7 times too large, one of 34 % came out right (artokun/comfyui-mcp, issue 546).
 
-Lengths are pixels and count from the left and upper edges of a picture, so pixel i lies between i and i + 1. The canvas
-is the picture that the model gets. In label maps 1..6 are people; 0 and 7 (`identities`) are nobody.
+Lengths are pixels from the left and top edges of a picture, so pixel i lies between i and i + 1. The canvas is the
+picture that the model gets. In label maps 1..6 are people; 0 and 7 are background.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from ..masks import people
 _SPECK = 0.002  # share of the person's pixels
 _EDGE = 0.01  # of a side: masks often end a pixel or two before the edge of the picture
 _CUT = 0.7  # feet and heads are round: their last rows are less than half as wide as those before
-_WHOLE = 1.1  # shown heights that differ by less than this factor show the same part of a body
-_MOST = 4.0  # no picture of a person shows less than a quarter of what another one shows
+_WHOLE = 1.1  # visible heights within this factor show the same part of a body
+_MOST = 4.0  # a picture of a person is assumed to show at least a quarter of what another one shows
 
 _UPPER, _LOWER, _SIDE = "upper", "lower", "side"
 
@@ -52,7 +52,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a picture lies on the canvas: its point (x, y) at (left + scale * x, top + scale * y)."""
+    """Position of a picture on the canvas: its point (x, y) lies at (left + scale * x, top + scale * y)."""
 
     scale: float
     left: float
@@ -61,8 +61,8 @@ class Placement:
 
 @dataclass(frozen=True)
 class _Figure:
-    """A person as `place` sees it. rows: pixels in each row of the box, float64 [box.height], from the head down; cut:
-    the edges of the picture that cut the person off."""
+    """A person as `place` sees it. rows: pixels in each row of the box, float64 [box.height], top to bottom. cut: edges
+    of the picture that cut the person off."""
 
     box: Box
     rows: Tensor
@@ -70,10 +70,10 @@ class _Figure:
 
 
 def box_of(mask: Tensor) -> Box | None:
-    """The box round all pixels of a mask, bool [H, W]; None for an empty mask.
+    """The box around a mask, bool [H, W]; None if it is empty.
 
-    Specks do not count: rows or columns at the outside that an empty row or column divides from the rest, and that hold
-    less than 0.2 % of all pixels. Hands and feet are never trimmed, because they are joined to the rest.
+    Specks do not count: outer rows or columns that an empty row or column separates from the rest and that hold less
+    than 0.2 % of all pixels. Hands and feet are never trimmed, because they are connected to the rest.
     """
     if not mask.any():
         return None
@@ -81,59 +81,65 @@ def box_of(mask: Tensor) -> Box | None:
     return Box(left, top, right, bottom)
 
 
+def size_of(picture: Tensor) -> tuple[int, int]:
+    """(height, width) of [H, W] or [H, W, 3]."""
+    return picture.shape[0], picture.shape[1]
+
+
 def cover(size: tuple[int, int], height: int, width: int) -> Placement:
-    """What `geometry.cover_crop` does to a picture of `size` (height, width): it covers the canvas, its middle stays.
-    Only the rounding to whole pixels is left out."""
+    """What `geometry.cover_crop` does to a picture of `size` (height, width), without rounding to whole pixels."""
     scale = max(height / size[0], width / size[1])
     return Placement(scale, (width - scale * size[1]) / 2, (height - scale * size[0]) / 2)
 
 
 def place(reference: Tensor, driving: Tensor, height: int, width: int) -> tuple[Placement, str]:
-    """Find where the reference belongs on a canvas of height x width, and say in words what was done.
+    """Find where the reference belongs on a canvas of height x width, and describe it in words.
 
-    reference uint8 [h, w] and driving uint8 [H, W] are label maps of whole pictures of any size; everybody in them
-    counts as one. The driving frame covers the canvas (`cover`). The person gets the height of the driving person, the
-    feet on the same line, and the same centre.
+    reference uint8 [h, w] and driving uint8 [H, W] are label maps of whole pictures of any size; all people in them
+    count as one. The driving frame covers the canvas (`cover`). The reference person gets the height of the driving
+    person, its feet on the same line, and the same centre.
 
-    Someone whom the lower or upper edge cuts off shows no feet or no head. Then the scale is the one at which the part
-    of the body that both show has the same area (closer than the width of the box, which arms decide), and the ends
-    that both show meet: heads, or feet. A reference that its lower edge cuts off is moved down until the cut is not
-    seen. If neither heads nor feet can be compared, what is seen of both gets the same height.
+    If the top or bottom edge cuts a person off, its head or feet are missing. Then the scale gives the body part that
+    both show the same area (more robust than the width of the box, which depends on the arms), and the end that both
+    show is aligned: heads, or feet. A reference cut off at the bottom is moved down until the cut leaves the canvas. If
+    neither heads nor feet can be compared, the visible heights are made equal.
 
-    Raises ValueError if either shows nobody.
+    Raises ValueError if either shows no person.
     """
-    ours = _figure(reference, "reference mask")
-    theirs = _figure(resample_labels(driving, cover(driving.shape, height, width), height, width), "driving frame")
-    scale, end, note = _scale(ours, theirs)
-    top = theirs.box.bottom - scale * ours.box.bottom
+    source = _figure(reference, "reference mask")
+    target = _figure(resample_labels(driving, cover(size_of(driving), height, width), height, width), "driving frame")
+    scale, end, note = _scale(source, target)
+    top = target.box.bottom - scale * source.box.bottom
     if end == _UPPER:
-        top = theirs.box.top - scale * ours.box.top
-        hidden = height - scale * ours.box.bottom  # from here on down, the lower end is at the canvas's edge or below
-        if _LOWER in ours.cut and top < hidden:
+        top = target.box.top - scale * source.box.top
+        hidden = height - scale * source.box.bottom  # at this top or lower, the bottom end is outside the canvas
+        if _LOWER in source.cut and top < hidden:
             top = hidden
-            note += " The reference stands lower than the heads ask for, so that its cut is not seen."
-    if _SIDE in ours.cut | theirs.cut:
-        note += " A side edge cuts a person off: the centre is that of what is seen."
-    return Placement(scale, theirs.box.centre[0] - scale * ours.box.centre[0], top), note
+            note += " The reference is moved below the line of the heads, so that its cut is outside the picture."
+    if _SIDE in source.cut | target.cut:
+        note += " A side edge cuts a person off: the visible parts are centred."
+    return Placement(scale, target.box.centre[0] - scale * source.box.centre[0], top), note
 
 
 def scaled(placement: Placement, factor: float, labels: Tensor) -> Placement:
-    """A placement that makes the people of a label map uint8 [h, w] `factor` times larger where they stand: the middle
-    of their lower end stays."""
-    box = box_of(people(labels))
+    """Make the people of a label map uint8 [h, w] `factor` times larger around the middle of their feet.
+
+    Raises ValueError if it shows no person.
+    """
+    box = _person_box(labels, "reference mask")
     x, y = box.centre[0], box.bottom
     return Placement(placement.scale * factor, placement.left + placement.scale * (1 - factor) * x,
                      placement.top + placement.scale * (1 - factor) * y)
 
 
 def outside_share(labels: Tensor, placement: Placement, height: int, width: int) -> float:
-    """How much of the people in a label map uint8 [h, w] the canvas would cut off, 0..1.
+    """Share of the people in a label map uint8 [h, w] that lies outside the canvas, 0..1.
 
-    Raises ValueError if it shows nobody.
+    Raises ValueError if it shows no person.
     """
     mask = people(labels)
     if not mask.any():
-        raise ValueError("The reference mask shows nobody, but its person is to be placed: paint the person.")
+        raise ValueError("The reference mask is empty, but its person must be placed: paint the person.")
     y = placement.top + placement.scale * (torch.arange(labels.shape[0]) + 0.5)
     x = placement.left + placement.scale * (torch.arange(labels.shape[1]) + 0.5)
     seen = ((y >= 0) & (y < height))[:, None] & (x >= 0) & (x < width)
@@ -141,15 +147,15 @@ def outside_share(labels: Tensor, placement: Placement, height: int, width: int)
 
 
 def resample_labels(labels: Tensor, placement: Placement, height: int, width: int) -> Tensor:
-    """Label map uint8 [h, w] -> uint8 [height, width], nearest; 0 where there is nobody or no picture."""
+    """Label map uint8 [h, w] -> uint8 [height, width], nearest; 0 where there is no person or no picture."""
     y, x = (places.floor().long().clamp(0, side - 1)
             for places, side in zip(centres(placement, height, width), labels.shape, strict=True))
     placed = labels[y[:, None], x]
-    return torch.where(people(placed) & covered(labels.shape, placement, height, width), placed, 0)
+    return torch.where(people(placed) & covered(size_of(labels), placement, height, width), placed, 0)
 
 
 def centres(placement: Placement, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """y [height] and x [width] in the picture of the middles of the canvas's pixels."""
+    """Centres of the canvas's pixels in the picture's coordinates: y [height] and x [width]."""
     y, x = (torch.arange(side, dtype=torch.float64) + 0.5 for side in (height, width))
     return (y - placement.top) / placement.scale, (x - placement.left) / placement.scale
 
@@ -162,7 +168,7 @@ def covered(size: tuple[int, int], placement: Placement, height: int, width: int
 
 
 def _extent(counts: Tensor) -> tuple[int, int]:
-    """First and last + 1 of the counts [n] that belong to the person."""
+    """Range of the counts [n] that belong to the person, the end exclusive."""
     return _start(counts), len(counts) - _start(counts.flip(0))
 
 
@@ -173,12 +179,16 @@ def _start(counts: Tensor) -> int:
     return int((begins & (before <= _SPECK * counts.sum())).nonzero()[-1])
 
 
-def _figure(labels: Tensor, name: str) -> _Figure:
-    mask = people(labels)
-    box = box_of(mask)
+def _person_box(labels: Tensor, name: str) -> Box:
+    box = box_of(people(labels))
     if box is None:
-        raise ValueError(f"The {name} shows nobody, but its person is needed for size and place: paint the person, or "
-                         "choose a picture where it is seen.")
+        raise ValueError(f"The {name} shows no person, but its size and place are needed: paint the person, or choose "
+                         "a picture that shows it.")
+    return box
+
+
+def _figure(labels: Tensor, name: str) -> _Figure:
+    mask, box = people(labels), _person_box(labels, name)
     rows = mask[box.top : box.bottom, box.left : box.right].sum(dim=1).double()
     height, width = mask.shape
     cut = {_UPPER: box.top <= _EDGE * height and _ends_wide(rows),
@@ -188,50 +198,51 @@ def _figure(labels: Tensor, name: str) -> _Figure:
 
 
 def _ends_wide(rows: Tensor) -> bool:
-    """Whether a body goes on before its first row [n]: it does not begin narrow, as a head or feet do."""
+    """Whether the body continues before its first row [n]: it does not start narrow, as heads and feet do."""
     step = math.ceil(len(rows) / 100)
     return bool(rows[:step].mean() >= _CUT * rows[step : 6 * step].mean())
 
 
-def _scale(ours: _Figure, theirs: _Figure) -> tuple[float, str, str]:
-    """The scale of the reference, the end of the body that is put on the same line, and a note."""
-    equal = theirs.box.height / ours.box.height
-    cut = (ours.cut | theirs.cut) - {_SIDE}
+def _scale(reference: _Figure, driving: _Figure) -> tuple[float, str, str]:
+    """Scale of the reference, the end of the body that is aligned, and a note."""
+    equal = driving.box.height / reference.box.height
+    cut = (reference.cut | driving.cut) - {_SIDE}
     plain = equal, _LOWER, "Equal height, feet on the same line."
     if not cut:
         return plain
-    who = " ".join(f"The {edge} edge cuts the {name} person off."
-                   for name, figure in (("reference", ours), ("driving", theirs)) for edge in sorted(figure.cut & cut))
+    edges = " ".join(f"The {edge} edge cuts the {name} person off."
+                     for name, figure in (("reference", reference), ("driving", driving))
+                     for edge in sorted(figure.cut & cut))
     if len(cut) == 2:
-        return equal, _LOWER, (f"{who} Neither heads nor feet can be compared, so what is seen of both has the same "
-                               "height: check the size in the preview.")
+        return equal, _LOWER, (f"{edges} Neither heads nor feet can be compared, so the visible heights are made "
+                               "equal: check the size in the preview.")
     (edge,) = cut
-    scale = _equal_area(ours, theirs, edge)
+    scale = _equal_area(reference, driving, edge)
     alike = 1 / _WHOLE <= scale / equal <= _WHOLE
-    if alike and edge in ours.cut ^ theirs.cut:
-        return plain  # as long as somebody who is not cut off: long skirts and boots end like a cut
+    if alike and edge in reference.cut ^ driving.cut:
+        return plain  # the person is whole after all: long skirts and boots end like a cut
     end, ends = (_UPPER, "heads") if edge == _LOWER else (_LOWER, "feet")
-    return scale, end, (f"{who} Heights cannot be compared, so the part that both show has the same area, with the "
+    return scale, end, (f"{edges} Heights cannot be compared, so the part that both show gets the same area, with the "
                         f"{ends} on the same line: check the size in the preview.")
 
 
-def _equal_area(ours: _Figure, theirs: _Figure, cut: str) -> float:
-    """The scale of the reference at which the part of the body that both show covers the same area."""
-    def shown(figure: _Figure) -> Tensor:
-        """Pixels in the first 0, 1, 2, ... rows from the end that both have."""
+def _equal_area(reference: _Figure, driving: _Figure, cut: str) -> float:
+    """Scale of the reference at which the body part that both show covers the same area."""
+    def areas(figure: _Figure) -> Tensor:
+        """Pixels in the first 0, 1, 2, ... rows from the end that both show."""
         return F.pad((figure.rows if cut == _LOWER else figure.rows.flip(0)).cumsum(0), (1, 0))
 
-    equal = theirs.box.height / ours.box.height
-    # who is cut off is larger than it seems
-    low = equal / _MOST if cut in ours.cut else equal
-    high = equal * _MOST if cut in theirs.cut else equal
+    equal = driving.box.height / reference.box.height
+    # a person that is cut off is larger than it looks
+    low = equal / _MOST if cut in reference.cut else equal
+    high = equal * _MOST if cut in driving.cut else equal
     scales = torch.logspace(math.log10(low), math.log10(high), 400, dtype=torch.float64)
-    our_area = scales**2 * _at(shown(ours), (theirs.box.height / scales).clamp(max=ours.box.height))
-    their_area = _at(shown(theirs), (ours.box.height * scales).clamp(max=theirs.box.height))
-    return scales[(our_area / their_area).log().abs().argmin()].item()
+    reference_areas = scales**2 * _at(areas(reference), (driving.box.height / scales).clamp(max=reference.box.height))
+    driving_areas = _at(areas(driving), (reference.box.height * scales).clamp(max=driving.box.height))
+    return scales[(reference_areas / driving_areas).log().abs().argmin()].item()
 
 
 def _at(values: Tensor, places: Tensor) -> Tensor:
-    """Values [n] between whole numbers, linear."""
+    """Values [n], interpolated linearly between whole places."""
     below = places.long().clamp(max=len(values) - 2)
     return torch.lerp(values[below], values[below + 1], places - below)

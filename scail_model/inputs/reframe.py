@@ -1,84 +1,110 @@
-"""A reference picture on the model's canvas, scaled and moved by a placement, with what it does not cover filled.
+"""Reframing: reference pictures and their masks at the size and place of the driving person.
 
-Nothing is cropped to the shape of the result, as `geometry.cover_crop` does. Lengths, canvas and label maps are those
-of `framing`.
+The picture is scaled and moved by a placement (`placement.py`), and what it does not cover is filled. Unlike
+`geometry.cover_crop`, nothing is cropped to the shape of the result. Lengths, canvas and label maps are those of
+`placement`.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from ..levels import to_levels
-from ..masks import people
-from .placement import Box, Placement, box_of, centres, cover, covered, resample_labels
+from ..geometry import cover_crop
+from ..identity.identities import Identities
+from ..identity.mask_set import MaskSet, pack_frames
+from ..masks import NAMES, people
+from .placement import (
+    Placement,
+    box_of,
+    centres,
+    cover,
+    covered,
+    outside_share,
+    place,
+    resample_labels,
+    scaled,
+    size_of,
+)
 
 BLACK_FILL, EXTEND_FILL = "black", "extend"
 FILLS = (BLACK_FILL, EXTEND_FILL)
 
+_WHOLE = 0.5  # share of a person's median area: a frame with at least that much shows the person whole
 _RIM = 0.01  # of the canvas: hair and soft edges that a mask leaves to the background
 _SOFTEN = 0.6  # width of the blur by distance from the picture
 _SWEEPS = 6
-_GAP = 8  # pixels between panels
-_PAPER, _BOX, _LINE = (20, 20, 22), (255, 255, 255), (255, 190, 0)
 
 
-def reframe(image: Tensor, labels: Tensor, placement: Placement, height: int, width: int,
-            fill: str) -> tuple[Tensor, Tensor]:
+@dataclass(frozen=True)
+class Reframed:
+    """images: [n, H, W, 3] in 0..1. identities: with masks that fit them. labels: label map of the primary [H, W].
+    original_labels: the same before reframing [h, w]. frame: the driving frame that gave size and place. report: what
+    was done, in words."""
+
+    images: Tensor
+    identities: Identities
+    labels: Tensor
+    original_labels: Tensor
+    frame: int
+    report: str
+
+
+def reframe_references(images: Tensor, identities: Identities, height: int, width: int, fill: str,
+                       scale: float) -> Reframed:
+    """Reframe the primary of [n, h, w, 3] in 0..1, and crop the others to height x width as the encoder would.
+
+    scale: on top of the fitting scale; the person keeps its feet in place. Raises ValueError if no driving frame shows
+    all people, if a person disappears, and as `placement.place` and `place_on_canvas` do.
+    """
+    frame = _first_with_all(identities)
+    driving = identities.driving_labels(frame, frame + 1)[0]
+    size = images.shape[1], images.shape[2]
+    before = _resized(identities.reference_labels(0), size)
+    placement, note = place(before, driving, height, width)
+    placement = scaled(placement, scale, before)
+    primary, labels = place_on_canvas(images[0], before, placement, height, width, fill)
+    others = [cover_crop(image[None].movedim(-1, 1), height, width)[0].movedim(0, -1).clamp(0, 1)
+              for image in images[1:]]
+    masks = [_placed(identities.references[0], placement, size, height, width)]
+    masks += [_placed(mask_set, cover(mask_set.size, height, width), mask_set.size, height, width)
+              for mask_set in identities.references[1:]]
+    reframed = replace(identities, references=tuple(masks))
+    _refuse_lost(reframed)
+    report = _report(frame, before, labels, placement, note, outside_share(before, placement, height, width), scale)
+    return Reframed(torch.stack((primary, *others)), reframed, labels, before, frame, report)
+
+
+def place_on_canvas(image: Tensor, labels: Tensor, placement: Placement, height: int, width: int,
+                    fill: str) -> tuple[Tensor, Tensor]:
     """Put a picture and its label map on a canvas.
 
-    image float [h, w, 3] in 0..1, labels uint8 [h, w]. Returns float32 [height, width, 3] in 0..1 (bicubic with
-    antialiasing, clamped) and uint8 [height, width] (nearest; 0 where there is nobody or no picture). fill is what the
-    picture does not cover: "black", or "extend", which carries on the colours of the picture's edge, the more blurred
-    the farther away. Before that people give way to the background round them, so that none is smeared outwards.
+    image: float [h, w, 3] in 0..1. labels: uint8 [h, w]. fill: what the picture does not cover, "black" or "extend",
+    which continues the colours of the picture's edge, blurred more with distance; people are first replaced by the
+    background around them, so that they are not smeared outwards. Returns float32 [height, width, 3] in 0..1 (bicubic
+    with antialiasing, clamped) and uint8 [height, width] (nearest; 0 where there is no person or no picture).
 
-    Raises ValueError if the sizes differ, for another fill, and if no background is seen that could be extended.
+    Raises ValueError if the sizes differ, for another fill, and if no background is visible that could be extended.
     """
     if image.shape[:2] != labels.shape:
         raise ValueError(f"The mask is {labels.shape[1]}x{labels.shape[0]} and the picture {image.shape[1]}x"
                          f"{image.shape[0]} pixels, but both must have one size: make the mask from the picture.")
     if fill not in FILLS:
         raise ValueError(f'fill is "{fill}", but it must be {" or ".join(FILLS)}: choose one of them.')
-    picture, placed = _resample(image, placement, height, width), resample_labels(labels, placement, height, width)
-    inside = covered(labels.shape, placement, height, width)
+    picture, placed = resample(image, placement, height, width), resample_labels(labels, placement, height, width)
+    inside = covered(size_of(labels), placement, height, width)
     if fill == EXTEND_FILL and not inside.all():
         picture = torch.where(inside[..., None], picture, _surroundings(picture, inside, _grown(people(placed))))
     return picture, placed
 
 
-def before_after(image: Tensor, labels: Tensor, result: Tensor, result_labels: Tensor, frame: Tensor | None,
-                 frame_labels: Tensor) -> Tensor:
-    """The reference as the model would see it without reframing, as it sees it now, and the driving frame.
-
-    image [h, w, 3] float and labels [h, w] before `reframe`; result [H, W, 3] and result_labels [H, W] after; frame
-    [h', w', 3], uint8 or float, of any size, or None for two panels; frame_labels uint8 [h'', w'']. Every panel has a
-    box round its person; the lines at the driving person's head and feet run through all panels. Returns float32
-    [H, 2 or 3 times W plus gaps, 3] in 0..1.
-    """
-    height, width = result_labels.shape
-    driving_labels = _covering_labels(frame_labels, height, width)
-    panels = [("before", _covering(image, height, width), _covering_labels(labels, height, width)),
-              ("after", result, result_labels)]
-    if frame is not None:
-        pixels = frame.float() / 255 if frame.dtype == torch.uint8 else frame
-        panels.append(("driving frame", _covering(pixels, height, width), driving_labels))
-    page = Image.new("RGB", (len(panels) * (width + _GAP) - _GAP, height), _PAPER)
-    thick = max(2, height // 250)
-    for index, (_, picture, _) in enumerate(panels):
-        page.paste(Image.fromarray(to_levels(picture).cpu().numpy()), (index * (width + _GAP), 0))
-    _draw_lines(page, box_of(people(driving_labels)), thick)
-    for index, (name, _, shown) in enumerate(panels):
-        _draw_box(page, index * (width + _GAP), name, box_of(people(shown)), shown.shape, thick)
-    return torch.from_numpy(np.array(page)).float() / 255
-
-
-def _resample(image: Tensor, placement: Placement, height: int, width: int) -> Tensor:
-    """[h, w, 3] -> float32 [height, width, 3] in 0..1, black outside; exact for any part of a pixel."""
+def resample(image: Tensor, placement: Placement, height: int, width: int) -> Tensor:
+    """Picture [h, w, 3] -> float32 [height, width, 3] in 0..1, black outside; exact to fractions of a pixel."""
     rows, columns = (_cubic(places, side, placement.scale)
                      for places, side in zip(centres(placement, height, width), image.shape[:2], strict=True))
     return torch.einsum("yh,hwc,xw->yxc", rows, image[..., :3].float().cpu(), columns).clamp(0, 1)
@@ -94,44 +120,90 @@ def _cubic(places: Tensor, side: int, scale: float) -> Tensor:
     return (weights / weights.sum(dim=1, keepdim=True).clamp(min=1e-6)).float()
 
 
+def _first_with_all(identities: Identities) -> int:
+    """The first frame that shows all people whole, not only a hand at the border."""
+    whole = np.minimum.reduce([extent.area / np.median(extent.area[extent.seen])
+                               for extent in identities.driving.extents])
+    if not whole.any():
+        raise ValueError("No driving frame shows all people of the identities at once, but reframing needs their "
+                         "places: bind fewer people for reframing.")
+    return int((whole >= min(_WHOLE, whole.max())).argmax())
+
+
+def _resized(labels: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(labels[None, None], size, mode="nearest-exact")[0, 0]
+
+
+def _placed(mask_set: MaskSet, placement: Placement, size: tuple[int, int], height: int, width: int) -> MaskSet:
+    """Place each person's mask separately, so that hidden parts are kept. size: (height, width) of the picture that
+    the placement is for."""
+    masks = torch.from_numpy(mask_set.frame(0).astype(np.uint8))
+    placed = [resample_labels(_resized(mask, size), placement, height, width).numpy() > 0 for mask in masks]
+    return pack_frames([placed], 1, mask_set.people, height, width)
+
+
+def _refuse_lost(identities: Identities) -> None:
+    for label, extent in zip(identities.labels, identities.references[0].extents, strict=True):
+        if not extent.seen.any():
+            raise ValueError(f"The reframed reference no longer shows {NAMES[label - 1]}: lower scale, or bind fewer "
+                             "people.")
+
+
+def _report(frame: int, before: Tensor, after: Tensor, placement: Placement, note: str, lost: float,
+            scale: float) -> str:
+    old, new = box_of(people(before)), box_of(people(after))
+    old_share, new_share = (0.0 if box is None else box.height / labels.shape[0]
+                            for box, labels in ((old, before), (new, after)))
+    lines = [f"driving frame {frame}: {note}",
+             f"the person had {old_share:.0%} of the picture's height and has {new_share:.0%} of the result's (picture "
+             f"scaled by {placement.scale:.2f})"]
+    if scale != 1:
+        lines.append(f"{scale:g} times the fitting size, as set")
+    if lost > 0.01:
+        lines.append(f"{lost:.0%} of the person lies outside the result")
+    return "\n".join(lines)
+
+
 def _grown(mask: Tensor) -> Tensor:
-    """bool [H, W], with a rim round it."""
+    """bool [H, W] with a rim added."""
     reach = max(1, round(_RIM * max(mask.shape)))
     return F.max_pool2d(mask.float()[None], 2 * reach + 1, stride=1, padding=reach)[0] > 0
 
 
 def _surroundings(picture: Tensor, inside: Tensor, people_near: Tensor) -> Tensor:
-    """[H, W, 3] for what is not `inside`, both bool [H, W]: the nearest colour of the picture's edge, blurred."""
+    """Fill for the pixels outside `inside`: the nearest colour of the picture's edge, blurred, [H, W, 3]. Masks are
+    bool [H, W]."""
     known = inside & ~people_near
     if not known.any():
-        raise ValueError('No background of the reference is seen, but fill is "extend", which needs some: use "black", '
-                         "or check the mask.")
+        raise ValueError('The reference shows no background, but fill is "extend", which needs some: use "black", or '
+                         "check the mask.")
     background = _membrane(picture.movedim(-1, 0)[None], known[None, None].float())  # [1, 3, H, W]
     (y, edge_y), (x, edge_x) = (_to_edge(inside.any(dim=axis)) for axis in (1, 0))
     result = edges = background[..., edge_y[:, None], edge_x]
     distance = torch.hypot((y - edge_y).float()[:, None], (x - edge_x).float())
     depth = (_SOFTEN * distance).clamp(min=1).log2()
-    for level in range(math.ceil(depth.max().item())):  # each is blurred twice as wide as the one before
+    for level in range(math.ceil(depth.max().item())):  # each level is blurred twice as wide as the one before
         small = F.interpolate(edges, [-(-side // 2**level) for side in inside.shape], mode="area")
         for _ in range(3):
             small = _blurred(small)
-        result = torch.lerp(result, F.interpolate(small, inside.shape, mode="bilinear"), (depth - level).clamp(0, 1))
+        blurred = F.interpolate(small, size_of(inside), mode="bilinear")
+        result = torch.lerp(result, blurred, (depth - level).clamp(0, 1))
     return result[0].movedim(0, -1)
 
 
 def _to_edge(inside: Tensor) -> tuple[Tensor, Tensor]:
-    """0, 1, ... [n], and the nearest of them where `inside` [n] is true, which it is in one piece."""
+    """Indices 0, 1, ... [n], and for each the nearest index where `inside` [n] is true (one contiguous piece)."""
     first, last = inside.nonzero()[[0, -1], 0]
     places = torch.arange(len(inside))
     return places, places.clamp(first, last)
 
 
 def _membrane(picture: Tensor, known: Tensor) -> Tensor:
-    """Pictures [1, 3, H, W] with smooth colours where known [1, 1, H, W] is 0: every pixel the mean of those round it.
+    """Pictures [1, 3, H, W] with smooth colours where known [1, 1, H, W] is 0: every pixel the mean of its neighbours.
 
     Solved at half the size first, which leaves little to do.
     """
-    size = picture.shape[2:]
+    size = picture.shape[2], picture.shape[3]
     if max(size) == 1:
         return picture
     half = [-(-side // 2) for side in size]
@@ -145,34 +217,3 @@ def _membrane(picture: Tensor, known: Tensor) -> Tensor:
 
 def _blurred(picture: Tensor) -> Tensor:
     return F.avg_pool2d(picture, 3, stride=1, padding=1, count_include_pad=False)
-
-
-def _covering(picture: Tensor, height: int, width: int) -> Tensor:
-    return _resample(picture, cover(picture.shape[:2], height, width), height, width)
-
-
-def _covering_labels(labels: Tensor, height: int, width: int) -> Tensor:
-    return resample_labels(labels, cover(labels.shape, height, width), height, width)
-
-
-def _draw_lines(page: Image.Image, box: Box | None, thick: int) -> None:
-    """Lines through the whole page just above a head and just below the feet."""
-    if box is None:
-        return
-    draw = ImageDraw.Draw(page)
-    for top in (max(box.top - thick, 0), min(box.bottom, page.height - thick)):
-        draw.rectangle((0, top, page.width - 1, top + thick - 1), _LINE)
-
-
-def _draw_box(page: Image.Image, left: int, name: str, box: Box | None, size: tuple[int, int], thick: int) -> None:
-    """One panel's box and caption. The panel begins at `left` and has `size` (height, width)."""
-    draw = ImageDraw.Draw(page)
-    text = f"{name}: nobody in the picture"
-    if box is not None:
-        text = f"{name}: {box.height / size[0]:.0%} of the height"
-        draw.rectangle((left + box.left, box.top, left + box.right - 1, box.bottom - 1), outline=_BOX, width=thick)
-    font = ImageFont.load_default(max(11, min(size[0] // 24, size[1] // 18)))
-    place = (left + 2 * thick, 2 * thick)
-    room = draw.textbbox(place, text, font=font)
-    draw.rectangle((room[0] - thick, room[1] - thick, room[2] + thick, room[3] + thick), _PAPER)
-    draw.text(place, text, _BOX, font)

@@ -136,9 +136,9 @@ IDENTITIES = {
     "driving video of another length": (connect(driving=use("driving", "driving1", frames=8)),
                                         "The driving video has 8 frames, but its mask has 9: use a mask"),
     "driving video of another shape": (connect(driving=use("other", "reference1"), driving_masks=use("still", "still")),
-                                       "The driving mask is 96x64 and the driving video 72x80 pixels, which are"),
+                                       r"The driving mask \(96x64 pixels\) and the driving video \(72x80\) have"),
     "reference of another shape": (connect(reference_image=use("other", "driving1", frames=1)),
-                                   "The reference mask is 72x80 and the reference picture 96x64 pixels, which are"),
+                                   r"The reference mask \(72x80 pixels\) and the reference picture \(96x64\) have"),
     "two references, one mask": (connect(reference_image=use("other", "references")),
                                  "There are 2 reference pictures but 1 reference masks: give each picture one mask"),
 }

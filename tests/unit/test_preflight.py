@@ -102,7 +102,7 @@ def test_masks_of_another_video():
     assert texts(job(driving=other)) == {
         "driving_mask_frames": "The driving video has 16 frames, but its mask has 17: use a mask made from the same "
                                "video.",
-        "driving_mask_shape": "The driving mask is 96x128 and the driving video 128x96 pixels, which are different "
+        "driving_mask_shape": "The driving mask (96x128 pixels) and the driving video (128x96) have different "
                               "shapes: make the mask from the picture that it belongs to."}
     half = clip(17, 64, 48)
     assert texts(job(driving=half)) == {}

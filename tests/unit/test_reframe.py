@@ -7,13 +7,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from scail_model.drawing.before_after import before_after
 from scail_model.geometry import cover_crop
 from scail_model.identity.binding import bind
 from scail_model.identity.identities import report
 from scail_model.identity.mask_sources import from_masks, pictures
-from scail_model.inputs.framed import reframed
 from scail_model.inputs.placement import Box, Placement, box_of, cover, outside_share, place, resample_labels
-from scail_model.inputs.reframe import before_after, reframe
+from scail_model.inputs.reframe import place_on_canvas, reframe_references
 
 CANVAS = (256, 448)
 GREEN, RED = (0.1, 0.6, 0.2), (0.9, 0.1, 0.1)
@@ -57,7 +57,7 @@ def test_people_end_at_the_driving_persons_size_and_place(share, size, fill):
     reference = person(*size, share, centre=0.45)
     driving = person(360, 640, 0.55, centre=0.6, feet=0.9)  # not the canvas's shape, so it is cropped a little
     placement, note = place(reference, driving, *CANVAS)
-    image, labels = reframe(picture(reference), reference, placement, *CANVAS, fill)
+    image, labels = place_on_canvas(picture(reference), reference, placement, *CANVAS, fill)
     on_canvas = cover_crop(driving[None, None].float().expand(-1, 3, -1, -1), *CANVAS)[0, 0] > 0.5
     expected = extent(on_canvas)
     assert_same_place(extent(labels == 1), expected, *CANVAS)
@@ -110,7 +110,7 @@ def test_a_half_length_reference_stands_on_the_lower_edge(part):
     assert placement.scale == pytest.approx(1, rel=0.08)
     assert extent(resample_labels(reference, placement, 500, 600) > 0)[3] == 500
     assert "The lower edge cuts the reference person off." in note
-    assert "so that its cut is not seen" in note
+    assert "so that its cut is outside the picture" in note
 
 
 def test_two_half_lengths_are_compared_by_what_both_show():
@@ -200,7 +200,7 @@ def test_pixels_are_those_of_the_pipelines_resize():
     for height, width in ((45, 50), (180, 200)):
         expected = cover_crop(image.movedim(-1, 0)[None], height, width)[0].movedim(0, -1).clamp(0, 1)
         labels = torch.ones(90, 120, dtype=torch.uint8)
-        covering, _ = reframe(image, labels, cover((90, 120), height, width), height, width, "black")
+        covering, _ = place_on_canvas(image, labels, cover((90, 120), height, width), height, width, "black")
         inner = slice(4, -4)
         torch.testing.assert_close(covering[inner, inner], expected[inner, inner], rtol=0, atol=1e-4)
 
@@ -212,7 +212,7 @@ def test_every_point_lands_where_the_placement_says(scale):
     image[40:48, 60:70] = 1
     labels[40:48, 60:70], labels[:, :10] = 5, 7
     placement = Placement(scale, 10.3, -6.6)
-    result, placed = reframe(image, labels, placement, 140, 220, "black")
+    result, placed = place_on_canvas(image, labels, placement, 140, 220, "black")
     grey = result.mean(-1).double()
     for axis, (offset, middle) in enumerate(((-6.6, 44), (10.3, 65))):
         places = torch.arange(grey.shape[axis]) + 0.5
@@ -227,7 +227,8 @@ def test_every_point_lands_where_the_placement_says(scale):
 @pytest.mark.parametrize("scale", [0.4, 2.5])
 def test_no_ringing_and_no_aliasing(scale):
     checks = ((torch.arange(120)[:, None] + torch.arange(160)) % 2).float()[..., None].expand(-1, -1, 3)
-    result, _ = reframe(checks, torch.ones(120, 160, dtype=torch.uint8), Placement(scale, 0, 0), 48, 64, "black")
+    labels = torch.ones(120, 160, dtype=torch.uint8)
+    result, _ = place_on_canvas(checks, labels, Placement(scale, 0, 0), 48, 64, "black")
     assert result.min() >= 0
     assert result.max() <= 1
     if scale < 0.5:
@@ -235,8 +236,8 @@ def test_no_ringing_and_no_aliasing(scale):
 
 
 def extended(image, labels, placement, height=128, width=256):
-    black, placed = reframe(image, labels, placement, height, width, "black")
-    result, _ = reframe(image, labels, placement, height, width, "extend")
+    black, placed = place_on_canvas(image, labels, placement, height, width, "black")
+    result, _ = place_on_canvas(image, labels, placement, height, width, "extend")
     outside = resample_labels(torch.ones_like(labels), placement, height, width) == 0
     assert torch.equal(result[~outside], black[~outside])
     assert (black[outside] == 0).all()
@@ -280,7 +281,7 @@ def test_before_and_after_lie_side_by_side_with_lines_through_all():
     reference, driving = person(300, 500, 0.8), person(360, 640, 0.4, feet=0.8)
     image, frame = picture(reference), (picture(driving, (0.1, 0.2, 0.5)) * 255).to(torch.uint8)
     placement, _ = place(reference, driving, *CANVAS)
-    result, labels = reframe(image, reference, placement, *CANVAS, "extend")
+    result, labels = place_on_canvas(image, reference, placement, *CANVAS, "extend")
     sheet = before_after(image, reference, result, labels, frame, driving)
     height, width = CANVAS
     gap = (sheet.shape[1] - 3 * width) // 2
@@ -315,26 +316,26 @@ def test_before_and_after_without_anybody():
     reference = person(600, 100, 0.2, feet=0.2)
     image = picture(reference)
     nobody = torch.zeros(CANVAS, dtype=torch.uint8)
-    result, labels = reframe(image, reference, Placement(0.4, 100, 0), *CANVAS, "black")
+    result, labels = place_on_canvas(image, reference, Placement(0.4, 100, 0), *CANVAS, "black")
     sheet = before_after(image, reference, result, labels, None, nobody)
     assert not (sheet == torch.tensor(SHEET_LINE) / 255).all(-1).any()
 
 
 def test_mistakes_are_named():
     somebody, nobody = person(100, 80, 0.7), torch.full((100, 80), 7, dtype=torch.uint8)
-    with pytest.raises(ValueError, match="The driving frame shows nobody, but .*choose a picture"):
+    with pytest.raises(ValueError, match="The driving frame shows no person, but .*choose a picture"):
         place(somebody, nobody, *CANVAS)
-    with pytest.raises(ValueError, match="The reference mask shows nobody, but .*paint the person"):
+    with pytest.raises(ValueError, match="The reference mask shows no person, but .*paint the person"):
         place(nobody, somebody, *CANVAS)
-    with pytest.raises(ValueError, match="The reference mask shows nobody"):
+    with pytest.raises(ValueError, match="The reference mask is empty"):
         outside_share(nobody, Placement(1, 0, 0), *CANVAS)
     at = Placement(1, 0, 0)
     with pytest.raises(ValueError, match="The mask is 80x100 and the picture 80x50 pixels, but .*make the mask"):
-        reframe(torch.zeros(50, 80, 3), somebody, at, *CANVAS, "black")
+        place_on_canvas(torch.zeros(50, 80, 3), somebody, at, *CANVAS, "black")
     with pytest.raises(ValueError, match='fill is "grey", but it must be black or extend'):
-        reframe(picture(somebody), somebody, at, *CANVAS, "grey")
-    with pytest.raises(ValueError, match="No background of the reference is seen, but fill is .extend.*check the mask"):
-        reframe(picture(somebody), torch.ones_like(somebody), at, *CANVAS, "extend")
+        place_on_canvas(picture(somebody), somebody, at, *CANVAS, "grey")
+    with pytest.raises(ValueError, match="The reference shows no background, but fill is .extend.*check the mask"):
+        place_on_canvas(picture(somebody), torch.ones_like(somebody), at, *CANVAS, "extend")
 
 
 def test_no_pixel_is_lost_by_resampling_labels():
@@ -366,7 +367,7 @@ def bound_people(driving, reference):
 def test_somebody_behind_another_keeps_the_mask():
     person = (20, 20, 50, 90)
     bound = bound_people([walker(person), walker((25, 30, 45, 80))], [walker(person), walker((25, 30, 45, 80))])
-    done = reframed(torch.rand(1, *SCENE, 3), bound, *SCENE, "black", 1.0)
+    done = reframe_references(torch.rand(1, *SCENE, 3), bound, *SCENE, "black", 1.0)
     assert [tuple(extent.box[0]) for extent in done.identities.references[0].extents] == [person, (25, 30, 45, 80)]
     assert done.labels.unique().tolist() == [0, 1]
     assert "nan" not in report(done.identities)
@@ -375,7 +376,7 @@ def test_somebody_behind_another_keeps_the_mask():
 def test_a_hand_that_comes_into_the_picture_is_not_the_person():
     frames = [(156, 40, 160, 44)] * 3 + [(100, 10, 130, 90)] * 5
     bound = bound_people([walker(*frames)], [walker((20, 30, 35, 70))])
-    done = reframed(torch.rand(1, *SCENE, 3), bound, *SCENE, "black", 1.0)
+    done = reframe_references(torch.rand(1, *SCENE, 3), bound, *SCENE, "black", 1.0)
     assert done.frame == 3
     assert tuple(done.identities.references[0].extents[0].box[0]) == (100, 10, 130, 90)
     assert "driving frame 3:" in done.report
@@ -384,12 +385,12 @@ def test_a_hand_that_comes_into_the_picture_is_not_the_person():
 def test_who_would_be_lost_is_named():
     people = [walker((20, 20, 50, 90)), walker((110, 20, 140, 90))]
     bound = bound_people(people, people)
-    with pytest.raises(ValueError, match="Nothing is left of blue in the reframed reference: lower scale"):
-        reframed(torch.rand(1, *SCENE, 3), bound, *SCENE, "black", 6.0)
+    with pytest.raises(ValueError, match="The reframed reference no longer shows blue: lower scale"):
+        reframe_references(torch.rand(1, *SCENE, 3), bound, *SCENE, "black", 6.0)
 
 
 def test_an_additional_reference_of_another_size_is_cropped_with_its_mask():
     bound = bound_people([walker((20, 20, 50, 90))], [walker((20, 20, 50, 90), (60, 10, 100, 90))])
-    done = reframed(torch.rand(2, *SCENE, 3), bound, 96, 96, "extend", 1.0)
+    done = reframe_references(torch.rand(2, *SCENE, 3), bound, 96, 96, "extend", 1.0)
     assert done.images.shape == (2, 96, 96, 3)
     assert tuple(done.identities.references[1].extents[0].box[0]) == (28, 10, 68, 90)
