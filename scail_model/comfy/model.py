@@ -171,11 +171,18 @@ class ComfyTransformer(SCAIL2Transformer):
         return rows_at_once(length, dim, total, batch)
 
     def _widen_small_parameters(self) -> None:
-        """8-bit storage is for the blocks' linears; in the rest it would save nothing and cost the precision."""
-        linears = {f"{name}.weight" for name, module in self.blocks.named_modules() if isinstance(module, nn.Linear)}
-        for name, parameter in self.named_parameters():
-            if name.removeprefix("blocks.") not in linears:
-                parameter.data = parameter.data.to(torch.bfloat16)
+        """8-bit storage is for the weights of the blocks' linears; in the rest it would save nothing and cost the
+        precision."""
+        linears = {module for module in self.blocks.modules() if isinstance(module, nn.Linear)}
+        for module in self.modules():
+            kept = {"weight"} if module in linears else set()
+            for name, parameter in module.named_parameters(recurse=False):
+                if name not in kept:
+                    parameter.data = parameter.data.to(torch.bfloat16)
+            # with dynamic memory, linears get their parameters when the file is read; until then they hold the dtype
+            for name in {"weight", "bias"} - kept:
+                if hasattr(module, f"{name}_comfy_model_dtype"):
+                    setattr(module, f"{name}_comfy_model_dtype", torch.bfloat16)
 
 
 def needs_whole_sequence(transformer_options: dict[str, Any]) -> bool:

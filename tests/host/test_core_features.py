@@ -85,6 +85,19 @@ def test_plain_fp8_is_near_float32(sampled, weight_dtype):
     assert 0 < distance(sampled(weight_dtype=weight_dtype), sampled()) < PLAIN_FP8[weight_dtype]
 
 
+def test_fp8_is_for_the_weights_of_the_blocks_linears(comfy, graph):
+    """The rest would save little and cost the precision. With dynamic memory too, which a CPU does not have: what
+    ComfyUI has noted is what it converts to on the way to the GPU."""
+    graph.add("stored", "TestStoredDtypes", path=str(comfy.base / "models/diffusion_models/fp32.safetensors"))
+    graph.add("text", "PreviewAny", source=["stored", 0])
+    stored = json.loads(comfy.run(graph)["text"]["text"][0])
+    linears = {f"{name}.weight" for name, module in golden.tiny_transformer().blocks.named_modules(prefix="blocks")
+               if isinstance(module, torch.nn.Linear)}
+    assert set(stored) == set(golden.tiny_weights())
+    assert {name for name, dtype in stored.items() if dtype == "float8_e4m3fn"} == linears
+    assert {dtype for name, dtype in stored.items() if name not in linears} == {"bfloat16"}
+
+
 @pytest.mark.parametrize("file", ["fp32", "bf16"])
 def test_8_bit_mode_is_near_float32(sampled, file):
     """Nearer than int8 files, whose weights have one scale each."""

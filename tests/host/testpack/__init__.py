@@ -8,6 +8,7 @@ from pathlib import Path
 
 import comfy.clip_vision
 import comfy.ldm.wan.vae
+import comfy.memory_management
 import torch
 from comfy.ldm.sam3.tracker import pack_masks
 from comfy.patcher_extension import WrappersMP
@@ -345,6 +346,32 @@ class TestDefaults(io.ComfyNode):
                                          for field in fields}))
 
 
+class TestStoredDtypes(io.ComfyNode):
+    """The dtypes that the network's parameters are kept in with weight_dtype fp8_e4m3fn, by name, as JSON; loaded as
+    on a GPU with dynamic memory, where linears may get their parameters only when the file is read."""
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(node_id="TestStoredDtypes", category="test", is_output_node=True, inputs=[
+            io.String.Input("path")], outputs=[io.String.Output()])
+
+    @classmethod
+    def execute(cls, path):
+        (loader,) = (module for name, module in sys.modules.items() if name.endswith(".comfy.loader"))
+        before, comfy.memory_management.aimdo_enabled = comfy.memory_management.aimdo_enabled, True
+        try:
+            model = loader.load_state_dict(load_file(path), {}, {"dtype": torch.float8_e4m3fn})
+        finally:
+            comfy.memory_management.aimdo_enabled = before
+        network = model.model.diffusion_model
+        stored = {}
+        for name, _ in network.named_parameters():
+            module, _, parameter = name.rpartition(".")
+            dtype = getattr(network.get_submodule(module), f"{parameter}_comfy_model_dtype")
+            stored[name] = str(dtype).removeprefix("torch.")
+        return io.NodeOutput(json.dumps(stored))
+
+
 class TestPath(io.ComfyNode):
     """Packages of another environment behind those of this one, or no more."""
 
@@ -363,7 +390,7 @@ class TestExtension(ComfyExtension):
     async def get_node_list(self):
         return [TestText, TestClipVision, TestMakeVae, TestImages, TestTrack, TestConditioning, TestToyModel,
                 TestRecord, TestReplaceBlock, TestAttention, TestSaveTensors, TestDrawnTrack, TestDrawnDetect,
-                TestTextEncoder, TestLatent, TestDefaults, TestPath]
+                TestTextEncoder, TestLatent, TestDefaults, TestStoredDtypes, TestPath]
 
 
 async def comfy_entrypoint():
