@@ -1,9 +1,16 @@
 """The tensors of a torch checkpoint file (.pt), found without running anything the file asks for.
 
 `torch.save` writes a zip archive: `data.pkl`, a pickle that describes the nested object, and one uncompressed entry
-per storage. A pickle is a program that may call any Python function. The official SCAIL-2 checkpoint also keeps numpy
-random states, which `torch.load` refuses in its safe mode. This reader has its own list of allowed names and calls
-nothing but functions of its own, which note where a tensor lies; numpy objects become empty placeholders.
+per storage. A pickle is a program that may call any Python function. This reader has its own list of allowed names and
+calls nothing but functions of its own, which note where a tensor lies; numpy's random states, which the official
+SCAIL-2 checkpoint has, become empty placeholders.
+
+`torch.load(mmap=True, weights_only=True)` cannot take its place:
+- It maps the file in one piece, which Linux refuses where the file is larger than memory; see `records`.
+- It checks neither compression nor the size of a storage: a file that was packed again, or has lost bytes inside, loads
+  as wrong numbers.
+- Until torch 2.10 a file could make its safe mode corrupt memory (CVE-2026-24747); this package runs from 2.6 on.
+
 Format: torch/serialization.py and torch/_utils.py.
 """
 
