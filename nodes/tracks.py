@@ -10,7 +10,7 @@ import folder_paths
 from comfy_api.latest import io
 
 from ..scail_model.comfy.schema import CATEGORY, IdentitiesType, as_clip
-from ..scail_model.identity import tracks_file
+from ..scail_model.identity import tracks_file, video_fingerprint
 from ..scail_model.identity.identities import MODES, report
 
 _FOLDER = "scail2_tracks"
@@ -44,7 +44,7 @@ class SCAIL2SaveTracks(io.ComfyNode):
 
     @classmethod
     def execute(cls, identities, name: str, overwrite: bool = False, driving=None) -> io.NodeOutput:
-        video = None if driving is None else tracks_file.own_fingerprint(identities, as_clip(driving))
+        video = None if driving is None else video_fingerprint.own_fingerprint(identities, as_clip(driving))
         folder = folder_paths.get_folder_paths(_FOLDER)[0]
         tracks_file.save(identities, folder, name, video=video, overwrite=overwrite)
         return io.NodeOutput(identities)
@@ -88,7 +88,7 @@ class SCAIL2LoadTracks(io.ComfyNode):
         identities, video = tracks_file.load(folder_paths.get_full_path_or_raise(_FOLDER, file))
         remarks = ()
         if driving is not None:
-            remarks = tracks_file.compare(identities, video, as_clip(driving), accept=other_video == _ACCEPT)
+            remarks = video_fingerprint.compare(identities, video, as_clip(driving), accept=other_video == _ACCEPT)
         if mode != _AS_SAVED:
             identities = replace(identities, mode=mode)
         return io.NodeOutput(identities, "\n".join((report(identities), *remarks)))

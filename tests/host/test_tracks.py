@@ -10,6 +10,8 @@ import torch
 from graphs import add_inputs, add_motion
 from safetensors.torch import load_file, save_file
 
+from scail_model.identity import tracks_file
+
 _NUMBERS = itertools.count()
 
 
@@ -76,14 +78,13 @@ def test_another_reference_is_bound_to_saved_tracks(graph, tensors, save, folder
     assert not torch.equal(found[1], first[1])
 
     save(graph, name="people/second")
-    before, after = (load_file(folder / f"people/{name}.safetensors") for name in ("scene", "second"))
+    before, after = (tracks_file.load(folder / f"people/{name}.safetensors")[0] for name in ("scene", "second"))
     drawn = load_file(graph.images)["driving_mask2"][:9].numpy()
     for person, colour in enumerate(assets.COLOURS.values()):
-        bits = np.packbits((drawn == colour).all(-1), axis=-1, bitorder="little")
-        assert np.array_equal(before[f"driving.{person}"], bits)
-        assert np.array_equal(after[f"driving.{person}"], bits)
-        shape = np.packbits((other[0].numpy() == colour).all(-1), axis=-1, bitorder="little")
-        assert np.array_equal(after[f"reference.0.{person}"][0], shape)
+        expected = (drawn == colour).all(-1)
+        for found in (before, after):
+            assert all(np.array_equal(found.driving.frame(index)[person], mask) for index, mask in enumerate(expected))
+        assert np.array_equal(after.references[0].frame(0)[person], (other[0].numpy() == colour).all(-1))
 
 
 @pytest.mark.parametrize("mode", ["animation", "replacement"])
@@ -174,8 +175,8 @@ def test_a_file_written_again_is_read_again(graph, save, report, folder, name):
 
 
 @pytest.mark.parametrize(("source", "message"), [
-    ("loras/lora.safetensors", "no tracks file that this version of the pack can read: choose a file that Save"),
-    ("diffusion_models/truncated.safetensors", "is no tracks file or was cut short"),
+    ("loras/lora.safetensors", "is not a tracks file that this version of the pack can read: choose a file that Save"),
+    ("diffusion_models/truncated.safetensors", "is not a tracks file, or was cut short"),
 ])
 def test_other_files_are_refused(comfy, graph, report, folder, name, source, message):
     folder.mkdir(parents=True, exist_ok=True)
