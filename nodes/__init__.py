@@ -2,7 +2,7 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from ..scail_model.comfy.progress import add_route
+from ..scail_model.comfy.routes import add_routes
 from .drift_report import SCAIL2DriftReport
 from .identities import SCAIL2Identities
 from .jobs import SCAIL2Jobs
@@ -25,5 +25,5 @@ class SCAIL2Extension(ComfyExtension):
 
 
 async def comfy_entrypoint() -> SCAIL2Extension:
-    add_route()
+    add_routes()
     return SCAIL2Extension()

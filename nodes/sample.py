@@ -90,8 +90,9 @@ class SCAIL2SampleVideo(io.ComfyNode):
                  *(f"removed for jobs_limit: {other.line()}" for other in removed),
                  f"{len(frames)} frames of {reference.width}x{reference.height} in {len(plan)} segment(s){kept}, "
                  f"{time.monotonic() - started:.1f} s"]
-        pace = measured_pace(model, reference, settings.guidance, progress.timed, progress.timed_seconds)
-        coder_pace = measured_coder_pace(reference, progress.decoded, progress.decoded_seconds)
+        times = progress.times
+        pace = measured_pace(model, reference, settings.guidance, times.sampled, times.sampled_seconds)
+        coder_pace = measured_coder_pace(reference, times.decoded, times.decoded_seconds)
         return io.NodeOutput(InputImpl.VideoFromFile(str(made.path)), "\n".join(lines), _segments_json(work),
                              ui=plan_facts(frames, reference, found_cuts=options.found(cuts), model=model, pace=pace,
                                            coder_pace=coder_pace))

@@ -167,13 +167,18 @@ def seconds(work: Work, machine: Machine) -> float | None:
     """Duration of encoding, sampling and decoding all segments; None without a GPU."""
     if machine.matmul_tflops is None:
         return None
-    forwards, slower = work.steps * work.conditionings, H200_TFLOPS / machine.matmul_tflops
-    total = 0.0
-    for length in work.lengths:
-        total += forwards * forward_seconds(work, length, machine.matmul_tflops)
-        total += slower * ENCODING.seconds(work.width // 2, work.height // 2, length)
-        total += slower * DECODING.seconds(work.width, work.height, length)
-    return total
+    return H200_TFLOPS / machine.matmul_tflops * (sampling_seconds(work) + coding_seconds(work))
+
+
+def sampling_seconds(work: Work) -> float:
+    """Duration of all forwards on the H200."""
+    return work.steps * work.conditionings * sum(forward_seconds(work, length) for length in work.lengths)
+
+
+def coding_seconds(work: Work) -> float:
+    """Duration of encoding the driving video and decoding the result on the H200."""
+    return sum(ENCODING.seconds(work.width // 2, work.height // 2, length)
+               + DECODING.seconds(work.width, work.height, length) for length in work.lengths)
 
 
 def forward_seconds(work: Work, length: int, matmul_tflops: float = H200_TFLOPS) -> float:
@@ -221,6 +226,17 @@ def probe_tflops(device: torch.device) -> float:
         if best > _PROBE_SECONDS:
             break
     return 2 * size**3 / best / 1e12
+
+
+def duration(seconds: float) -> str:
+    """In words, as exactly as an estimate is: seconds up to five minutes, then minutes."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 300:
+        return f"{whole // 60} min {whole % 60} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _timed_product(a: torch.Tensor, b: torch.Tensor) -> float:

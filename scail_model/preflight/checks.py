@@ -212,7 +212,7 @@ def plan_facts(job: Job, plan: list[Segment]) -> Iterator[Finding]:
     if job.transformer is None:
         return
     work, machine = _work(job, job.transformer, plan), job.machine
-    need, duration = budget.estimate(work, machine.total_vram), budget.seconds(work, machine)
+    need, seconds = budget.estimate(work, machine.total_vram), budget.seconds(work, machine)
     yield fact("ram", f"main memory: about {_gib(need.ram)} for the frames of a segment; {_gib(machine.free_ram)} are "
                       "free")
     free = "" if job.free_disk is None else f"; {_gib(job.free_disk)} are free"
@@ -222,9 +222,9 @@ def plan_facts(job: Job, plan: list[Segment]) -> Iterator[Finding]:
         yield fact("longest", _longest(work, need, machine))
     if (where := capacity.residence(work, machine)) is not None:
         yield fact("weights", _weights(where))
-    if duration is not None:
-        yield fact("time", f"time: about {_duration(duration)}, from measurements on an NVIDIA H200 and the speed of "
-                           "this GPU")
+    if seconds is not None:
+        yield fact("time", f"time: about {budget.duration(seconds)}, from measurements on an NVIDIA H200 and the speed "
+                           "of this GPU")
 
 
 def _plan(job: Job) -> list[Segment]:
@@ -283,10 +283,3 @@ def _lora(transformer: Transformer) -> str:
 
 def _gib(count: int) -> str:
     return f"{count / _GIB:.1f} GiB"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -21,6 +21,7 @@ from scail_model.preflight.budget import (
     Machine,
     Work,
     activation_bytes,
+    duration,
     estimate,
     probe_tflops,
     seconds,
@@ -199,3 +200,10 @@ def test_the_probe_measures_a_matrix_product():
     state = torch.get_rng_state()
     assert expected / 8 < probe_tflops(torch.device("cpu")) < expected * 8
     assert torch.equal(torch.get_rng_state(), state)  # nobody's noise changes
+
+
+@pytest.mark.parametrize(("seconds", "words"), [
+    (0.2, "0 s"), (59.4, "59 s"), (59.6, "1 min 0 s"), (89.9, "1 min 30 s"), (299, "4 min 59 s"), (300, "5 min"),
+    (3569, "59 min"), (3571, "1 h 0 min"), (7265, "2 h 1 min"), (90061, "25 h 1 min")])
+def test_durations_in_words(seconds, words):
+    assert duration(seconds) == words
