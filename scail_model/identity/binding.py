@@ -7,7 +7,6 @@ colours, else equal numbers. Functions below take people by index, from 0; only 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,7 +14,19 @@ from typing import Any
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from ..masks import BLACK, NAMES, PEOPLE_LIMIT, WHITE
+from ..masks import BLACK, NAMES, WHITE
+from .binding_text import (
+    BY_POSITION,
+    Pair,
+    People,
+    check_count,
+    colour_labels,
+    pairs_text,
+    parse_front,
+    parse_names,
+    parse_pairs,
+    usual_pairs,
+)
 from .identities import MODES, REPLACEMENT, Identities
 from .mask_set import MaskSet, overlaps
 from .mask_sources import DRIVING, Source
@@ -23,10 +34,6 @@ from .packed_mask import EMPTY, MaskTrack
 
 LEFT_TO_RIGHT, BY_SIZE, BY_APPEARANCE, AS_GIVEN = "left to right", "by size", "by first appearance", "as given"
 ORDERS = (LEFT_TO_RIGHT, BY_SIZE, BY_APPEARANCE, AS_GIVEN)
-BY_POSITION = "by position"
-
-Pair = tuple[int, int]  # reference, driving
-
 _OVERLAP_NOTED = 0.02  # share of the smaller person in a frame
 _SNAPPED_NOTED = 0.0005  # share of the pixels
 
@@ -65,19 +72,19 @@ def bind(mode: str, driving: Source, references: Sequence[Source], *, binding: s
             raise ValueError(f"The {source.name} mask is empty: paint the person in {NAMES[0]}, or connect another "
                              "mask.")
     pairs = _pairs(driving, reference, binding)
-    if len(pairs) > PEOPLE_LIMIT:
-        raise ValueError(f"There are {len(pairs)} people, but SCAIL-2 distinguishes at most {PEOPLE_LIMIT}: choose "
-                         "some with binding.")
+    check_count(len(pairs))
     in_reference, in_driving = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-    labels = _labels(driving, reference, pairs)
+    numbered = _numbered(driving, reference, pairs)
+    labels = colour_labels(numbered, people_of(driving), people_of(reference))
     _refuse_unseen(reference, in_reference)
     _refuse_unseen(driving, in_driving)
     bound = tuple(_same_people(reference, in_reference, picture, index) for index, picture in enumerate(references))
-    reference_numbers = [numbers(reference)[person] for person in in_reference]
+    reference_numbers = [left for left, _ in numbered]
     known_names = [driving.names[person] if driving.names else "" for person in in_driving]
     known_front = [in_driving.index(person) for person in driving.front if person in in_driving]
     return Identities(mode, driving.mask_set.select(in_driving), bound, labels,
-                      _names(names, in_reference, labels, known_names), _front(front, reference_numbers, known_front),
+                      parse_names(names, in_reference, labels, known_names),
+                      parse_front(front, reference_numbers, known_front),
                       _notes(driving, reference, pairs))
 
 
@@ -100,13 +107,21 @@ def numbered_pairs(driving: Source, reference: Source, binding: str) -> list[Pai
 
     Raises ValueError as `bind` does for a text that cannot be parsed, or an empty one where people do not match.
     """
+    return _numbered(driving, reference, _pairs(driving, reference, binding))
+
+
+def _numbered(driving: Source, reference: Source, pairs: list[Pair]) -> list[Pair]:
     in_reference, in_driving = numbers(reference), numbers(driving)
-    return [(in_reference[left], in_driving[right]) for left, right in _pairs(driving, reference, binding)]
+    return [(in_reference[left], in_driving[right]) for left, right in pairs]
 
 
 def numbers(source: Source) -> tuple[int, ...]:
     """The number of each person of a side."""
     return source.labels or tuple(range(1, source.mask_set.people + 1))
+
+
+def people_of(source: Source) -> People:
+    return People(numbers(source), bool(source.labels))
 
 
 def by_position(driving: MaskSet, reference: MaskSet) -> list[Pair]:
@@ -142,60 +157,17 @@ def _pairs(driving: Source, reference: Source, binding: str) -> list[Pair]:
     text = binding.strip().lower()
     if text == BY_POSITION:
         return by_position(driving.mask_set, reference.mask_set)
+    in_driving, in_reference = people_of(driving), people_of(reference)
     if text:
-        return _parsed_pairs(text, driving, reference)
-    if driving.labels and reference.labels:
-        return _same_colours(driving.labels, reference, reference.labels)
-    if driving.mask_set.people != reference.mask_set.people:
-        suggested = by_position(driving.mask_set, reference.mask_set)
-        raise ValueError(f"The driving mask has {_count(driving.mask_set.people)}, but the reference mask has "
-                         f"{_count(reference.mask_set.people)}: choose who belongs together in the table on the node, "
-                         f'or with binding, for example "{_pairs_text(driving, reference, suggested)}", which is '
-                         "nearest by position.")
-    return [(person, person) for person in range(driving.mask_set.people)]
-
-
-def _same_colours(driving_labels: tuple[int, ...], reference: Source, reference_labels: tuple[int, ...]) -> list[Pair]:
-    # an additional reference may show a person that the primary does not; the primary must show every person
-    primary = {label for label, extent in zip(reference_labels, reference.mask_set.extents, strict=True)
-               if extent.seen[0]}
-    present = {"driving": set(driving_labels), "reference": primary}
-    for side, other in (("reference", "driving"), ("driving", "reference")):
-        if unmatched := sorted(present[other] - present[side]):
-            names = ", ".join(NAMES[label - 1] for label in unmatched)
-            raise ValueError(f"The {other} mask contains {names}, but the {side} mask does not: give each person the "
-                             "same colour in both masks.")
-    return [(reference_labels.index(label), driving_labels.index(label)) for label in sorted(primary)]
-
-
-def _parsed_pairs(text: str, driving: Source, reference: Source) -> list[Pair]:
-    pairs: list[Pair] = []
-    for part in text.split(","):
-        match = re.fullmatch(r"\s*(\d+)\s*:\s*(\d+)\s*", part)
-        if not match:
-            raise ValueError(f'The binding "{text}" cannot be read at "{part.strip()}": write pairs of reference and '
-                             'driving numbers, such as "1:2, 2:1".')
-        pairs.append((_index(reference, int(match[1]), text), _index(driving, int(match[2]), text)))
-    for place, source in enumerate((reference, driving)):
-        people = [pair[place] for pair in pairs]
-        if repeated := [person for person in people if people.count(person) > 1]:
-            raise ValueError(f'The binding "{text}" names person {numbers(source)[repeated[0]]} of the {source.name} '
-                             "mask twice: name each person once.")
-    return sorted(pairs)
-
-
-def _index(source: Source, number: int, text: str) -> int:
-    known = numbers(source)
-    if number not in known:
-        raise ValueError(f'The binding "{text}" names person {number} of the {source.name} mask, but the people there '
-                         f"are {', '.join(map(str, known))}: use one of these numbers, or choose in the table on the "
-                         "node.")
-    return known.index(number)
-
-
-def _pairs_text(driving: Source, reference: Source, pairs: list[Pair]) -> str:
-    in_reference, in_driving = numbers(reference), numbers(driving)
-    return ", ".join(f"{in_reference[left]}:{in_driving[right]}" for left, right in pairs)
+        bound = parse_pairs(text, in_driving, in_reference)
+    else:
+        # an additional reference may show a person that the primary does not; the primary must show every person
+        primary = in_reference if not reference.labels else replace(in_reference, numbers=tuple(
+            label for label, extent in zip(reference.labels, reference.mask_set.extents, strict=True)
+            if extent.seen[0]))
+        bound = usual_pairs(in_driving, primary, lambda: _numbered(
+            driving, reference, by_position(driving.mask_set, reference.mask_set)))
+    return sorted((in_reference.numbers.index(left), in_driving.numbers.index(right)) for left, right in bound)
 
 
 def _positions(mask_set: MaskSet) -> dict[int, float]:
@@ -212,40 +184,6 @@ def _refuse_unseen(source: Source, people: Sequence[int]) -> None:
                              "from binding.")
 
 
-def _labels(driving: Source, reference: Source, pairs: list[Pair]) -> tuple[int, ...]:
-    """A colour for each person: the reference's, else the driving video's, else the colour of the reference number."""
-    for source, place in ((reference, 0), (driving, 1)):
-        if source.labels:
-            return tuple(source.labels[pair[place]] for pair in pairs)
-    by_number = tuple(person + 1 for person, _ in pairs)
-    return by_number if max(by_number) <= PEOPLE_LIMIT else tuple(range(1, len(pairs) + 1))
-
-
-def _names(text: str, in_reference: Sequence[int], labels: Sequence[int], known: Sequence[str]) -> tuple[str, ...]:
-    given = [name.strip() for name in text.split(",")] if text.strip() else []
-    people = max(in_reference) + 1
-    if len(given) > people:
-        raise ValueError(f"There are {len(given)} names, but {_count(people)}: give one name for each person, in the "
-                         "order of the reference.")
-    if unused := [name for person, name in enumerate(given) if name and person not in in_reference]:
-        raise ValueError(f'The name "{unused[0]}" is for a person of the reference who is not bound: write names in '
-                         "the order of the reference, and leave the others empty between their commas.")
-    return tuple((given[person] if person < len(given) else "") or name or NAMES[label - 1]
-                 for person, label, name in zip(in_reference, labels, known, strict=True))
-
-
-def _front(text: str, numbers: Sequence[int], known: Sequence[int]) -> tuple[int, ...]:
-    """Indices into `numbers`, front to back; `known` are such indices, used if the text is empty."""
-    listed = [] if text.strip() else list(known)
-    for part in filter(None, (part.strip() for part in text.split(","))):
-        if part not in map(str, numbers) or numbers.index(int(part)) in listed:
-            raise ValueError(f'front is "{text}", but "{part}" is repeated or not one of the people '
-                             f"{', '.join(map(str, numbers))}: write reference numbers from front to back, such as "
-                             '"2, 1".')
-        listed.append(numbers.index(int(part)))
-    return (*listed, *(index for index in range(len(numbers)) if index not in listed))
-
-
 def _notes(driving: Source, reference: Source, pairs: list[Pair]) -> tuple[str, ...]:
     notes = [f"{source.name} mask: {source.snapped:.2%} of the pixels were not a pure colour and were snapped to one"
              for source in (driving, reference) if source.snapped > _SNAPPED_NOTED]
@@ -256,13 +194,9 @@ def _notes(driving: Source, reference: Source, pairs: list[Pair]) -> tuple[str, 
             notes.append(f"{source.name} mask: person {people} left out")
     suggested = by_position(driving.mask_set, reference.mask_set)
     if len(pairs) > 1 and suggested != pairs:
-        notes.append(f"bound {_pairs_text(driving, reference, pairs)} (reference:driving); by position it would be "
-                     f"{_pairs_text(driving, reference, suggested)}")
+        texts = [pairs_text(_numbered(driving, reference, chosen)) for chosen in (pairs, suggested)]
+        notes.append("bound {} (reference:driving); by position it would be {}".format(*texts))
     for left, right, frame in overlaps(driving.mask_set.select([pair[1] for pair in pairs]), _OVERLAP_NOTED):
         one, other = (numbers(reference)[pairs[index][0]] for index in (left, right))
         notes.append(f"driving mask: person {one} and person {other} overlap, most in frame {frame}")
     return tuple(notes)
-
-
-def _count(number: int) -> str:
-    return f"{number} person" if number == 1 else f"{number} people"

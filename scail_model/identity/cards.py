@@ -28,8 +28,8 @@ class Card:
 
     number: as in `binding`. place: index in `names`. colour: hex, the mask's own if `painted`, else that of the number,
     "" after the sixth. name: from the mask, or "". coverage: mean share of the picture in the frames that show the
-    person. seen: number of these frames. front: place from the front if the mask knows it, else None. same, nearest:
-    for people of the reference, the driving number under an empty binding and under "by position"; None for none.
+    person. seen: number of these frames. front: place from the front if the mask knows it, else None. nearest:
+    for people of the reference, the driving number under "by position"; None for none.
     thumbnail: uint8 [128, 96, 3].
     """
 
@@ -43,7 +43,6 @@ class Card:
     coverage: float
     seen: int
     front: int | None
-    same: int | None
     nearest: int | None
     thumbnail: Tensor
 
@@ -58,13 +57,12 @@ def cards(driving: Source, reference: Source, video: Clip | None, picture: Tenso
     reference: masks of the primary. video: of the same size and length as the driving masks, or None. picture: the
     primary reference [H, W, 3], uint8 or float in 0..1, or None. Without pictures, thumbnails show the mask.
     """
-    same, nearest = (_pairs(driving, reference, binding) for binding in ("", BY_POSITION))
-    return [*_side(reference, None if picture is None else lambda frame: picture, same, nearest),
-            *_side(driving, None if video is None else lambda frame: video.frames(frame, frame + 1)[0], {}, {})]
+    nearest = dict(numbered_pairs(driving, reference, BY_POSITION))
+    return [*_side(reference, None if picture is None else lambda frame: picture, nearest),
+            *_side(driving, None if video is None else lambda frame: video.frames(frame, frame + 1)[0], {})]
 
 
-def _side(source: Source, picture: Callable[[int], Tensor] | None, same: dict[int, int], nearest: dict[int, int]
-          ) -> list[Card]:
+def _side(source: Source, picture: Callable[[int], Tensor] | None, nearest: dict[int, int]) -> list[Card]:
     made = []
     for person, number in enumerate(numbers(source)):
         extent = source.mask_set.extents[person]
@@ -77,7 +75,7 @@ def _side(source: Source, picture: Callable[[int], Tensor] | None, same: dict[in
             source.labels is not None, source.names[person] if source.names else "",
             float(extent.area[extent.seen].mean() / (source.mask_set.height * source.mask_set.width)),
             int(extent.seen.sum()), source.front.index(person) if person in source.front else None,
-            same.get(number), nearest.get(number),
+            nearest.get(number),
             thumbnail(source.mask_set, person, frame, picture and picture(frame), number)))
     return made
 
@@ -113,14 +111,6 @@ def _window(box: np.ndarray, size: tuple[int, int]) -> tuple[int, int, int, int]
     firsts = [max(0, min((low + high - side) // 2, whole - side)) if side <= whole else (whole - side) // 2
               for low, high, side, whole in ((top, bottom, sides[0], size[0]), (left, right, sides[1], size[1]))]
     return firsts[1], firsts[0], firsts[1] + max(sides[1], 1), firsts[0] + max(sides[0], 1)
-
-
-def _pairs(driving: Source, reference: Source, binding: str) -> dict[int, int]:
-    """Reference number -> driving number; empty if the binding does not work."""
-    try:
-        return dict(numbered_pairs(driving, reference, binding))
-    except ValueError:
-        return {}
 
 
 def _hex(number: int) -> str:

@@ -38,13 +38,13 @@ def test_a_card_for_everybody_of_both_sides():
     assert [card.colour for card in found] == ["#0000ff", "#ff0000"] * 2
     assert [card.seen for card in found] == [1, 1, 2, 2]
     assert [card.coverage for card in found] == [800 / 4800, 432 / 4800] * 2
-    assert [(card.same, card.nearest) for card in found] == [(1, 1), (2, 2), (None, None), (None, None)]
+    assert [card.nearest for card in found] == [1, 2, None, None]
     assert "thumbnail" not in found[0].values()
 
 
-def test_people_who_do_not_pair_by_themselves_have_the_nearest_only():
+def test_people_who_do_not_pair_by_themselves_have_the_nearest():
     found = cards.cards(masks([LEFT], [RIGHT]), masks([RIGHT], name="reference"), None, None)
-    assert [(card.same, card.nearest) for card in found] == [(None, 2), (None, None), (None, None)]
+    assert [card.nearest for card in found] == [2, None, None]
 
 
 def test_colours_are_numbers_and_the_place_is_that_of_a_name():
