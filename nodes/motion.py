@@ -49,7 +49,7 @@ class SCAIL2MotionTransfer(io.ComfyNode):
     @classmethod
     def execute(cls, positive, negative, vae, reference, driving, identities, start_frame: int, length: int,
                 previous_frames=None, overlap: int = 5, driving_background: str = "keep") -> io.NodeOutput:
-        segments.check_length(length)
+        segments.check_length(length, "length")
         conditioning.check_prompt(positive, "positive")
         conditioning.check_prompt(negative, "negative")
         clip, history = as_clip(driving), None

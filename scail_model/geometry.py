@@ -105,9 +105,15 @@ def check_size(width: int, height: int) -> None:
     """Raise ValueError unless both are multiples of 32 pixels."""
     for name, value in (("width", width), ("height", height)):
         if value < 32 or value % 32:
-            below = max(value // 32 * 32, 32)
+            below, above = nearest_sides(value)
             raise ValueError(f"The {name} is {value} pixels, but SCAIL-2 needs a multiple of 32: use {below} or "
-                             f"{below + 32}.")
+                             f"{above}.")
+
+
+def nearest_sides(pixels: int) -> tuple[int, int]:
+    """The widths or heights below and above one that is not a multiple of 32."""
+    below = max(pixels // 32 * 32, 32)
+    return below, below + 32
 
 
 def check_frame_count(frames: int, masks: int) -> None:

@@ -81,13 +81,27 @@ def plan_scenes(total_frames: int, cuts: Sequence[int], segment_length: int = 81
             for segment in plan_segments(stop - start, segment_length, overlap, lengths)]
 
 
-def check_length(segment_length: int) -> None:
-    """Raise ValueError unless a segment can have this many frames: 4n+1, at least 5."""
+def segment_at(total_frames: int, start: int, length: int, overlap: int) -> Segment:
+    """The segment of `length` frames whose first new frame is `start`, the `overlap` frames before it included. Where
+    the video ends earlier, it is as short as 4n+1 allows.
+
+    Raises ValueError if it would begin before the video, or has nothing new to make.
+    """
+    first = start - overlap
+    if start >= total_frames:
+        raise ValueError(f"The segment starts at frame {start}, but the driving video ends after {total_frames} "
+                         "frames: lower start_frame, or stop here.")
+    if first < 0:
+        raise ValueError(f"The segment starts at frame {start} with {overlap} previous frames, which would be before "
+                         "the video: start_frame counts the frames made already.")
+    return _segment(first, total_frames, length, overlap)
+
+
+def check_length(segment_length: int, name: str = "segment_length") -> None:
+    """Raise ValueError unless a segment can have this many frames: 4n+1, at least 5. name: of the input."""
     if segment_length < 5 or segment_length % _GROUP != 1:
-        below = max(5, (segment_length - 1) // _GROUP * _GROUP + 1)
-        raise ValueError(
-            f"segment_length is {segment_length}, but it must be 4n+1 and at least 5: take {below} or {below + _GROUP}"
-        )
+        below, above = nearest_lengths(segment_length)
+        raise ValueError(f"{name} is {segment_length}, but it must be 4n+1 and at least 5: take {below} or {above}")
 
 
 def check_overlap(overlap: int, segment_length: int) -> None:
@@ -98,12 +112,24 @@ def check_overlap(overlap: int, segment_length: int) -> None:
             f"overlap is {overlap}, but every segment needs at least 1 frame of history: take 1 to {longest}, in fours"
         )
     if overlap > longest or overlap % _GROUP != 1:
-        below = min((overlap - 1) // _GROUP * _GROUP + 1, longest)
-        choice = f"{below} or {below + _GROUP}" if below < longest else f"{longest}"
+        choices = " or ".join(map(str, nearest_overlaps(overlap, segment_length)))
         raise ValueError(
             f"overlap is {overlap}, but it must be 4n+1 and at most {longest} "
-            f"in segments of {segment_length} frames: take {choice}"
+            f"in segments of {segment_length} frames: take {choices}"
         )
+
+
+def nearest_lengths(frames: int) -> tuple[int, int]:
+    """The segment lengths below and above a wrong one."""
+    below = max(5, (frames - 1) // _GROUP * _GROUP + 1)
+    return below, below + _GROUP
+
+
+def nearest_overlaps(overlap: int, segment_length: int) -> tuple[int, ...]:
+    """The overlaps next to a wrong one that segments of a right length have room for: one or two."""
+    below = max(1, (overlap - 1) // _GROUP * _GROUP + 1)
+    longest = segment_length - _GROUP
+    return (below, below + _GROUP) if below < longest else (longest,)
 
 
 def padded_length(frames: int) -> int:

@@ -131,7 +131,8 @@ function amend(node, heights) {
   const { graph } = node, state = tracker()?.activeState;
   if (graph?.getNodeById(node.id) !== node) return; // another workflow is shown
   const form = graph === app.rootGraph ? state : state?.definitions?.subgraphs?.find(({ id }) => id === graph.id);
-  const saved = form?.nodes.find(({ id }) => id === node.id);
+  // of numbers in files, newer frontends make texts
+  const saved = form?.nodes.find(({ id }) => String(id) === String(node.id));
   if (saved && saved.size[0] === node.size[0] && heights.includes(saved.size[1])) saved.size[1] = node.size[1];
 }
 

@@ -1,7 +1,7 @@
 // The table of SCAIL2Identities: who of the reference is driven by whom, who is in front, and what they are called.
-// It keeps nothing of its own: what it shows is read from the widgets, and what is chosen is written into them.
+// It keeps nothing of its own: the server reads what the widgets say, and makes new texts for them of each choice.
 import { api } from "../../../scripts/api.js";
-import * as texts from "./binding_text.mjs";
+import { ask, asker } from "./ask.mjs";
 import { element, hearWidgets, onExecuted, panel, setWidgets, widgetOf } from "./dom.mjs";
 import { linked } from "./graph.mjs";
 
@@ -10,14 +10,30 @@ const CHANGED = "Changed since this run: run again to see it.";
 const LABEL = "Who is driven by whom";
 
 export function attach(node) {
-  const state = { node, cards: [], made: {}, dragged: null, forgotten: new Map(), drawn: null };
+  const state = { node, cards: [], made: {}, view: null, late: false, dragged: null, remembered: {}, drawn: null,
+    asking: false, edits: Promise.resolve(), choices: 0 };
+  state.send = asker("/scail2/identities", {
+    answered: (view) => { state.view = view; draw(state); },
+    failed: (sentence) => say(state, sentence),
+    busy(yes) { state.asking = yes; tellBusy(state); },
+  });
   onExecuted(node, (output) => {
     if (!output?.scail2_identities) return;
     state.cards = output.scail2_identities;
     state.made = output.scail2_texts?.[0] ?? {};
-    draw(state);
+    look(state);
   });
-  hearWidgets(node, [...TEXTS, "order"], () => state.drawn && draw(state));
+  hearWidgets(node, [...TEXTS, "order"], () => state.cards.length && look(state));
+}
+
+/** What the widgets say now, with the people that it is about. */
+function question({ node, cards }) {
+  return { cards, ...Object.fromEntries(TEXTS.map((name) => [name, String(widgetOf(node, name).value ?? "")])) };
+}
+
+function look(state) {
+  state.send(question(state));
+  if (state.drawn) state.drawn.note.textContent = changed(state) ? CHANGED : "";
 }
 
 /** Whether a widget says something else than in the run that is shown. */
@@ -25,134 +41,122 @@ function changed({ node, made }) {
   return Object.entries(made).some(([name, text]) => !linked(node, name) && widgetOf(node, name).value !== text);
 }
 
-/** What the widgets say now; `problem` where they cannot be shown, and `pairs` then is what can. */
-function read({ node, cards }) {
-  const [binding, front, names] = TEXTS.map((name) => String(widgetOf(node, name).value ?? ""));
-  const found = texts.readBinding(binding, cards);
-  const pairs = found ?? new Map();
-  const order = texts.readFront(front, pairs, cards);
-  let problem = null;
-  if (!found) {
-    problem = binding.trim() ? `The binding "${binding}" does not fit these people: choose anew.`
-      : "The people do not pair by themselves: choose who drives whom.";
-  } else if (!order) problem = `front "${front}" does not fit the people who are bound: move somebody.`;
-  return { pairs, order: order ?? texts.readFront("", pairs, cards), names: texts.readNames(names, cards), problem };
+/** Have a choice written into the widgets, after those before it. */
+function choose(state, ...change) {
+  const { node, remembered } = state;
+  for (const { number, name } of state.view.rows) if (name) remembered[number] = name;
+  if (change[0] === "rename") remembered[change[1]] = change[2];
+  state.choices += 1;
+  tellBusy(state);
+  state.edits = state.edits.then(async () => {
+    try {
+      await setWidgets(node, await ask("/scail2/identities/edit", { ...question(state), change, remembered }));
+      look(state);
+    } catch (error) {
+      draw(state); // as it was before the choice
+      say(state, `${error.message} Nothing was changed.`);
+    }
+    state.choices -= 1;
+    tellBusy(state);
+  });
 }
 
-/** Write all three, since who is left out has neither a name nor a place. */
-function write(state, { pairs, order, names }) {
-  const { node, cards, forgotten } = state;
-  for (const [number, name] of names) if (name) forgotten.set(number, name);
-  const named = new Map([...names].map(([number, name]) => [number, name || (forgotten.get(number) ?? "")]));
-  const listed = [...order.filter((number) => pairs.has(number)),
-    ...[...pairs.keys()].filter((number) => !order.includes(number)).sort((left, right) => left - right)];
-  setWidgets(node, { binding: texts.writeBinding(pairs, cards), front: texts.writeFront(listed, pairs, cards),
-    names: texts.writeNames(named, pairs, cards) });
+function tellBusy({ drawn, asking, choices }) {
+  drawn?.inside.setAttribute("aria-busy", String(asking || choices > 0));
 }
 
-function draw(state) {
-  const { node } = state;
-  const now = read(state);
+/** The panel, from the first run on. */
+function frame(state) {
   if (!state.drawn) {
-    const { inside, resize } = panel(node, "scail2_identity_table", LABEL, "scail2-identities");
-    state.drawn = { body: element("div"), note: element("output"), resize }; // what stays is read out when it changes
+    const { inside, resize } = panel(state.node, "scail2_identity_table", LABEL, "scail2-identities");
+    state.drawn = { inside, body: element("div"), note: element("output"), resize }; // what stays is read out when it changes
     inside.append(state.drawn.body, state.drawn.note);
   }
-  const { body, note, resize } = state.drawn;
-  const focused = body.contains(document.activeElement) && document.activeElement.dataset.key;
-  body.replaceChildren(...contents(state, now));
-  note.textContent = changed(state) ? CHANGED : "";
-  // by number, because rows move
-  if (focused) body.querySelector(`[data-key="${focused}"]`)?.focus();
+  return state.drawn;
+}
+
+function say(state, sentence) {
+  const { note, resize } = frame(state);
+  note.textContent = sentence;
   resize();
 }
 
-function contents(state, now) {
-  const references = texts.sideOf(state.cards, "reference");
-  const drivings = texts.sideOf(state.cards, "driving");
-  const hidden = references.filter(({ number }) => !now.pairs.has(number));
-  const rows = [...now.order.map((number) => references.find((card) => card.number === number)), ...hidden];
-  const heads = [["Reference"], ["Name, driven by"], ["Video"], ["Front", "Whoever is in front comes first"]]
+function draw(state) {
+  const { body, note, resize } = frame(state);
+  const focused = body.contains(document.activeElement) ? document.activeElement : null;
+  state.late = focused?.tagName === "INPUT" && focused.value !== focused.defaultValue;
+  if (state.late) return; // a name is being written: the table is drawn after that
+  body.replaceChildren(...contents(state, state.view));
+  note.textContent = changed(state) ? CHANGED : "";
+  // by number, because rows move
+  if (focused) body.querySelector(`[data-key="${focused.dataset.key}"]`)?.focus();
+  resize();
+}
+
+function contents(state, { rows, free, problem }) {
+  const heads = [["Reference"], ["Name, driven by"], ["Video"], ["Front", "The person in front comes first"]]
     .map(([text, title]) => element("th", { scope: "col", text, title }));
-  const free = drivings.filter(({ number }) => ![...now.pairs.values()].includes(number));
   const given = TEXTS.filter((name) => linked(state.node, name));
   return [
-    now.problem && element("p", { class: "scail2-warning", role: "status", text: now.problem }),
+    problem && element("p", { class: "scail2-warning", role: "status", text: problem }),
     given.length > 0 && element("p", { role: "status", text: `Connected, so not to be changed here: ${given.join(", ")}.` }),
     element("table", { "aria-label": LABEL },
       element("thead", {}, element("tr", {}, heads)),
-      element("tbody", {}, rows.map((card, place) => row(state, now, card, place, drivings)))),
+      element("tbody", {}, rows.map((row, place) => rowOf(state, row, place)))),
     free.length > 0 && element("div", { class: "scail2-free" }, element("span", { text: "Drives nobody:" }),
-      free.map((card) => driven(state, now, card))),
+      free.map((number) => driven(state, cardOf(state, "driving", number)))),
   ].filter(Boolean);
 }
 
-function row(state, now, card, place, drivings) {
-  const { pairs } = now;
-  const { number } = card;
-  const theirs = pairs.get(number) ?? null;
-  const driving = drivings.find((other) => other.number === theirs);
-  const colour = texts.colourCard(number, pairs, state.cards);
-  const called = now.names.get(number) || driving?.name || colour.colour_name || `person ${number}`;
-  const bound = driving !== undefined;
-  const made = element("tr", { class: bound ? null : "scail2-hidden", "data-person": number,
+function rowOf(state, row, place) {
+  const { number, driven_by: theirs } = row;
+  const card = cardOf(state, "reference", number), driving = cardOf(state, "driving", theirs);
+  const made = element("tr", { class: driving ? null : "scail2-hidden", "data-person": number,
     ondragover: (event) => takes(state, event, made), ondragleave: () => delete made.dataset.over,
-    ondrop: (event) => dropped(state, now, event, number) },
-    element("th", { scope: "row" }, element("span", { class: "scail2-person" }, swatch(colour),
+    ondrop: (event) => dropped(state, event, number) },
+    element("th", { scope: "row" }, element("span", { class: "scail2-person" }, swatch(row),
       element("span", { text: number }), element("span", {},
         picture(card, `Person ${number} of the reference`), covers(card, "reference picture")))),
-    element("td", {}, nameField(state, now, card, called, bound), choice(state, now, card, drivings, called),
+    element("td", {}, nameField(state, row), choice(state, row),
       element("small", { text: driving ? `in ${driving.seen} frame${driving.seen === 1 ? "" : "s"}` : "left out" })),
-    element("td", {}, driving ? [driven(state, now, driving), covers(driving, "driving video, where seen")] : "—"),
-    element("td", {}, element("span", { class: "scail2-moves" }, bound && [
-      move(state, now, place, -1, called), move(state, now, place, 1, called)])));
+    element("td", {}, driving ? [driven(state, driving), covers(driving, "driving video, where seen")] : "—"),
+    element("td", {}, element("span", { class: "scail2-moves" }, driving && [
+      move(state, row, place, -1), move(state, row, place, 1)])));
   return made;
 }
 
-function nameField(state, now, card, called, bound) {
-  return element("input", { type: "text", value: now.names.get(card.number), placeholder: called, disabled: !bound
-    || linked(state.node, "names"), "aria-label": `Name of person ${card.number}`, "data-key": `name ${card.number}`,
-    // when the focus has moved on, which a new row would lose
-    onchange: ({ target }) => setTimeout(() => {
-      const then = read(state);
-      state.forgotten.delete(card.number);
-      write(state, { ...then, names: then.names.set(card.number, target.value.trim()) });
-    }) });
+function nameField(state, { number, name, called, driven_by: theirs }) {
+  return element("input", { type: "text", value: name, placeholder: called, disabled: theirs === null
+    || linked(state.node, "names"), "aria-label": `Name of person ${number}`, "data-key": `name ${number}`,
+    onchange({ target }) {
+      target.defaultValue = target.value;
+      choose(state, "rename", number, target.value.trim());
+    },
+    onblur: () => state.late && setTimeout(() => draw(state)) });
 }
 
-function choice(state, now, card, drivings, called) {
-  const chosen = now.pairs.get(card.number) ?? null;
+function choice(state, { number, called, driven_by: theirs }) {
   // a binding of nobody cannot be written: an empty one means everybody
-  const last = now.pairs.size === 1 && chosen !== null;
-  const select = element("select", { "aria-label": `${called} is driven by`, "data-key": `driven ${card.number}`,
+  const last = theirs !== null && state.view.rows.filter((row) => row.driven_by !== null).length === 1;
+  return element("select", { "aria-label": `${called} is driven by`, "data-key": `driven ${number}`,
     disabled: linked(state.node, "binding"),
-    onchange: ({ target }) => bind(state, now, card.number, target.value ? Number(target.value) : null) },
-    drivings.map((other) => element("option", { value: other.number, selected: other.number === chosen,
-      text: title(other) })),
-    element("option", { value: "", selected: chosen === null, disabled: last, text: "nobody (leave out)" }));
-  return select;
+    onchange: ({ target }) => choose(state, "bind", number, target.value ? Number(target.value) : null) },
+    state.cards.filter(({ side }) => side === "driving").map((other) => element("option", { value: other.number,
+      selected: other.number === theirs, text: title(other) })),
+    element("option", { value: "", selected: theirs === null, disabled: last, text: "nobody (leave out)" }));
 }
 
-function bind(state, now, ours, theirs) {
-  write(state, { ...now, pairs: texts.rebind(now.pairs, ours, theirs) });
-}
-
-function move(state, now, place, by, called) {
-  const to = place + by;
-  const forward = by < 0;
-  return element("button", { type: "button", text: forward ? "▲" : "▼", "data-key": `${by} ${now.order[place]}`,
+function move(state, { number, called }, place, by) {
+  const forward = by < 0, bound = state.view.rows.filter((row) => row.driven_by !== null).length;
+  return element("button", { type: "button", text: forward ? "▲" : "▼", "data-key": `${by} ${number}`,
     "aria-label": `Move ${called} ${forward ? "to the front" : "to the back"}`,
     title: `${called} ${forward ? "in front of" : "behind"} the other where they overlap`,
-    disabled: to < 0 || to >= now.order.length || linked(state.node, "front"),
-    onclick: () => {
-      const order = [...now.order];
-      [order[place], order[to]] = [order[to], order[place]];
-      write(state, { ...now, order });
-    } });
+    disabled: place + by < 0 || place + by >= bound || linked(state.node, "front"),
+    onclick: () => choose(state, "move", number, by) });
 }
 
 /** A driving person that can be dragged to a row. */
-function driven(state, now, card) {
+function driven(state, card) {
   return element("span", { class: "scail2-driving", draggable: linked(state.node, "binding") ? null : "true",
     title: `Drag ${title(card)} to another row`,
     ondragstart: (event) => {
@@ -171,13 +175,17 @@ function takes(state, event, target) {
   target.dataset.over = "";
 }
 
-function dropped(state, now, event, ours) {
+function dropped(state, event, ours) {
   if (state.dragged === null) return;
   event.preventDefault();
   event.stopPropagation();
   const theirs = state.dragged;
   state.dragged = null;
-  bind(state, now, ours, theirs);
+  choose(state, "bind", ours, theirs);
+}
+
+function cardOf({ cards }, side, number) {
+  return cards.find((card) => card.side === side && card.number === number);
 }
 
 function covers({ coverage }, whole) {
@@ -193,7 +201,7 @@ function swatch({ colour, colour_name: name }) {
   return element("span", { class: "scail2-swatch", style: `background:${colour || "#888"}`, title: name || null });
 }
 
-/** A driving person. The colour of a number would mislead: whoever is bound has the reference's. */
+/** A driving person. The colour of a number would mislead: bound people have the reference's. */
 function title({ number, name, painted, colour_name: colour }) {
   const called = name || (painted && colour);
   return called ? `${number} ${called}` : `person ${number}`;

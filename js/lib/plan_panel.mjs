@@ -1,37 +1,54 @@
-// A panel that is right after every change: problems with buttons that mend them, lines of text, and whatever else.
+// A panel that shows the server's plan after every change: problems with buttons that mend them, lines of text, and
+// whatever else.
+import { asker } from "./ask.mjs";
 import { after, element, hearWidgets, panel, setWidgets } from "./dom.mjs";
 import { holderOf, sourceOf } from "./graph.mjs";
 import { live } from "./plan_facts.mjs";
 
-/** A problem as plan.mjs finds it, with the input that it is about, of the node behind the input `at` if there is one. */
-export const problem = (found, input, at) => (
-  found ? [{ ...found, text: found.text.replace("segment_length", input), input, at }] : []);
-
 /**
- * Show what `look` finds after every change of these widgets: {problems, lines, ...}, or null; plain data, from which
- * `more` makes further elements. With `tell`, which others then hear of it, only from a problem on.
+ * Ask `question()` after every change of these widgets, and show the answer: {problems, lines, ...}, from which `more`
+ * makes further elements. With `tell`, which others then hear of it, only from a problem on.
  */
-export function livePanel(node, names, look, name, label, { more, tell } = {}) {
+export function livePanel(node, names, question, name, label, { more, tell } = {}) {
   let drawn = null, shown = null, waiting = false, gone = false;
-  const draw = () => {
-    waiting = false;
-    const found = gone || !node.graph ? null : look();
-    const now = JSON.stringify(found);
-    if (!found || now === shown || (tell && !drawn && !found.problems.length)) return;
-    shown = now;
+  const note = element("div", { class: "scail2-plan-note", role: "status" });
+
+  function inside() {
     if (!drawn) {
       drawn = panel(node, name, label, "scail2-plan");
       drawn.inside.addEventListener("pointerenter", refresh);
     }
-    drawn.inside.replaceChildren(...found.problems.map((one) => problemLine(node, one)),
-      ...found.lines.map((text) => element("div", { text })), ...(more?.(found) ?? []));
-    drawn.resize();
+    return drawn.inside;
+  }
+
+  const send = asker("/scail2/plan", {
+    answered(plan) {
+      const now = JSON.stringify(plan);
+      if (gone || (tell && !drawn && !plan.problems.length) || (now === shown && note.textContent === "")) return;
+      shown = now;
+      note.textContent = "";
+      inside().replaceChildren(...plan.problems.map((one) => problemLine(node, one)),
+        ...plan.lines.map((text) => element("div", { text })), ...(more?.(plan) ?? []), note);
+      drawn.resize();
+    },
+    failed(sentence) {
+      if (gone || (tell && !drawn)) return;
+      note.textContent = shown === null ? sentence : `${sentence} This is the last plan that it gave.`;
+      inside().append(note);
+      drawn.resize();
+    },
+    busy: (yes) => drawn?.inside.setAttribute("aria-busy", String(yes)),
+  });
+
+  const draw = () => {
+    waiting = false;
+    if (!gone && node.graph) send(question());
   };
   // once for many changes, and only when a workflow that is being opened has all its nodes
-  const refresh = () => {
+  function refresh() {
     if (!waiting) setTimeout(draw);
     waiting = true;
-  };
+  }
   const changed = () => {
     refresh();
     tell?.();
@@ -45,6 +62,12 @@ export function livePanel(node, names, look, name, label, { more, tell } = {}) {
   });
   live.add(refresh);
   refresh();
+}
+
+/** Values of widgets by their names, without those that only a run computes. */
+export function valuesOf(node, names) {
+  return Object.fromEntries(names.map((name) => [name, holderOf(node, name)?.widget.value])
+    .filter(([, value]) => value !== undefined));
 }
 
 function problemLine(node, { text, choices, input, at }) {

@@ -58,12 +58,12 @@ export function share(run) {
   return sum(part) / sum(() => 1);
 }
 
-/** In words, as the line of text on the node says it. */
+/** In words, as `budget.duration` has it. */
 export function duration(seconds) {
-  const whole = Math.round(seconds);
-  const [hours, minutes, rest] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
-  if (hours) return `${hours} h ${minutes} min`;
-  return minutes ? `${minutes} min ${rest} s` : `${rest} s`;
+  const whole = Math.round(seconds), minutes = Math.round(seconds / 60);
+  if (whole < 60) return `${whole} s`;
+  if (whole < 300) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
+  return minutes < 60 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
 /** Where a run is, in one line. */

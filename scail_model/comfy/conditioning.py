@@ -19,7 +19,7 @@ from ..geometry import cover_crop
 from ..identity.identities import Identities
 from ..inputs import conditioning, driving
 from ..media.clips import Clip
-from ..segments import Segment, padded_length
+from ..segments import Segment, segment_at
 
 _TEXT_TOKENS = TransformerConfig().text_len
 
@@ -144,15 +144,7 @@ def single_segment(clip: Clip, identities: Identities, start: int, length: int, 
     """
     geometry.check_frame_count(len(clip), len(identities.driving))
     geometry.check_shape("driving mask", identities.driving.size, "driving video", clip.size)
-    first = start - overlap
-    if start >= len(clip):
-        raise ValueError(f"The segment starts at frame {start}, but the driving video ends after {len(clip)} "
-                         "frames: lower start_frame, or stop here.")
-    if first < 0:
-        raise ValueError(f"The segment starts at frame {start} with {overlap} previous frames, which would be before "
-                         "the video: start_frame counts the frames made already.")
-    stop = min(first + length, len(clip))
-    return Segment(first, stop, padded_length(stop - first), overlap)
+    return segment_at(len(clip), start, length, overlap)
 
 
 def history_frames(previous: Tensor, overlap: int, reference: Reference) -> Tensor:

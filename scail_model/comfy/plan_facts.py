@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import comfy.model_base
@@ -11,16 +10,15 @@ import comfy.model_management
 
 from ..config import TransformerConfig
 from ..media.clips import Clip
-from ..preflight.budget import DECODING, H200_TFLOPS, Machine, Work, seconds
+from ..preflight.budget import DECODING, Work, sampling_seconds
 from .conditioning import Reference
 
 _SIZES = ("dim", "ffn_dim", "num_heads", "num_layers")
-_H200 = Machine(0, 0, 0, H200_TFLOPS)
 
 
 def plan_facts(clip: Clip, reference: Reference, *, found_cuts: Sequence[int] | None = None, model=None,
                pace: float | None = None, coder_pace: float | None = None) -> dict[str, list[dict[str, Any]]]:
-    """A node's ui output for js/lib/plan_bar.mjs.
+    """A node's ui output, which the page keeps and sends along when it asks for a plan (`plan_view`).
 
     found_cuts: frames at which scenes begin, if the run has looked for them. pace, coder_pace: seconds here for one on
     an NVIDIA H200, of the network and of the VAE, None if it was not measured. fps is None if the driving video has
@@ -35,8 +33,7 @@ def plan_facts(clip: Clip, reference: Reference, *, found_cuts: Sequence[int] | 
     }
     if model is not None and isinstance(model.model, comfy.model_base.WAN21_SCAIL2):
         config = _config(model)
-        facts |= {"weight_bytes": model.model_size(),
-                  "model": {"dim": config.dim, "ffn_dim": config.ffn_dim, "layers": config.num_layers}}
+        facts |= {"weight_bytes": model.model_size(), "model": {name: getattr(config, name) for name in _SIZES}}
     return {"scail2_plan": [facts]}
 
 
@@ -46,8 +43,8 @@ def measured_pace(model, reference: Reference, guidance: float, steps: Mapping[i
     steps: number of timed steps by frames of their segment. spent: seconds of all of them together.
     """
     width, height = reference.width, reference.height
-    expected = sum(_seconds(Work(_config(model), width, height, (length,), reference.masks.shape[1] - 1, count,
-                                 guidance, 0, width, height)) for length, count in steps.items())
+    expected = sum(sampling_seconds(Work(_config(model), width, height, (length,), reference.masks.shape[1] - 1, count,
+                                         guidance, 0, width, height)) for length, count in steps.items())
     return spent / expected if expected else None
 
 
@@ -56,11 +53,6 @@ def measured_coder_pace(reference: Reference, decoded: Mapping[int, int], spent:
     expected = sum(count * DECODING.seconds(reference.width, reference.height, length)
                    for length, count in decoded.items())
     return spent / expected if expected else None
-
-
-def _seconds(work: Work) -> float:
-    """Of the steps alone, on the H200."""
-    return seconds(work, _H200) - seconds(replace(work, steps=0), _H200)
 
 
 def _config(model) -> TransformerConfig:

@@ -26,10 +26,13 @@ export default async function identityRun(page, { prompt, unpaired, id, screensh
   for (const binding of ["", "1:5"]) {
     await open({ ...unpaired, [id]: { ...unpaired[id], inputs: { ...unpaired[id].inputs, binding } } });
     await run(page, "execution_error");
+    await table.waitFor();
     const asked = await problem.allTextContents();
     if (screenshot) await page.screenshot({ path: screenshot.replace(".png", "_unpaired.png") });
     await table.getByRole("combobox", { name: "red is driven by" }).selectOption("1");
+    await drawn(page);
     await table.getByRole("combobox", { name: "green is driven by" }).selectOption("2");
+    await drawn(page);
     const { binding: written } = await widgets();
     await run(page);
     found.unpaired.push([...asked, written, await problem.count()]);
@@ -42,6 +45,7 @@ export default async function identityRun(page, { prompt, unpaired, id, screensh
     && one.naturalWidth > 0), undefined, { timeout: 20000 });
   found.pictures = await table.locator("img").evaluateAll((all) => all.map((one) => [one.naturalWidth, one.alt]));
   await table.getByRole("combobox", { name: "blue is driven by" }).selectOption("2");
+  await drawn(page);
   await table.getByRole("textbox", { name: "Name of person 1" }).fill("Anna");
   await page.keyboard.press("Tab");
   await drawn(page);
@@ -60,6 +64,7 @@ export default async function identityRun(page, { prompt, unpaired, id, screensh
   await table.getByRole("combobox", { name: "Anna is driven by" }).selectOption("");
   const texts = async () => {
     await page.waitForTimeout(200);
+    await drawn(page);
     const { binding, front, names } = await widgets();
     return [binding, front, names, await note.first().textContent()];
   };
@@ -82,11 +87,15 @@ export default async function identityRun(page, { prompt, unpaired, id, screensh
   found.before_its_run = await table.count();
   const copy = await page.evaluate((id) => {
     const { app } = window.comfyAPI.app;
-    const node = app.graph.nodes.find((one) => one.comfyClass === "SCAIL2Identities" && one.id !== id);
+    const node = app.graph.nodes.find((one) => one.comfyClass === "SCAIL2Identities" && String(one.id) !== String(id));
     node.onExecuted(app.nodeOutputs[id]);
-    node.widgets.at(-1).element.id = "copy";
     return node.id;
   }, id);
+  await page.waitForFunction((copy) => {
+    const { widgets } = window.comfyAPI.app.app.graph.getNodeById(copy);
+    const table = widgets.find(({ name }) => name.startsWith("scail2_identity_table"));
+    return table && (table.element.id = "copy");
+  }, copy);
   await page.locator("#copy select").last().selectOption("");
   found.copy = [await texts(), await page.evaluate((id) => window.comfyAPI.app.app.graph.getNodeById(id).widgets
     .find(({ name }) => name === "binding").value, copy), await table.count()];
@@ -108,6 +117,7 @@ export default async function identityRun(page, { prompt, unpaired, id, screensh
   found.tab.push(await texts(), await table.locator("select").evaluateAll((all) => all.map(({ value }) => value)));
 
   await table.getByRole("combobox", { name: "Anna is driven by" }).selectOption("1");
+  await drawn(page);
   found.inside = await page.evaluate(async (id) => {
     const { app } = window.comfyAPI.app;
     const { node } = app.graph.convertToSubgraph(new Set([app.graph.getNodeById(id)]));

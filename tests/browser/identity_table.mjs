@@ -7,8 +7,12 @@ export default async function identityTable(page, { cards, screenshot }) {
   await executed(page, id, { scail2_identities: cards });
   const table = page.getByRole("table", { name: "Who is driven by whom" });
   const driven = (name) => table.getByRole("combobox", { name: `${name} is driven by` });
-  const values = () => page.evaluate((id) => Object.fromEntries(window.comfyAPI.app.app.graph.getNodeById(id).widgets
+  await table.waitFor();
+  const values = async () => {
+    await drawn(page);
+    return page.evaluate((id) => Object.fromEntries(window.comfyAPI.app.app.graph.getNodeById(id).widgets
     .filter(({ name }) => ["binding", "front", "names"].includes(name)).map(({ name, value }) => [name, value])), id);
+  };
   const people = () => table.locator("tbody tr").evaluateAll((rows) => rows.map((row) => row.dataset.person));
 
   found.heads = await table.locator("thead th").allTextContents();
@@ -21,6 +25,7 @@ export default async function identityTable(page, { cards, screenshot }) {
   if (screenshot) await page.screenshot({ path: screenshot });
 
   await driven("blue").selectOption("2");
+  await drawn(page);
   await driven("red").selectOption("1");
   found.swapped = await values();
   await driven("blue").selectOption("1");
@@ -61,17 +66,20 @@ export default async function identityTable(page, { cards, screenshot }) {
     widget.value = "1:1";
     widget.callback("1:1");
   }, id);
+  await drawn(page);
   found.typed = await table.locator("select").evaluateAll((all) => all.map(({ value }) => value));
   await page.evaluate((id) => {
     const widget = window.comfyAPI.app.app.graph.getNodeById(id).widgets.find(({ name }) => name === "binding");
     widget.value = "1:9";
     widget.callback("1:9");
   }, id);
+  await drawn(page);
   found.problem = await page.locator(".scail2-identities p").allTextContents();
 
   await page.evaluate((saved) => window.comfyAPI.app.app.loadGraphData(saved), found.saved);
   found.loaded = await values();
   await executed(page, id, { scail2_identities: cards });
+  await table.waitFor();
   found.shown = await table.locator("select").evaluateAll((all) => all.map(({ value }) => value));
   await page.evaluate((id) => {
     const { graph } = window.comfyAPI.app.app;

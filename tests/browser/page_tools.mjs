@@ -22,11 +22,14 @@ export async function clear(page) {
   await drawn(page);
 }
 
-/** Wait until the page shows what has been changed. */
+/** Wait until the page shows what has been changed, answers of the server to its panels included. */
 export async function drawn(page) {
-  await page.evaluate(async () => {
+  const frames = () => page.evaluate(async () => {
     for (let frame = 0; frame < 3; frame += 1) await new Promise(requestAnimationFrame);
   });
+  await frames();
+  await page.waitForFunction(() => !document.querySelector(".scail2-panel [aria-busy=true]"), undefined, { timeout: 10000 });
+  await frames();
 }
 
 /** Queue the graph, and wait until the server has run it; for another end than this one it throws. */

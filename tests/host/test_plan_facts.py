@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 
 FRAMES, CUT = assets.FRAMES, 9
 SIZES = {"width": 96, "height": 64}
-MODEL = {"dim": TINY.dim, "ffn_dim": TINY.ffn_dim, "layers": TINY.num_layers}
+MODEL = {"dim": TINY.dim, "ffn_dim": TINY.ffn_dim, "num_heads": TINY.num_heads,
+         "num_layers": TINY.num_layers}
 CPU = {"gpu_bytes": 0}
 
 

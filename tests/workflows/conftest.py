@@ -39,12 +39,13 @@ def chromium():
 
 @pytest.fixture(scope="module", params=[False, True], ids=["litegraph", "vue"])
 def page(request, server, chromium):
-    """page(scenario, **given) -> its answer, in both renderers, a page for each module. The page must not complain, and
-    ask nobody but the server."""
-    def run(scenario: str, **given):
+    """page(scenario, **given) -> its answer, in both renderers, a page for each module. The page must not complain, but
+    of what is `expected`, and ask nobody but the server."""
+    def run(scenario: str, expected: tuple[str, ...] = (), **given):
         found = chromium.run(server, scenario, page=request.module.__name__, vue=request.param, **given)
         assert found["requests"] == []
-        assert [message for message in found["messages"] if not any(part in message for part in NOT_OURS)] == []
+        known = (*NOT_OURS, *expected)
+        assert [message for message in found["messages"] if not any(part in message for part in known)] == []
         return found["answer"]
 
     return run

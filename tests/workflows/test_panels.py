@@ -20,7 +20,7 @@ FINDINGS = [
 def test_panels_come_with_their_nodes(page):
     found = page("lazy_panels", findings=FINDINGS)
     assert found["start"] == ["scail2.js"]
-    modules = [f"lib/{name}.mjs" for name in ("binding_text", "dom", "graph", "identity_table")]
+    modules = [f"lib/{name}.mjs" for name in ("ask", "dom", "graph", "identity_table")]
     assert sorted(found["identities"]) == [*modules, "scail2.css", "scail2.js"]
     assert {"lib/check_report.mjs", "lib/plan_bar.mjs", "lib/timeline.mjs"} < set(found["all"])
     assert len(found["all"]) == len(set(found["all"]))
@@ -51,7 +51,7 @@ def card(side: str, number: int, thumbnail: str, **known) -> dict:
     colour, name = (("#0000ff", "blue"), ("#ff0000", "red"), ("#00ff00", "green"))[number - 1]
     return {"side": side, "number": number, "place": number - 1, "colour": colour, "colour_name": name,
             "painted": False, "name": "", "coverage": number / 10, "seen": 4 + number, "front": None,
-            "same": None, "nearest": None,
+            "nearest": None,
             "thumbnail": {"filename": thumbnail, "subfolder": "", "type": "input"}, **known}
 
 
@@ -62,7 +62,7 @@ def thumbnail(server):
 
 
 def test_identity_table(page, thumbnail):
-    cards = [*(card("reference", number, thumbnail, same=number, nearest=number) for number in (1, 2)),
+    cards = [*(card("reference", number, thumbnail, nearest=number) for number in (1, 2)),
              *(card("driving", number, thumbnail) for number in (1, 2))]
     found = page("identity_table", cards=cards)
     assert found["heads"] == ["Reference", "Name, driven by", "Video", "Front"]
@@ -88,7 +88,8 @@ def test_identity_table(page, thumbnail):
     assert not any("scail2" in str(value) for node in found["saved"]["nodes"] for value in node["widgets_values"])
     assert not any(name.startswith("scail2") for name in found["prompt"])
     assert found["typed"] == ["1", ""]
-    assert found["problem"] == ['The binding "1:9" does not fit these people: choose anew.']
+    assert found["problem"] == ['The binding "1:9" names person 9 of the driving mask, but the people there are 1, 2: '
+                                "use one of these numbers, or choose in the table on the node."]
     assert found["shown"] == ["2", "1"]
     assert found["left"] == 0
 
@@ -114,8 +115,10 @@ def two_people(server):
 @vue_alone
 def test_identity_table_of_a_run(page, two_people):
     found = page("identity_run", **two_people)
-    asked = ["The people do not pair by themselves: choose who drives whom.",
-             'The binding "1:5" does not fit these people: choose anew.']
+    asked = ["The driving mask has 2 people, but the reference mask has 3 people: choose who belongs together in the "
+             'table on the node, or with binding, for example "1:1, 2:2", which is nearest by position.',
+             'The binding "1:5" names person 5 of the driving mask, but the people there are 1, 2: use one of these '
+             "numbers, or choose in the table on the node."]
     assert found["unpaired"] == [[text, "2:1, 3:2", 0] for text in asked]
     assert found["pictures"] == [[96, "Person 1 of the reference"], [96, "1 blue of the driving video"],
                                  [96, "Person 2 of the reference"], [96, "2 red of the driving video"]]
@@ -150,7 +153,7 @@ def test_inputs_of_identities_say_their_side(page):
 GIB = 2**30
 PLAN = {"frames": 305, "fps": "16", "found_cuts": None, "width": 896, "height": 512, "additional": 0,
         "gpu_bytes": 140 * GIB, "weight_bytes": 30 * GIB, "pace": 1.0,
-        "model": {"dim": 5120, "ffn_dim": 13824, "layers": 40}}
+        "model": {"dim": 5120, "ffn_dim": 13824, "num_heads": 40, "num_layers": 40}}
 
 
 @pytest.fixture(scope="module")
@@ -206,6 +209,27 @@ def test_plan_bar_leaves_no_trace(plan):
     assert plan["listeners"]["during"] == "heard"
     assert plan["listeners"]["after"] != "heard"
     assert plan["left"] == 1
+
+
+def test_panels_wait_for_the_server(page, thumbnail):
+    cards = [card(side, number, thumbnail, nearest=number) for side in ("reference", "driving") for number in (1, 2)]
+    found = page("server_away", facts=PLAN, cards=cards, expected=("net::ERR_FAILED", "500 (Internal Server Error)"))
+    drag, late, away = found["drag"], found["late"], found["away"]
+    assert drag["asked"][-1] == drag["last"]
+    assert len(drag["asked"]) <= drag["ms"] / 80 + 1, "not each of 60 values"
+    assert "segments of 105, overlap 5" in drag["lines"][0]
+    assert late["asked"] == [61, 73], "one question at a time, and then the newest"
+    assert late["during"] == late["before"], "nothing flickers meanwhile"
+    assert "segments of 73, overlap 5" in late["after"]["lines"][0]
+    assert away["note"] == ["The server does not answer. This is the last plan that it gave."]
+    assert (away["lines"], away["pieces"]) == (late["after"]["lines"], late["after"]["pieces"])
+    assert "segments of 77, overlap 5" in found["back"]["lines"][0]
+    assert found["back"]["note"] == [""]
+    assert found["broken"]["note"] == ["The server cannot answer (status 500): its log says why. This is the last plan "
+                                       "that it gave."]
+    assert found["broken"]["lines"] == found["back"]["lines"]
+    assert found["identities"] == {"away": ["1", "The server does not answer. Nothing was changed.", ""],
+                                   "back": ["2", "", "1:2, 2:1"]}
 
 
 def test_help_page_shows_the_node(page):

@@ -1,0 +1,269 @@
+"""The plan of a video as the page draws it on its nodes: segments, memory, time, and what is wrong with the settings.
+
+Everything comes from the functions that a run uses, so the page says what the run will say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from fractions import Fraction
+from typing import Any
+
+from ..geometry import check_size, nearest_sides
+from ..segments import Segment, check_length, check_overlap, nearest_lengths, nearest_overlaps, segment_at
+from ..video.plan_parser import Changes
+from .plan_costs import LATER, Estimate, costs
+from .video_options import VideoOptions
+
+_DECISIVE = ("segment_length", "overlap", "lengths", "scene_cuts")  # without these there is no plan
+
+
+@dataclass(frozen=True)
+class Question:
+    """What the page knows of a node.
+
+    node: its id in the schema. values: of its widgets; those that only a run computes are left out. size: "width" and
+    "height" as they stand on Encode SCAIL-2 Reference. continued: whether frames of an earlier segment are connected.
+    video, machine: what runs have told (`plan_facts`) of the driving video, None before the first, and of the rest.
+    """
+
+    node: str
+    values: Mapping[str, Any]
+    size: Mapping[str, int]
+    continued: bool
+    video: Mapping[str, Any] | None
+    machine: Mapping[str, Any]
+
+    @property
+    def rate(self) -> Fraction | None:
+        """Frames per second that the driving video has of its own."""
+        return Fraction(self.video["fps"]) if self.video and self.video["fps"] else None
+
+    @property
+    def result(self) -> tuple[int, int] | None:
+        """(width, height) of the result in pixels, if they are known."""
+        width, height = (self.size.get(side) or (self.video or {}).get(side) for side in ("width", "height"))
+        return (width, height) if width and height else None
+
+
+@dataclass(frozen=True)
+class KnownVideo:
+    """As much of a `Clip` as a plan needs: its number of frames, and its frames per second."""
+
+    frames: int
+    rate: Fraction | None
+
+    def __len__(self) -> int:
+        return self.frames
+
+
+@dataclass(frozen=True)
+class Problem:
+    """text: what a run would say. input: the widget that it is about. choices: values that are right. at: the input
+    before which the widget's node is, None for the node itself."""
+
+    text: str
+    input: str
+    choices: tuple[int, ...] = ()
+    at: str | None = None
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of the bar, in frames. shown: how many the bar has of it, up to where the next segment takes over.
+    overlap, padding: of these, taken over from the segment before, and filled up. cut: a scene begins. changed, remade:
+    named by `plan` or `remake`. other: a stretch of the video that this node does not make."""
+
+    name: str
+    label: str
+    start: int
+    stop: int
+    length: int
+    overlap: int
+    shown: int
+    padding: int = 0
+    cut: bool = False
+    changed: bool = False
+    remade: bool = False
+    other: bool = False
+
+
+@dataclass(frozen=True)
+class View:
+    """What is drawn. estimate: the costs that are in `lines`, None where the size is not known."""
+
+    problems: Sequence[Problem]
+    lines: Sequence[str] = ()
+    pieces: Sequence[Piece] = ()
+    estimate: Estimate | None = None
+
+
+def plan_view(question: Mapping[str, Any]) -> dict[str, Any]:
+    """The answer to a `Question`, both as JSON has them."""
+    question = Question(**question)
+    views: dict[str, Callable[[Question], View]] = {
+        "SCAIL2EncodeReference": _size, "SCAIL2MotionTransfer": _one_segment}
+    return asdict(views.get(question.node, _whole_video)(question))
+
+
+def _size(question: Question) -> View:
+    problems = _size_problems(question.size)
+    return View(problems, [] if problems else ["Width and height are multiples of 32."])
+
+
+def _whole_video(question: Question) -> View:
+    values = question.values
+    decisive = _DECISIVE if question.rate else (*_DECISIVE, "fps")
+    if missing := [name for name in decisive if name not in values]:
+        return _computed(missing)
+    problems = [*_size_problems(question.size, "reference"), *_length_problems(values, "segment_length")]
+    if problems:
+        return View(problems)
+    options = VideoOptions(**{"solver": "", "steps": 0, "shift": 0.0, "guidance": 1.0} | {
+        field.name: values[field.name] for field in fields(VideoOptions) if field.name in values})
+    known = question.video or {"frames": 0, "found_cuts": None}
+    video = KnownVideo(known["frames"], question.rate)
+    try:
+        cuts = tuple(known["found_cuts"] or ()) if options.finds_cuts else options.cuts(video)
+        segments = options.segments(video, cuts) if question.video else []
+    except ValueError as error:
+        return View([Problem(str(error), "scene_cuts")])
+    if not segments:
+        estimate, cost = _costs(question, [options.segment_length])
+        lines = [f"{_size_text(question)}segments of {options.segment_length}, overlap {options.overlap}. Frames: "
+                 f"{LATER}.", cost]
+        return View([], lines, estimate=estimate)
+    problems, changed, remade = _named(options, video, segments)
+    estimate, cost = _costs(question, [segment.length for segment in segments])
+    unsure = f" Scene cuts: {LATER}." if options.finds_cuts and known["found_cuts"] is None else ""
+    rate = options.rate(video)
+    lines = [f"{_size_text(question)}{_frames_text(len(video), rate)}: {_segments_text(segments)}.{unsure}", cost]
+    pieces = [_piece(segments, index, rate, changed[index], remade[index]) for index in range(len(segments))]
+    return View(problems, lines, pieces, estimate)
+
+
+def _one_segment(question: Question) -> View:
+    values, video = question.values, question.video
+    decisive = ("start_frame", "length", *(("overlap",) if question.continued else ()))
+    if missing := [name for name in decisive if name not in values]:
+        return _computed(missing)
+    problems = [*_size_problems(question.size, "reference"),
+                *_length_problems(values, "length", overlapping=question.continued)]
+    if problems:
+        return View(problems)
+    start, length, overlap = values["start_frame"], values["length"], values["overlap"] if question.continued else 0
+    total = video["frames"] if video else start - overlap + length
+    try:
+        segment = segment_at(total, start, length, overlap)
+    except ValueError as error:
+        return View([Problem(str(error), "start_frame")])
+    estimate, cost = _costs(question, [segment.length])
+    taken = f"{overlap} taken over, " if overlap else ""
+    text = f"new frames {start} to {segment.stop - 1}, {taken}{segment.length} in all"
+    if video is None:
+        return View([], [f"{_size_text(question)}{text}; the video's end: {LATER}.", cost], estimate=estimate)
+    rate = question.rate
+    pieces = [*_rest(0, segment.start, rate), replace(_piece([segment], 0, rate), name=""),
+              *_rest(segment.stop, total, rate)]
+    return View([], [f"{_size_text(question)}{_frames_text(total, rate)}: {text}.", cost], pieces, estimate)
+
+
+def _computed(missing: Sequence[str]) -> View:
+    return View([], [f"{missing[0]} is computed in the run, so the plan is not known before."])
+
+
+# What is wrong
+
+def _size_problems(size: Mapping[str, int], at: str | None = None) -> list[Problem]:
+    right = 32
+    given = {"width": (size.get("width", right), right), "height": (right, size.get("height", right))}
+    return [Problem(text, side, nearest_sides(size[side]), at)
+            for side, sizes in given.items() if (text := _refusal(check_size, *sizes))]
+
+
+def _length_problems(values: Mapping[str, Any], name: str, *, overlapping: bool = True) -> list[Problem]:
+    length, overlap = values[name], values.get("overlap")
+    if text := _refusal(check_length, length, name):
+        return [Problem(text, name, nearest_lengths(length))]
+    if overlapping and (text := _refusal(check_overlap, overlap, length)):
+        return [Problem(text, "overlap", nearest_overlaps(overlap, length))]
+    return []
+
+
+def _refusal(check: Callable[..., None], *given: Any) -> str | None:
+    try:
+        check(*given)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _named(options: VideoOptions, video: KnownVideo, segments: list[Segment]
+           ) -> tuple[list[Problem], list[bool], list[bool]]:
+    """What is wrong with `plan` and `remake`; and by segment whether each of them names it."""
+    problems, named = [], []
+    for name, other in (("plan", "remake"), ("remake", "plan")):
+        try:
+            changes = replace(options, **{other: ""}).changes(video, segments)
+        except ValueError as error:
+            problems.append(Problem(str(error), name))
+            changes = [Changes()] * len(segments)
+        named.append([change != Changes() for change in changes])
+    return problems, *named
+
+
+# In words
+
+def _costs(question: Question, lengths: Sequence[int]) -> tuple[Estimate | None, str]:
+    if question.result is None:
+        return None, f"Memory: {LATER}."
+    values, additional = question.values, (question.video or {}).get("additional", 0)
+    return costs(*question.result, additional, lengths, values.get("steps"), values.get("guidance"), question.machine)
+
+
+
+def _size_text(question: Question) -> str:
+    return "{}×{}, ".format(*question.result) if question.result else ""
+
+
+def _frames_text(frames: int, rate: Fraction | None) -> str:
+    if not rate:
+        return f"{frames} frames"
+    return f"{frames} frames at {round(float(rate), 2):g} fps ({float(frames / rate):.1f} s)"
+
+
+def _segments_text(segments: Sequence[Segment]) -> str:
+    """Number, lengths, scenes, overlap."""
+    lengths, last = [segment.length for segment in segments], segments[-1].length
+    if len(segments) == 1:
+        return f"1 segment of {last}"
+    same = len(set(lengths[:-1])) == 1
+    scenes, overlap = sum(not segment.overlap for segment in segments), max(segment.overlap for segment in segments)
+    return "".join((f"{len(segments)} segments of {lengths[0] if same else f'{min(lengths)} to {max(lengths)}'}",
+                    f" in {scenes} scenes" if scenes > 1 else "", f", overlap {overlap}" if overlap else "",
+                    f", last {last}" if same and last != lengths[0] else ""))
+
+
+def _piece(segments: Sequence[Segment], index: int, rate: Fraction | None, changed: bool = False,
+           remade: bool = False) -> Piece:
+    segment, later = segments[index], segments[index + 1 : index + 2]
+    taken_over = bool(later and later[0].overlap)
+    cut = index > 0 and not segment.overlap
+    more = (f"the first {segment.overlap} taken over" * bool(segment.overlap), "a new scene" * cut,
+            f"filled up to {segment.length}" * bool(segment.padding), "changed by plan" * changed,
+            "made again" * remade)
+    label = ", ".join((f"Segment {index + 1}: {_place(segment.start, segment.stop, rate)}", *filter(None, more)))
+    return Piece(str(index + 1), label, segment.start, segment.stop, segment.length, segment.overlap,
+                 (later[0].start if taken_over else segment.stop) - segment.start,
+                 0 if taken_over else segment.padding, cut, changed, remade)
+
+
+def _rest(start: int, stop: int, rate: Fraction | None) -> list[Piece]:
+    """What is beside the one segment of a node, if there is anything."""
+    return [Piece("", _place(start, stop, rate), start, stop, 0, 0, stop - start, other=True)] if start < stop else []
+
+
+def _place(start: int, stop: int, rate: Fraction | None) -> str:
+    time = f" ({float(start / rate):.1f} to {float(stop / rate):.1f} s)" if rate else ""
+    return f"frames {start} to {stop - 1}{time}"
