@@ -1,4 +1,4 @@
-"""The pack's nodes, in the order in which a graph uses them."""
+"""The nodes of the pack, in the order in which a graph uses them."""
 
 from comfy_api.latest import ComfyExtension, io
 

@@ -1,4 +1,4 @@
-"""Measure Video Drift: how colours move through a long video, and whether one sees where its segments meet."""
+"""Measure Video Drift: colour drift over a long video, and whether the seams between its segments are visible."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ..scail_model.identity.identities import Identities
 from ..scail_model.levels import to_levels
 from ..scail_model.masks import people
 
-_TOLD_EVERY = 8  # frames
+_REPORT_EVERY = 8  # frames
 
 
 class SCAIL2DriftReport(io.ComfyNode):
@@ -33,27 +33,27 @@ class SCAIL2DriftReport(io.ComfyNode):
             display_name="Measure Video Drift",
             category=CATEGORY,
             description="Measures colour, contrast, sharpness and motion of a video frame by frame, judges every seam "
-                        "between segments, and draws it all. Works with any video.",
+                        "between segments, and draws a plot. Works with any video.",
             search_aliases=["drift", "color shift", "seam", "flicker", "quality", "lab", "long video", "metrics"],
             inputs=[
-                io.MultiType.Input("video", [io.Image, io.Video], tooltip="The finished video, of any length."),
+                io.MultiType.Input("video", [io.Image, io.Video], tooltip="The finished video, any length."),
                 io.String.Input("segments", default="", optional=True,
-                                tooltip="From Sample SCAIL-2 Video: which frames were made together. Empty: no seams "
-                                        "are judged, and the first 81 frames stand for the first segment."),
+                                tooltip="From Sample SCAIL-2 Video: which frames belong to which segment. Empty: seams "
+                                        "are not judged, and the first 81 frames count as the first segment."),
                 io.Image.Input("reference", optional=True,
-                               tooltip="The reference picture (the first one counts): how far the video is from it."),
+                               tooltip="The reference picture (the first of a batch), to measure the distance to it."),
                 IdentitiesType.Input("identities", optional=True,
-                                     tooltip="From Bind SCAIL-2 Identities: people and background are measured apart. "
-                                             "In replacement the people alone are judged."),
+                                     tooltip="From Bind SCAIL-2 Identities: people and background are measured "
+                                             "separately. In replacement only the people are judged."),
                 io.String.Input("filename_prefix", default="scail2_drift/drift", optional=True,
-                                tooltip="Where the plot, the CSV and the JSON go in ComfyUI's output folder."),
+                                tooltip="File name of plot, CSV and JSON in ComfyUI's output folder."),
             ],
             outputs=[
                 io.Image.Output("plot", tooltip="Curves over the frames, with segments and judged seams."),
-                io.String.Output("report", tooltip="A verdict for each seam, the drift, the limits, and where the "
-                                                   "files are."),
-                io.String.Output("csv", tooltip="All numbers, a line per frame."),
-                io.String.Output("json", tooltip="All numbers, seams and drift for programs."),
+                io.String.Output("report", tooltip="A verdict for each seam, the drift, the limits, and the paths of "
+                                                   "the files."),
+                io.String.Output("csv", tooltip="All measures, one line per frame."),
+                io.String.Output("json", tooltip="All measures, seams and drift, for programs."),
                 io.Boolean.Output("ok", tooltip="Whether no seam is visible."),
             ],
             hidden=[io.Hidden.unique_id],
@@ -64,7 +64,7 @@ class SCAIL2DriftReport(io.ComfyNode):
     def execute(cls, video, segments: str = "", reference: torch.Tensor | None = None,
                 identities: Identities | None = None, filename_prefix: str = "scail2_drift/drift") -> io.NodeOutput:
         output = folder_paths.get_output_directory()
-        folder_paths.get_save_image_path(filename_prefix, output)  # refuses a bad one before the work is done
+        folder_paths.get_save_image_path(filename_prefix, output)  # refuses a bad prefix before the work is done
         clip = as_clip(video, "video")
         plan = drift_plan.parse(segments, len(clip)) if segments.strip() else drift_plan.whole(len(clip))
         judged = measure.PEOPLE if identities is not None and identities.replacement else measure.PICTURE
@@ -78,13 +78,13 @@ class SCAIL2DriftReport(io.ComfyNode):
         csv, json = drift_report.as_csv(result), drift_report.as_json(result)
         file.with_suffix(".csv").write_text(csv, encoding="utf-8")
         file.with_suffix(".json").write_text(json, encoding="utf-8")
-        report = f"{drift_report.report(result)}\nWritten: {file}, and beside it the .csv and the .json"
+        report = f"{drift_report.report(result)}\nSaved: {file}, with .csv and .json next to it"
         return io.NodeOutput(plot, report, csv, json, result.ok,
                              ui=ui.SavedImages([saved]).as_dict() | ui.PreviewText(report).as_dict())
 
 
 def _driving_people(identities: Identities, frames: int, size: tuple[int, int]) -> Callable[[int], torch.Tensor]:
-    """Frame number -> where people are in the result, bool [H, W]. Raises ValueError for masks of another length."""
+    """Frame number -> mask of the people in the result, bool [H, W]. Raises ValueError if the lengths differ."""
     if len(identities.driving) != frames:
         raise ValueError(f"The identities have masks for {len(identities.driving)} driving frames, but the video has "
                          f"{frames}: use the identities that the video was made with, or disconnect them.")
@@ -96,22 +96,23 @@ def _driving_people(identities: Identities, frames: int, size: tuple[int, int]) 
 
 
 def _reference_look(picture: torch.Tensor, identities: Identities | None, size: tuple[int, int]) -> dict:
-    """IMAGE [1, h, w, 3], cropped as for the result -> `drift.measure_picture`."""
+    """IMAGE [1, h, w, 3] -> what `measure.measure_picture` says of it, cropped as for the result."""
     mask = None
     if identities is not None:
-        check_shape("mask of reference 1", identities.references[0].size, "reference picture", picture.shape[1:3])
+        check_shape("mask of reference 1", identities.references[0].size, "reference picture",
+                    (picture.shape[1], picture.shape[2]))
         mask = measure.cover_mask(people(identities.reference_labels(0)), *size)
     levels = to_levels(picture[..., :3].movedim(-1, 1))
     return measure.measure_picture(cover_crop(levels, *size)[0].movedim(0, -1), mask)
 
 
 class _Progress:
-    """The node's progress bar and a line of text."""
+    """The progress bar of the node, and a line of text."""
 
     def __init__(self, frames: int, node_id: str) -> None:
         self.frames, self.node_id, self.bar = frames, node_id, comfy.utils.ProgressBar(frames)
 
     def update(self, done: int) -> None:
         self.bar.update_absolute(done)
-        if done % _TOLD_EVERY == 0 or done == self.frames:
+        if done % _REPORT_EVERY == 0 or done == self.frames:
             PromptServer.instance.send_progress_text(f"frame {done} of {self.frames}", self.node_id)

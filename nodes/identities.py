@@ -1,4 +1,4 @@
-"""Bind SCAIL-2 Identities: which person is who, on both sides, and the mode of the whole graph."""
+"""Bind SCAIL-2 Identities: which person of the reference is which of the driving video, and the mode of the graph."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class SCAIL2Identities(io.ComfyNode):
             node_id="SCAIL2Identities",
             display_name="Bind SCAIL-2 Identities",
             category=CATEGORY,
-            description="Ties each person of the reference to a person of the driving video, from SAM3 tracks, plain "
-                        "masks or colour masks, and sets the mode for everything after it. Backgrounds are painted as "
+            description="Binds each person of the reference to a person of the driving video, from SAM3 tracks, plain "
+                        "masks or colour masks, and sets the mode for all following nodes. Backgrounds are painted as "
                         "the mode needs them.",
             search_aliases=["colored mask", "mask", "scail mask", "replacement", "animation", "sam3"],
             inputs=[
@@ -50,15 +50,15 @@ class SCAIL2Identities(io.ComfyNode):
                 io.MultiType.Input("driving_masks", _MASKS,
                                    tooltip="Mask of every driving frame: a SAM3 track, a colour video (blue, red, "
                                            "green, magenta, cyan, yellow: one per person), the plain MASK of one "
-                                           "person, or identities whose driving side is used again."),
+                                           "person, or identities, to reuse their driving masks."),
                 io.MultiType.Input("reference_masks", [io.Image, io.Mask, TrackType],
                                    tooltip="One mask per reference picture, the primary first: colours, a SAM3 track "
                                            "of the pictures, or plain MASKs of one person."),
                 io.Combo.Input("contradicting_background", options=["refuse", "repaint"], default="refuse",
                                optional=True, advanced=True,
-                               tooltip="What to do when the background of a colour mask means the other mode (black "
-                                       "and white swapped). refuse: stop with a message, because the mode may be a "
-                                       "mistake. repaint: the mode is right, paint the background as it needs."),
+                               tooltip="What to do if the background of a colour mask belongs to the other mode (black "
+                                       "and white swapped). refuse: stop with a message, because the mode may be "
+                                       "wrong. repaint: the mode is right, repaint the background."),
                 _more("more_driving_masks", "Plain MASKs of further people in the driving video, if driving_masks is "
                                             "the MASK of person 1."),
                 _more("more_reference_masks", "Plain MASKs of further people in the reference pictures, if "
@@ -69,20 +69,20 @@ class SCAIL2Identities(io.ComfyNode):
                                tooltip="The reference pictures: checked against their masks, and shown in the "
                                        "preview."),
                 io.Combo.Input("order", options=list(bindings.ORDERS), default=bindings.LEFT_TO_RIGHT, optional=True,
-                               tooltip="How the people of SAM3 tracks are numbered. Whoever is seen earlier comes "
-                                       "first. Colours and plain MASKs have their numbers already."),
+                               tooltip="How the people of SAM3 tracks are numbered. People seen in an earlier frame "
+                                       "come first. Colours and plain MASKs already have numbers."),
                 io.String.Input("binding", default="", optional=True,
-                                tooltip='Who is who, as pairs reference:driving, for example "1:2, 2:1"; people who '
-                                        'are not named are left out. "by position" binds the nearest. Empty: the same '
-                                        "colours, or the same numbers."),
+                                tooltip='Pairs reference:driving, for example "1:2, 2:1"; people that are not named '
+                                        'are left out. "by position" binds the nearest. Empty: equal colours, or '
+                                        "equal numbers."),
                 io.String.Input("front", default="", optional=True, advanced=True,
-                                tooltip='Who is in front where masks overlap: numbers, the front one first, as in '
-                                        '"2, 1". Empty: in the order of the numbers.'),
+                                tooltip='Who is in front where masks overlap: reference numbers, front to back, such '
+                                        'as "2, 1". Empty: in numerical order.'),
                 io.String.Input("names", default="", optional=True, advanced=True,
-                                tooltip='Names for previews and reports, as in "Anna, Ben".'),
+                                tooltip='Names for previews and reports, such as "Anna, Ben".'),
                 io.Int.Input("grow", default=0, min=-256, max=256, optional=True, advanced=True,
-                             tooltip="Grow the driving masks by this many pixels of the driving video; below 0 they "
-                                     "shrink."),
+                             tooltip="Grow the driving masks by this many pixels of the driving video; negative "
+                                     "values shrink them."),
                 io.Float.Input("feather", default=0.0, min=0.0, max=64.0, step=0.5, optional=True, advanced=True,
                                tooltip="Smooth the edges of the driving masks: a blur of this many pixels, then a "
                                        "threshold."),
@@ -95,15 +95,15 @@ class SCAIL2Identities(io.ComfyNode):
             ],
             outputs=[
                 IdentitiesType.Output("identities", tooltip="Masks and mode, for the other SCAIL-2 nodes."),
-                io.Image.Output("driving_preview", tooltip="A few driving frames with everybody's colour, number and "
-                                                           "name, as the model will see them."),
-                io.Image.Output("reference_preview", tooltip="The reference pictures in the same way."),
-                io.String.Output("report", tooltip="People found, how much of the picture each covers, and what was "
+                io.Image.Output("driving_preview", tooltip="A few driving frames with the colour, number and name of "
+                                                           "each person, as the model will see them."),
+                io.Image.Output("reference_preview", tooltip="The same for the reference pictures."),
+                io.String.Output("report", tooltip="The people, how much of the picture each covers, and what was "
                                                    "done to the masks."),
                 io.Image.Output("channels_preview", tooltip="The 28 mask channels of the reference and of the first "
                                                             "driving frames."),
             ],
-            has_intermediate_output=True,  # a page that was opened anew hears it again
+            has_intermediate_output=True,  # sent again to a page that is reopened
         )
 
     @classmethod
@@ -122,7 +122,7 @@ class SCAIL2Identities(io.ComfyNode):
                                   names=names, repaint=contradicting_background == "repaint")
         except ValueError:
             if all(map(bindings.shows_people, (people, mask_sources.pictures(references)[0]))):
-                # the table is where the user can mend it
+                # the user can correct the binding in the table
                 partial_output.send(_cards(people, references, video, reference_image, made_with))
             raise
         bound = bound.edited(Edits(keep_largest, fill_holes, feather, grow), throw_exception_if_processing_interrupted)
@@ -133,41 +133,40 @@ class SCAIL2Identities(io.ComfyNode):
 
 
 def _source(masks, more: Mapping[str, torch.Tensor] | None, name: str, order: str) -> Source:
-    """Whatever is connected as one side's masks."""
+    """Read one side's masks from any supported input."""
     if isinstance(masks, torch.Tensor) and masks.ndim in (2, 3):
-        people = masks, *_in_row(more, name)
+        people = masks, *_further(more or {}, name)
         return mask_sources.from_masks([mask if mask.ndim == 3 else mask[None] for mask in people], name)
     if more:
-        raise ValueError(f"There are MASKs of more people in the {name} mask, but the first is no MASK: connect the "
-                         f"MASK of person 1 to {name}_masks, or disconnect the others.")
+        raise ValueError(f"more_{name}_masks is connected, but {name}_masks is not a MASK: connect the MASK of person "
+                         f"1 to {name}_masks, or disconnect the others.")
     if isinstance(masks, Identities):
         return Source(name, masks.driving, masks.labels, names=masks.given_names, front=masks.front)
     if isinstance(masks, Mapping):
         source = mask_sources.from_tracks(masks, name)
         return replace(source, mask_set=bindings.ordered(source.mask_set, order))
     if isinstance(masks, torch.Tensor) and (masks.ndim != 4 or masks.shape[-1] < 3):
-        raise ValueError(f"The {name} mask has the shape {list(masks.shape)}, which is neither a MASK [T, H, W] nor "
-                         "an IMAGE [T, H, W, 3]: connect one of these.")
+        raise ValueError(f"The {name} mask has shape {list(masks.shape)}, but it must be a MASK [T, H, W] or an IMAGE "
+                         "[T, H, W, 3]: connect one of these.")
     clip = as_clip(masks, f"{name} mask")
-    return mask_sources.from_colours(_shown(clip), len(clip), name)
+    return mask_sources.from_colours(_with_progress(clip), len(clip), name)
 
 
-def _shown(clip: Clip) -> Iterator[torch.Tensor]:
-    """All frames, with a progress bar."""
+def _with_progress(clip: Clip) -> Iterator[torch.Tensor]:
+    """All frames, with a progress bar on the node."""
     bar = ProgressBar(len(clip))
     for frame in clip:
         yield frame
         bar.update(1)
 
 
-def _in_row(more: Mapping[str, torch.Tensor] | None, name: str) -> list[torch.Tensor]:
+def _further(more: Mapping[str, torch.Tensor], name: str) -> list[torch.Tensor]:
     """The MASKs of persons 2, 3 and so on."""
-    connected = list(more or {})
-    for number, found in enumerate(connected, 2):
-        if found != f"person_{number}":
-            raise ValueError(f"In more_{name}_masks {found} is connected, but person_{number} is not: leave no gap, "
-                             "because the places are the numbers.")
-    return [more[found] for found in connected]
+    for number, connected in enumerate(more, 2):
+        if connected != f"person_{number}":
+            raise ValueError(f"more_{name}_masks has {connected} connected, but not person_{number}: leave no gap, "
+                             "because the inputs determine the numbers.")
+    return list(more.values())
 
 
 def _check(people: Source, video: Clip | None, references: Source, images: torch.Tensor | None) -> None:
@@ -177,24 +176,25 @@ def _check(people: Source, video: Clip | None, references: Source, images: torch
         check_shape("driving mask", people.mask_set.size, "driving video", video.size)
     if images is not None:
         check_picture_count(len(images), len(references.mask_set))
-        check_shape("reference mask", references.mask_set.size, "reference picture", images.shape[1:3])
+        check_shape("reference mask", references.mask_set.size, "reference picture",
+                    (images.shape[1], images.shape[2]))
 
 
 def _cards(people: Source, references: Source, video: Clip | None, images: torch.Tensor | None,
            made_with: dict[str, str]) -> dict[str, list]:
-    """The page's table of identities: everybody of both sides, with a thumbnail in the folder for temporary files; and
-    the texts that the run was made with."""
-    found = cards.cards(people, mask_sources.pictures(references)[0], video,
-                                 None if images is None else images[0])
-    saved = ui.PreviewImage(torch.stack([card.thumbnail for card in found]) / 255).as_dict()["images"]
+    """Data for the table on the node: a card for each person, with its thumbnail as a temporary file, and the texts of
+    this run."""
+    people_cards = cards.cards(people, mask_sources.pictures(references)[0], video,
+                               None if images is None else images[0])
+    saved = ui.PreviewImage(torch.stack([card.thumbnail for card in people_cards]) / 255).as_dict()["images"]
     return {"scail2_identities": [card.values() | {"thumbnail": dict(file)}
-                                  for card, file in zip(found, saved, strict=True)],
+                                  for card, file in zip(people_cards, saved, strict=True)],
             "scail2_texts": [made_with]}
 
 
 def _previews(bound: Identities, video: Clip | None, images: torch.Tensor | None, count: int
               ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Driving video, references and channels, IMAGEs."""
+    """Previews of driving video, references and channels, as IMAGEs."""
     names = dict(zip(bound.labels, bound.names, strict=True))
     indices = previews.chosen_frames(len(bound.driving), count)
     labels = torch.cat([bound.driving_labels(index, index + 1, bound.driving_background) for index in indices])
@@ -202,18 +202,19 @@ def _previews(bound: Identities, video: Clip | None, images: torch.Tensor | None
     masks = torch.stack([bound.reference_labels(index, bound.reference_background(index))
                          for index in range(len(bound.references))])
     references = previews.overlay(images, masks, names, [])
-    sheets = [previews.channels(reference_mask(bound, 0, *_whole(bound.references[0].size)), title="reference"),
-              previews.channels(driving_mask(bound, 0, 1, *_whole(bound.driving.size)), title="driving video")]
+    sheets = [previews.channels(reference_mask(bound, 0, *_on_grid(bound.references[0].size)), title="reference"),
+              previews.channels(driving_mask(bound, 0, 1, *_on_grid(bound.driving.size)), title="driving video")]
     return driving, references, previews.contact_sheet([(sheet, "") for sheet in sheets])[None]
 
 
-def _whole(size: tuple[int, int]) -> tuple[int, int]:
-    """The nearest size that SCAIL-2 could make."""
-    return tuple(max(side // 32 * 32, 32) for side in size)
+def _on_grid(size: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) rounded down to multiples of 32."""
+    height, width = (max(side // 32 * 32, 32) for side in size)
+    return height, width
 
 
 def _in_node(driving: torch.Tensor, references: torch.Tensor, channels: torch.Tensor) -> torch.Tensor:
-    """One sheet, because the pictures differ in size."""
+    """All pictures on one sheet, because their sizes differ."""
     shown = previews.chosen_frames(len(driving), 4)
     return previews.contact_sheet([*((picture, "reference") for picture in references),
                                    *((driving[index], "driving video") for index in shown)])[None]

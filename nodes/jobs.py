@@ -1,4 +1,4 @@
-"""Manage SCAIL-2 Jobs: what Sample SCAIL-2 Video keeps on disk, and clearing it."""
+"""Manage SCAIL-2 Jobs: list and clear what Sample SCAIL-2 Video keeps on disk."""
 
 from comfy_api.latest import io, ui
 
@@ -22,12 +22,12 @@ class SCAIL2Jobs(io.ComfyNode):
             search_aliases=["cache", "resume", "disk space", "clean up"],
             inputs=[
                 io.Combo.Input("action", options=[_LIST, _FINISHED, _ALL], default=_LIST,
-                               tooltip="clear finished removes the folders of finished videos, clear all those of "
-                                       "broken-off ones too. Files that Save Video has written stay."),
+                               tooltip="clear finished removes the folders of finished videos, clear all also those of "
+                                       "interrupted ones. Files written by Save Video are kept."),
                 io.String.Input("job", default="", optional=True,
                                 tooltip="Clear only the jobs whose folder name contains this."),
             ],
-            outputs=[io.String.Output("report", tooltip="A line for each job; what was removed comes first.")],
+            outputs=[io.String.Output("report", tooltip="One line per job; removed jobs come first.")],
             is_output_node=True,
             not_idempotent=True,
         )
@@ -35,17 +35,17 @@ class SCAIL2Jobs(io.ComfyNode):
     @classmethod
     def execute(cls, action: str, job: str = "") -> io.NodeOutput:
         removed = []
-        for found in jobs.found_jobs(jobs_folder()):
-            chosen = job in found.folder.name and (found.finished or action == _ALL)
-            # the nodes behind a sampler of this run still read its video
-            if action != _LIST and chosen and found.folder not in emitted.folders_of_this_run():
-                jobs.remove(found)
-                removed.append(found)
+        for listed in jobs.found_jobs(jobs_folder()):
+            chosen = job in listed.folder.name and (listed.finished or action == _ALL)
+            # the following nodes of this run still read the video
+            if action != _LIST and chosen and listed.folder not in emitted.folders_of_this_run():
+                jobs.remove(listed)
+                removed.append(listed)
         left = jobs.found_jobs(jobs_folder())
-        lines = [*(f"removed {found.line()}" for found in removed), *(found.line() for found in left),
-                 f"{len(left)} job(s), {sum(found.bytes for found in left) / jobs.GIB:.2f} GiB, in {jobs_folder()}"]
+        lines = [*(f"removed {listed.line()}" for listed in removed), *(listed.line() for listed in left),
+                 f"{len(left)} job(s), {sum(listed.bytes for listed in left) / jobs.GIB:.2f} GiB, in {jobs_folder()}"]
         return io.NodeOutput("\n".join(lines), ui=ui.PreviewText("\n".join(lines)))
 
     @classmethod
     def fingerprint_inputs(cls, **_) -> float:
-        return float("nan")  # another listing each time
+        return float("nan")  # run every time

@@ -31,16 +31,16 @@ class SCAIL2LoadModel(io.ComfyNode):
                 io.Combo.Input("model_name", options=folder_paths.get_filename_list("diffusion_models"),
                                tooltip="SCAIL-2 file in models/diffusion_models."),
                 io.Combo.Input("weight_dtype", options=list(_WEIGHT_DTYPES), default="default", advanced=True,
-                               tooltip="default keeps the file's own dtype. fp8 halves the memory of a bf16 or fp16 "
-                                       "file at some loss; the fast form also computes in fp8 where the GPU can."),
+                               tooltip="default keeps the dtype of the file. fp8 halves the memory of a bf16 or fp16 "
+                                       "file at some loss; fast also computes in fp8 if the GPU supports it."),
                 io.Combo.Input("precision", options=list(PRECISIONS), default=EXACT, optional=True,
-                               tooltip="exact computes in the file's precision. 8-bit stores most linears in int8: "
-                                       "a third less memory and faster, at a small error. Reports and video files "
-                                       "name it."),
+                               tooltip="exact computes in the precision of the file. 8-bit stores most linears in "
+                                       "int8: a third less memory and faster, at a small error. Reports and video "
+                                       "files name the precision."),
                 io.Combo.Input("attention", options=comfy_attention.names(), default=comfy_attention.AUTOMATIC,
                                optional=True, advanced=True,
-                               tooltip="automatic takes the fastest exact attention that is installed; core is what "
-                                       "ComfyUI was started with. The log says what was chosen and why."),
+                               tooltip="automatic takes the fastest exact attention that is installed; core is the one "
+                                       "that ComfyUI was started with. The log says what was chosen and why."),
             ],
             outputs=[io.Model.Output(tooltip="The SCAIL-2 transformer, for LoRA loaders and any sampler.")],
         )

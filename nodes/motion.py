@@ -15,35 +15,35 @@ class SCAIL2MotionTransfer(io.ComfyNode):
             node_id="SCAIL2MotionTransfer",
             display_name="Build SCAIL-2 Motion Latent",
             category=CATEGORY,
-            description="Prepares one segment: encodes the driving frames and masks, and starts from the end of the "
-                        "segment before if its frames are given. For KSampler, SamplerCustom and the like.",
+            description="Prepares one segment: encodes the driving frames and masks, and continues the previous "
+                        "segment if its frames are connected. For KSampler, SamplerCustom and the like.",
             search_aliases=["WanSCAILToVideo", "scail to video", "motion transfer", "extend"],
             inputs=[
                 *segment_inputs(),
                 io.Int.Input("start_frame", default=0, min=0, max=1_000_000,
-                             tooltip="Driving frame at which the new frames begin: 0, then as many frames as are made "
-                                     "already."),
+                             tooltip="Driving frame at which the new frames begin: 0, then the number of frames made "
+                                     "so far."),
                 io.Int.Input("length", default=81, min=1, max=8193, step=4,
-                             tooltip="Frames of this segment, 4n+1; the model was trained up to 81. The frames taken "
-                                     "over from the segment before count."),
+                             tooltip="Frames of this segment, 4n+1, including the previous frames; the model was "
+                                     "trained with at most 81."),
                 io.Image.Input("previous_frames", optional=True,
-                               tooltip="Decoded frames of the segment before; the last ones begin this segment."),
+                               tooltip="Decoded frames of the previous segment; its last ones begin this segment."),
                 io.Int.Input("overlap", default=5, min=1, max=81, step=4, optional=True, advanced=True,
-                             tooltip="How many previous frames are taken over, 4n+1; the model was trained with 5."),
+                             tooltip="Number of previous frames to continue from, 4n+1; the model was trained with 5."),
                 io.Combo.Input("driving_background", options=["keep", "black"], default="keep", optional=True,
                                advanced=True,
-                               tooltip="black hides everything but the masked people from the model, which can help "
+                               tooltip="black hides everything except the masked people from the model, which can help "
                                        "with busy backgrounds in animation."),
             ],
             outputs=[
-                io.Conditioning.Output(display_name="positive", tooltip="The prompt with everything of this segment."),
+                io.Conditioning.Output(display_name="positive", tooltip="The prompt with the inputs of this segment."),
                 io.Conditioning.Output(display_name="negative",
-                                       tooltip="The negative prompt with everything of this segment."),
-                io.Latent.Output(display_name="latent", tooltip="Empty latent, with the taken-over frames in place."),
-                io.Int.Output("frames", tooltip="How many decoded frames are real: the segment is filled up by "
-                                                "repeating the last driving frame where the video ends."),
+                                       tooltip="The negative prompt with the inputs of this segment."),
+                io.Latent.Output(display_name="latent", tooltip="Empty latent, with the previous frames in place."),
+                io.Int.Output("frames", tooltip="Number of real frames: where the driving video ends, the segment is "
+                                                "padded by repeating the last driving frame."),
             ],
-            has_intermediate_output=True,  # a page that was opened anew hears it again
+            has_intermediate_output=True,  # sent again to a page that is reopened
         )
 
     @classmethod
@@ -58,7 +58,7 @@ class SCAIL2MotionTransfer(io.ComfyNode):
             history = conditioning.history_frames(previous_frames, overlap, reference)
         conditioning.check_vae(vae)
         segment = conditioning.single_segment(clip, identities, start_frame, length,
-                                                    0 if history is None else overlap)
+                                              0 if history is None else overlap)
         motion = conditioning.encode_motion(
             vae, reference, clip, identities, segment, history=None if history is None else vae.encode(history),
             black_background=driving_background == "black")

@@ -1,4 +1,4 @@
-"""Save and Load Prompt Embedding: encoded text in a file, so that the text encoder need not be loaded again."""
+"""Save and Load Prompt Embedding: encoded prompts in files, so that the text encoder is not loaded again."""
 
 import os
 
@@ -46,7 +46,7 @@ class SCAIL2LoadPrompt(io.ComfyNode):
             node_id="SCAIL2LoadPrompt",
             display_name="Load Prompt Embedding",
             category=CATEGORY,
-            description="Reads a prompt that Save Prompt Embedding has written.",
+            description="Reads a prompt written by Save Prompt Embedding.",
             search_aliases=["cached prompt", "text embedding", "load conditioning"],
             inputs=[io.Combo.Input("file", options=folder_paths.get_filename_list(FOLDER),
                                    tooltip="File in models/scail2_prompts.")],
@@ -59,5 +59,5 @@ class SCAIL2LoadPrompt(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, file: str) -> float:
-        # the file behind the name may have been written again
+        # the file may have been overwritten
         return os.path.getmtime(folder_paths.get_full_path_or_raise(FOLDER, file))

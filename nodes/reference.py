@@ -15,8 +15,8 @@ class SCAIL2EncodeReference(io.ComfyNode):
             node_id="SCAIL2EncodeReference",
             display_name="Encode SCAIL-2 Reference",
             category=CATEGORY,
-            description="Encodes the reference picture, and further views if there are any, at the size of the result. "
-                        "Pictures cover the size and are cropped at the centre.",
+            description="Encodes the reference picture, and additional views if there are any, at the size of the "
+                        "result. Pictures are scaled to cover the size and cropped at the centre.",
             search_aliases=["reference image", "character", "multi reference"],
             inputs=[
                 io.Vae.Input("vae", tooltip="The Wan 2.1 VAE."),
@@ -30,14 +30,14 @@ class SCAIL2EncodeReference(io.ComfyNode):
                              tooltip="Height of the result in pixels, a multiple of 32."),
                 io.Combo.Input("replacement_background", options=["cut out", "keep"], default="cut out",
                                optional=True, advanced=True,
-                               tooltip="Replacement only. cut out: the reference's surroundings are painted black "
-                                       "before encoding, as the authors advise. keep: they stay, as in the official "
-                                       "script."),
+                               tooltip="Replacement only. cut out: paint the surroundings of the reference black "
+                                       "before encoding, as the authors advise. keep: keep them, as the official "
+                                       "script does."),
                 io.Combo.Input("additional_pictures", options=[_EACH_ALONE, _STILL_VIDEO], default=_EACH_ALONE,
                                optional=True, advanced=True,
                                tooltip="How additional pictures are encoded. each alone: as the official code does. "
-                                       "still video: together with the primary one as a video that stands still, as "
-                                       "others do to keep them from distorting the result."),
+                                       "still video: together with the primary as a still video, as other "
+                                       "implementations do to prevent distortion of the result."),
             ],
             outputs=[ReferenceType.Output("reference", tooltip="The encoded references and the size of the result.")],
         )

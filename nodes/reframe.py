@@ -1,4 +1,4 @@
-"""Reframe SCAIL-2 Reference: the reference person at the driving person's size and place."""
+"""Reframe SCAIL-2 Reference: give the reference person the size and place of the driving person."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class SCAIL2ReframeReference(io.ComfyNode):
             node_id="SCAIL2ReframeReference",
             display_name="Reframe SCAIL-2 Reference",
             category=CATEGORY,
-            description="Puts the reference person at the driving person's size and place in the first driving frame: "
-                        "same height, feet on the same line, same centre. The picture is padded instead of cropped.",
+            description="Gives the reference person the size and place of the driving person in the first driving "
+                        "frame: same height, feet on the same line, same centre. The picture is padded, not cropped.",
             search_aliases=["reference scale", "align reference", "letterbox", "pad reference", "person too large"],
             inputs=[
                 io.Image.Input("image", tooltip="The reference pictures, the primary first. Only the primary is "
@@ -32,23 +32,23 @@ class SCAIL2ReframeReference(io.ComfyNode):
                 io.Int.Input("height", default=512, min=32, max=8192, step=32,
                              tooltip="Height of the result in pixels, a multiple of 32."),
                 io.MultiType.Input("driving", [io.Image, io.Video], optional=True,
-                                   tooltip="The driving video, only to show its frame in the preview."),
+                                   tooltip="The driving video, only for the preview."),
                 io.Combo.Input("fill", options=["as the mode needs", *reframe.FILLS], default="as the mode needs",
                                optional=True, advanced=True,
-                               tooltip="What is painted where the picture does not reach. As the mode needs: extend in "
-                                       "animation, black in replacement. extend carries on the picture's edges."),
+                               tooltip="How to fill what the picture does not cover. As the mode needs: extend in "
+                                       "animation, black in replacement. extend continues the picture's edges."),
                 io.Float.Input("scale", default=1.0, min=0.1, max=10.0, step=0.01, optional=True, advanced=True,
-                               tooltip="Makes the person this much larger still, standing on the same spot. For bodies "
-                                       "that are cut off, or a child in place of an adult."),
+                               tooltip="Additional scale, with the feet in place. For bodies that are cut off, or a "
+                                       "child in place of an adult."),
             ],
             outputs=[
                 io.Image.Output("image", tooltip="The pictures at the size of the result."),
-                io.Mask.Output("mask", tooltip="Everybody in the reframed primary."),
+                io.Mask.Output("mask", tooltip="All people in the reframed primary."),
                 IdentitiesType.Output("identities", tooltip="The same people, with masks that fit the new pictures. "
                                                             "Use these from here on."),
                 io.Image.Output("preview", tooltip="Before, after, and the driving frame, with lines at the driving "
                                                    "person's head and feet."),
-                io.String.Output("report", tooltip="What was done, and how large the person was and is."),
+                io.String.Output("report", tooltip="What was done, and the size of the person before and after."),
             ],
         )
 
@@ -57,7 +57,7 @@ class SCAIL2ReframeReference(io.ComfyNode):
                 fill: str = "as the mode needs", scale: float = 1.0) -> io.NodeOutput:
         check_size(width, height)
         check_picture_count(len(image), len(identities.references))
-        check_shape("mask of reference 1", identities.references[0].size, "picture", image.shape[1:3])
+        check_shape("mask of reference 1", identities.references[0].size, "picture", (image.shape[1], image.shape[2]))
         if fill not in reframe.FILLS:
             fill = reframe.BLACK_FILL if identities.replacement else reframe.EXTEND_FILL
         done = reframe.reframe_references(image[..., :3], identities, height, width, fill, scale)

@@ -13,13 +13,13 @@ class SCAIL2Schedule(io.ComfyNode):
             node_id="SCAIL2Schedule",
             display_name="SCAIL-2 Schedule",
             category=CATEGORY,
-            description="The official solver and noise levels, for SamplerCustom. The same numbers as the official "
-                        "scripts, which ComfyUI's own uni_pc and schedulers are not.",
+            description="The official solvers and noise levels, for SamplerCustom. Gives the same numbers as the "
+                        "official scripts; ComfyUI's own uni_pc and schedulers do not.",
             search_aliases=["unipc", "dpm++", "flow", "scheduler", "sigmas"],
             inputs=solver_inputs(),
             outputs=[
                 io.Sampler.Output(tooltip="The solver, for SamplerCustom."),
-                io.Sigmas.Output(tooltip="Noise levels, one more than there are steps."),
+                io.Sigmas.Output(tooltip="Noise levels, one more than steps."),
             ],
         )
 

@@ -1,5 +1,4 @@
-"""Save and Load SCAIL-2 Tracks: identities in a file, so that people are tracked once and every new character is bound
-to the same masks."""
+"""Save and Load SCAIL-2 Tracks: identities in files, so that a video is tracked once for any number of characters."""
 
 from __future__ import annotations
 
@@ -36,8 +35,8 @@ class SCAIL2SaveTracks(io.ComfyNode):
                                 tooltip="File name without ending; may contain a sub-folder."),
                 io.Boolean.Input("overwrite", default=False, optional=True, tooltip="Replace a file of this name."),
                 io.MultiType.Input("driving", [io.Image, io.Video], optional=True,
-                                   tooltip="The driving video that was tracked: 16 tiny pictures of it are kept, so "
-                                           "that another video is noticed when the tracks are loaded."),
+                                   tooltip="The driving video that was tracked: 16 tiny pictures of it are saved, to "
+                                           "detect another video when the tracks are loaded."),
             ],
             outputs=[IdentitiesType.Output("identities", tooltip="The same identities, unchanged.")],
         )
@@ -57,23 +56,22 @@ class SCAIL2LoadTracks(io.ComfyNode):
             node_id="SCAIL2LoadTracks",
             display_name="Load SCAIL-2 Tracks",
             category=CATEGORY,
-            description="Reads identities that Save SCAIL-2 Tracks has written. Use them as they are, or bind another "
+            description="Reads identities written by Save SCAIL-2 Tracks. Use them as they are, or bind another "
                         "reference to their driving masks with Bind SCAIL-2 Identities.",
             search_aliases=["cached masks", "load masks", "sam3", "track data"],
             inputs=[
                 io.Combo.Input("file", options=folder_paths.get_filename_list(_FOLDER),
                                tooltip="File in models/scail2_tracks."),
                 io.Combo.Input("mode", options=[_AS_SAVED, *MODES], default=_AS_SAVED, optional=True,
-                               tooltip="Use the masks in the other mode; backgrounds are painted as the mode needs "
-                                       "them."),
+                               tooltip="Mode for this run; backgrounds are painted as the mode needs them."),
                 io.MultiType.Input("driving", [io.Image, io.Video], optional=True,
                                    tooltip="The driving video: checked against the masks, and against the pictures in "
                                            "the file."),
                 io.Combo.Input("other_video", options=["refuse", _ACCEPT], default="refuse", optional=True,
                                advanced=True,
-                               tooltip="What to do if driving looks different from the video that was tracked. "
-                                       "refuse: stop with a message that says what differs. accept: say so in the "
-                                       "report. Another number of frames is always refused."),
+                               tooltip="What to do if driving differs from the video that was tracked. refuse: stop "
+                                       "with a message that says what differs. accept: note it in the report. A "
+                                       "different number of frames is always refused."),
             ],
             outputs=[
                 IdentitiesType.Output("identities", tooltip="For the other SCAIL-2 nodes, or for driving_masks of "
@@ -95,5 +93,5 @@ class SCAIL2LoadTracks(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, file: str, **_) -> float:
-        # the file behind the name may have been written again
+        # the file may have been overwritten
         return os.path.getmtime(folder_paths.get_full_path_or_raise(_FOLDER, file))

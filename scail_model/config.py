@@ -56,7 +56,7 @@ class TransformerConfig:
         required = ("patch_embedding.weight", "patch_embedding_mask.weight", "head.head.bias", "blocks.0.ffn.0.bias",
                     "time_embedding.0.weight", "text_embedding.0.weight")
         _refuse_missing([name for name in required if name not in state_dict])
-        dim, in_dim, *patch_size = state_dict["patch_embedding.weight"].shape
+        dim, in_dim, frames, height, width = state_dict["patch_embedding.weight"].shape
         if dim == 0 or dim % HEAD_DIM:
             raise ValueError(
                 f"patch_embedding.weight has width {dim}, which is not a multiple of the head size {HEAD_DIM}: "
@@ -71,8 +71,8 @@ class TransformerConfig:
             text_dim=state_dict["text_embedding.0.weight"].shape[1],
             in_dim=in_dim,
             mask_dim=state_dict["patch_embedding_mask.weight"].shape[1],
-            out_dim=state_dict["head.head.bias"].shape[0] // (patch_size[0] * patch_size[1] * patch_size[2]),
-            patch_size=tuple(patch_size),
+            out_dim=state_dict["head.head.bias"].shape[0] // (frames * height * width),
+            patch_size=(frames, height, width),
         )
         _refuse_misfits(state_dict, config.parameter_shapes())
         return config

@@ -1,4 +1,4 @@
-"""The picture of a run that goes on: what is being sampled, above a strip of what is finished."""
+"""Preview of a running job: the current sample above a strip of finished segments."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from torch import Tensor
 _WIDTH = 512
 _MOST = 8  # pictures in the strip
 _GAP = 2
-_LINKED = 144  # pixels of the longer side of a picture that is sent as text
+_LINKED = 144  # pixels of the longer side of a picture sent as a data URL
 _LINKED_BYTES = 4500
 
 
 def thumbnail(picture: Tensor) -> Image.Image:
-    """uint8 [H, W, 3] -> a picture for the strip."""
+    """uint8 [H, W, 3] -> a thumbnail for the strip."""
     height, width = picture.shape[:2]
     small = (_WIDTH + _GAP) // _MOST - _GAP
     pixels = F.interpolate(picture.movedim(-1, 0)[None].float(), (max(1, round(small * height / width)), small),
@@ -27,11 +27,12 @@ def thumbnail(picture: Tensor) -> Image.Image:
 
 
 def data_url(picture: Tensor) -> str:
-    """uint8 [H, W, 3] -> a small JPEG as an address that holds the picture itself, at most 6 kB."""
+    """uint8 [H, W, 3] -> a small JPEG as a data URL of at most 6 kB."""
     shrink = min(1.0, _LINKED / max(picture.shape[:2]))
-    size = [max(1, round(side * shrink)) for side in picture.shape[:2]]
+    size = [max(1, round(side * shrink)) for side in picture.shape[:2]]  # height, width
     pixels = F.interpolate(picture.movedim(-1, 0)[None].float(), size, mode="area")[0].movedim(0, -1)
     image = Image.fromarray(pixels.round().byte().numpy())
+    file = io.BytesIO()
     for quality in (80, 60, 40, 20, 5):
         file = io.BytesIO()
         image.save(file, "JPEG", quality=quality, optimize=True)
@@ -41,7 +42,7 @@ def data_url(picture: Tensor) -> str:
 
 
 def filmstrip(current: Image.Image, finished: Sequence[Image.Image]) -> Image.Image:
-    """finished: thumbnails, of which at most eight are shown, spread evenly, the first and the last always."""
+    """finished: thumbnails. At most eight are shown, spread evenly, first and last included."""
     above = current.convert("RGB").resize((_WIDTH, max(1, round(_WIDTH * current.height / current.width))))
     count = min(len(finished), _MOST)
     if not count:

@@ -1,7 +1,7 @@
-"""Pictures that show what the model will see: people in their colours with name tags, and the packed mask channels.
+"""Previews of what the model will see: people in their colours with name tags, and the packed mask channels.
 
-Everything is drawn with torch and Pillow. Pictures come in and go out as ComfyUI has them: [..., H, W, 3], RGB. The
-colours and their numbers are those of `identities`: the same number stands on a tag and beside a row of channels.
+Drawn with torch and Pillow. Pictures are ComfyUI's: [..., H, W, 3], RGB. Colours and numbers are those of `identities`:
+tags and rows of channels show the same number.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from ..masks import NAMES, WHITE, paint, people
 from .lettering import FAINT, INK, LINE, PAPER, TEXT, as_tensor, cut, font_for, write
 
 _PERSON_SHARE = 0.45  # of the colour in the blend
-_SURROUNDINGS_SHARE = 0.25  # less, so that one still sees what stands there
+_SURROUNDINGS_SHARE = 0.25  # less, so that the scene stays visible
 _OUTLINE = 2  # pixels
-_PLANES = (7, 2, 3, 1, 6, 4, 5)  # label of each mask plane: white, red, green, blue, yellow, magenta, cyan
+_ROWS = (7, 2, 3, 1, 6, 4, 5)  # label of each row of channels: white, red, green, blue, yellow, magenta, cyan
 _BOX = (14, 14, 16, 205)  # of a tag, RGBA
-_NAME = 80  # letters of a name, before it is cut to its room
+_NAME = 80  # letters of a name, before it is cut to fit
 _GAP = 3  # pixels between tags, and between a tag and a head
-_SMOOTH = 4  # tags are drawn this many times larger and shrunk, for round corners without stairs
+_SMOOTH = 4  # tags are drawn this many times larger and shrunk, to smooth their round corners
 _CELL = 192  # pixels, about the longer side of a channel's picture
 _SHEET_WIDTH = 1600
 
@@ -46,27 +46,26 @@ class _Place(NamedTuple):
 
 
 def chosen_frames(total: int, count: int) -> list[int]:
-    """`count` indices spread evenly over 0 .. total-1, first and last included; all of them if there are fewer.
+    """`count` indices spread evenly over 0 .. total-1, first and last included; all if there are fewer.
 
     Raises ValueError for less than one frame.
     """
     if total < 1 or count < 1:
-        raise ValueError(f"The preview is to show {count} of {total} frames, but it needs at least one: choose more.")
+        raise ValueError(f"The preview shows {count} of {total} frames, but it needs at least one: choose more.")
     count = min(count, total)
     return [index * (total - 1) // max(count - 1, 1) for index in range(count)]
 
 
 def overlay(frames: Tensor | None, labels: Tensor, names: Mapping[int, str], indices: Sequence[int], *,
             longest: int = 768) -> Tensor:
-    """Show who is who: translucent colours, outlines, and a tag with number and name at every head.
+    """Mark people with translucent colours, outlines, and a tag with number and name above each head.
 
     frames: [T, H', W', 3], uint8 or float in 0..1, resized to the label maps; None gives flat colours. labels: uint8
-    [T, H, W] as in `identities`; the surroundings become darker where they are black and lighter where they are
-    white. names: by label; a person without one has the number alone. indices: the frame numbers to write at the top
-    left; empty for still pictures. Returns [T, h, w, 3] float32 in 0..1, scaled down so that no side is longer than
-    `longest` pixels, never up.
+    [T, H, W] as in `identities`; black surroundings darken the picture, white ones lighten it. names: by label; people
+    without a name get the number only. indices: frame numbers to write at the top left; empty for still pictures.
+    Returns [T, h, w, 3] float32 in 0..1, scaled down (never up) until no side is longer than `longest` pixels.
 
-    Raises ValueError if frames, label maps and indices are not equally many.
+    Raises ValueError if the numbers of frames, label maps and indices differ.
     """
     if frames is not None:
         _refuse_other_count("pictures", len(frames), len(labels))
@@ -90,24 +89,24 @@ def overlay(frames: Tensor | None, labels: Tensor, names: Mapping[int, str], ind
 
 
 def channels(packed: Tensor, latent_frame: int = 0, *, title: str) -> Tensor:
-    """A sheet of the 28 mask channels in one latent frame: a row per colour, a column per video frame.
+    """Sheet of the 28 mask channels in one latent frame: a row per colour, a column per video frame.
 
     packed: [28, T', h, w] in 0..1, from `masks.pack_mask` or `masks.pack_driving_mask`. Every latent cell is a square
-    of its value times the row's colour. A row without any value is a narrow strip that says "empty". Returns [H, W, 3]
-    float32 in 0..1.
+    in the row's colour times its value; an empty row is a narrow strip labelled "empty". Returns [H, W, 3] float32 in
+    0..1.
 
-    Raises ValueError for another shape and for a latent frame that there is not.
+    Raises ValueError for another shape and for a latent frame that does not exist.
     """
     if packed.ndim != 4 or packed.shape[0] != 28:
         raise ValueError(f"The packed mask has shape {list(packed.shape)}, but it must be [28, T', h, w]: pack it.")
     if not 0 <= latent_frame < packed.shape[1]:
         last = packed.shape[1] - 1
         raise ValueError(f"The latent frame to show is {latent_frame}, but the last one is {last}: choose 0 to {last}.")
-    planes = packed[:, latent_frame].float().cpu().unflatten(0, (4, 7))  # [4, 7, h, w], channel = 7 * frame + colour
-    enlarge = max(1, round(_CELL / max(planes.shape[2:])))
-    planes = planes.repeat_interleave(enlarge, 2).repeat_interleave(enlarge, 3)
-    height, width = planes.shape[2:]
-    peaks = planes.amax((0, 2, 3)).tolist()  # by row
+    maps = packed[:, latent_frame].float().cpu().unflatten(0, (4, 7))  # [4, 7, h, w], channel = 7 * frame + colour
+    enlarge = max(1, round(_CELL / max(maps.shape[2:])))
+    maps = maps.repeat_interleave(enlarge, 2).repeat_interleave(enlarge, 3)
+    height, width = maps.shape[2:]
+    peaks = maps.amax((0, 2, 3)).tolist()  # by row
     strip, gap, margin = 2 * TEXT, TEXT // 2, 11 * TEXT  # a line of text; between cells; beside the rows
     tops = np.cumsum([2 * strip, *((height if peak else strip) + gap for peak in peaks)]).tolist()
     lefts = [margin + frame * (width + gap) for frame in range(4)]
@@ -125,16 +124,16 @@ def channels(packed: Tensor, latent_frame: int = 0, *, title: str) -> Tensor:
                 write(page, left + gap, top, "empty", LINE, room=width - gap)
     sheet = as_tensor(page)
     for row, frame in itertools.product((row for row in range(7) if peaks[row]), range(4)):
-        cell = planes[frame, row, :, :, None] * (_colour(_PLANES[row]) / 255)
+        cell = maps[frame, row, :, :, None] * (_colour(_ROWS[row]) / 255)
         sheet[tops[row] : tops[row] + height, lefts[frame] : lefts[frame] + width] = cell
     return sheet
 
 
 def contact_sheet(pictures: Sequence[tuple[Tensor, str]]) -> Tensor:
-    """Pictures with their captions above, in rows of at most 1600 pixels that hold equally many.
+    """Arrange pictures with captions in rows of at most 1600 pixels, the same number in each row.
 
-    pictures: [h, w, 3] uint8 or float in 0..1, of any sizes, none scaled, with captions that are cut to the width of
-    their column. Returns [H, W, 3] float32 in 0..1.
+    pictures: [h, w, 3] uint8 or float in 0..1, of any sizes, not scaled; captions are cut to the width of the column.
+    Returns [H, W, 3] float32 in 0..1.
 
     Raises ValueError for no pictures.
     """
@@ -154,41 +153,41 @@ def contact_sheet(pictures: Sequence[tuple[Tensor, str]]) -> Tensor:
     return as_tensor(page)
 
 
-def _refuse_other_count(name: str, found: int, labels: int) -> None:
-    if found != labels:
-        raise ValueError(f"The preview has {found} {name}, but {labels} label maps: pass one for each.")
+def _refuse_other_count(name: str, count: int, labels: int) -> None:
+    if count != labels:
+        raise ValueError(f"The preview has {count} {name}, but {labels} label maps: pass one for each.")
 
 
 def _blend(picture: Tensor, colours: Tensor, labels: Tensor) -> Tensor:
-    """Colours over a picture, both uint8 [h, w, 3], with the people's outlines; labels [h, w]."""
-    somebody = people(labels)
-    shares = torch.where(somebody, _PERSON_SHARE, _SURROUNDINGS_SHARE)
+    """Blend colours into a picture, both uint8 [h, w, 3], and outline the people; labels [h, w]."""
+    person = people(labels)
+    shares = torch.where(person, _PERSON_SHARE, _SURROUNDINGS_SHARE)
     both_ways = torch.stack((labels, 255 - labels)).float()
     highest, lowest = F.max_pool2d(both_ways, 2 * _OUTLINE + 1, stride=1, padding=_OUTLINE)
-    edge = highest + lowest != 255  # another label is nearer than the outline is wide
-    shares = torch.where(somebody & edge, 1.0, shares)[..., None]
+    edge = highest + lowest != 255  # another label within the width of the outline
+    shares = torch.where(person & edge, 1.0, shares)[..., None]
     return (picture + shares * (colours.float() - picture)).round().to(torch.uint8)
 
 
 def _with_tags(picture: Tensor, labels: Tensor, tags: Mapping[int, Image.Image], line: Image.Image | None) -> Tensor:
-    """Put the tags of those who are in the label map [h, w] on the picture, uint8 [h, w, 3]; -> float32."""
+    """Draw the tags of all people in the label map [h, w] on the picture, uint8 [h, w, 3] -> float32."""
     page = Image.fromarray(picture.numpy())
     placed = []
     if line is not None:
         placed.append(_Place(_GAP, _GAP, _GAP + line.width, _GAP + line.height))
         page.paste(line, placed[0][:2], line)
     heads = {label: _head(labels == label) for label in tags if (labels == label).any()}
-    for label in sorted(heads, key=lambda label: heads[label][1]):  # from top to bottom, as tags make way downwards
+    for label in sorted(heads, key=lambda label: heads[label][1]):  # from top to bottom, because tags evade downwards
         placed.append(_free_place(tags[label].size, heads[label], page.size, placed))
         page.paste(tags[label], placed[-1][:2], tags[label])
     return as_tensor(page)
 
 
 def _head(person: Tensor) -> tuple[int, int]:
-    """Column and row of the top of somebody's head, from a bool mask [h, w].
+    """Column and row of the top of a person's head, from a bool mask [h, w].
 
-    The head is looked for above the middle of the body, because a raised hand is higher. A hundredth of the pixels
-    there may be stray ones above it.
+    The head is searched above the middle of the body, because a raised hand may be higher. Up to 1 % of the pixels
+    there may be strays above it.
     """
     def reached(counts: Tensor, share: float) -> int:
         return int((counts.cumsum(0) > share * counts.sum()).int().argmax())
@@ -199,7 +198,7 @@ def _head(person: Tensor) -> tuple[int, int]:
 
 
 def _free_place(size: tuple[int, int], head: tuple[int, int], picture: tuple[int, int], taken: list[_Place]) -> _Place:
-    """Where a tag goes: above the head, inside the picture, else as little as possible below that and free."""
+    """Place for a tag: above the head and inside the picture, else as close below that as possible without overlap."""
     width, height = size
     lowest = picture[1] - height - _GAP
     left = max(_GAP, min(head[0] - width // 2, picture[0] - width - _GAP))
@@ -214,9 +213,9 @@ def _free_place(size: tuple[int, int], head: tuple[int, int], picture: tuple[int
 
 
 def _tag(text: str, letters: int, room: int, label: int | None = None) -> Image.Image:
-    """A dark box with light text and, for a person, a chip of the colour, RGBA, at most `room` pixels wide."""
+    """A dark box with light text and, for a person, a colour chip; RGBA, at most `room` pixels wide."""
     pad, height = letters // 2, round(1.6 * letters)
-    chip = 0 if label is None else letters + pad // 2  # with the space behind it
+    chip = 0 if label is None else letters + pad // 2  # including the space after it
     font = font_for(letters, text)
     text = cut(text, font, room - 2 * _GAP - 2 * pad - chip)
     width = round(font.getlength(text)) + 2 * pad + chip
@@ -233,10 +232,11 @@ def _tag(text: str, letters: int, room: int, label: int | None = None) -> Image.
 
 
 def _row_label(page: Image.Image, left: int, top: int, row: int, peak: float, room: int) -> None:
-    """Number and colour of a row of channels; if it is not empty, which channels they are and their highest value."""
-    label = _PLANES[row]
-    chip = Image.new("RGB", (TEXT - 3, TEXT - 3), tuple(_colour(label).tolist()))
-    page.paste(chip if peak else chip.point(lambda level: level // 3 + 20), (left, top + TEXT // 2 + 2))
+    """Number and colour of a row of channels and, unless it is empty, the channel numbers and the highest value."""
+    label = _ROWS[row]
+    colour = _colour(label).tolist()
+    chip = Image.new("RGB", (TEXT - 3, TEXT - 3), tuple(colour if peak else [level // 3 + 20 for level in colour]))
+    page.paste(chip, (left, top + TEXT // 2 + 2))
     name = "white: surroundings" if label == WHITE else f"{label} {NAMES[label - 1]}"
     write(page, left + TEXT + 3, top, name, INK if peak else FAINT, room=room - TEXT - 3)
     if peak:
@@ -251,6 +251,6 @@ def _colour(label: int) -> Tensor:
 
 
 def _resized(frame: Tensor, height: int, width: int) -> Tensor:
-    """[H', W', 3 or 4] -> uint8 [height, width, 3]; alpha is not looked at, as nowhere."""
+    """[H', W', 3 or 4] -> uint8 [height, width, 3]; alpha is ignored, as everywhere."""
     image = Image.fromarray(to_levels(frame[..., :3]).cpu().numpy())
     return torch.from_numpy(np.array(image.resize((width, height), Image.Resampling.BICUBIC)))

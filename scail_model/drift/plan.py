@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
-_REMEDY = "connect the segments that Sample SCAIL-2 Video gives with this video, or leave the input empty"
-FIRST_FRAMES = 81  # stand for the first segment of a video whose segments are not known
+_REMEDY = "connect the segments output of the Sample SCAIL-2 Video that made this video, or leave the input empty"
+FIRST_FRAMES = 81  # taken as the first segment of a video whose segments are unknown
 
 
 @dataclass(frozen=True)
 class Part:
-    """The frames start..stop, stop exclusive, that one segment has added. cut: they begin a scene of their own, with
-    nothing taken over from before."""
+    """The frames start..stop, stop exclusive, that one segment added. cut: whether they start a new scene, without
+    history."""
 
     start: int
     stop: int
@@ -26,8 +26,8 @@ class Part:
 
 @dataclass(frozen=True)
 class Plan:
-    """parts: all frames of the video, in order. rate: frames per second, None if not told. known: whether somebody has
-    told the parts."""
+    """parts: all frames of the video, in order. rate: frames per second, None if unknown. known: whether the parts are
+    known; if not, there is a single part."""
 
     parts: tuple[Part, ...]
     rate: Fraction | None = None
@@ -40,49 +40,49 @@ class Plan:
     @property
     def scenes(self) -> list[list[int]]:
         """Indices of the parts of each scene."""
-        found: list[list[int]] = []
+        scenes: list[list[int]] = []
         for index, part in enumerate(self.parts):
             if index == 0 or part.cut:
-                found.append([])
-            found[-1].append(index)
-        return found
+                scenes.append([])
+            scenes[-1].append(index)
+        return scenes
 
     @property
     def seams(self) -> Iterator[int]:
-        """Indices of the parts that go on from the one before."""
+        """Indices of the parts that continue the previous one."""
         return (index for scene in self.scenes for index in scene[1:])
 
     def first(self, scene: list[int]) -> Part:
-        """The frames that the rest of a scene is compared with."""
+        """The frames that the rest of a scene is compared to."""
         part = self.parts[scene[0]]
         return part if self.known else Part(part.start, min(part.stop, FIRST_FRAMES))
 
 
 def whole(frames: int) -> Plan:
-    """A video about which nothing is known."""
+    """The plan of a video whose segments are unknown."""
     return Plan((Part(0, frames),), known=False)
 
 
 def parse(text: str, frames: int) -> Plan:
     """{"frames": T, "fps": "30000/1001", "segments": [{"start", "stop", "overlap", "cut"}, ...]} -> a plan.
 
-    Counts are frames of the driving video, stop exclusive; the first `overlap` frames of a segment repeat the one
-    before, and are not new. "fps" and "cut" may be missing. frames: those of the video that the plan is for.
+    Counts are frames of the driving video, stop exclusive; the first `overlap` frames of a segment repeat the previous
+    one and are not new. "fps" and "cut" are optional. frames: length of the video that the plan is for.
 
-    Raises ValueError for anything else, for another number of frames, and for frames that no segment adds or two do.
+    Raises ValueError for anything else, for another number of frames, and for gaps or overlaps between segments.
     """
     try:
-        found = json.loads(text)
-        rate = Fraction(found["fps"]) if found.get("fps") else None
-        total, segments = int(found["frames"]), [_numbers(segment) for segment in found["segments"]]
+        values = json.loads(text)
+        rate = Fraction(values["fps"]) if values.get("fps") else None
+        total, segments = int(values["frames"]), [_numbers(segment) for segment in values["segments"]]
     except json.JSONDecodeError as error:
-        raise ValueError(f"The segments cannot be read as JSON (line {error.lineno}, column {error.colno}: "
-                         f"{error.msg}): {_REMEDY}.") from error
+        raise ValueError(f"The segments are not valid JSON (line {error.lineno}, column {error.colno}: {error.msg}): "
+                         f"{_REMEDY}.") from error
     except (KeyError, TypeError, AttributeError, ValueError, ZeroDivisionError) as error:
-        raise ValueError(f'The segments lack "frames" and "segments" with start, stop and overlap, or a value there is '
-                         f"no number ({error}): {_REMEDY}.") from error
+        raise ValueError('The segments must have "frames", and "segments" with the numbers start, stop and overlap '
+                         f"({error}): {_REMEDY}.") from error
     if total != frames:
-        raise ValueError(f"The segments are those of a video of {total} frames, but the video has {frames}: {_REMEDY}.")
+        raise ValueError(f"The segments belong to a video of {total} frames, but the video has {frames}: {_REMEDY}.")
     plan = Plan(tuple(_parts(segments)), rate)
     if not plan.parts or plan.frames != frames:
         made = plan.frames if plan.parts else 0
@@ -98,7 +98,7 @@ def _parts(segments: list[tuple[int, int, int, bool]]) -> Iterator[Part]:
     done = 0
     for number, (start, stop, overlap, cut) in enumerate(segments, start=1):
         if start + overlap != done or stop <= done or overlap < 0:
-            raise ValueError(f"Segment {number} of the segments adds the frames {start + overlap} to {stop - 1}, but "
-                             f"frame {done} is the next one: {_REMEDY}.")
+            raise ValueError(f"Segment {number} adds the frames {start + overlap} to {stop - 1}, but the next frame is "
+                             f"{done}: {_REMEDY}.")
         yield Part(done, stop, cut and number > 1)
         done = stop

@@ -1,4 +1,4 @@
-"""The course of a video as a picture: curves over the frames, segments and seams marked. Drawn with Pillow."""
+"""Plot of the measurements over the frames, with segments and seams marked. Drawn with Pillow."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .verdict import GOOD, STRONG, UNSEEN, VISIBLE, Result, mean
 
 WIDTH = 1600
 LEFT, RIGHT = 92, 1576  # columns of the first and the last frame
-PANEL, GAP = 132, 44  # pixels; the title of a panel stands in the gap above it
+PANEL, GAP = 132, 44  # pixels; the title of a panel is in the gap above it
 TOP, BOTTOM = 104, 62  # rows above the first panel's gap and below the last panel
 VERDICT_COLOURS = {GOOD: (76, 175, 80), VISIBLE: (255, 179, 0), STRONG: (239, 68, 68), UNSEEN: LINE}
 _CUT = (150, 150, 156)
@@ -36,8 +36,8 @@ class Curve(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """curves: the first one has a line for its mean in each segment. span: the least that the axis covers, so that
-    noise does not look like a change. zero: whether the axis begins there."""
+    """curves: the first one also gets a line for its mean in each segment. span: the smallest range of the axis, so
+    that noise does not look like a change. zero: whether the axis starts at 0."""
 
     title: str
     curves: list[Curve]
@@ -46,7 +46,7 @@ class Panel(NamedTuple):
 
 
 def draw(result: Result) -> Tensor:
-    """A picture of 1600 pixels' width, float32 [H, W, 3] in 0..1."""
+    """Draw the plot, 1600 pixels wide, float32 [H, W, 3] in 0..1."""
     panels = _panels(result)
     page = Image.new("RGB", (WIDTH, panel_top(len(panels)) - GAP + BOTTOM), PAPER)
     _head(page, result)
@@ -57,17 +57,17 @@ def draw(result: Result) -> Tensor:
 
 
 def column(frame: float, frames: int) -> float:
-    """Where the middle of a frame is, in pixels from the left."""
+    """Centre of a frame, in pixels from the left."""
     return LEFT + (RIGHT - LEFT) * (frame + 0.5) / frames
 
 
 def panel_top(index: int) -> int:
-    """Row of a panel's upper edge."""
+    """Row of a panel's top edge."""
     return TOP + GAP + index * (PANEL + GAP)
 
 
 def ticks(low: float, high: float, count: int) -> list[float]:
-    """About `count` round numbers (1, 2 or 5 times a power of ten apart) from low to high."""
+    """About `count` round numbers from low to high, 1, 2 or 5 times a power of ten apart."""
     rough = (high - low) / count
     power = 10.0 ** math.floor(math.log10(rough))
     step = power * min((1, 2, 5, 10), key=lambda factor: abs(math.log(factor * power / rough)))
@@ -75,18 +75,18 @@ def ticks(low: float, high: float, count: int) -> list[float]:
 
 
 def _panels(result: Result) -> list[Panel]:
-    away, of = "change from the first segment", "of the first segment"
+    change, of = "change from the first segment", "of the first segment"
     colours = [Curve(name, colour, _change(result, values)) for name, colour, values in (
         ("chroma", _YELLOW, result.series.chroma), ("a: green to red", _RED, result.series.mean[:, 1]),
         ("b: blue to yellow", _BLUE, result.series.mean[:, 2]))]
     panels = [
-        Panel(f"Lightness L, {away}", _by_area(result, lambda one: _change(result, one.mean[:, 0])), 4),
-        Panel(f"Colour a, b and chroma, {away}", colours, 4),
+        Panel(f"Lightness L, {change}", _by_area(result, lambda one: _change(result, one.mean[:, 0])), 4),
+        Panel(f"Colour a, b and chroma, {change}", colours, 4),
         Panel(f"Contrast (spread of L), % {of}", _by_area(result, lambda one: _percent(result, one.contrast)), 20),
         Panel(f"Sharpness (gradient), % {of}", _by_area(result, lambda one: _percent(result, one.sharpness)), 20),
         Panel("Distance to the first segment, Delta E", [Curve(result.judged, _AREA_COLOURS[result.judged],
                                                                result.from_first)], 2, zero=True),
-        Panel("Jump since the frame before, Delta E", _by_area(result, lambda one: one.jump), 2, zero=True)]
+        Panel("Jump from the previous frame, Delta E", _by_area(result, lambda one: one.jump), 2, zero=True)]
     if result.from_reference is not None:
         panels.insert(5, Panel("Distance to the reference, Delta E", [
             Curve(result.judged, _AREA_COLOURS[result.judged], result.from_reference)], 4))
@@ -94,40 +94,40 @@ def _panels(result: Result) -> list[Panel]:
 
 
 def _by_area(result: Result, values: Callable[[Series], np.ndarray]) -> list[Curve]:
-    """The judged area first."""
+    """One curve per area, the judged one first."""
     areas = sorted(result.areas, key=lambda area: area != result.judged)
     return [Curve(area, _AREA_COLOURS[area], values(result.areas[area])) for area in areas]
 
 
 def _change(result: Result, values: np.ndarray) -> np.ndarray:
-    """[T], less the mean of the first segment of the scene."""
+    """[T], minus the mean of the first segment of the scene."""
     return values - _first(result, values)
 
 
 def _percent(result: Result, values: np.ndarray) -> np.ndarray:
-    """[T] in percent of the mean of the first segment of the scene."""
+    """[T], in percent of the mean of the first segment of the scene."""
     first = _first(result, values)
     return 100 * values / np.where(first == 0, np.nan, first)
 
 
 def _first(result: Result, values: np.ndarray) -> np.ndarray:
-    """[T], in each frame the mean of the first segment of its scene."""
-    found = np.empty(len(values))
+    """[T], for each frame the mean of the first segment of its scene."""
+    means = np.empty(len(values))
     for scene in result.plan.scenes:
         first = result.plan.first(scene)
-        found[result.plan.parts[scene[0]].start : result.plan.parts[scene[-1]].stop] = mean(
+        means[result.plan.parts[scene[0]].start : result.plan.parts[scene[-1]].stop] = mean(
             values[first.start : first.stop])
-    return found
+    return means
 
 
 def _head(page: Image.Image, result: Result) -> None:
-    """Title, facts, what the colours of seams mean, and the numbers of the segments."""
+    """Title, facts, legend of the seams, and segment numbers."""
     plan, (height, width) = result.plan, result.size
     time = f", {float(plan.frames / result.rate):.1f} s at {float(result.rate):g} fps" if result.rate else ""
     _text(page, LEFT, 30, "Video drift", INK, 24)
     _text(page, LEFT, 62, f"{plan.frames} frames of {width}x{height}{time}   ·   judged on {area_name(result)}", FAINT)
     if not plan.known:
-        _text(page, RIGHT, 62, f"segments not known; the first {len(plan.first([0]))} frames count as the first", FAINT,
+        _text(page, RIGHT, 62, f"segments unknown; the first {len(plan.first([0]))} frames count as the first", FAINT,
               anchor="rm")
     else:
         _verdict_legend(page, result)
@@ -137,7 +137,7 @@ def _head(page: Image.Image, result: Result) -> None:
 
 
 def _verdict_legend(page: Image.Image, result: Result) -> None:
-    """How many seams and cuts there are of each colour."""
+    """Number of seams and cuts of each colour."""
     kinds = [seam.verdict for seam in result.seams]
     entries = [(f"{kinds.count(kind)} {kind}", colour) for kind, colour in VERDICT_COLOURS.items()
                if kind != UNSEEN or kind in kinds]
@@ -152,7 +152,7 @@ def _verdict_legend(page: Image.Image, result: Result) -> None:
 
 
 def _segment_numbers(page: Image.Image, result: Result) -> None:
-    """Numbers over the first panel, as many as have room."""
+    """Segment numbers above the first panel, as many as fit."""
     free = 0.0
     for number, part in enumerate(result.plan.parts, start=1):
         text = f"segment {number}" if len(part) * (RIGHT - LEFT) / result.plan.frames > 110 else str(number)
@@ -188,7 +188,7 @@ def _legend(page: Image.Image, row: int, panel: Panel) -> None:
 
 
 def _marks(draw: ImageDraw.ImageDraw, top: int, result: Result) -> None:
-    """Seams and cuts, between two frames each."""
+    """Lines at seams and cuts, each between two frames."""
     for seam in result.seams:
         place = round(column(seam.frame - 0.5, result.plan.frames))
         draw.line((place, top, place, top + PANEL), VERDICT_COLOURS[seam.verdict], 2)
@@ -199,7 +199,7 @@ def _marks(draw: ImageDraw.ImageDraw, top: int, result: Result) -> None:
 
 
 def _curves(ground: Image.Image, panel: Panel, low: float, high: float, result: Result) -> Image.Image:
-    """The curves over what is there, with the means of the first one in each segment on top."""
+    """Draw the curves over the ground, then the means of the first one in each segment."""
     large = ground.resize((ground.width * _SMOOTH, ground.height * _SMOOTH), Image.Resampling.NEAREST)
     draw, frames = ImageDraw.Draw(large), result.plan.frames
 
@@ -207,7 +207,7 @@ def _curves(ground: Image.Image, panel: Panel, low: float, high: float, result: 
         return (column(frame, frames) - LEFT) * _SMOOTH, _row(value, low, high) * _SMOOTH
 
     widths = [round((1.9 if index == 0 else 1.2) * _SMOOTH) for index in range(len(panel.curves))]
-    for curve, width in reversed(list(zip(panel.curves, widths, strict=True))):  # the most important one on top
+    for curve, width in reversed(list(zip(panel.curves, widths, strict=True))):  # the first one on top
         for run in _runs(curve.values):
             points = [place(frame, curve.values[frame]) for frame in run]
             if len(points) > 1:
@@ -215,7 +215,7 @@ def _curves(ground: Image.Image, panel: Panel, low: float, high: float, result: 
             else:
                 _dot(draw, points[0], curve.colour)
     for part in result.plan.parts if result.plan.known else ():
-        value = float(mean(panel.curves[0].values[part.start : part.stop]))
+        value = mean(panel.curves[0].values[part.start : part.stop])
         if not math.isnan(value):
             draw.line((*place(part.start - 0.5, value), *place(part.stop - 0.5, value)), _MEAN, round(1.4 * _SMOOTH))
     return large.resize(ground.size, Image.Resampling.BOX)
@@ -227,13 +227,13 @@ def _dot(draw: ImageDraw.ImageDraw, place: tuple[float, float], colour: tuple[in
 
 
 def _runs(values: np.ndarray) -> Iterable[Sequence[int]]:
-    """Frames of each stretch without a gap."""
+    """Frames of each stretch without gaps."""
     seen = np.flatnonzero(~np.isnan(values))
     return [run.tolist() for run in np.split(seen, np.flatnonzero(np.diff(seen) > 1) + 1) if len(run)]
 
 
 def _range(panel: Panel) -> tuple[float, float]:
-    """Lowest and highest value of the axis, with some air."""
+    """Lowest and highest value of the axis, with a margin."""
     values = np.concatenate([curve.values for curve in panel.curves])
     values = values[~np.isnan(values)]
     low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 0.0)
@@ -245,12 +245,12 @@ def _range(panel: Panel) -> tuple[float, float]:
 
 
 def _row(value: float, low: float, high: float) -> float:
-    """Pixels below the panel's upper edge."""
+    """Pixels below the panel's top edge."""
     return PANEL * (high - value) / (high - low)
 
 
 def _time_axis(page: Image.Image, bottom: int, result: Result) -> None:
-    """Seconds, and frames below them."""
+    """Seconds, with frame numbers below them."""
     frames, rate, draw = result.plan.frames, result.rate, ImageDraw.Draw(page)
     end = float((frames - 1) / rate) if rate else frames - 1
     for value in ticks(0, end, 12) if end > 0 else [0.0]:

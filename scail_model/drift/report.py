@@ -1,4 +1,4 @@
-"""What has been measured of a video, told to people (text), to spreadsheets (CSV) and to programs (JSON)."""
+"""The measurements of a video as text for people, CSV for spreadsheets and JSON for programs."""
 
 from __future__ import annotations
 
@@ -13,32 +13,31 @@ from .plan import FIRST_FRAMES
 from .verdict import AROUND, GOOD, LIMITS, STRONG, TIMES, UNSEEN, VISIBLE, WINDOW, Change, Drift, Result, Seam, mean
 
 _AREAS = {PICTURE: "the whole picture"}
-_SHARES = ("contrast", "sharpness")  # are told in percent of the first segment
+_SHARES = ("contrast", "sharpness")  # reported in percent of the first segment
 _NAMES = {"L": "lightness L", "chroma": "saturation (chroma)"}
 _DIGITS = 4
 
 
 def report(result: Result) -> str:
-    """Facts, seams, drift and limits, a line each."""
+    """Facts, seams, drift and limits, one line each."""
     return "\n".join((_heading(result), *_seam_lines(result), *_drift_lines(result), "", *limits()))
 
 
 def limits() -> list[str]:
-    """What the verdicts mean."""
+    """Explanation of the verdicts."""
     return [
         f"Limits: a seam is {VISIBLE} if its colour step, the change within its first {WINDOW} frames, or its jump is "
-        f"at least {LIMITS[VISIBLE]} Delta E above the usual one and {TIMES[VISIBLE]} times as large; {STRONG} from "
+        f"at least {LIMITS[VISIBLE]} Delta E above the usual value and {TIMES[VISIBLE]} times as large; {STRONG} from "
         f"{LIMITS[STRONG]} above and {TIMES[STRONG]} times.",
-        f"Usual is what nine tenths of the places within {AROUND} frames in the same two segments stay below. "
-        f"{LIMITS[VISIBLE]:g} Delta E is about what an eye can just see in a direct comparison, {LIMITS[STRONG]} what "
-        "it notices.",
-        f"Colours are CIE LAB at no more than {LONGEST} pixels; sharpness is the mean gradient of the luma at the "
-        "video's size. Movement changes these numbers too: compare videos of the same motion.",
+        f"The usual value is the 90th percentile of all places within {AROUND} frames in the same two segments. "
+        f"{LIMITS[VISIBLE]:g} Delta E is just visible in a direct comparison, {LIMITS[STRONG]} is noticeable.",
+        f"Colours are CIE LAB with the longest side at {LONGEST} pixels at most; sharpness is the mean gradient of the "
+        "luma at the video's size. Movement changes these numbers too: compare videos of the same motion.",
     ]
 
 
 def as_csv(result: Result) -> str:
-    """A line per frame, a column per number; empty where there is nothing to measure."""
+    """One line per frame, one column per measure; empty where nothing can be measured."""
     columns = _columns(result)
     lines = (",".join("" if value is None else str(value) for value in row)
              for row in zip(*columns.values(), strict=True))
@@ -60,7 +59,7 @@ def as_json(result: Result) -> str:
 
 
 def at(result: Result, frame: int) -> str:
-    """A frame and its second, if the frame rate is known."""
+    """A frame number, with its time if the frame rate is known."""
     return f"frame {frame}" + (f" ({float(frame / result.rate):.1f} s)" if result.rate else "")
 
 
@@ -77,7 +76,7 @@ def _heading(result: Result) -> str:
 
 def _seam_lines(result: Result) -> Iterator[str]:
     if not result.plan.known:
-        yield "No segments are connected: no seams are judged."
+        yield "Seams are not judged: no segments are connected."
         return
     verdicts = [seam.verdict for seam in result.seams]
     counts = ", ".join(f"{verdicts.count(kind)} {kind}" for kind in (GOOD, VISIBLE, STRONG, UNSEEN) if kind in verdicts)
@@ -105,7 +104,7 @@ def _drift_lines(result: Result) -> Iterator[str]:
         start, stop = drift.frames
         scene = f"Scene {number}, frames {start} to {stop - 1}" if len(result.drifts) > 1 else "Drift"
         if not result.plan.known:
-            scene += f", from the first {min(FIRST_FRAMES, stop)} frames (in place of a first segment) to as many last"
+            scene += f", from the first {min(FIRST_FRAMES, stop)} frames (taken as the first segment) to as many last"
         elif len(drift.scene) == 1:
             scene += " within its one segment"
         else:
@@ -134,7 +133,7 @@ def _change_line(name: str, change: Change) -> str:
 
 
 def _columns(result: Result) -> dict[str, list]:
-    """By name, a value or None for each frame."""
+    """Name -> a value or None for each frame."""
     plan = result.plan
     columns: dict[str, list] = {"frame": list(range(plan.frames))}
     if result.rate:

@@ -1,6 +1,6 @@
-"""A seam judged as soon as there are frames on both of its sides, as Measure Video Drift judges it in the whole video.
+"""Verdict on a single seam, as soon as the frames on both sides exist.
 
-Only the frames near a seam decide its verdict (`drift_verdict.AROUND`), so it is the same.
+The same verdict as in the finished video, because only the frames near a seam decide it (`verdict.AROUND`).
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from .measure import PEOPLE, PICTURE, measure
 from .plan import Part, Plan
 from .verdict import AROUND, WINDOW, seams
 
-_REACH = AROUND + WINDOW + 1  # frames on either side that are looked at, and one more for the first change
+_REACH = AROUND + WINDOW + 1  # frames on either side that count, and one more for the first change
 
 
 def seam_verdict(before: Path, after: Path, people: Callable[[int], Tensor] | None = None) -> str:
-    """The verdict on the place where the file `after` goes on from the file `before`.
+    """Judge the seam between the video files `before` and `after`.
 
-    people: where people are in the first frame of `after` + index, bool [H, W]; with it only they are judged.
+    people: index, 0 for the first frame of `after` -> mask of the people, bool [H, W]; with it only people are judged.
     """
     old, new = deque(_decoded(before), _REACH), list(islice(_decoded(after), _REACH))
     cut, count = len(old), len(old) + len(new)

@@ -1,9 +1,9 @@
-"""Whether one sees where segments meet, and how far colours have gone from the first segment to the last.
+"""Verdicts: whether seams between segments are visible, and how far colours drift from the first segment to the last.
 
-A seam is compared with what the video does anyway in the frames around it, because a step that movement makes all the
-time is no seam. The limits are in Delta E, see `drift`: what an eye can just see in a direct comparison, and what it
-notices. The factors keep what moves fast from being called a seam: at all 473 places of real clips and pans that have
-no seam, the largest of the three measures was 1.4 times the usual one where it was 1 above it.
+A seam is compared with the usual changes in the frames around it, because a step that movement causes all the time is
+not a seam. Limits are in Delta E (see `measure`): just visible in a direct comparison, and noticeable. The factors keep
+fast movement from being reported as a seam: at 473 places without a seam, in real clips and pans, no measure that was 1
+above the usual value was more than 1.4 times that value.
 """
 
 from __future__ import annotations
@@ -19,23 +19,22 @@ from .measure import Series, distance
 from .plan import FIRST_FRAMES, Part, Plan
 
 GOOD, VISIBLE, STRONG, UNSEEN = "good", "visible", "strong", "not judged"
-LIMITS = {VISIBLE: 1.0, STRONG: 2.3}  # Delta E above the usual
-TIMES = {VISIBLE: 1.5, STRONG: 2.5}  # the usual, which is reached besides
-WINDOW = 4  # frames on either side; as many as a latent frame holds, over which a seam may be smeared
-AROUND = 24  # frames on either side that say what is usual
-USUAL = 0.9  # of them stay below what is called usual
+LIMITS = {VISIBLE: 1.0, STRONG: 2.3}  # Delta E above the usual value
+TIMES = {VISIBLE: 1.5, STRONG: 2.5}  # and this many times the usual value
+WINDOW = 4  # frames on either side; a seam may be smeared over a latent frame, which holds 4
+AROUND = 24  # frames on either side that determine the usual value
+USUAL = 0.9  # quantile of their changes
 
 
 @dataclass(frozen=True)
 class Seam:
-    """Where a part goes on from the one before.
+    """The seam between a part and the previous one. Values that cannot be measured are nan.
 
-    part, frame: the part that begins here, and its first frame. What cannot be measured is nan.
-    step: Delta E between the frames before and after, over all tones and with the trend taken out. shift: the same of
-    L, a and b, averaged over the tones. darks, lights: that of L in the darker and in the lighter half of the pixels,
-    because a step of contrast has two signs. fade: Delta E by which the tones move within the first frames of the part,
-    for a seam that is smeared. jump: Delta E of the pixels between the two frames. sharpness: change of the mean over
-    the window, as a share; it is not judged.
+    part, frame: the part that starts here, and its first frame. step: Delta E between the frames before and after, over
+    all tones, without the trend. shift: the same for L, a and b, averaged over the tones. darks, lights: the shift of L
+    in the darker and in the lighter half of the pixels (a step of contrast has two signs). fade: Delta E by which the
+    tones move within the first frames of the part, for a smeared seam. jump: Delta E of the pixels between the two
+    frames. sharpness: relative change of the mean over the window; not judged. usual_*: the usual value of a measure.
     """
 
     part: int
@@ -55,8 +54,8 @@ class Seam:
 
 @dataclass(frozen=True)
 class Change:
-    """One quantity in a scene: mean in its first and last segment; slopes by least squares over the means of segments
-    (nan for fewer than two) and over the frames."""
+    """Change of one quantity in a scene: means of its first and last segment; least-squares slopes over the means of
+    the segments (nan for fewer than two) and over the frames."""
 
     first: float
     last: float
@@ -66,8 +65,8 @@ class Change:
 
 @dataclass(frozen=True)
 class Drift:
-    """scene: its parts. frames: the first and the one behind the last. changes: by quantity. from_first: distance of
-    the last segment's colours to the first's."""
+    """Drift within one scene. scene: its parts. frames: start and stop, stop exclusive. changes: by quantity.
+    from_first: distance between the colours of the last and the first segment."""
 
     scene: list[int]
     frames: tuple[int, int]
@@ -77,9 +76,9 @@ class Drift:
 
 @dataclass(frozen=True)
 class Result:
-    """All that is known about one video. size: (height, width). rate: frames per second, or None. areas: the measured
-    ones. judged: the one that seams and drift are told of. reference: (mean, spread) of the reference picture in the
-    judged area, or None."""
+    """Measurements and verdicts of one video. size: (height, width). rate: frames per second, or None. areas: series of
+    each area. judged: the area whose seams and drift are reported. reference: (mean, spread) of the reference picture
+    in that area, or None."""
 
     size: tuple[int, int]
     rate: Fraction | None
@@ -90,7 +89,7 @@ class Result:
 
     @property
     def series(self) -> Series:
-        """Of the judged area."""
+        """The series of the judged area."""
         return self.areas[self.judged]
 
     @cached_property
@@ -103,50 +102,50 @@ class Result:
 
     @cached_property
     def from_first(self) -> np.ndarray:
-        """[T]."""
+        """Distance of each frame [T] to the first segment of its scene."""
         return from_first(self.series, self.plan)
 
     @cached_property
     def from_reference(self) -> np.ndarray | None:
-        """[T]."""
+        """Distance of each frame [T] to the reference picture."""
         return None if self.reference is None else distance(self.series.mean, self.series.spread, *self.reference)
 
     @property
     def ok(self) -> bool:
-        """Whether no seam is seen."""
+        """Whether no seam is visible."""
         return not {seam.verdict for seam in self.seams} & {VISIBLE, STRONG}
 
 
 def quantities(series: Series) -> dict[str, np.ndarray]:
-    """What is followed through a video, each [T]."""
+    """The quantities whose drift is reported, [T] each."""
     lightness, a, b = series.mean.T
     return {"L": lightness, "a": a, "b": b, "chroma": series.chroma, "contrast": series.contrast,
             "sharpness": series.sharpness}
 
 
 def seams(series: Series, plan: Plan) -> list[Seam]:
-    """All places where one segment goes on from another, judged."""
+    """Judge every seam."""
     return [_seam(series, plan, index) for index in plan.seams]
 
 
 def drifts(series: Series, plan: Plan) -> list[Drift]:
-    """Every scene, in order."""
+    """The drift of every scene, in order."""
     return [_drift(series, plan, scene) for scene in plan.scenes]
 
 
 def from_first(series: Series, plan: Plan) -> np.ndarray:
     """Distance of each frame [T] to the first segment of its scene."""
-    found = np.full(plan.frames, np.nan)
+    distances = np.full(plan.frames, np.nan)
     for scene in plan.scenes:
         frames = slice(plan.parts[scene[0]].start, plan.parts[scene[-1]].stop)
-        found[frames] = distance(series.mean[frames], series.spread[frames], *_look(series, plan.first(scene)))
-    return found
+        distances[frames] = distance(series.mean[frames], series.spread[frames], *_look(series, plan.first(scene)))
+    return distances
 
 
-def mean(values: np.ndarray) -> np.ndarray | float:
-    """Over the frames, nan left out; nan if there is nothing else."""
-    seen = values[~np.isnan(values).reshape(len(values), -1).any(1)]
-    return seen.mean(0) if len(seen) else np.full(values.shape[1:], np.nan)[()]
+def mean(values: np.ndarray) -> float:
+    """Mean of [T], ignoring nan; nan if there is no other value."""
+    seen = values[~np.isnan(values)]
+    return float(seen.mean()) if len(seen) else np.nan
 
 
 def _seam(series: Series, plan: Plan, index: int) -> Seam:
@@ -159,40 +158,41 @@ def _seam(series: Series, plan: Plan, index: int) -> Seam:
     trend = _trend(series.tones[_near(before, after, 1)])
     fade, usual_fade = _fade(series.tones[after.start : stop], trend), _usual([
         _fade(series.tones[frame : frame + WINDOW], trend) for frame in near])
-    jump, usual_jump = float(series.jump[after.start]), _usual(series.jump[_near(before, after, 1)])
+    jump, usual_jump = float(series.jump[after.start]), _usual(series.jump[_near(before, after, 1)].tolist())
+    lightness, a, b = tones.mean(0).tolist()
     half = len(tones) // 2
     return Seam(index, after.start, _verdict((step, usual_step), (fade, usual_fade), (jump, usual_jump)),
-                step, usual_step, tuple(tones.mean(0).tolist()), float(tones[:half, 0].mean()),
+                step, usual_step, (lightness, a, b), float(tones[:half, 0].mean()),
                 float(tones[half:, 0].mean()), fade, usual_fade, jump, usual_jump,
                 _growth(mean(series.sharpness[start : after.start]), mean(series.sharpness[after.start : stop])))
 
 
 def _near(before: Part, after: Part, window: int) -> list[int]:
-    """Frames near the seam that have `window` frames on either side in the same part."""
+    """Frames near the seam with `window` frames of the same part on either side."""
     return [frame for part in (before, after) for frame in range(part.start + window, part.stop - window + 1)
             if abs(frame - after.start) <= AROUND and frame < part.stop]
 
 
 def _step(tones: np.ndarray, start: int, seam: int, stop: int) -> np.ndarray:
-    """Step of each tone [8, 3] at the seam: of two parallel lines through the frames before and after it, by least
-    squares, so that what changes evenly is no step."""
+    """Step of each tone [8, 3] at the seam: the offset between two parallel least-squares lines through the frames
+    before and after it, so that an even change does not count."""
     course = np.concatenate((np.zeros_like(tones[:1]), tones[start + 1 : stop].cumsum(0)))  # [n, 8, 3]
     time = np.arange(start, stop)
     lines = np.stack((time < seam, time >= seam, time - seam + 0.5), 1).astype(float)
     if len(time) < 4:
-        lines = lines[:, :2]  # no trend can be told from so few
+        lines = lines[:, :2]  # too few frames for a trend
     weights = np.linalg.pinv(lines)
     return np.tensordot(weights[1] - weights[0], course, 1)
 
 
 def _trend(tones: np.ndarray) -> np.ndarray:
-    """What is usual from one frame to the next, [n, 8, 3] -> [8, 3]; 0 if nothing can be said."""
+    """Usual change from one frame to the next, [n, 8, 3] -> [8, 3]; 0 if it cannot be measured."""
     seen = tones[~np.isnan(tones).any((1, 2))]
     return np.median(seen, axis=0) if len(seen) else np.zeros(tones.shape[1:])
 
 
 def _fade(tones: np.ndarray, trend: np.ndarray) -> float:
-    """Delta E by which all tones move in some frames, [n, 8, 3], more than usual."""
+    """Delta E by which the tones move over n frames, [n, 8, 3], beyond the trend."""
     return _size((tones - trend).sum(0))
 
 
@@ -206,17 +206,17 @@ def _size(tones: np.ndarray) -> float:
 
 
 def _usual(values: Sequence[float]) -> float:
-    """What nine tenths stay below; nan if nothing can be said."""
+    """The 90th percentile, ignoring nan; nan if there is no other value."""
     seen = np.array([value for value in values if not np.isnan(value)])
     return float(np.quantile(seen, USUAL)) if len(seen) else np.nan
 
 
-def _verdict(*found: tuple[float, float]) -> str:
-    """Each is what was measured at the seam, and what is usual; the worst counts."""
-    if any(np.isnan(value) for value, _ in found):
+def _verdict(*measures: tuple[float, float]) -> str:
+    """The worst verdict over all measures, each (value at the seam, usual value)."""
+    if any(np.isnan(value) for value, _ in measures):
         return UNSEEN
     for verdict in (STRONG, VISIBLE):
-        for value, usual in np.nan_to_num(found):
+        for value, usual in np.nan_to_num(measures):
             if value - usual >= LIMITS[verdict] and value >= TIMES[verdict] * usual:
                 return verdict
     return GOOD
@@ -225,7 +225,7 @@ def _verdict(*found: tuple[float, float]) -> str:
 def _drift(series: Series, plan: Plan, scene: list[int]) -> Drift:
     parts = [plan.parts[index] for index in scene]
     first, last = plan.first(scene), parts[-1]
-    if not plan.known:  # as many frames from the end, if there are so many
+    if not plan.known:  # as many frames from the end, if the video is long enough
         last = Part(max(first.stop, last.stop - FIRST_FRAMES), last.stop) if len(last) > len(first) else first
     changes = {name: _changes(values, parts, first, last) for name, values in quantities(series).items()}
     return Drift(scene, (parts[0].start, parts[-1].stop), changes,
@@ -236,13 +236,13 @@ def _changes(values: np.ndarray, parts: list[Part], first: Part, last: Part) -> 
     means = np.array([mean(values[part.start : part.stop]) for part in parts])
     frames = np.arange(parts[0].start, parts[-1].stop)
     return Change(
-        float(mean(values[first.start : first.stop])), float(mean(values[last.start : last.stop])),
+        mean(values[first.start : first.stop]), mean(values[last.start : last.stop]),
         _slope(np.arange(len(parts)), means, np.array([len(part) for part in parts])),
         100 * _slope(frames, values[frames], np.ones(len(frames))))
 
 
 def _slope(places: np.ndarray, values: np.ndarray, weights: np.ndarray) -> float:
-    """By weighted least squares, nan left out; nan for fewer than two values."""
+    """Weighted least-squares slope, ignoring nan; nan for fewer than two values."""
     seen = ~np.isnan(values)
     places, values, weights = places[seen], values[seen], weights[seen]
     if len(places) < 2:
@@ -252,5 +252,7 @@ def _slope(places: np.ndarray, values: np.ndarray, weights: np.ndarray) -> float
 
 
 def _look(series: Series, part: Part) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and spread [3] each, of a usual frame."""
-    return mean(series.mean[part.start : part.stop]), mean(series.spread[part.start : part.stop])
+    """Mean over the part's frames of mean and spread, [3] each; nan if no frame shows the area."""
+    means, spreads = (values[part.start : part.stop] for values in (series.mean, series.spread))
+    seen = ~np.isnan(means).any(1)
+    return (means[seen].mean(0), spreads[seen].mean(0)) if seen.any() else (np.full(3, np.nan), np.full(3, np.nan))

@@ -32,11 +32,11 @@ class Edits:
             return mask
         margin = max(self.grow, 0) + round(4 * self.feather) + 1  # scipy's blur ends after 4 sigmas
         box = _box(mask, margin)
-        part = mask[box]
+        part: np.ndarray = mask[box]
         if self.keep_largest:
             part = _largest(part)
         if self.fill_holes:
-            part = ndimage.binary_fill_holes(part)
+            part = np.asarray(ndimage.binary_fill_holes(part))
         if self.feather:
             part = _blurred(part.astype(np.float32), self.feather) > 0.5
         if self.grow:
@@ -65,7 +65,8 @@ def _blurred(mask: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def _largest(mask: np.ndarray) -> np.ndarray:
-    pieces, _ = ndimage.label(mask)
+    pieces = np.empty(mask.shape, np.int32)
+    ndimage.label(mask, output=pieces)
     areas = np.bincount(pieces.ravel())[1:]  # [pieces]
     return mask if len(areas) < 2 else pieces == 1 + areas.argmax()
 
@@ -73,5 +74,10 @@ def _largest(mask: np.ndarray) -> np.ndarray:
 def _grown(mask: np.ndarray, pixels: int) -> np.ndarray:
     """Grow with a round brush; negative values shrink. The border of the picture does not count as an edge."""
     if pixels > 0:
-        return ndimage.distance_transform_edt(~mask) <= pixels if mask.any() else mask
-    return mask if mask.all() else ndimage.distance_transform_edt(mask) > -pixels
+        return _distances(~mask) <= pixels if mask.any() else mask
+    return mask if mask.all() else _distances(mask) > -pixels
+
+
+def _distances(mask: np.ndarray) -> np.ndarray:
+    """Distance of each pixel in the mask to the nearest pixel outside it, 0 elsewhere."""
+    return np.asarray(ndimage.distance_transform_edt(mask))

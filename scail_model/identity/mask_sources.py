@@ -5,7 +5,7 @@ Colours identify people and are kept; plain masks and tracks only have an order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -107,7 +107,7 @@ def from_masks(masks: Sequence[Tensor], name: str) -> Source:
     return Source(name, pack_frames(frames, count, len(masks), height, width))
 
 
-def from_tracks(track: dict[str, Any], name: str) -> Source:
+def from_tracks(track: Mapping[str, Any], name: str) -> Source:
     """Read ComfyUI's SAM3 tracks: packed_masks uint8 [T, n, h, w/8], enlarged to orig_size as core does.
 
     Objects that are never seen are left out. Raises ValueError if none remains.
@@ -115,7 +115,7 @@ def from_tracks(track: dict[str, Any], name: str) -> Source:
     bits = track["packed_masks"]
     tracks = [] if bits is None else _tracks(bits, *map(int, track["orig_size"]))
     shown = tuple(track for track in tracks if track.extent.seen.any())
-    if not shown:
+    if bits is None or not shown:
         raise ValueError(f"The SAM3 track of the {name} mask contains no person: lower its threshold, change the "
                          "prompt, or give it a first mask.")
     return Source(name, MaskSet(shown, len(bits), shown[0].height, shown[0].width))
@@ -197,8 +197,8 @@ def _without_seams(labels: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, 
             seams |= mask
     if not seams.any():
         return labels, counts, 0
-    nearest = ndimage.distance_transform_edt(seams, return_distances=False, return_indices=True)
-    labels = labels[tuple(nearest)]
+    rows, columns = np.asarray(ndimage.distance_transform_edt(seams, return_distances=False, return_indices=True))
+    labels = labels[rows, columns]
     return labels, np.bincount(labels.ravel(), minlength=8), int(seams.sum())
 
 

@@ -114,9 +114,9 @@ class MaskTrack:
     def _digest(self) -> str:
         hashed = hashlib.blake2b(repr((self.shape, self.width)).encode(), digest_size=16)
         for mask in self.masks:
-            hashed.update(np.array(mask.box, "<i4"))
+            hashed.update(np.array(mask.box, "<i4").tobytes())
             if mask.area:
-                hashed.update(mask.inside())
+                hashed.update(mask.inside().tobytes())
         return hashed.hexdigest()
 
 
@@ -128,9 +128,9 @@ def pack(rows: np.ndarray) -> PackedMask:
     top, bottom = int(down[0]), int(down[-1]) + 1
     across = np.flatnonzero(np.unpackbits(np.bitwise_or.reduce(rows[top:bottom], axis=0), bitorder="little"))
     left, right = int(across[0]), int(across[-1]) + 1
-    inside = np.ascontiguousarray(rows[top:bottom, left // 8 : -(-right // 8)])
+    inside = rows[top:bottom, left // 8 : -(-right // 8)]
     area = int(POPULATION[inside].sum(dtype=np.int64))
-    return PackedMask(area, (left, top, right, bottom), zlib.compress(inside, _LEVEL))
+    return PackedMask(area, (left, top, right, bottom), zlib.compress(inside.tobytes(), _LEVEL))
 
 
 def append(masks: list[PackedMask], rows: np.ndarray) -> None:

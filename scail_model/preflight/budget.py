@@ -1,13 +1,13 @@
-"""What a run will cost: GPU memory, main memory and time, estimated before anything is sampled.
+"""Budget: GPU memory, main memory, disk space and time of a run, estimated before anything is sampled.
 
-The constants are fitted to measurements in bfloat16 on one NVIDIA H200 (`tests/bench/budget_gpu.py`, the figures are in
-`tests/bench/budget_h200.json`). The seconds of another GPU are the H200's, scaled by the speed of a matrix product on
-both: within 6 % on an H100 (`budget_h100.json`), the only other one that was measured. For L tokens of width d, N
-layers, a feed-forward of f, c = 769 context tokens, A pixels in a frame:
+The constants are fitted to measurements in bfloat16 on one NVIDIA H200 (`tests/bench/budget_gpu.py`, figures in
+`tests/bench/budget_h200.json`). The time on another GPU is the H200's, scaled by the speed of a matrix product: within
+6 % on an H100 (`budget_h100.json`), the only other GPU measured. For L tokens of width d, N layers, a feed-forward
+width f, c = 769 context tokens, A pixels in a frame:
 
     L             A / 256 * (references + latent frames) + A / 1024 * latent frames
     in a block    14.05 * L * d bytes: the float32 stream; in two bytes its normalised copy, queries, keys, values and
-                  the attention's result. 14.84 for each of two conditionings in one batch. Less in chunks of rows,
+                  the attention output. 14.84 for each of two conditionings in one batch. Less in chunks of rows,
                   which small cards use (`chunks`)
     before them   24 * d^2 + 4 * L * d bytes: the float32 copy of the time projection, the stream
     activations   the larger of these two
@@ -16,10 +16,10 @@ layers, a feed-forward of f, c = 769 context tokens, A pixels in a frame:
     decoding      A * (7923 + 6.15 * frames) bytes, A * (42.9 + 52.9 * (frames - 1)) nanoseconds
     encoding      A * (5561 + 6.20 * frames) bytes, A * (27.1 + 33.5 * (frames - 1)) nanoseconds
 
-Not included: the text and image encoders, the VAE's own weights (0.24 GiB), LoRAs, what an allocator wastes, what
-ComfyUI copies besides (up to a second time projection), encoding references and history, reading and writing files,
-and waiting for weights that do not fit on the GPU. Attention other than PyTorch's has another
-speed, and 8-bit weights are counted at the speed of bfloat16.
+Not included: text and image encoders, the VAE's own weights (0.24 GiB), LoRAs, allocator overhead, further copies by
+ComfyUI (up to a second time projection), encoding references and history, file access, and waiting for weights that do
+not fit on the GPU. Attention backends other than PyTorch's have other speeds; 8-bit weights are counted at the speed of
+bfloat16.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ _BLOCK_BYTES, _BATCHED_BLOCK_BYTES = chunks.WHOLE_BYTES, 14.84  # per token and 
 _STREAM_BYTES = 4  # the same, before the blocks
 _PROJECTION_BYTES = 6 * 4  # per square of the width
 
-# In main memory, per pixel of the result: decoded frames in float32 twice, driving frames, and these at half size in
-# float32.
+# In main memory, per pixel of the result: decoded frames in float32 twice, driving frames, and the latter at half size
+# in float32.
 _FRAME_BYTES = 2 * 12 + 3 + 3
-# On disk, per pixel: H.264 at CRF 14, and 12 bits of three colours with their noise.
+# On disk, per pixel: H.264 at CRF 14, and lossless 12-bit RGB with its noise.
 _ENCODED_BYTES, _LOSSLESS_BYTES = 0.15, 3.0
 
 _PROBE_SIZES = (1024, 2048, 4096, 8192)
@@ -53,9 +53,9 @@ _PROBE_REPEATS = 6
 
 @dataclass(frozen=True)
 class Coder:
-    """The VAE's decoder or encoder: bytes and nanoseconds per pixel of a frame.
+    """Cost of the VAE's decoder or encoder: bytes and nanoseconds per pixel of a frame.
 
-    Of the bytes, the first two are what the network holds for one picture and for a video, `frame_bytes` is the clip.
+    picture_bytes, video_bytes: held by the network, for one picture and for a video. frame_bytes: for each frame.
     """
 
     picture_bytes: float
@@ -65,7 +65,7 @@ class Coder:
     next_nanoseconds: float
 
     def bytes(self, width: int, height: int, frames: int) -> int:
-        """Peak need beside the weights."""
+        """Peak memory, without the weights."""
         network = self.picture_bytes if frames == 1 else self.video_bytes
         return round(width * height * (network + self.frame_bytes * frames))
 
@@ -80,10 +80,10 @@ ENCODING = Coder(962, 5561, 6.20, 27.1, 33.5)
 
 @dataclass(frozen=True)
 class Work:
-    """What decides the cost. Sizes in pixels, lengths in frames of every segment (4n+1), weights as the file has them.
+    """Everything that determines the cost. Sizes in pixels, `lengths` in frames of each segment (4n+1).
 
-    width, height: of the result. additional: references beside the primary. guidance 1: one forward per step.
-    in_chunks: whether blocks compute in chunks on a small card.
+    width, height: of the result. additional: number of additional references. guidance: 1 means one forward per step.
+    weight_bytes: as stored in the file. in_chunks: whether blocks compute in chunks on a small card.
     """
 
     config: TransformerConfig
@@ -108,7 +108,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Machine:
-    """Where it runs. Memory in bytes, `matmul_tflops` from `probe_tflops`; None without a GPU."""
+    """The machine. Memory in bytes. matmul_tflops: from `probe_tflops`, None without a GPU."""
 
     total_vram: int
     free_vram: int
@@ -118,14 +118,14 @@ class Machine:
 
 @dataclass(frozen=True)
 class Need:
-    """Bytes, except for flops. All of GPU memory but `ram`.
+    """Estimated needs, in bytes of GPU memory where nothing else is said.
 
-    activations: one forward of one conditioning. activations_together: of all conditionings in one batch, as ComfyUI
-    runs them where they fit. vae: the larger of decoding and encoding the driving video. whole: the peak with all
-    weights on the GPU; the VAE does not come on top, because ComfyUI makes room for it. sampling: the peak of a forward
-    with weights that come block by block. least: the larger of that and `vae`, the VAE in one piece (ComfyUI falls back
-    on tiles where only `vae` does not fit). ram: the frames of one segment, without weights and what is in memory
-    already. disk: the job folder, by typical sizes of encoded video. flops: of all forwards.
+    activations: one forward of one conditioning. activations_together: all conditionings in one batch, as ComfyUI runs
+    them if they fit. vae: the larger of decoding and of encoding the driving video. whole: peak with all weights on the
+    GPU; the VAE is not added, because ComfyUI makes room for it. sampling: peak of a forward with weights streamed
+    block by block. least: the larger of `sampling` and `vae`, the VAE in one piece (ComfyUI falls back to tiles if only
+    `vae` does not fit). ram: main memory for the frames of one segment, without weights and what is already loaded.
+    disk: the job folder, at typical sizes of encoded video. flops: of all forwards.
     """
 
     activations: int
@@ -140,14 +140,14 @@ class Need:
 
 
 def estimate(work: Work, total_vram: int = 0) -> Need:
-    """Memory and arithmetic of a run. total_vram: bytes of the card, by which blocks compute in chunks."""
+    """Memory and arithmetic of a run. total_vram: bytes of the card, which decides whether blocks compute in chunks."""
     total_vram = total_vram if work.in_chunks else 0
     longest = max(work.lengths)
     tokens = token_count(work.width, work.height, longest, work.additional)
     activations = activation_bytes(work.config, tokens, 1, total_vram)
     vae = max(DECODING.bytes(work.width, work.height, longest),
               ENCODING.bytes(work.width // 2, work.height // 2, longest))
-    sampling = activations + 2 * block_weights(work)  # one block computes while the next one comes
+    sampling = activations + 2 * block_weights(work)  # one block computes while the next one is loaded
     return Need(
         activations=activations,
         activations_together=activation_bytes(work.config, tokens, work.conditionings, total_vram),
@@ -187,7 +187,7 @@ def forward_seconds(work: Work, length: int, matmul_tflops: float = H200_TFLOPS)
 
 
 def token_seconds(config: TransformerConfig, tokens: int, matmul_tflops: float = H200_TFLOPS) -> float:
-    """The same for a number of tokens."""
+    """Duration of one forward of `tokens` tokens."""
     linear, attention = _forward_flops(config, tokens)
     return (linear / _LINEAR_RATE + attention / _ATTENTION_RATE) * H200_TFLOPS / matmul_tflops
 
@@ -199,7 +199,7 @@ def token_count(width: int, height: int, frames: int, additional: int) -> int:
 
 
 def activation_bytes(config: TransformerConfig, tokens: int, batch: int = 1, total_vram: int = 0) -> int:
-    """What a forward adds to the weights at its peak. total_vram: bytes of the card, if blocks may be in chunks."""
+    """Peak memory of a forward, without the weights. total_vram: bytes of the card if blocks may use chunks, else 0."""
     rows = chunks.rows_at_once(tokens, config.dim, total_vram, batch)
     if rows is None:
         blocks = (_BLOCK_BYTES if batch == 1 else _BATCHED_BLOCK_BYTES) * batch * tokens * config.dim
@@ -217,8 +217,9 @@ def block_weights(work: Work) -> int:
 
 
 def probe_tflops(device: torch.device) -> float:
-    """TFLOP/s of a bfloat16 matrix product, the best of a few; of 8192, or less on a slow GPU, to end in 0.15 s."""
+    """TFLOP/s of a bfloat16 matrix product, the best of a few; the size is reduced on slow GPUs, to take 0.15 s."""
     generator = torch.Generator(device).manual_seed(0)
+    size, best = 0, math.inf
     for size in _PROBE_SIZES:
         a, b = (torch.randn(size, size, device=device, dtype=torch.bfloat16, generator=generator) for _ in range(2))
         _timed_product(a, b)  # loads the kernel
@@ -253,7 +254,7 @@ def _forward_flops(config: TransformerConfig, tokens: int) -> tuple[int, int]:
 
 
 def _kept_bytes(work: Work, length: int) -> int:
-    """Of one segment: latent, last frames, the encoded frames, and these again in the joined file."""
+    """Disk space of one segment: latent, last frames, encoded frames, and the latter again in the joined file."""
     area = work.width * work.height
     latent = 4 * 16 * ((length - 1) // 4 + 1) * area // 64
     encoded = length * area * (_LOSSLESS_BYTES if work.lossless else _ENCODED_BYTES)

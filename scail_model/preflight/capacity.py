@@ -1,9 +1,9 @@
-"""What a GPU has room for: the longest segment, the next smaller setting, and how much of the weights stays.
+"""Capacity of a GPU: the longest segment, the next smaller setting, and the share of the weights that stays resident.
 
-By `budget`'s estimates of memory and speed, and by how ComfyUI 0.27 keeps weights under its dynamic memory (comfy-aimdo
-0.4): the activations have their place, 256 MiB stay free, and weights fill the rest, larger layers first: feed-forward
-of all blocks, then attention. What has no place is copied from main memory in every forward, while the block
-before computes, into one buffer for each of the two blocks.
+Uses the estimates of `budget` and the way ComfyUI 0.27 places weights under its dynamic memory (comfy-aimdo 0.4): room
+for the activations is reserved, 256 MiB stay free, and weights fill the rest, larger layers first: feed-forward of all
+blocks, then attention. Weights that do not fit are streamed from main memory in every forward, one block ahead, through
+two buffers of one block each.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from dataclasses import dataclass, replace
 
 from .budget import Machine, Work, block_weights, estimate, forward_seconds
 
-MOST_FRAMES = 161  # twice what the model was trained with; nobody needs to know whether more would fit
-# With 5 frames of history, shorter segments make more than a seventh of their frames twice.
+MOST_FRAMES = 161  # twice the length that the model was trained with; the search ends here
+# With 5 frames of history, shorter segments would generate more than a seventh of their frames twice.
 _SHORTEST_SEGMENT = 33
 _FREE_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True)
 class Residence:
-    """Where the weights are in a forward of one conditioning, in bytes.
+    """Placement of the weights during a forward of one conditioning, in bytes.
 
-    resident: on the GPU all the time. streamed: of each block, what comes in every forward. block_seconds: how long a
-    block computes.
+    resident: always on the GPU. streamed: for each block, bytes loaded in every forward. block_seconds: compute time of
+    a block.
     """
 
     resident: int
@@ -32,16 +32,16 @@ class Residence:
     block_seconds: float
 
     def needed_rate(self) -> float:
-        """Bytes a second that the bus must bring for every block to be there in time."""
+        """Bytes per second that the bus must deliver for every block to arrive in time."""
         return max(self.streamed) / self.block_seconds
 
     def waiting_seconds(self, rate: float) -> float:
-        """How much longer a forward takes with a bus of `rate` bytes a second than without copies."""
+        """Time that a forward waits for weights with a bus of `rate` bytes per second."""
         return sum(max(0.0, block / rate - self.block_seconds) for block in self.streamed)
 
 
 def residence(work: Work, machine: Machine) -> Residence | None:
-    """For the longest segment; None without the GPU's speed."""
+    """Residence for the longest segment; None if the speed of the GPU is unknown."""
     if machine.matmul_tflops is None:
         return None
     layers, longest = work.config.num_layers, max(work.lengths)
@@ -51,7 +51,7 @@ def residence(work: Work, machine: Machine) -> Residence | None:
         return Residence(work.weight_bytes, (0,) * layers, block_seconds)
     block = block_weights(work)
     room = max(machine.free_vram - _FREE_BYTES - need.sampling, 0)
-    left = max(room - (work.weight_bytes - layers * block), 0)  # the embedding of time is the largest layer of all
+    left = max(room - (work.weight_bytes - layers * block), 0)  # the time embedding is the largest layer
     feed_forward = round(block * _feed_forward_share(work))
     streamed = [block] * layers
     for part in (feed_forward, block - feed_forward):
@@ -63,8 +63,8 @@ def residence(work: Work, machine: Machine) -> Residence | None:
 
 def longest_segment(work: Work, free: int, total_vram: int = 0, most: int = MOST_FRAMES, *,
                     tiles: bool = False) -> int | None:
-    """The most frames of a segment (4n+1, up to `most`) for which `free` bytes of GPU memory do; None if one is too
-    many. total_vram: of the card, for the chunks. tiles: whether the VAE may work in tiles, which need next to nothing.
+    """The longest segment (4n+1 frames, at most `most`) that fits into `free` bytes of GPU memory; None if even one
+    frame does not. total_vram: of the card, for chunks. tiles: whether the VAE may use tiles, which need little memory.
     """
     for frames in range(most, 0, -4):
         need = estimate(replace(work, lengths=(frames,)), total_vram)
@@ -74,7 +74,7 @@ def longest_segment(work: Work, free: int, total_vram: int = 0, most: int = MOST
 
 
 def smaller(work: Work, free: int, total_vram: int = 0) -> str | None:
-    """The mildest change of `work` whose `least` fits into `free` bytes of GPU memory, in words; None if none does."""
+    """The smallest reduction of `work` that fits into `free` bytes of GPU memory, in words; None if none does."""
     frames = longest_segment(work, free, total_vram, max(work.lengths) - 4)
     if frames is not None and frames >= _SHORTEST_SEGMENT:
         return f"segments of {frames} frames, the longest that fit at this size"
@@ -85,9 +85,9 @@ def smaller(work: Work, free: int, total_vram: int = 0) -> str | None:
 
 
 def smaller_settings(width: int, height: int, frames: int, shortest: int) -> Iterator[tuple[int, int, int]]:
-    """(width, height, frames) that need less, the mildest first: shorter segments, then smaller pictures.
+    """(width, height, frames) that need less memory, the largest first: shorter segments, then smaller pictures.
 
-    Segments keep 4n+1 frames and at least `shortest`.
+    Segments have 4n+1 frames, at least `shortest`.
     """
     for fewer in range(frames - 4, shortest - 1, -4):
         yield width, height, fewer
@@ -96,13 +96,13 @@ def smaller_settings(width: int, height: int, frames: int, shortest: int) -> Ite
 
 
 def smaller_sizes(width: int, height: int) -> Iterator[tuple[int, int]]:
-    """Sides are multiples of 32, down to a quarter."""
+    """Smaller (width, height), multiples of 32, down to a quarter of each side."""
     for sixteenths in range(15, 3, -1):
         narrow, low = (max(side * sixteenths // 16 // 32, 1) * 32 for side in (width, height))
         yield narrow, low
 
 
 def _feed_forward_share(work: Work) -> float:
-    """Of a block's weights: two matrices, beside ten of the width's square for attention."""
+    """Feed-forward share of a block's weights: two matrices, against ten of dim x dim for attention."""
     feed_forward = 2 * work.config.dim * work.config.ffn_dim
     return feed_forward / (feed_forward + 10 * work.config.dim**2)

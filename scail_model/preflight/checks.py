@@ -1,8 +1,8 @@
-"""What is wrong or doubtful about a job, found before anything is encoded or sampled.
+"""Checks of a job, made before anything is encoded or sampled.
 
-Errors are what would stop the run or make it worthless. Warnings are what the model was not made for, judged by the
-official settings: 40 steps and guidance 5, or a distilled LoRA with 8 steps and guidance 1; segments of 81 frames with
-an overlap of 5; 512x896 to 704x1280 pixels. Memory and time are `budget`'s estimates.
+Errors would stop the run or make it worthless. Warnings are about uses that the model was not made for, compared with
+the official settings: 40 steps and guidance 5, or a distilled LoRA with 8 steps and guidance 1; segments of 81 frames
+with an overlap of 5; 512x896 to 704x1280 pixels. Memory and time are estimates of `budget`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .findings import Finding, attempt, error, fact, warning
 
 _TRAINED_LENGTH, _TRAINED_OVERLAP = 81, 5  # frames
 _LARGEST_AREA = 1.25 * 704 * 1280
-_ENLARGED = 2.0  # the model sees the driving video at half the size of the result, so up to here nothing is missing
+_ENLARGED = 2.0  # up to here no detail is lost: the model sees the driving video at half the size of the result
 _DISTILLED_STEPS, _PLAIN_STEPS = 10, 20
 _MASK_TOLERANCE = 1e-3  # of a cell's share, for rounding
 _WHITE = 0  # mask channel
@@ -35,9 +35,9 @@ _GIB = 2**30
 
 @dataclass(frozen=True)
 class Transformer:
-    """A SCAIL-2 model. weight_bytes: as the file has them. patched: weights that LoRAs or merges change. lora: whether
-    there is one, also one that leaves the weights alone. in_chunks: whether its blocks compute in chunks on a small
-    card."""
+    """A SCAIL-2 model. weight_bytes: as stored in the file. patched: number of weights that LoRAs or merges change.
+    lora: whether there is one, also one that is applied without changing weights. in_chunks: whether blocks compute in
+    chunks on a small card."""
 
     config: TransformerConfig
     weight_bytes: int
@@ -48,11 +48,11 @@ class Transformer:
 
 @dataclass(frozen=True)
 class Job:
-    """A video to be made. fps: frames a second of the driving video.
+    """A video to make.
 
-    width, height: of the result. reference_masks: [n, 28, height / 8, width / 8] as encoded, the primary last. tokens:
-    of the prompts, by name. transformer: None for a model that is not SCAIL-2. cuts: frames at which scenes begin.
-    free_disk: bytes where the job folder will be, None if that is unknown.
+    fps: frames per second of the driving video. width, height: of the result. reference_masks: [n, 28, height / 8,
+    width / 8] as encoded, the primary last. tokens: prompt name -> number of tokens. transformer: None for a model that
+    is not SCAIL-2. cuts: frames at which scenes begin. free_disk: bytes at the job folder, None if unknown.
     """
 
     identities: Identities
@@ -80,23 +80,23 @@ class Job:
 
 
 def check(job: Job) -> list[Finding]:
-    """Everything there is to say of a job. Checks that need a plan or masks of the driving video's form are left out
-    where the job has none. Raises nothing."""
-    wrong_masks, wrong_plan = driving_errors(job), attempt("segments", _plan, job)
-    plan = [] if wrong_plan else _plan(job)
-    found = [*wrong_masks, *wrong_plan, *references(job), *guidance(job), *size(job)]
+    """All findings about a job. Checks that need a valid plan, or masks that fit the driving video, are skipped without
+    them. Raises nothing."""
+    mask_errors, plan_errors = driving_errors(job), attempt("segments", _plan, job)
+    plan = [] if plan_errors else _plan(job)
+    findings = [*mask_errors, *plan_errors, *references(job), *guidance(job), *size(job)]
     if plan:
-        found += [*segments(job, plan), *memory(job, plan)]
-    if not wrong_masks:
-        found += mask_checks.check(job.identities, plan, job.height, job.width)
+        findings += [*segments(job, plan), *memory(job, plan)]
+    if not mask_errors:
+        findings += mask_checks.check(job.identities, plan, job.height, job.width)
         if not job.identities.replacement and not job.black_background:
-            found += mask_checks.background(job.identities, job.driving)
-    found += job_facts(job)
-    return [*found, *plan_facts(job, plan)] if plan else found
+            findings += mask_checks.background(job.identities, job.driving)
+    findings += job_facts(job)
+    return [*findings, *plan_facts(job, plan)] if plan else findings
 
 
 def driving_errors(job: Job) -> list[Finding]:
-    """Masks that are not the driving video's."""
+    """Masks that do not fit the driving video."""
     masks = job.identities.driving
     return [*attempt("driving_mask_frames", check_frame_count, len(job.driving), len(masks)),
             *attempt("driving_mask_shape", check_shape, "driving mask", masks.size, "driving video",
@@ -104,28 +104,28 @@ def driving_errors(job: Job) -> list[Finding]:
 
 
 def references(job: Job) -> list[Finding]:
-    """References that were encoded with other identities than those of the driving video."""
+    """References that were encoded with other identities than the driving masks."""
     encoded, count = job.reference_masks, len(job.identities.references)
     if len(encoded) != count:
-        return [error("reference_count", f"The encoded references are {len(encoded)}, but the identities have masks of "
+        return [error("reference_count", f"{len(encoded)} reference(s) were encoded, but the identities have masks for "
                                          f"{count}: connect the same identities to Encode SCAIL-2 Reference.")]
     order = [*range(1, count), 0]
     expected = torch.cat([reference_mask(job.identities, index, job.height, job.width) for index in order], dim=1)
     expected = expected.movedim(1, 0)
-    # whether the primary has a white background is the mode
+    # a white background of the primary means animation
     if encoded[-1, _WHITE].any() != expected[-1, _WHITE].any():
         mode = job.identities.mode
         other = next(name for name in MODES if name != mode)
         return [error("reference_mode", f"The reference was encoded for {other}, but the identities are for {mode}: "
                                         "connect the same identities to Encode SCAIL-2 Reference.")]
     if (encoded - expected).abs().max() > _MASK_TOLERANCE:
-        return [warning("reference_masks", f"The masks of the {count} encoded reference(s) are not those of the "
+        return [warning("reference_masks", f"The masks of the {count} encoded reference(s) differ from those of the "
                                            "identities: connect the same identities to Encode SCAIL-2 Reference.")]
     return []
 
 
 def guidance(job: Job) -> Iterator[Finding]:
-    """Steps and guidance that do not go with a distilled LoRA, or with none."""
+    """Steps and guidance that do not fit a distilled LoRA, or a model without one."""
     if job.transformer is None:
         return
     lora, plain, steps = job.transformer.lora, job.guidance == 1, job.steps
@@ -135,20 +135,20 @@ def guidance(job: Job) -> Iterator[Finding]:
                                   "distilled.")
     if plain and not lora:
         yield warning("guidance", "guidance is 1 and there is no LoRA, but the model itself is not distilled: set "
-                                  "guidance to 5, or load a distilled LoRA, unless the file has one merged in.")
+                                  "guidance to 5, or load a distilled LoRA, unless one is merged into the file.")
     if steps < _PLAIN_STEPS and not lora:
         yield warning("steps", f"There are {steps} steps and no LoRA, but the model itself is not distilled: take 40 "
-                               "steps, or load a distilled LoRA, unless the file has one merged in.")
+                               "steps, or load a distilled LoRA, unless one is merged into the file.")
     if steps >= _PLAIN_STEPS and plain and lora:
         yield fact("steps", f"There are {steps} steps at guidance 1 with a LoRA; distilled LoRAs need 4 to 8.")
 
 
 def segments(job: Job, plan: list[Segment]) -> Iterator[Finding]:
-    """Lengths that the model was not trained with."""
+    """Segment lengths and overlaps that the model was not trained with."""
     longest = max(segment.length for segment in plan)
     if longest > _TRAINED_LENGTH:
-        yield warning("segment_length", f"The longest segment has {longest} frames, but the model was trained up to "
-                                        f"{_TRAINED_LENGTH}: set segment_length to {_TRAINED_LENGTH}.")
+        yield warning("segment_length", f"The longest segment has {longest} frames, but the model was trained with "
+                                        f"at most {_TRAINED_LENGTH}: set segment_length to {_TRAINED_LENGTH}.")
     if len(plan) > 1 and job.overlap != _TRAINED_OVERLAP:
         yield fact("overlap", f"The overlap is {job.overlap}; the model was trained with {_TRAINED_OVERLAP}.")
     if job.later_colours and job.latent_history and len(plan) > 1:
@@ -157,7 +157,7 @@ def segments(job: Job, plan: list[Segment]) -> Iterator[Finding]:
 
 
 def size(job: Job) -> Iterator[Finding]:
-    """A result that is larger than the model is good at, or a driving video without its details."""
+    """A result that is too large for the model, or a driving video that is too small for the result."""
     height, width = job.driving.size
     enlarged = max(job.width / width, job.height / height)
     if enlarged > _ENLARGED:
@@ -170,7 +170,7 @@ def size(job: Job) -> Iterator[Finding]:
 
 
 def memory(job: Job, plan: list[Segment]) -> Iterator[Finding]:
-    """A run that does not fit into the machine, by estimates that leave out what only may be needed."""
+    """A run that does not fit into the machine; optional needs are not counted."""
     if job.transformer is None:
         return
     work = _work(job, job.transformer, plan)
@@ -182,13 +182,13 @@ def memory(job: Job, plan: list[Segment]) -> Iterator[Finding]:
         yield error("ram", f"The frames of a segment need {_gib(need.ram)} of main memory, but "
                            f"{_gib(machine.free_ram)} are free: lower segment_length, or make the video smaller.")
     if job.free_disk is not None and need.disk > job.free_disk:
-        # a doubt, because a part of it may be there already, and a full disk loses nothing
-        yield warning("disk", f"The job folder will have about {_gib(need.disk)} at the end, but {_gib(job.free_disk)} "
-                              "are free on its disk: clear old jobs with Manage SCAIL-2 Jobs, or free space.")
+        # only a warning: some segments may exist already, and a full disk loses nothing
+        yield warning("disk", f"The job folder will grow to about {_gib(need.disk)}, but {_gib(job.free_disk)} are "
+                              "free on its disk: clear old jobs with Manage SCAIL-2 Jobs, or free space.")
 
 
 def job_facts(job: Job) -> list[Finding]:
-    """What is known without a plan."""
+    """Facts that need no plan."""
     summary, *people = report(job.identities).splitlines()
     count, (height, width) = len(job.driving), job.driving.size
     prompts = ", ".join(f"{tokens} tokens in the {name}" for name, tokens in job.tokens.items())
@@ -204,7 +204,7 @@ def job_facts(job: Job) -> list[Finding]:
 
 
 def plan_facts(job: Job, plan: list[Segment]) -> Iterator[Finding]:
-    """Segments, memory and time."""
+    """Facts about segments, memory and time."""
     lengths = ", ".join(str(segment.length) for segment in plan)
     scenes = f", {len(job.cuts) + 1} scenes" if job.cuts else ""
     yield fact("segments", f"result: {len(job.driving)} frames of {job.width}x{job.height}, in {len(plan)} segment(s) "
@@ -242,7 +242,7 @@ def _too_little_vram(work: Work, need: Need, machine: Machine) -> Finding:
     free = machine.free_vram
     if need.sampling <= free:
         return warning("vae_vram", f"The VAE needs about {_gib(need.vae)} of GPU memory in one piece, but {_gib(free)} "
-                                   "can be free: use a smaller size, or let ComfyUI work in tiles, which is slower.")
+                                   "can be free: use a smaller size, or let ComfyUI use tiles, which is slower.")
     advice = capacity.smaller(work, free, machine.total_vram)
     remedy = f"use {advice}" if advice else "use a much smaller size, or another GPU"
     return error("vram", f"{work.width}x{work.height} in segments of {max(work.lengths)} frames needs at least about "
@@ -253,17 +253,17 @@ def _longest(work: Work, need: Need, machine: Machine) -> str:
     frames = capacity.longest_segment(work, machine.free_vram, machine.total_vram,
                                       tiles=need.vae > machine.free_vram)
     if frames is None:
-        return f"longest segment: not even one frame of {work.width}x{work.height} fits on this GPU"
+        return f"longest segment: no frame of {work.width}x{work.height} fits on this GPU"
     more = " or more" if frames == capacity.MOST_FRAMES else ""
     return f"longest segment: {frames} frames{more} of {work.width}x{work.height} fit on this GPU"
 
 
 def _weights(where: Residence) -> str:
-    come = sum(where.streamed)
-    if not come:
-        return "weights: all of them can stay on the GPU"
-    return (f"weights: about {_gib(where.resident)} can stay on the GPU and {_gib(come)} come in every forward, which "
-            f"costs no time if main memory brings {where.needed_rate() / 1e9:.1f} GB/s")
+    streamed = sum(where.streamed)
+    if not streamed:
+        return "weights: all can stay on the GPU"
+    return (f"weights: about {_gib(where.resident)} can stay on the GPU and {_gib(streamed)} are streamed in every "
+            f"forward, which costs no time if main memory delivers {where.needed_rate() / 1e9:.1f} GB/s")
 
 
 def _vram(need: Need, machine: Machine) -> str:
@@ -271,14 +271,14 @@ def _vram(need: Need, machine: Machine) -> str:
         return "GPU memory and time are not estimated, because the model does not run on a CUDA or ROCm GPU"
     both = need.activations_together - need.activations
     more = f" ({_gib(both)} more with both prompts in one batch)" if both else ""
-    return (f"GPU memory: about {_gib(need.whole)} if all weights stay there{more}, {_gib(need.least)} if they come "
-            f"and go; {_gib(machine.free_vram)} of {_gib(machine.total_vram)} can be free")
+    return (f"GPU memory: about {_gib(need.whole)} if all weights stay there{more}, {_gib(need.least)} if they are "
+            f"streamed; {_gib(machine.free_vram)} of {_gib(machine.total_vram)} can be free")
 
 
 def _lora(transformer: Transformer) -> str:
     if transformer.patched:
         return f"{transformer.patched} tensors patched (LoRA)"
-    return "a LoRA beside them" if transformer.lora else "no LoRA"
+    return "a LoRA that leaves them unchanged" if transformer.lora else "no LoRA"
 
 
 def _gib(count: int) -> str:

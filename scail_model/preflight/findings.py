@@ -1,4 +1,4 @@
-"""What a check has found: mistakes that stop a run, doubts, and plain facts; and the ways to tell them."""
+"""Findings of a check: errors that stop a run, warnings and facts; and how they are reported."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 ERROR, WARNING, FACT = "error", "warning", "fact"
 _HEADINGS = {ERROR: "Errors", WARNING: "Warnings", FACT: "Facts"}
 
-# The input of the check, and of the sampler, that a finding is about; codes of nothing in particular are left out.
+# Finding code -> the input of the check and sampler nodes that it is about, if there is one.
 _INPUTS = {
     "driving_mask_frames": "identities", "driving_mask_shape": "identities", "coincide": "identities",
     "hidden": "identities", "unseen": "identities", "people": "identities", "mode": "identities",
@@ -27,8 +27,8 @@ _INPUTS = {
 
 @dataclass(frozen=True)
 class Finding:
-    """level: "error", "warning" or "fact". code: one word for programs. text: one sentence with the input, the value
-    and, but for facts, the remedy."""
+    """level: "error", "warning" or "fact". code: one word for programs. text: one sentence that names the input, the
+    value and, except for facts, the remedy."""
 
     level: str
     code: str
@@ -36,7 +36,7 @@ class Finding:
 
     @property
     def input(self) -> str | None:
-        """The input that it is about; None if there is none in particular."""
+        """The input that the finding is about, or None."""
         return _INPUTS.get(self.code)
 
 
@@ -53,7 +53,7 @@ def fact(code: str, text: str) -> Finding:
 
 
 def attempt(code: str, check: Callable[..., Any], *arguments: Any) -> list[Finding]:
-    """A check that raises ValueError, as a list of one error or none."""
+    """Run a check that raises ValueError; return its error as a finding, or an empty list."""
     try:
         check(*arguments)
     except ValueError as refusal:
@@ -62,36 +62,35 @@ def attempt(code: str, check: Callable[..., Any], *arguments: Any) -> list[Findi
 
 
 def of_level(findings: Sequence[Finding], level: str) -> list[Finding]:
-    """The findings of one level, in their order."""
+    """The findings of one level, in order."""
     return [finding for finding in findings if finding.level == level]
 
 
 def refuse(findings: Sequence[Finding]) -> None:
-    """Raise ValueError with the first error, if there is one, and the number of others."""
+    """Raise ValueError with the first error, if any, and the number of others."""
     errors = of_level(findings, ERROR)
     if errors:
-        more = f" (and {len(errors) - 1} more: connect Check SCAIL-2 Inputs.)" if len(errors) > 1 else ""
+        more = f" (and {len(errors) - 1} more: see Check SCAIL-2 Inputs.)" if len(errors) > 1 else ""
         raise ValueError(errors[0].text + more)
 
 
 def report(findings: Sequence[Finding]) -> str:
-    """For people: errors, warnings and facts under headings with their numbers; levels without findings are left
-    out."""
+    """Text for people: errors, warnings and facts under headings with their counts; empty levels are omitted."""
     parts = []
     for level, heading in _HEADINGS.items():
-        if chosen := of_level(findings, level):
-            parts.append("\n".join((f"{heading} ({len(chosen)})", *(f"- {finding.text}" for finding in chosen))))
+        if listed := of_level(findings, level):
+            parts.append("\n".join((f"{heading} ({len(listed)})", *(f"- {finding.text}" for finding in listed))))
     return "\n\n".join(parts)
 
 
 def as_rows(findings: Sequence[Finding]) -> list[dict[str, str | None]]:
-    """For the page: errors, warnings and facts, each {"level", "code", "text", "input"}."""
+    """Rows for the page: errors, warnings and facts, each {"level", "code", "text", "input"}."""
     return [{"level": level, "code": finding.code, "text": finding.text, "input": finding.input}
             for level in _HEADINGS for finding in of_level(findings, level)]
 
 
 def as_json(findings: Sequence[Finding]) -> str:
-    """For programs: {"ok": bool, "errors": [...], "warnings": [...], "facts": [...]}, each {"code", "text"}."""
+    """JSON for programs: {"ok": bool, "errors": [...], "warnings": [...], "facts": [...]}, each {"code", "text"}."""
     lists = {f"{level}s": [{"code": finding.code, "text": finding.text} for finding in of_level(findings, level)]
              for level in _HEADINGS}
     return json.dumps({"ok": not lists["errors"], **lists}, ensure_ascii=False, indent=1)

@@ -1,7 +1,6 @@
-"""What is suspicious about masks: people who are missing, tiny, doubled, cropped away, or of another size than in the
-reference.
+"""Checks of masks: people that are missing, tiny, tracked twice, cropped, or of another size than in the reference.
 
-A doubt is told only if it lasts: people walk into a picture, pass each other, and stand at its edge.
+A finding is reported only if it lasts, because people walk into the picture, pass each other and stand at its edge.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from ..media.clips import Clip
 from ..segments import Segment
 from .findings import Finding, fact, warning
 
-_LASTING = 8  # frames, half a second at 16 fps; or all in which the person is seen, if these are fewer
+_LASTING = 8  # frames, half a second at 16 fps; or all frames that show the person, if fewer
 _TINY, _HUGE = 0.002, 0.8  # of the frame
 _HIDDEN = 0.02  # of a person's pixels
 _SAME_PLACE = 0.8  # of the union of two boxes
@@ -36,36 +35,37 @@ Window = tuple[int, int, int, int]
 
 
 def check(identities: Identities, plan: Sequence[Segment], height: int, width: int) -> list[Finding]:
-    """All warnings about the masks, for a result of height x width pixels; frames are those of the driving video."""
+    """All findings about the masks, for a result of height x width pixels; frames are driving frames."""
     return [*unseen(identities, plan), *hidden(identities), *sizes(identities), *coinciding(identities),
             *cropped_references(identities, height, width), *cropped_driving(identities, height, width),
             *scales(identities, height, width)]
 
 
 def unseen(identities: Identities, plan: Sequence[Segment]) -> Iterator[Finding]:
-    """People who are missing in all frames of a segment."""
+    """People that no frame of a segment shows."""
     for person, extent in enumerate(identities.driving.extents):
         gaps = [(first, last) for first, last in runs(~extent.seen)
                 if any(first <= segment.start and segment.stop <= last + 1 for segment in plan)]
         if gaps:
-            yield warning("unseen", f"{identities.title(person)} is not seen in frames {in_words(gaps)} of "
-                                    f"{len(identities.driving)}, which is a whole segment: check the driving mask "
+            yield warning("unseen", f"{identities.title(person)} is missing in frames {in_words(gaps)} of "
+                                    f"{len(identities.driving)}, which cover a whole segment: check the driving mask "
                                     "there, unless the person has left the picture.")
 
 
 def hidden(identities: Identities) -> Iterator[Finding]:
-    """People whom others cover wherever they are."""
+    """People that others cover in every frame."""
     for depth, person in enumerate(identities.front):
         extent, before = identities.driving.extents[person], identities.front[:depth]
-        shown = sum(_shown(identities.driving, person, before, frame) for frame in np.flatnonzero(extent.seen))
+        frames = np.flatnonzero(extent.seen).tolist()
+        shown = sum(_shown(identities.driving, person, before, frame) for frame in frames)
         if shown < _HIDDEN * extent.area.sum():
             yield warning("hidden", f"{identities.title(person)} is hidden behind others in all {extent.seen.sum()} "
-                                    f"driving frames that show {identities.title(person)}: change front, or check "
+                                    f"driving frames that contain {identities.title(person)}: change front, or check "
                                     "whether the driving mask has one person twice.")
 
 
 def _shown(mask_set: MaskSet, person: int, before: Sequence[int], frame: int) -> int:
-    """Pixels of a person that nobody in front of it covers."""
+    """Pixels of a person that the people `before` it do not cover."""
     covering = [other for other in before if mask_set.near(person, other, frame)]
     if not covering:
         return int(mask_set.extents[person].area[frame])
@@ -76,20 +76,20 @@ def _shown(mask_set: MaskSet, person: int, before: Sequence[int], frame: int) ->
 
 
 def sizes(identities: Identities) -> Iterator[Finding]:
-    """People who cover hardly anything of the driving frame, or nearly all of it."""
+    """People that cover almost nothing of the driving frame, or almost all of it."""
     driving = identities.driving
     for person, extent in enumerate(driving.extents):
         shares = extent.area / (driving.height * driving.width)
         for code, flags, remedy in (
                 ("tiny", extent.seen & (shares < _TINY), "crop the driving video closer to the person"),
-                ("huge", shares > _HUGE, "check whether the driving mask has taken in the background")):
+                ("huge", shares > _HUGE, "check whether the driving mask includes the background")):
             if _lasts(flags, extent.seen):
                 yield warning(code, f"{identities.title(person)} covers {shares[flags].mean():.2%} of the driving "
                                     f"video in frames {in_words(runs(flags))} of {len(driving)}: {remedy}.")
 
 
 def coinciding(identities: Identities) -> Iterator[Finding]:
-    """Pairs of people in nearly the same place: often one person who was tracked twice."""
+    """Pairs of people in nearly the same place: often one person tracked twice."""
     for (left, one), (right, other) in combinations(enumerate(identities.driving.extents), 2):
         flags = _box_overlap(one.box, other.box) > _SAME_PLACE
         if _lasts(flags, one.seen & other.seen):
@@ -99,7 +99,7 @@ def coinciding(identities: Identities) -> Iterator[Finding]:
 
 
 def cropped_references(identities: Identities, height: int, width: int) -> Iterator[Finding]:
-    """People of whom a reference loses something when it is cropped to the size of the result."""
+    """People that are cut off when a reference is cropped to the size of the result."""
     for number, mask_set in enumerate(identities.references, 1):
         window = _window(mask_set.size, height, width)
         for person, extent in enumerate(mask_set.extents):
@@ -108,11 +108,11 @@ def cropped_references(identities: Identities, height: int, width: int) -> Itera
             if share > _CROPPED:
                 yield warning("reference_crop", f"Cropped to {width}x{height}, reference {number} loses {share:.1%} of "
                                                 f"{identities.title(person)} ({_sides(lost)}): choose a width and "
-                                                "height of the picture's shape, or use Reframe SCAIL-2 Reference.")
+                                                "height with the picture's shape, or use Reframe SCAIL-2 Reference.")
 
 
 def cropped_driving(identities: Identities, height: int, width: int) -> Iterator[Finding]:
-    """People of whom the driving video loses something when it is cropped to the size of the result."""
+    """People that are cut off when the driving video is cropped to the size of the result."""
     driving = identities.driving
     window = _window(driving.size, height, width)
     for person, extent in enumerate(driving.extents):
@@ -124,11 +124,11 @@ def cropped_driving(identities: Identities, height: int, width: int) -> Iterator
             yield warning("driving_crop", f"Cropped to {width}x{height}, the driving video loses up to "
                                           f"{shares[worst]:.1%} of {identities.title(person)} in {flags.sum()} of "
                                           f"{len(driving)} frames (most in frame {worst}: {_sides(lost[worst])}): "
-                                          "choose a width and height of the video's shape.")
+                                          "choose a width and height with the video's shape.")
 
 
 def scales(identities: Identities, height: int, width: int) -> Iterator[Finding]:
-    """People who are larger or smaller in the primary reference than where the driving video first shows them."""
+    """People that are larger or smaller in the primary reference than where they first appear in the driving video."""
     for person, extent in enumerate(identities.references[0].extents):
         if not extent.seen.any():
             continue
@@ -141,9 +141,9 @@ def scales(identities: Identities, height: int, width: int) -> Iterator[Finding]
 
 
 def background(identities: Identities, driving: Clip) -> list[Finding]:
-    """Whether much is to be seen behind the people: the spread of the grey levels of a few frames' backgrounds.
+    """Whether the background is busy: the spread of its grey levels in a few frames.
 
-    driving: as many frames as the masks.
+    driving: must have as many frames as the masks.
     """
     levels = []
     for index in np.linspace(0, len(driving) - 1, _SAMPLED_FRAMES).astype(int).tolist():
@@ -163,7 +163,7 @@ def _lasts(flags: np.ndarray, seen: np.ndarray) -> bool:
 
 
 def _box_overlap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Intersection over union of boxes [T, 4], 0 where one is empty."""
+    """Intersection over union of boxes [T, 4]; 0 where one is empty."""
     sides = np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2])
     both = sides.clip(min=0).prod(1)
     union = (a[:, 2:] - a[:, :2]).prod(1) + (b[:, 2:] - b[:, :2]).prod(1) - both
@@ -171,7 +171,7 @@ def _box_overlap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _window(size: tuple[int, int], height: int, width: int) -> Window:
-    """What is left of a picture of `size` (height, width) after `geometry.cover_crop`: left, top, right, bottom, the
+    """The part of a picture of `size` (height, width) that `geometry.cover_crop` keeps: left, top, right, bottom, the
     last two exclusive."""
     placement = cover(size, height, width)
     spans = []
@@ -183,18 +183,18 @@ def _window(size: tuple[int, int], height: int, width: int) -> Window:
 
 
 def _lost(mask_set: MaskSet, person: int, window: Window) -> np.ndarray:
-    """Pixels of a person outside a window, int64 [T, 4], as `_lost_in` has them."""
+    """Pixels of a person outside a window in each frame, int64 [T, 4], in the order of `_lost_in`."""
     left, top, right, bottom = window
     extent = mask_set.extents[person]
     outside = (extent.box[:, :2] < (left, top)).any(1) | (extent.box[:, 2:] > (right, bottom)).any(1)
     lost = np.zeros((len(mask_set), 4), np.int64)
-    for frame in np.flatnonzero(outside & extent.seen):
+    for frame in np.flatnonzero(outside & extent.seen).tolist():
         lost[frame] = _lost_in(mask_set, person, frame, window)
     return lost
 
 
 def _lost_in(mask_set: MaskSet, person: int, frame: int, window: Window) -> list[int]:
-    """Pixels of a person left of, above, right of and below a window."""
+    """Pixels of a person left of, above, right of and below a window in one frame."""
     left, top, right, bottom = window
     rows, columns = mask_set.tracks[person][frame], np.arange(mask_set.width)
     parts = rows & packed(columns < left), rows[:top], rows & packed(columns >= right), rows[bottom:]
@@ -206,16 +206,16 @@ def _sides(lost: np.ndarray) -> str:
 
 
 def _first_frame(mask_set: MaskSet, person: int, height: int, width: int) -> int | None:
-    """The first frame that shows more of a person than a sliver, after the crop; None if there is none."""
+    """The first frame that shows more than a sliver of a person after the crop; None if there is none."""
     window, area = _window(mask_set.size, height, width), mask_set.extents[person].area
     sliver = _TINY * mask_set.height * mask_set.width
-    return next((int(frame) for frame in np.flatnonzero(area >= sliver)
+    return next((frame for frame in np.flatnonzero(area >= sliver).tolist()
                  if area[frame] - sum(_lost_in(mask_set, person, frame, window)) >= sliver), None)
 
 
 def _scale(identities: Identities, person: int, frame: int, height: int, width: int) -> float:
-    """How much larger a person is in the primary reference than in a driving frame, both cropped to the result."""
-    ours, theirs = (torch.from_numpy(mask_set.frame(index)[person].astype(np.uint8))
-                    for mask_set, index in ((identities.references[0], 0), (identities.driving, frame)))
-    placement, _ = place(ours, theirs, height, width)
-    return cover(ours.shape, height, width).scale / placement.scale
+    """Size of a person in the primary reference relative to a driving frame, both cropped to the result."""
+    reference, driving = (torch.from_numpy(mask_set.frame(index)[person].astype(np.uint8))
+                          for mask_set, index in ((identities.references[0], 0), (identities.driving, frame)))
+    placement, _ = place(reference, driving, height, width)
+    return cover(identities.references[0].size, height, width).scale / placement.scale

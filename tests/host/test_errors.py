@@ -157,9 +157,9 @@ TRACKS = {
     "too many names": (track(names="Anna, Ben"), "There are 2 names, but 1 person: give one name for each person"),
     "shrunk to nothing": (track(grow=-40), "Nothing is left of blue in the driving mask after grow -40 and feather 0"),
     "feathered to nothing": (track(feather=40.0), "Nothing is left of blue .* feather 40: shrink or feather less"),
-    "more MASKs than a track": (more("driving"), "There are MASKs of more people in the driving mask, but the first is "
-                                                 "no MASK: connect the MASK of person 1 to driving_masks"),
-    "a gap between MASKs": (gap, "In more_driving_masks person_3 is connected, but person_2 is not: leave no gap"),
+    "more MASKs than a track": (more("driving"), "more_driving_masks is connected, but driving_masks is not a MASK: "
+                                                 "connect the MASK of person 1 to driving_masks"),
+    "a gap between MASKs": (gap, "more_driving_masks has person_3 connected, but not person_2: leave no gap"),
     "a MASK of another clip": (more("driving", first="shorter"), "Person 2 of the driving mask has 9 frames of 96x64, "
                                                                  "but person 1 has 8 frames of 96x64"),
     "a MASK of another picture": (more("reference", first="driving1"),

@@ -135,7 +135,7 @@ def test_references_encoded_with_other_identities():
     two = bound([WHOLE] * 17, references=[[WHOLE], [WHOLE]])
     assert texts(job(two)) == {}
     found = texts(job(two, reference_masks=encoded(animation, 128, 96)))
-    assert found["reference_count"].startswith("The encoded references are 1, but the identities have masks of 2")
+    assert found["reference_count"].startswith("1 reference(s) were encoded, but the identities have masks for 2")
     moved = bound([WHOLE] * 17, references=[[(40, 16, 72, 112)]])
     found = check(job(animation, reference_masks=encoded(moved, 128, 96)))
     assert [(finding.level, finding.code) for finding in found if finding.level != "fact"] == [
@@ -211,7 +211,7 @@ def test_too_little_disk():
     kept = (16 * 21 * 64 * 112 * 4 + 5 * 512 * 896 * 12 + 0.3 * 81 * 512 * 896) / GIB
     assert texts(large(free_disk=round((kept + 0.01) * GIB))) == {}
     found = texts(large(free_disk=round((kept - 0.01) * GIB)))["disk"]
-    assert found.startswith(f"The job folder will have about {kept:.1f} GiB at the end, but {kept - 0.01:.1f} GiB")
+    assert found.startswith(f"The job folder will grow to about {kept:.1f} GiB, but {kept - 0.01:.1f} GiB")
     assert texts(large(free_disk=None)) == {}
 
 
@@ -220,10 +220,10 @@ def test_estimates_are_told():
     found = facts(large(tflops=798.0, steps=60, guidance=1.0, transformer=replace(REAL, patched=400, lora=True)))
     assert found["time"].startswith("time: about 5 min, from measurements on an NVIDIA H200")
     assert found["vram"] == (f"GPU memory: about {33 + 3.271:.1f} GiB if all weights stay there, {least(81):.1f} GiB "
-                             "if they come and go; 138.0 GiB of 139.0 GiB can be free")
+                             "if they are streamed; 138.0 GiB of 139.0 GiB can be free")
     assert found["model"] == "model: 33.0 GiB of weights, 400 tensors patched (LoRA)"
     assert found["longest"] == "longest segment: 161 frames or more of 512x896 fit on this GPU"
-    assert found["weights"] == "weights: all of them can stay on the GPU"
+    assert found["weights"] == "weights: all can stay on the GPU"
     twice = facts(large(tflops=798.0 / 20))
     assert twice["time"].startswith("time: about 2 h 1")
     assert f"stay there ({6.91 - 3.271:.1f} GiB more with both prompts in one batch)" in twice["vram"]
@@ -231,23 +231,23 @@ def test_estimates_are_told():
 
 
 def test_a_small_card():
-    """12 GiB, 11 of them free: most of the weights come and go, at 1/8 of the H200's speed."""
+    """12 GiB, 11 of them free: most of the weights are streamed, at 1/8 of the H200's speed."""
     small = replace(large(), machine=Machine(12 * GIB, 11 * GIB, 64 * GIB, 100.0))
     assert texts(small) == {}
     found = facts(small)
     tokens, block = 48832, 0.985 * 33 / 40
     activations = 14.05 * tokens * 5120 / GIB
     stay = 11 - 0.25 - activations - 2 * block
-    said = re.fullmatch(r"weights: about (.*) GiB can stay on the GPU and (.*) GiB come in every forward, which costs "
-                        r"no time if main memory brings (.*) GB/s", found["weights"]).groups()
+    said = re.fullmatch(r"weights: about (.*) GiB can stay on the GPU and (.*) GiB are streamed in every forward, "
+                        r"which costs no time if main memory delivers (.*) GB/s", found["weights"]).groups()
     assert float(said[0]) == pytest.approx(stay, abs=0.3)
     assert float(said[0]) + float(said[1]) == pytest.approx(33, abs=0.11)
     # a block in 40 of 5.25 s on the H200
     assert float(said[2]) == pytest.approx(block * GIB / 1e9 / (5.25 / 40 * 798 / 100), rel=0.1)
     assert found["longest"].startswith("longest segment: 161 frames or more")
     whole = facts(replace(small, transformer=replace(REAL, in_chunks=False)))
-    assert f"{least(81):.1f} GiB if they come and go" in whole["vram"]
-    assert f"{activations + 2 * block:.1f} GiB if they come and go" in found["vram"]
+    assert f"{least(81):.1f} GiB if they are streamed" in whole["vram"]
+    assert f"{activations + 2 * block:.1f} GiB if they are streamed" in found["vram"]
 
 
 def test_the_longest_segment_that_fits():
@@ -255,7 +255,7 @@ def test_the_longest_segment_that_fits():
     assert texts(tight) == {}
     assert facts(tight)["longest"] == "longest segment: 85 frames of 512x896 fit on this GPU"
     hopeless = replace(tight, machine=Machine(139 * GIB, GIB // 4, 64 * GIB, None))
-    assert facts(hopeless)["longest"] == "longest segment: not even one frame of 512x896 fits on this GPU"
+    assert facts(hopeless)["longest"] == "longest segment: no frame of 512x896 fits on this GPU"
 
 
 def test_another_model_has_no_estimates():
@@ -291,14 +291,14 @@ def test_many_steps_of_a_distilled_lora_are_a_fact():
     assert texts(found) == {}
     assert facts(found)["steps"] == "There are 20 steps at guidance 1 with a LoRA; distilled LoRAs need 4 to 8."
     beside = replace(found, transformer=replace(LORA, patched=0))
-    assert facts(beside)["model"] == "model: 0.0 GiB of weights, a LoRA beside them"
+    assert facts(beside)["model"] == "model: 0.0 GiB of weights, a LoRA that leaves them unchanged"
 
 
 def test_long_segments_and_other_overlaps():
     people = [WHOLE] * 100
     assert texts(job(bound(people))) == {}
     assert texts(job(bound(people), segment_length=101))["segment_length"].startswith(
-        "The longest segment has 101 frames, but the model was trained up to 81")
+        "The longest segment has 101 frames, but the model was trained with at most 81")
     assert texts(job(bound(people[:60]), segment_length=101)) == {}  # no segment is as long as that
     assert "overlap" not in facts(job(bound(people)))
     assert facts(job(bound(people), overlap=9))["overlap"] == "The overlap is 9; the model was trained with 5."
@@ -329,7 +329,7 @@ def test_somebody_who_is_missing_for_a_segment():
 
     options = {"segment_length": 9}
     found = texts(job(seen(*range(3, 14)), **options))
-    assert found == {"unseen": "blue is not seen in frames 3-13 of 17, which is a whole segment: check the driving "
+    assert found == {"unseen": "blue is missing in frames 3-13 of 17, which cover a whole segment: check the driving "
                                "mask there, unless the person has left the picture."}
     assert texts(job(seen(*range(5, 14)), **options)) == {}  # as long, but in two segments
     assert texts(job(seen(*range(3, 14)))) == {}  # one segment of 17
@@ -338,7 +338,7 @@ def test_somebody_who_is_missing_for_a_segment():
     assert texts(job(two, segment_length=9)) == {}
     two = bound([WHOLE] * 17, [(0, 16, 30, 112)] * 8 + [None] * 9, names="Anna, Ben",
                 references=[[WHOLE, (0, 16, 30, 112)]])
-    assert texts(job(two, **options))["unseen"].startswith("Ben (red) is not seen in frames 8-16 of 17")
+    assert texts(job(two, **options))["unseen"].startswith("Ben (red) is missing in frames 8-16 of 17")
 
 
 def test_tiny_and_huge_people():
@@ -350,7 +350,7 @@ def test_tiny_and_huge_people():
     assert texts(job(bound([WHOLE] * 10 + [speck] * 7, references=reference))) == {}  # somebody who walks out
     huge = bound([WHOLE] * 4 + [wall] * 4 + [WHOLE] + [wall] * 8, references=reference)
     assert texts(job(huge)) == {"huge": "blue covers 84.38% of the driving video in frames 4-7, 9-16 of 17: check "
-                                        "whether the driving mask has taken in the background."}
+                                        "whether the driving mask includes the background."}
     short = bound([speck] * 3, references=[[WHOLE]])  # all there is of the person
     assert "frames 0-2 of 3" in texts(job(short))["tiny"]
 
@@ -370,7 +370,7 @@ def test_somebody_behind_another_all_the_time():
     reference = [[WHOLE, inside]]
     identities = bound([WHOLE] * 17, [inside] * 17, references=reference)
     assert texts(job(identities))["hidden"] == (
-        "red is hidden behind others in all 17 driving frames that show red: change front, or check whether the "
+        "red is hidden behind others in all 17 driving frames that contain red: change front, or check whether the "
         "driving mask has one person twice.")
     assert "hidden" not in texts(job(replace(identities, front=(1, 0))))
     steps_aside = bound([WHOLE] * 17, [inside] * 16 + [(0, 0, 20, 60)], references=reference)
@@ -386,7 +386,7 @@ def test_a_reference_that_loses_somebody_above_or_below(box, side):
     identities = bound([WHOLE] * 17, references=[[box]], reference_size=(160, 96))
     found = texts(job(identities))
     assert found["reference_crop"] == (
-        f"Cropped to 96x128, reference 1 loses {share:.1%} of blue ({side}): choose a width and height of the "
+        f"Cropped to 96x128, reference 1 loses {share:.1%} of blue ({side}): choose a width and height with the "
         "picture's shape, or use Reframe SCAIL-2 Reference.")
 
 
@@ -406,8 +406,8 @@ def test_a_driving_video_that_loses_somebody():
     reference = {"references": [[(32, 4, 64, 44)]], "reference_size": (48, 96)}
     found = texts(job(bound([inside] * 9 + [low] * 7 + [lower], **reference), 128, 64))
     assert found == {"driving_crop": f"Cropped to 128x64, the driving video loses up to {16 / 60:.1%} of blue in 8 "
-                                     "of 17 frames (most in frame 16: feet): choose a width and height of the video's "
-                                     "shape."}
+                                     "of 17 frames (most in frame 16: feet): choose a width and height with the "
+                                     "video's shape."}
     assert texts(job(bound([inside] * 10 + [low] * 7, **reference), 128, 64)) == {}
     high = texts(job(bound([(32, 30, 64, 84)] * 17, **reference), 128, 64))
     assert f"{10 / 54:.1%} of blue in 17 of 17 frames (most in frame 0: head)" in high["driving_crop"]
@@ -478,7 +478,7 @@ def test_programs_get_the_same():
 
 
 def test_the_first_error_is_raised():
-    with pytest.raises(ValueError, match=r"^It is 1: take 2. \(and 1 more: connect Check SCAIL-2 Inputs.\)$"):
+    with pytest.raises(ValueError, match=r"^It is 1: take 2. \(and 1 more: see Check SCAIL-2 Inputs.\)$"):
         findings.refuse(FOUND)
     with pytest.raises(ValueError, match=r"^It is 2: take 3.$"):
         findings.refuse(FOUND[2:])

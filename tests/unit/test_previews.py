@@ -401,5 +401,5 @@ def test_chosen_frames_are_evenly_spread():
 
 def test_no_frames_to_choose_are_named():
     for total, count in ((0, 3), (5, 0)):
-        with pytest.raises(ValueError, match=f"The preview is to show {count} of {total} frames, but it needs"):
+        with pytest.raises(ValueError, match=f"The preview shows {count} of {total} frames, but it needs"):
             chosen_frames(total, count)
