@@ -23,12 +23,17 @@ from torch import Tensor
 _LENGTH = 16  # bytes
 _SAMPLE = 1024  # elements at the beginning and in the middle of a weight
 _PLAIN = (type(None), Number, str, bytes, np.generic, PurePath)  # told apart by their repr
+_CONTAINERS = (list, tuple, dict, set, frozenset)
+# Torch's own attributes of a module: weights and children, which the state dict has, and hooks; and a compiled module's
+# number, which is another one in each run.
+_TORCHS = (vars(torch.nn.Module()).keys() - {"training"}) | {"_torchdynamo_wrapper_id"}
 _MOST = 100_000  # values that are looked at
 
 
 def digest(*values: Any) -> str:
     """Hexadecimal digest of numbers, texts, tensors, containers, functions (by name and what they hold), modules (by
-    plain attributes and weights) and other objects (by type and attributes)."""
+    weights, and attributes that are numbers, texts, tensors and containers of these) and other objects (by type and
+    attributes)."""
     return _digested(values, whole=True)
 
 
@@ -106,9 +111,33 @@ def _taken_apart(value: Any) -> tuple[str, Sequence[Any]]:
         return f"{value.__module__}.{value.__qualname__}", _held(value)
     name = f"{type(value).__module__}.{type(value).__qualname__}"
     if isinstance(value, torch.nn.Module):
-        plain = {key: held for key, held in vars(value).items() if isinstance(held, _PLAIN)}
-        return name, (plain, dict(value.state_dict()))
+        own = {key: held for key, held in vars(value).items() if key not in _TORCHS}
+        return name, (_settings(own, frozenset()), dict(value.state_dict()))
     return name, (_attributes(value),)
+
+
+def _settings(container: Any, outer: Set[int]) -> Any:
+    """A container with only the plain values and tensors in it, at any depth. What else a module holds (functions,
+    objects, other modules) comes and goes with the memory that ComfyUI gives it.
+
+    outer: ids of the containers around it.
+    """
+    outer = outer | {id(container)}
+
+    def counts(value: Any) -> bool:
+        return isinstance(value, (*_PLAIN, Tensor, np.ndarray, *_CONTAINERS)) and id(value) not in outer
+
+    def reduced(value: Any) -> Any:
+        return _settings(value, outer) if isinstance(value, _CONTAINERS) else value
+
+    if isinstance(container, dict):
+        return {key: reduced(value) for key, value in container.items() if _is_key(key) and counts(value)}
+    return (frozenset if isinstance(container, Set) else tuple)(map(reduced, filter(counts, container)))
+
+
+def _is_key(value: Any) -> bool:
+    """Whether a key's repr is the same in every run."""
+    return all(isinstance(part, _PLAIN) for part in (value if isinstance(value, tuple) else (value,)))
 
 
 def _held(function: Any) -> Sequence[Any]:

@@ -154,6 +154,54 @@ print(json.dumps([module.digest(value) for value in module.values()]))"""
     assert json.loads(other.stdout) == [digest(value) for value in values()]
 
 
+class Module(torch.nn.Module):
+    """A patch with weights, whose settings are what a user has chosen."""
+
+    def __init__(self, **settings):
+        super().__init__()
+        self.layer = torch.nn.Linear(2, 2)
+        torch.nn.init.ones_(self.layer.weight)
+        torch.nn.init.zeros_(self.layer.bias)
+        for name, value in settings.items():
+            setattr(self, name, value)
+
+
+def test_settings_of_a_module_count_at_any_depth():
+    settings = [
+        {}, {"strength": 1.0}, {"strength": 0.5}, {"blocks": []}, {"blocks": [1]}, {"blocks": [1, 2]},
+        {"blocks": [2, 1]}, {"blocks": {1, 2}}, {"blocks": [[1], [2]]}, {"blocks": {"a": [1]}},
+        {"blocks": {"a": [2]}}, {"blocks": {"b": [1]}}, {"blocks": [(1, {"x": 2})]}, {"blocks": [(1, {"x": 3})]},
+        {"scale": torch.ones(3)}, {"scale": torch.zeros(3)}, {"scales": [torch.ones(3)]},
+        {"scales": [torch.zeros(3)]}, {"names": {("a", 1): np.ones(2)}}, {"names": {("a", 1): np.zeros(2)}},
+    ]
+    for function in (digest, sampled_digest):
+        assert len({function(Module(**setting)) for setting in settings}) == len(settings)
+        assert function(Module(blocks=[1])) == function(Module(blocks=(1,)))
+    heavier = Module()
+    torch.nn.init.zeros_(heavier.layer.weight)
+    assert digest(heavier) != digest(Module())
+
+
+def test_what_comfyui_puts_into_a_module_does_not_count():
+    """Functions on its weights and hooks while it is in memory, and references to other objects."""
+    module = Module(functions=[], about={"blocks": [1]})
+    before = digest(module)
+    module.functions.append(scaled)
+    module.about |= {"owner": Patch(a=1), scaled: 1}
+    module.owner = Patch(a=2)
+    module.register_forward_hook(scaled)
+    module.about["all"] = module.about
+    assert digest(module) == before
+
+
+def test_a_compiled_module_is_known_by_what_it_compiles():
+    """Compiling again, as another process does, is no difference."""
+    first, same, other = (torch.compile(Module(), backend="eager") for _ in range(3))
+    assert digest(first) == digest(same) != digest(Module())
+    torch.nn.init.zeros_(other.layer.weight)
+    assert digest(other) != digest(first)
+
+
 def test_cycles_end_and_deep_objects_count():
     patch = Patch()
     patch.me, patch.apply = [patch], patch.apply
