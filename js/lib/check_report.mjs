@@ -32,7 +32,7 @@ function line(finding, jumpTo) {
   const mark = element("span", { class: "scail2-mark", "aria-hidden": "true", text: MARKS[finding.level] });
   const text = element("span", { text: finding.text });
   const button = finding.input && element("button", {
-    type: "button", text: "show", title: `Show the node behind ${finding.input}`, onclick: () => jumpTo(finding),
+    type: "button", text: "show", title: `Show what is connected to ${finding.input}`, onclick: () => jumpTo(finding),
   });
   return element("li", {}, mark, text, button || null);
 }

@@ -25,7 +25,7 @@ const ROUND = 28; // CSS pixels above and below what is in a panel: the canvas' 
 let panels = 0;
 
 /**
- * A panel under a node's widgets, which is no part of the workflow, as high as what is in it. Returns {inside, resize}:
+ * A panel under a node's widgets, which is not saved with the workflow and is as high as its content. Returns {inside, resize}:
  * fill `inside`, an element of the class `kind`, then call `resize`; it is called too when the height changes otherwise.
  */
 export function panel(node, name, label, kind) {

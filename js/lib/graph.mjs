@@ -69,7 +69,7 @@ function instanceOf(graph) {
   return [root, ...root.subgraphs.values()].flatMap((place) => place.nodes).find((node) => node.subgraph === graph);
 }
 
-/** The node behind an execution id, such as "213:114" for one in a subgraph; undefined if there is none. */
+/** The node of an execution id, such as "213:114" for one in a subgraph; undefined if there is none. */
 export function nodeAt(executionId) {
   let graph = app.rootGraph, node;
   for (const id of String(executionId).split(":")) {

@@ -20,7 +20,7 @@ export function segmentOf(text, number) {
 }
 
 /**
- * The plan with a prompt and a seed (texts, empty for none) for a segment; all else stays. only: the segments behind do
+ * The plan with a prompt and a seed (texts, empty for none) for a segment; all else stays. only: later segments do
  * not see it. Throws an Error, to be shown, for a plan that cannot be read or a seed that is none.
  */
 export function withSegment(text, number, { prompt = "", seed = "", only = false }) {
@@ -29,7 +29,7 @@ export function withSegment(text, number, { prompt = "", seed = "", only = false
   if (seed) own.seed = MARK + checked(seed);
   if (only) own.only = true;
   const entries = read(text).map((entry) => {
-    // what the segments behind see stays when this segment alone is changed
+    // later segments keep what they see when this segment alone is changed
     if (!isAbout(entry, number) || (only && entry.only !== true)) return entry;
     const { prompt: _, seed: __, ...rest } = entry;
     if (prompt) delete rest.saved_prompt;
@@ -59,7 +59,7 @@ export function numbers(text) {
   const found = new Set();
   for (const part of text.replace(/\s*-\s*/g, "-").split(/[,\s]+/).filter(Boolean)) {
     const ends = /^(\d+)(?:-(\d+))?$/.exec(part);
-    if (!ends) throw new Error(`"${part}" in remake is no segment: correct it first.`);
+    if (!ends) throw new Error(`"${part}" in remake is not a segment number: correct it first.`);
     for (let segment = Number(ends[1]); segment <= Number(ends[2] ?? ends[1]); segment++) found.add(segment);
   }
   return [...found].sort((one, other) => one - other);
@@ -77,11 +77,11 @@ function read(text) {
     JSON.parse(text);
     entries = JSON.parse(text.replace(TOKENS, (token) => token[0] === '"' ? token : `"\\u0001${token}"`));
   } catch (error) {
-    throw new Error(`The plan is no JSON: correct it first (${error.message}).`);
+    throw new Error(`The plan is not valid JSON (${error.message}): correct it first.`);
   }
   entries = Array.isArray(entries) ? entries : [entries];
   if (!entries.every((entry) => entry && typeof entry === "object" && !Array.isArray(entry))) {
-    throw new Error("The plan is no list of entries: correct it first.");
+    throw new Error("The plan is not a list of entries: correct it first.");
   }
   return entries;
 }

@@ -75,7 +75,7 @@ class Table:
         return [number for number in self.driving if number not in self.pairs.values()]
 
     def bind(self, ours: int, theirs: int | None) -> None:
-        """Have a person driven by another one, or by nobody. Whoever had that one gets what is free now."""
+        """Bind a person to a driving person, or to nobody. If another person had that one, it gets what is free now."""
         before, other = self.pairs.pop(ours, None), next(
             (number for number, driving in self.pairs.items() if driving == theirs and number != ours), None)
         if other is not None:

@@ -26,7 +26,7 @@ export default async function checkReport(page, { findings, screenshot }) {
       canvas.ds.scale = 0.6; // the whole node is to be seen
       canvas.centerOnNode(canvas.graph.nodes.find(({ type }) => type === "SCAIL2Preflight"));
     });
-    await panel.getByTitle(`Show the node behind ${input}`).click();
+    await panel.getByTitle(`Show what is connected to ${input}`).click();
     await page.waitForTimeout(300);
     return page.evaluate(() => {
       const { canvas, rootGraph } = window.comfyAPI.app.app;

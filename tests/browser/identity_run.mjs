@@ -9,22 +9,24 @@ export default async function identityRun(page, { prompt, unpaired, id, screensh
   const note = page.locator(".scail2-identities").getByRole("status");
   const found = {};
 
-  const open = async (prompt) => {
-    await page.evaluate(([prompt, id]) => {
+  // newer frontends keep what a node of the same number had, unless a value is given
+  const open = async (prompt, binding) => {
+    const inputs = { ...prompt[id].inputs, binding };
+    await page.evaluate(async ([prompt, id]) => {
       const { app } = window.comfyAPI.app;
-      app.loadApiJson(prompt, "people");
+      await app.loadApiJson(prompt, "people"); // older frontends do it at once
       const node = app.graph.getNodeById(id);
       node.pos = [560, 60];
       app.canvas.ds.offset = [-450, 40];
       app.canvas.ds.scale = 1;
-    }, [prompt, id]);
+    }, [{ ...prompt, [id]: { ...prompt[id], inputs } }, id]);
     await hearing(page, id);
   };
   const problem = page.locator(".scail2-identities p");
 
   found.unpaired = [];
   for (const binding of ["", "1:5"]) {
-    await open({ ...unpaired, [id]: { ...unpaired[id], inputs: { ...unpaired[id].inputs, binding } } });
+    await open(unpaired, binding);
     await run(page, "execution_error");
     await table.waitFor();
     const asked = await problem.allTextContents();
@@ -38,7 +40,7 @@ export default async function identityRun(page, { prompt, unpaired, id, screensh
     found.unpaired.push([...asked, written, await problem.count()]);
   }
 
-  await open(prompt);
+  await open(prompt, "");
   await run(page);
   await table.waitFor();
   await page.waitForFunction(() => [...document.querySelectorAll(".scail2-identities img")].every((one) => one.complete

@@ -26,7 +26,7 @@ export default async function identitySlots(page, { screenshot }) {
   await connect("more_reference_masks.person_2");
   found.grown = await shown();
   if (screenshot) await page.screenshot({ path: screenshot });
-  found.names = (await saved()).nodes.find((node) => node.id === id).inputs.map(({ name }) => name).filter((name) =>
+  found.names = (await saved()).nodes.find((node) => String(node.id) === String(id)).inputs.map(({ name }) => name).filter((name) =>
     name.includes("person"));
 
   await page.evaluate((id) => {
@@ -39,7 +39,7 @@ export default async function identitySlots(page, { screenshot }) {
 
   // a file from elsewhere has no labels, or the page's own; one of the user's stays
   const form = await saved();
-  const node = form.nodes.find((one) => one.id === id);
+  const node = form.nodes.find((one) => String(one.id) === String(id));
   const inputs = Object.fromEntries(node.inputs.map((input) => [input.name, input]));
   delete inputs["more_driving_masks.person_2"].label;
   inputs["more_driving_masks.person_3"].label = "person_3";

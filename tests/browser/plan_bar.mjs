@@ -50,7 +50,15 @@ export default async function planBar(page, { facts, screenshot }) {
     await change(sample, name, value);
     answer[name] = await read();
   }
+  await change(sample, "plan", '[{"segments": "2-3", "seed": 7}]');
+  await change(sample, "remake", "3");
+  await drawn(page);
+  answer.named = await panels.first().getByRole("listitem").allTextContents();
   if (screenshot) await page.screenshot({ path: screenshot.replace(".png", "_cuts.png") });
+  await change(sample, "plan", '[{"segments": 99, "seed": 7}]');
+  answer.wrong_plan = await read();
+  for (const name of ["plan", "remake"]) await change(sample, name, "");
+  await drawn(page);
   await panels.first().getByRole("listitem").first().focus();
   await page.keyboard.press("ArrowRight");
   await page.keyboard.press("End");

@@ -110,7 +110,7 @@ async function watch(page) {
 async function load(page, graph) {
   await page.evaluate(async (graph) => {
     const { app } = window.comfyAPI.app;
-    app.loadApiJson(graph, "timeline");
+    await app.loadApiJson(graph, "timeline");
     for (const node of app.graph.nodes) {
       for (const widget of node.widgets ?? []) if (widget.name.includes("control")) widget.value = "fixed";
     }

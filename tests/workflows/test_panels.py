@@ -37,7 +37,7 @@ def test_check_report(page):
     found = page("check_report", findings=FINDINGS)
     assert found["headings"] == ["Errors (1)", "Warnings (1)", "Facts (1)"]
     assert found["texts"] == [finding["text"] for finding in FINDINGS]
-    saved = next(node for node in found["saved"]["nodes"] if node["id"] == found["check"])
+    saved = next(node for node in found["saved"]["nodes"] if str(node["id"]) == str(found["check"]))
     assert not any("scail2" in str(value) for value in saved["widgets_values"])
     assert not any(name.startswith("scail2") for name in found["output"][str(found["check"])]["inputs"])
     for place, graph, node in (("beside", "root", "SCAIL2Identities"), ("in_a_subgraph", ["LoadVideo"], "LoadVideo"),
@@ -177,6 +177,9 @@ def test_plan_bar(plan):
     assert plan["overlap"]["lines"][0].endswith(": 10 segments of 41, overlap 9, last 17.")
     assert plan["lengths"]["lines"][0].endswith(": 10 segments of 41, overlap 9.")
     assert "in 3 scenes" in plan["scene_cuts"]["lines"][0]
+    assert plan["named"][:4] == ["1", "2 ✎", "3 ✎ ↻", "4"]
+    assert "99" in plan["wrong_plan"]["problems"][0]
+    assert len(plan["wrong_plan"]["labels"]) == len(plan["scene_cuts"]["labels"]), "the rest of the plan stays"
     assert plan["focused"].startswith(f"Segment {len(plan['scene_cuts']['labels'])}: ")
     assert "neither a frame nor a time" in plan["wrong_cuts"]["problems"][0]
 

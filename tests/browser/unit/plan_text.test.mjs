@@ -35,7 +35,7 @@ test("what an entry says is read back", () => {
 
 test("what cannot be read is told and not touched", () => {
   for (const plan of ["[{]", "3", '["segments"]', "[{'segments': 3}]"]) {
-    assert.throws(() => withSegment(plan, 2, { seed: "4" }), /^Error: The plan is no .*correct it first/s);
+    assert.throws(() => withSegment(plan, 2, { seed: "4" }), /^Error: The plan is not .*correct it first/s);
   }
   for (const seed of ["-1", "x", "1.5", "18446744073709551616"]) {
     assert.throws(() => withSegment("", 2, { seed }), /A seed is a whole number/);
