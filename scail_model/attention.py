@@ -21,6 +21,7 @@ from .kernels.linears import FullPrecision, Input
 AttentionFunction = Callable[..., Tensor]
 QueryFunction = Callable[[Tensor], Tensor]
 ParametersFunction = Callable[[nn.Module, Tensor], tuple[Tensor, Tensor | None]]
+Rotation = tuple[Tensor, Tensor]  # cos and sin of each row, float32 [n, 64]
 Sources = list[tuple[Tensor, Tensor]]  # keys and values of each source, [B, n, dim]
 
 
@@ -40,11 +41,11 @@ class SelfAttention(nn.Module):
     """Full attention over the whole sequence, in two steps, so that the queries may come a few rows at a time."""
 
     def __init__(self, config: TransformerConfig, operations, attention: AttentionFunction,
-                 parameters: ParametersFunction, arithmetic: FullPrecision, device=None, dtype=None) -> None:
+                 parameters: ParametersFunction, linears: FullPrecision, device=None, dtype=None) -> None:
         super().__init__()
         dim, factory = config.dim, {"device": device, "dtype": dtype}
         self.heads, self.eps = config.num_heads, config.eps
-        self.attention, self.parameters_of, self.product = attention, parameters, arithmetic.product
+        self.attention, self.parameters_of, self.product = attention, parameters, linears.product
         self.q = operations.Linear(dim, dim, **factory)
         self.k = operations.Linear(dim, dim, **factory)
         self.v = operations.Linear(dim, dim, **factory)
@@ -52,29 +53,30 @@ class SelfAttention(nn.Module):
         self.norm_q = operations.RMSNorm(dim, eps=config.eps, **factory)
         self.norm_k = operations.RMSNorm(dim, eps=config.eps, **factory)
 
-    def keys_and_values(self, x: Input, rotation: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    def keys_and_values(self, x: Input, rotation: Rotation) -> tuple[Tensor, Tensor]:
         """Of the rows x [B, n, dim] with their rotations [n, 64]: two [B, n, dim]."""
         return self.normalise(self.norm_k, self.product(self.k, x), rotation), self.product(self.v, x)
 
-    def queries(self, x: Input, rotation: tuple[Tensor, Tensor] | None = None) -> Tensor:
+    def queries(self, x: Input, rotation: Rotation | None = None) -> Tensor:
         """Of the rows x [B, n, dim] with their rotations [n, 64]: [B, n, dim]."""
         return self.normalise(self.norm_q, self.product(self.q, x), rotation)
 
-    def over(self, keys: Tensor, values: Tensor, transformer_options: dict[str, Any] | None = None) -> QueryFunction:
+    def prepare_kv(self, keys: Tensor, values: Tensor,
+                   transformer_options: dict[str, Any] | None = None) -> QueryFunction:
         """Attention to the whole sequence's keys and values [B, L, dim], as a function of queries [B, n, dim].
 
-        An attention function with an `over(keys, values, heads, transformer_options)` of its own makes of them what it
-        needs once, however many calls follow.
+        An attention function that converts keys and values first, as 8-bit attention does, has a method
+        `prepare_kv(keys, values, heads, transformer_options)` that does so once for all chunks of queries.
         """
-        if hasattr(self.attention, "over"):
-            return self.attention.over(keys, values, self.heads, transformer_options)
+        if hasattr(self.attention, "prepare_kv"):
+            return self.attention.prepare_kv(keys, values, self.heads, transformer_options)
         return partial(self.attention, k=keys, v=values, heads=self.heads, transformer_options=transformer_options)
 
     def forward(self, queries: Tensor, attention: QueryFunction) -> Tensor:
-        """What queries [B, n, dim] find `over` the whole sequence."""
+        """Queries [B, n, dim] and what `prepare_kv` returned -> attention's output [B, n, dim]."""
         return self.product(self.o, attention(queries))
 
-    def normalise(self, norm: nn.Module, x: Tensor, rotation: tuple[Tensor, Tensor] | None = None) -> Tensor:
+    def normalise(self, norm: nn.Module, x: Tensor, rotation: Rotation | None = None) -> Tensor:
         return elementwise.rms_norm(x, self.parameters_of(norm, x)[0], self.eps, rotation)
 
 
@@ -85,8 +87,8 @@ class CrossAttention(SelfAttention):
     """
 
     def __init__(self, config: TransformerConfig, operations, attention: AttentionFunction,
-                 parameters: ParametersFunction, arithmetic: FullPrecision, device=None, dtype=None) -> None:
-        super().__init__(config, operations, attention, parameters, arithmetic, device, dtype)
+                 parameters: ParametersFunction, linears: FullPrecision, device=None, dtype=None) -> None:
+        super().__init__(config, operations, attention, parameters, linears, device, dtype)
         dim, factory = config.dim, {"device": device, "dtype": dtype}
         self.text_len = config.text_len
         self.k_img = operations.Linear(dim, dim, **factory)

@@ -6,106 +6,120 @@ the modulation and every norm are float32; linears and attention compute in the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .attention import AttentionFunction, CrossAttention, ParametersFunction, SelfAttention
+from .attention import AttentionFunction, CrossAttention, ParametersFunction, Rotation, SelfAttention
 from .config import CLIP_DIM, TransformerConfig
 from .kernels import elementwise
-from .kernels.linears import FullPrecision, Input
+from .kernels.linears import FullPrecision
 
 
 class Block(nn.Module):
     """Self-attention, cross-attention and feed-forward on the residual stream.
 
     The stream is the largest tensor that lives through the whole network, so without gradients a block overwrites its
-    input: whoever wants to keep it hands in a copy.
+    input: pass a copy if you still need it.
     """
 
     def __init__(self, config: TransformerConfig, operations, attention: AttentionFunction,
-                 parameters: ParametersFunction, arithmetic: FullPrecision, device=None, dtype=None) -> None:
+                 parameters: ParametersFunction, linears: FullPrecision, device=None, dtype=None) -> None:
         super().__init__()
         dim, factory = config.dim, {"device": device, "dtype": dtype}
-        self.eps, self.parameters_of, self.arithmetic = config.eps, parameters, arithmetic
-        self.self_attn = SelfAttention(config, operations, attention, parameters, arithmetic, **factory)
+        self.eps, self.parameters_of, self.linears = config.eps, parameters, linears
+        self.self_attn = SelfAttention(config, operations, attention, parameters, linears, **factory)
         self.norm3 = operations.LayerNorm(dim, eps=config.eps, **factory)
-        self.cross_attn = CrossAttention(config, operations, attention, parameters, arithmetic, **factory)
+        self.cross_attn = CrossAttention(config, operations, attention, parameters, linears, **factory)
         self.ffn = nn.Sequential(
             operations.Linear(dim, config.ffn_dim, **factory), GELU(), operations.Linear(config.ffn_dim, dim, **factory)
         )
         self.modulation = modulation_parameter(6, dim, **factory)
 
-    def forward(self, x: Tensor, modulation: Tensor, rotation: tuple[Tensor, Tensor], context: Tensor,
+    def forward(self, x: Tensor, modulation: Tensor, rotation: Rotation, context: Tensor,
                 queries: slice | None = None, transformer_options: dict[str, Any] | None = None,
                 rows: int | None = None) -> Tensor:
         """x float32 [B, L, dim], modulation float32 [B, 6, dim], rotation 2x float32 [L, 64], context [B, M, dim]
         in the compute dtype -> float32 [B, L, dim]; with `queries` only these rows of it, exactly.
 
-        rows: so many are worked on at a time, which needs 8 bytes per value of the stream and few for those rows,
-        instead of 14, and changes nothing in the result.
+        rows: how many to compute at a time. The numbers are the same, but 8 bytes per value of the stream are needed
+        instead of 14 (`kernels.chunks`).
         """
-        scales = (self.modulation.to(x.device, torch.float32) + modulation).chunk(6, dim=1)  # each [B, 1, dim]
-        _, _, gate1, shift2, scale2, gate2 = scales
-        arithmetic, dtype = self.arithmetic, context.dtype
-        wanted = slice(0, x.shape[1]) if queries is None else queries
-        at_once = rows is None or rows >= x.shape[1]
-        sources = self.cross_attn.sources_of(context)
-        if at_once:
-            rows = x.shape[1]
-            normalised = self.before_attention(x, scales, dtype)
-            keys, values = self.self_attn.keys_and_values(normalised, rotation)
-            normalised = normalised[:, wanted]
-        else:
-            keys, values = self.chunked_keys_and_values(x, rotation, scales, dtype, rows)
-            out = x[:, wanted].clone() if torch.is_grad_enabled() else x[:, wanted]
-        sequence = self.self_attn.over(keys, values, transformer_options)
-        del keys, values  # every name that is dropped here lowers the peak
-        for start in range(wanted.start, wanted.stop, rows):
-            part = slice(start, min(start + rows, wanted.stop))
-            stream = x[:, part]
-            if not at_once:
-                normalised = self.before_attention(stream, scales, dtype)
-            q = self.self_attn.queries(normalised, _rows(rotation, part))
-            del normalised
-            attended = self.self_attn(q, sequence)
-            del q
-            if at_once:
-                del sequence
-            stream, norm3 = arithmetic.add_norm_(stream, attended, gate1, *self.affine(self.norm3, x), self.eps, dtype,
-                                                 self.cross_attn.q)
-            del attended
-            crossed = self.cross_attn(norm3, sources, transformer_options)
-            del norm3
-            stream, middle = arithmetic.add_norm_(stream, crossed, None, 1 + scale2, shift2, self.eps, dtype,
-                                                  self.ffn[0])
-            del crossed
-            stream = elementwise.add_gated_(stream, arithmetic.feed_forward(self.ffn, middle), gate2)
-            del middle
-            if at_once:
-                return stream
-            _put(stream, out[:, start - wanted.start : part.stop - wanted.start])
-        return out
+        queries = slice(0, x.shape[1]) if queries is None else queries
+        modulation = self.modulation.to(x.device, torch.float32) + modulation  # [B, 6, dim]
+        if rows is None or rows >= x.shape[1]:
+            return self.forward_whole(x, modulation, rotation, context, queries, transformer_options)
+        return self.forward_in_rows(x, modulation, rotation, context, queries, transformer_options, rows)
 
-    def chunked_keys_and_values(self, x: Tensor, rotation: tuple[Tensor, Tensor], scales: Sequence[Tensor],
-                                dtype: torch.dtype, rows: int) -> tuple[Tensor, Tensor]:
+    def forward_whole(self, x: Tensor, modulation: Tensor, rotation: Rotation, context: Tensor, queries: slice,
+                      transformer_options: dict[str, Any] | None) -> Tensor:
+        """All rows at once. `y` is what is added to the stream; giving all its forms one name frees each of them as
+        soon as the next one is computed."""
+        linears, dtype = self.linears, context.dtype
+        shift1, scale1, gate1, shift2, scale2, gate2 = modulation.chunk(6, dim=1)  # each [B, 1, dim]
+
+        # self-attention of the queries to all rows
+        y = linears.norm(x, 1 + scale1, shift1, self.eps, dtype, self.self_attn.q)
+        attention = self.self_attn.prepare_kv(*self.self_attn.keys_and_values(y, rotation), transformer_options)
+        y = self.self_attn.queries(y[:, queries], _rows(rotation, queries))
+        y = self.self_attn(y, attention)
+        del attention  # it holds the keys and values of all rows
+        x, y = linears.add_norm_(x[:, queries], y, gate1, *self.affine(self.norm3, x), self.eps, dtype,
+                                 self.cross_attn.q)
+
+        # cross-attention to text and image
+        y = self.cross_attn(y, self.cross_attn.sources_of(context), transformer_options)
+        x, y = linears.add_norm_(x, y, None, 1 + scale2, shift2, self.eps, dtype, self.ffn[0])
+
+        # feed-forward
+        y = linears.feed_forward(self.ffn, y)
+        return elementwise.add_gated_(x, y, gate2)
+
+    def forward_in_rows(self, x: Tensor, modulation: Tensor, rotation: Rotation, context: Tensor, queries: slice,
+                        transformer_options: dict[str, Any] | None, rows: int) -> Tensor:
+        """`forward_whole` a few rows at a time: keys and values of all rows first, then the rest for each chunk."""
+        linears, dtype = self.linears, context.dtype
+        shift1, scale1, gate1, shift2, scale2, gate2 = modulation.chunk(6, dim=1)  # each [B, 1, dim]
+        norm3 = self.affine(self.norm3, x)
+
+        attention = self.self_attn.prepare_kv(
+            *self.keys_and_values_in_rows(x, 1 + scale1, shift1, rotation, dtype, rows), transformer_options)
+        sources = self.cross_attn.sources_of(context)
+
+        out = x.clone() if torch.is_grad_enabled() else x
+        for part in _chunks(queries, rows):
+            # self-attention of these rows to all rows
+            y = linears.norm(x[:, part], 1 + scale1, shift1, self.eps, dtype, self.self_attn.q)
+            y = self.self_attn.queries(y, _rows(rotation, part))
+            y = self.self_attn(y, attention)
+            stream, y = linears.add_norm_(x[:, part], y, gate1, *norm3, self.eps, dtype, self.cross_attn.q)
+
+            # cross-attention to text and image
+            y = self.cross_attn(y, sources, transformer_options)
+            stream, y = linears.add_norm_(stream, y, None, 1 + scale2, shift2, self.eps, dtype, self.ffn[0])
+
+            # feed-forward
+            y = linears.feed_forward(self.ffn, y)
+            # a copy only where the sum was not written over x
+            out[:, part] = elementwise.add_gated_(stream, y, gate2)
+        return out[:, queries]
+
+    def keys_and_values_in_rows(self, x: Tensor, scale: Tensor, shift: Tensor, rotation: Rotation, dtype: torch.dtype,
+                                rows: int) -> tuple[Tensor, Tensor]:
+        """Of all rows, each [B, L, dim]. Their norm is not kept: it would take as much memory as the keys."""
         keys, values = (torch.empty(x.shape, dtype=dtype, device=x.device) for _ in range(2))
-        for start in range(0, x.shape[1], rows):
-            part = slice(start, start + rows)
-            normalised = self.before_attention(x[:, part], scales, dtype)
-            keys[:, part], values[:, part] = self.self_attn.keys_and_values(normalised, _rows(rotation, part))
+        for part in _chunks(slice(0, x.shape[1]), rows):
+            y = self.linears.norm(x[:, part], scale, shift, self.eps, dtype, self.self_attn.q)
+            keys[:, part], values[:, part] = self.self_attn.keys_and_values(y, _rows(rotation, part))
         return keys, values
 
-    def before_attention(self, x: Tensor, scales: Sequence[Tensor], dtype: torch.dtype) -> Input:
-        shift, scale, *_ = scales
-        return self.arithmetic.norm(x, 1 + scale, shift, self.eps, dtype, self.self_attn.q)
-
     def affine(self, norm: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Weight and bias of a norm, float32 [1, 1, dim]."""
         weight, bias = self.parameters_of(norm, x)
-        return weight[None, None], bias[None, None]  # [1, 1, dim]
+        return weight[None, None], bias[None, None]
 
 
 def modulation_parameter(rows: int, dim: int, device=None, dtype=None) -> nn.Parameter:
@@ -114,13 +128,13 @@ def modulation_parameter(rows: int, dim: int, device=None, dtype=None) -> nn.Par
     return nn.Parameter((torch.randn(1, rows, dim, device=device) / dim**0.5).to(dtype=dtype))
 
 
-def _put(part: Tensor, place: Tensor) -> None:
-    """Write a part of the stream to its place, unless it has been made there."""
-    if part.data_ptr() != place.data_ptr():
-        place.copy_(part)
+def _chunks(part: slice, rows: int) -> Iterator[slice]:
+    """A range of rows, `rows` at a time."""
+    for start in range(part.start, part.stop, rows):
+        yield slice(start, min(start + rows, part.stop))
 
 
-def _rows(rotation: tuple[Tensor, Tensor], part: slice) -> tuple[Tensor, Tensor]:
+def _rows(rotation: Rotation, part: slice) -> Rotation:
     cos, sin = rotation
     return cos[part], sin[part]
 

@@ -48,11 +48,11 @@ class SCAIL2Transformer(nn.Module):
 
     `operations` supplies Linear, Conv3d, LayerNorm and RMSNorm; `attention` is called as `attention(q, k, v, heads=,
     transformer_options=)` on [B, L, heads * 128]; `parameters(layer, x)` returns a layer's weight and bias in float32
-    on x's device. `arithmetic`: of the blocks' linears, exact if not given.
+    on x's device; `linears` computes the blocks' linears, in full precision if not given.
     """
 
     def __init__(self, config: TransformerConfig, *, operations=nn, attention: AttentionFunction = sdpa,
-                 parameters: ParametersFunction = float32_parameters, arithmetic: FullPrecision | None = None,
+                 parameters: ParametersFunction = float32_parameters, linears: FullPrecision | None = None,
                  device=None, dtype=None) -> None:
         super().__init__()
         dim, factory = config.dim, {"device": device, "dtype": dtype}
@@ -71,7 +71,7 @@ class SCAIL2Transformer(nn.Module):
         self.time_projection = nn.Sequential(nn.SiLU(), operations.Linear(dim, 6 * dim, **factory))
         self.img_emb = ImageEmbedding(config, operations, parameters, **factory)
         self.blocks = nn.ModuleList(
-            Block(config, operations, attention, parameters, arithmetic or FullPrecision(), **factory)
+            Block(config, operations, attention, parameters, linears or FullPrecision(), **factory)
             for _ in range(config.num_layers)
         )
         self.head = Head(config, operations, parameters, **factory)

@@ -18,87 +18,83 @@ from torch import Tensor
 
 from ..attention import QueryFunction
 from ..kernels import flash_attention, fp8_attention
-from ..kernels.precision import EIGHT_BIT
+from ..kernels.attention_backends import AUTOMATIC, BACKENDS, CORE, FLASH4, FP8, HELP, fastest
+from ..kernels.precision import EXACT
 
 log = logging.getLogger(__name__)
 
-AUTOMATIC, CORE, FLASH4, FP8 = "automatic", "core", "flash_attn_4", "cudnn_fp8"
-_OURS = {FLASH4: flash_attention, FP8: fp8_attention}
 _SIXTEEN_BITS = (torch.bfloat16, torch.float16)
-_FEW = 4096  # keys for which 8 bits gain nothing
+_FEW_KEYS = 4096  # below, 8 bits gain nothing
 
 AttentionFunction = Callable[[Tensor, Tensor, Tensor, int, dict[str, Any]], Tensor]
-OverFunction = Callable[[Tensor, Tensor, int, dict[str, Any]], QueryFunction]
+PrepareFunction = Callable[[Tensor, Tensor, int, dict[str, Any]], QueryFunction]
 
 
 @dataclass(frozen=True)
 class Backend:
     """An attention function in ComfyUI's convention, its name, and why it was chosen, as the end of a sentence.
 
-    over: the same with keys and values first, as a function of the queries, where it has work to do with those alone.
+    prepare_kv: see `SelfAttention.prepare_kv`; None where keys and values need no preparation.
     """
 
     name: str
     function: AttentionFunction
     reason: str
-    over: OverFunction | None = None
+    prepare_kv: PrepareFunction | None = None
 
 
 def names() -> list[str]:
-    """What a user can choose: ours, and what ComfyUI has found installed."""
-    return [AUTOMATIC, CORE, *_OURS, *core.REGISTERED_ATTENTION_FUNCTIONS]
+    """What a user can choose: the pack's table, and what ComfyUI has found installed."""
+    return [*HELP, *core.REGISTERED_ATTENTION_FUNCTIONS]
 
 
 def choose(name: str, device: torch.device, precision: str) -> Backend:
-    """The backend behind a name. Raises ValueError for one that is not installed or does not run on the device."""
+    """The backend of a name. Raises ValueError for one that is not installed or does not run on the device."""
     if name == AUTOMATIC:
-        return _fastest(device, precision)
-    if name == CORE:
-        return Backend(CORE_NAME, core_attention, "as asked")
+        return _automatic(device, precision)
     if name in core.REGISTERED_ATTENTION_FUNCTIONS:
         return Backend(name, _registered(name), "as asked")
-    if name not in _OURS:
+    backend = next((backend for backend in BACKENDS if backend.name == name), None)
+    if backend is None:
         raise ValueError(f"attention is {name}, which is not installed: choose one of {', '.join(names())}.")
-    reason = _OURS[name].why_not(device)
+    reason = backend.why_not(device)
     if reason is not None:
         raise ValueError(f"attention is {name}, but {reason}: choose {AUTOMATIC} or {CORE}, or install the pack's "
                          "optional extra `fast`.")
-    return _ours(name, device, "as asked")
+    return _build(name, device, "as asked")
 
 
-def _fastest(device: torch.device, precision: str) -> Backend:
-    """The fastest exact one, or of the 8-bit ones in 8-bit mode."""
-    reasons = []
-    for name in (FP8, FLASH4) if precision == EIGHT_BIT else (FLASH4,):
-        reason = _OURS[name].why_not(device)
-        if reason is None:
-            return _ours(name, device, "; ".join([f"the fastest for {precision} here", *reasons]))
-        reasons.append(f"{name} is not used: {reason}")
-    return Backend(CORE_NAME, core_attention, "; ".join(reasons))
+def _automatic(device: torch.device, precision: str) -> Backend:
+    backend, reasons = fastest(precision, device)
+    if backend.name != CORE:
+        reasons.insert(0, f"the fastest for {precision} here")
+    return _build(backend.name, device, "; ".join(reasons))
 
 
-def _ours(name: str, device: torch.device, reason: str) -> Backend:
+def _build(name: str, device: torch.device, reason: str) -> Backend:
+    if name == CORE:
+        return Backend(CORE_NAME, core_attention, reason)
     if name == FLASH4:
-        return Backend(name, flash4_attention, reason)
-    exact = flash4_attention if flash_attention.why_not(device) is None else core_attention
+        return Backend(FLASH4, flash4_attention, reason)
+    exact = _build(fastest(EXACT, device)[0].name, device, "").function
 
-    def over(k: Tensor, v: Tensor, heads: int, transformer_options: dict[str, Any]) -> QueryFunction:
+    def prepare_kv(k: Tensor, v: Tensor, heads: int, transformer_options: dict[str, Any]) -> QueryFunction:
         in_8_bits = None
-        if k.shape[1] >= _FEW and _free(k, heads, transformer_options):
-            in_8_bits = fp8_attention.over(k, v, heads)
+        if k.shape[1] >= _FEW_KEYS and _replaceable(k, heads, transformer_options):
+            in_8_bits = fp8_attention.prepare_kv(k, v, heads)
             if in_8_bits is None:
-                _tell_of_large_keys()
+                _log_large_keys()
         return in_8_bits or partial(exact, k=k, v=v, heads=heads, transformer_options=transformer_options)
 
     def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_options: dict[str, Any]) -> Tensor:
-        return over(k, v, heads, transformer_options)(q)
+        return prepare_kv(k, v, heads, transformer_options)(q)
 
-    return Backend(name, attention, reason, over)
+    return Backend(FP8, attention, reason, prepare_kv)
 
 
-@functools.cache  # once
-def _tell_of_large_keys() -> None:
-    log.info("SCAIL-2: keys of some blocks are too large for attention in 8 bits, so these blocks use the exact one, "
+@functools.cache  # once a process
+def _log_large_keys() -> None:
+    log.info("SCAIL-2: keys of some blocks are too large for attention in 8 bits; these blocks use exact attention, "
              "which is slower.")
 
 
@@ -109,13 +105,13 @@ def core_attention(q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_opti
 
 def flash4_attention(q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_options: dict[str, Any]) -> Tensor:
     """FlashAttention 4, and ComfyUI's attention where a node overrides it or where the dtype does not fit."""
-    if _free(q, heads, transformer_options):
+    if _replaceable(q, heads, transformer_options):
         return flash_attention.attention(q, k, v, heads)
     return core_attention(q, k, v, heads, transformer_options)
 
 
-def _free(q: Tensor, heads: int, transformer_options: dict[str, Any]) -> bool:
-    """Whether kernels other than ComfyUI's may serve q or k."""
+def _replaceable(q: Tensor, heads: int, transformer_options: dict[str, Any]) -> bool:
+    """Whether another attention than ComfyUI's may compute with q or k."""
     return ("optimized_attention_override" not in transformer_options and q.dtype in _SIXTEEN_BITS
             and q.shape[-1] == heads * flash_attention.HEAD)
 

@@ -1,6 +1,6 @@
-"""int8 linears under ComfyUI, in the format of its own int8 files: offloading, LoRAs and other cards work as ever.
+"""int8 linears under ComfyUI, in the format of its own int8 files, so offloading, LoRAs and all cards work as usual.
 
-ComfyUI's format is `int8_tensorwise` with a scale per output; `arithmetic.EightBit` computes with it.
+ComfyUI's format is `int8_tensorwise` with a scale per output; `kernels.linears.Int8` computes with it.
 """
 
 from __future__ import annotations
@@ -15,24 +15,26 @@ from comfy.quant_ops import QuantizedTensor
 from torch import Tensor, nn
 
 from ..kernels import int8
+from ..kernels.eager import int8 as eager
 
 _LAYOUT = "TensorWiseINT8Layout"
 _FORMAT = {"format": "int8_tensorwise"}
 
 
 def convert(state_dict: dict[str, Tensor], linears: Iterable[str], device: torch.device) -> None:
-    """Store these linears ("blocks.3.ffn.0") in int8, in place; the work is done on `device`, one weight at a time."""
+    """Store these linears ("blocks.3.ffn.0") in int8, in place, one weight at a time on `device`."""
     mark = torch.tensor(list(json.dumps(_FORMAT).encode()), dtype=torch.uint8)
     for name in linears:
         weight = state_dict[f"{name}.weight"]
-        values, scale = int8.quantise_weight(weight.to(device))
+        # always in PyTorch: what a file becomes must not depend on whether the kernels have been loaded before
+        values, scale = eager.quantize(weight.to(device))  # [N, C], [N]
         state_dict[f"{name}.weight"] = values.to(weight.device)
         state_dict[f"{name}.weight_scale"] = scale[:, None].to(weight.device)
         state_dict[f"{name}.comfy_quant"] = mark.clone()
 
 
 def stored(layer: nn.Module) -> bool:
-    """Whether a layer's weight is one of ours, or of another file of this format. Rotated ones are ComfyUI's alone."""
+    """Whether a layer's weight is in this format, from us or from a file. ComfyUI computes rotated weights itself."""
     weight = layer.weight
     return isinstance(weight, QuantizedTensor) and weight._layout_cls == _LAYOUT and not weight._params.convrot
 
@@ -50,7 +52,7 @@ def weights(layer: nn.Module, device: torch.device) -> Iterator[tuple[int8.Weigh
 
 
 def _unwrapped(weight: Tensor) -> int8.Weight:
-    if not isinstance(weight, QuantizedTensor):  # a LoRA that is added as the weight is used leaves it wide
-        return int8.quantise_weight(weight)
+    if not isinstance(weight, QuantizedTensor):  # a LoRA that is added at each use returns it in full precision
+        return int8.quantize_weight(weight)
     scale = weight._params.scale.float().flatten()
     return int8.Weight(weight._qdata, scale.expand(weight.shape[0]))

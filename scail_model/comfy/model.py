@@ -51,7 +51,7 @@ def float32_parameters(layer: nn.Module, x: Tensor) -> tuple[Tensor, Tensor | No
 
 
 class Attention:
-    """What the blocks call for attention; the backend behind it can be exchanged."""
+    """What the blocks call for attention; its backend can be exchanged."""
 
     def __init__(self) -> None:
         self.backend = comfy_attention.CORE_BACKEND
@@ -73,16 +73,16 @@ class PatchedAttention:
                        "transformer_options": transformer_options})
         return x
 
-    def over(self, k: Tensor, v: Tensor, heads: int, transformer_options: dict[str, Any]) -> QueryFunction:
-        """See `SelfAttention.over`."""
+    def prepare_kv(self, k: Tensor, v: Tensor, heads: int, transformer_options: dict[str, Any]) -> QueryFunction:
+        """See `SelfAttention.prepare_kv`."""
         backend = self.attention.backend
-        if backend.over is not None and not _attention_patches(transformer_options):
-            return backend.over(k, v, heads, transformer_options)
+        if backend.prepare_kv is not None and not _attention_patches(transformer_options):
+            return backend.prepare_kv(k, v, heads, transformer_options)
         return partial(self, k=k, v=v, heads=heads, transformer_options=transformer_options)
 
 
 class ComfyTransformer(SCAIL2Transformer):
-    """`SCAIL2Transformer` behind the call of ComfyUI's Wan models.
+    """`SCAIL2Transformer`, called as ComfyUI calls its Wan models.
 
     `precision` is the mode that its weights were loaded in, a name for reports.
     """
@@ -90,7 +90,7 @@ class ComfyTransformer(SCAIL2Transformer):
     def __init__(self, *, operations, device=None, dtype=None, **sizes: Any) -> None:
         attention = Attention()
         super().__init__(TransformerConfig(**sizes), operations=operations, attention=attention,
-                         parameters=float32_parameters, arithmetic=Int8(int8.stored, int8.weights),
+                         parameters=float32_parameters, linears=Int8(int8.stored, int8.weights),
                          device=device, dtype=dtype)
         self._dtype, self._attention, self.precision = dtype, attention, EXACT
         if dtype is not None and dtype.itemsize == 1:

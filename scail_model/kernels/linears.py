@@ -1,7 +1,7 @@
-"""How a block computes its matrix products, and in what form norms and activations hand over to them.
+"""How a block computes its linears, and in which form norms and activations pass their results to them.
 
-`FullPrecision` is the official code's: every linear in its own precision. `Int8` gives the linears that are stored in
-int8 their inputs in int8, and leaves the others alone.
+`FullPrecision` is the official code: every linear in its own precision. `Int8` gives the linears whose weights are
+stored in int8 their inputs in int8, and leaves the others alone.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from . import elementwise, int8
 
-Input = Tensor | int8.Rows
+Input = Tensor | int8.QuantizedTokens
 # a linear and a device -> its weight and bias there, for as long as the context lasts
 Weights = Callable[[nn.Module, torch.device], AbstractContextManager[tuple[int8.Weight, Tensor | None]]]
 
@@ -27,7 +27,7 @@ class FullPrecision:
         return layer(x)
 
     def norm(self, x: Tensor, weight: Tensor, bias: Tensor, eps: float, dtype: torch.dtype, reader: nn.Module) -> Input:
-        """LayerNorm(x) * weight + bias as `reader`, the linear that it goes to, wants it."""
+        """LayerNorm(x) * weight + bias, in the form that `reader`, the linear that comes next, computes with."""
         return elementwise.layer_norm(x, weight, bias, eps, dtype)
 
     def add_norm_(self, x: Tensor, y: Tensor, gate: Tensor | None, weight: Tensor, bias: Tensor, eps: float,
@@ -48,11 +48,11 @@ class Int8(FullPrecision):
 
     def product(self, layer: nn.Module, x: Input) -> Tensor:
         if not self.uses(layer, x.device):
-            return layer(x.wide().to(x.dtype) if isinstance(x, int8.Rows) else x)
-        rows = x if isinstance(x, int8.Rows) else int8.quantise(x)
-        del x
-        with self.weights(layer, rows.device) as (weight, bias):
-            return int8.linear(rows, weight, bias)
+            return layer(x.dequantize().to(x.dtype) if isinstance(x, int8.QuantizedTokens) else x)
+        tokens = x if isinstance(x, int8.QuantizedTokens) else int8.quantize(x)
+        del x  # from here on only the 8-bit copy is needed
+        with self.weights(layer, tokens.device) as (weight, bias):
+            return int8.linear(tokens, weight, bias)
 
     def norm(self, x: Tensor, weight: Tensor, bias: Tensor, eps: float, dtype: torch.dtype, reader: nn.Module) -> Input:
         if not self.uses(reader, x.device):
@@ -76,20 +76,20 @@ class Int8(FullPrecision):
         return self.stored(layer) and int8.ready(device) and not torch.is_grad_enabled()
 
 
-class Quantising(Int8):
-    """int8 for a network whose layers hold plain weights: some are quantised beside them, once."""
+class QuantizingInt8(Int8):
+    """int8 for a network whose layers hold plain weights: int8 copies of some are kept beside them."""
 
     def __init__(self) -> None:
-        self.taken: dict[nn.Module, int8.Weight] = {}
-        super().__init__(self.taken.__contains__, self._weights)
+        self.copies: dict[nn.Module, int8.Weight] = {}
+        super().__init__(self.copies.__contains__, self._weights)
 
-    def take(self, network: nn.Module, names: Iterable[str]) -> None:
+    def quantize(self, network: nn.Module, names: Iterable[str]) -> None:
         """Compute these linears ("blocks.3.ffn.0") in int8 from now on, and no others."""
-        self.taken.clear()
+        self.copies.clear()
         for name in names:
             layer = network.get_submodule(name)
-            self.taken[layer] = int8.quantise_weight(layer.weight.detach())
+            self.copies[layer] = int8.quantize_weight(layer.weight.detach())
 
     @contextmanager
     def _weights(self, layer: nn.Module, device: torch.device) -> Iterator[tuple[int8.Weight, Tensor | None]]:
-        yield self.taken[layer], layer.bias
+        yield self.copies[layer], layer.bias

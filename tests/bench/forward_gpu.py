@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from scail_model.attention import sdpa  # noqa: E402
 from scail_model.config import TransformerConfig  # noqa: E402
 from scail_model.kernels import flash_attention, fp8_attention
-from scail_model.kernels.linears import FullPrecision, Quantising  # noqa: E402
+from scail_model.kernels.linears import FullPrecision, QuantizingInt8  # noqa: E402
 from scail_model.kernels.precision import int8_linears  # noqa: E402
 from scail_model.transformer import SCAIL2Transformer  # noqa: E402
 
@@ -73,13 +73,13 @@ def random_inputs(height: int, width: int, frames: int) -> dict:
 
 
 def build_ours(config: TransformerConfig, weights: dict[str, torch.Tensor], attention=sdpa,
-               arithmetic: FullPrecision | None = None) -> Forward:
+               linears: FullPrecision | None = None) -> Forward:
     """Our network on the same tensors; by default with PyTorch's attention."""
-    model = SCAIL2Transformer(config, attention=attention, arithmetic=arithmetic, device="meta")
+    model = SCAIL2Transformer(config, attention=attention, linears=linears, device="meta")
     model.load_state_dict(weights, assign=True)
     model.requires_grad_(False)
-    if isinstance(arithmetic, Quantising):
-        arithmetic.take(model, int8_linears(config.num_layers))
+    if isinstance(linears, QuantizingInt8):
+        linears.quantize(model, int8_linears(config.num_layers))
     return lambda inputs: model(**inputs)
 
 
@@ -96,14 +96,14 @@ def attention_in_8_bits() -> tuple[str, Callable]:
     if fp8_attention.why_not(torch.device("cuda", 0)) is not None:
         return name, exact
 
-    def over(k, v, heads, transformer_options=None):
-        in_8_bits = fp8_attention.over(k, v, heads) if k.shape[1] >= FEW_KEYS else None
+    def prepare_kv(k, v, heads, transformer_options=None):
+        in_8_bits = fp8_attention.prepare_kv(k, v, heads) if k.shape[1] >= FEW_KEYS else None
         return in_8_bits or partial(exact, k=k, v=v, heads=heads)
 
     def attention(q, k, v, heads, transformer_options=None):
-        return over(k, v, heads)(q)
+        return prepare_kv(k, v, heads)(q)
 
-    attention.over = over
+    attention.prepare_kv = prepare_kv
     return "cudnn_fp8", attention
 
 
@@ -113,7 +113,7 @@ def build(mode: str, config: TransformerConfig, weights: dict[str, torch.Tensor]
         return build_core(config, weights, fp8=mode == FP8)
     if mode == EXACT:
         return build_ours(config, weights, exact_attention()[1])
-    return build_ours(config, weights, attention_in_8_bits()[1], Quantising())
+    return build_ours(config, weights, attention_in_8_bits()[1], QuantizingInt8())
 
 
 def build_core(config: TransformerConfig, weights: dict[str, torch.Tensor], fp8: bool = False) -> Forward:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from scail_model.attention import AttentionFunction, sdpa
 from scail_model.checkpoint import load_checkpoint
 from scail_model.config import TransformerConfig
 from scail_model.kernels import fp8_attention
-from scail_model.kernels.linears import Quantising
+from scail_model.kernels.linears import QuantizingInt8
 from scail_model.kernels.precision import EIGHT_BIT, EXACT, int8_linears
 from scail_model.lora import merge_lora
 from scail_model.solvers import integrate
@@ -63,11 +63,11 @@ class Miniature:
         return (self.folder / LORA_FILE).is_file()
 
     def build(self, tensors: dict[str, Tensor], dtype: torch.dtype = torch.float32) -> SCAIL2Transformer:
-        arithmetic = Quantising()
-        model = SCAIL2Transformer(self.config, attention=self.attention, arithmetic=arithmetic, device="meta")
+        linears = QuantizingInt8()
+        model = SCAIL2Transformer(self.config, attention=self.attention, linears=linears, device="meta")
         model.load_state_dict({name: tensor.to(dtype) for name, tensor in tensors.items()}, assign=True)
         if self.precision == EIGHT_BIT:
-            arithmetic.take(model, int8_linears(self.config.num_layers))
+            linears.quantize(model, int8_linears(self.config.num_layers))
         return model.eval().requires_grad_(False)
 
     def with_lora(self) -> SCAIL2Transformer:
@@ -152,22 +152,17 @@ class EightBitAttention:
 
     def __init__(self, device: torch.device) -> None:
         works = fp8_attention.why_not(device) is None
-        self.name, self._over = ("cudnn_fp8", fp8_attention.over) if works else ("definition of cudnn_fp8", _defined)
+        self.name = "cudnn_fp8" if works else "definition of cudnn_fp8"
         self.calls = self.large = 0
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, heads: int,
                  transformer_options: dict[str, Any] | None = None) -> Tensor:
         if k.shape[1] <= TransformerConfig.text_len:
             return sdpa(q, k, v, heads, transformer_options)
-        in_8_bits = self._over(k, v, heads)
+        in_8_bits = fp8_attention.prepare_kv(k, v, heads)
         self.calls += 1
         self.large += in_8_bits is None
         return sdpa(q, k, v, heads, transformer_options) if in_8_bits is None else in_8_bits(q)
-
-
-def _defined(k: Tensor, v: Tensor, heads: int) -> Callable[[Tensor], Tensor] | None:
-    """`fp8_attention.over` in plain PyTorch."""
-    return None if fp8_attention.too_large(k) else partial(fp8_attention.definition, k=k, v=v, heads=heads)
 
 
 def core_velocity(miniature: Miniature) -> Velocity:

@@ -20,7 +20,7 @@ from forward_gpu import random_inputs, random_weights
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from scail_model.config import TransformerConfig  # noqa: E402
-from scail_model.kernels.linears import Quantising  # noqa: E402
+from scail_model.kernels.linears import QuantizingInt8  # noqa: E402
 from scail_model.kernels.precision import int8_linears  # noqa: E402
 from scail_model.transformer import SCAIL2Transformer  # noqa: E402
 
@@ -52,14 +52,14 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     config = TransformerConfig(num_layers=options.layers)
-    weights, inputs, arithmetic = random_weights(config), random_inputs(*SIZE), Quantising()
-    network = SCAIL2Transformer(config, arithmetic=arithmetic, device="meta")
+    weights, inputs, int8 = random_weights(config), random_inputs(*SIZE), QuantizingInt8()
+    network = SCAIL2Transformer(config, linears=int8, device="meta")
     network.load_state_dict(weights, assign=True)
     network.requires_grad_(False)
     exact = network(**inputs)
     errors = {}
     for name, linears in cases(options.layers).items():
-        arithmetic.take(network, linears)
+        int8.quantize(network, linears)
         errors[name] = float((network(**inputs) - exact).norm() / exact.norm())
         print(f"{errors[name]:.4f}  {name}", flush=True)
     if options.json:

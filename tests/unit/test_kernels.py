@@ -1,56 +1,200 @@
-"""The Triton kernels against the PyTorch functions that define them, in Triton's interpreter on the CPU."""
+"""Every operation of every backend against an independent calculation.
 
-import subprocess
-import sys
-import textwrap
-from pathlib import Path
-
-import pytest
-
-pytest.importorskip("triton", reason="the GPU kernels are not tested: Triton is not installed (Linux only)")
-
-# a process of its own, because Triton reads the variable when it is imported
-SCRIPT = """
-    import os
-    os.environ["TRITON_INTERPRET"] = "1"
-    import torch
-    import torch.nn.functional as F
-    from scail_model.kernels import elementwise, triton_elementwise as kernels
-
-    torch.manual_seed(0)
-    torch.set_grad_enabled(False)
-    dims = (2, 5, 384)  # not a power of two; three heads; two items with modulations of their own
-    x, y = torch.randn(2, *dims)
-    for lead in (1, 2):
-        weight, bias = torch.randn(2, lead, 1, dims[-1])
-        for dtype in (torch.float32, torch.bfloat16):
-            torch.testing.assert_close(kernels.layer_norm(x, weight, bias, 1e-6, dtype),
-                                       elementwise.layer_norm(x, weight, bias, 1e-6, dtype))
-    weight = torch.randn(dims[-1])
-    cos, sin = torch.randn(2, dims[1], 64)
-    for rotation in (None, (cos, sin), (cos[1:], sin[1:])):
-        part = x if rotation is None else x[:, -len(rotation[0]):]
-        for dtype in (torch.float32, torch.bfloat16):
-            expected = elementwise.rms_norm(part.to(dtype), weight, 1e-6, rotation)
-            torch.testing.assert_close(kernels.rms_norm_(part.to(dtype, copy=True), weight, 1e-6, rotation), expected)
-    gate = torch.randn(2, 1, dims[-1])
-    for g in (None, gate):
-        stream = x.clone()
-        result = kernels.add_gated_(stream, y.bfloat16(), g)
-        torch.testing.assert_close(result, elementwise.add_gated_(x.clone(), y.bfloat16(), g))
-        assert result.data_ptr() == stream.data_ptr()
-        for lead in (1, 2):
-            weight, bias = torch.randn(2, lead, 1, dims[-1])
-            stream = x.clone()
-            results = kernels.add_gated_norm_(stream, y.bfloat16(), g, weight, bias, 1e-6, torch.bfloat16)
-            torch.testing.assert_close(results, elementwise.add_gated_norm_(x.clone(), y.bfloat16(), g, weight, bias,
-                                                                            1e-6, torch.bfloat16))
-            assert results[0].data_ptr() == stream.data_ptr()
-    print("all equal")
+By itself this file tests plain PyTorch. With TRITON_INTERPRET=1 in the environment it tests the Triton kernels, in
+Triton's interpreter on the CPU. `test_backends.py` runs it so in another process, because Triton reads the variable
+when it is imported.
 """
 
+import os
+from importlib import import_module
 
-def test_kernels_equal_their_definitions():
-    result = subprocess.run([sys.executable, "-c", textwrap.dedent(SCRIPT)], capture_output=True, text=True,
-                            cwd=Path(__file__).parents[2], timeout=120)
-    assert result.stdout.strip() == "all equal", result.stderr
+import pytest
+import torch
+import torch.nn.functional as F
+
+from scail_model.kernels import fp8
+
+BACKEND = "triton" if os.environ.get("TRITON_INTERPRET") == "1" else "eager"
+FLOATS = (torch.float32, torch.bfloat16)
+DIMS = (2, 5, 384)  # not a power of two; three heads; two items with modulations of their own
+
+
+@pytest.fixture(autouse=True)
+def no_grad():
+    with torch.no_grad():
+        yield
+
+
+@pytest.fixture(params=[BACKEND])
+def backend(request):
+    """A backend's module for a group of operations, by the group's name."""
+    return lambda group: import_module(f"scail_model.kernels.{request.param}.{group}")
+
+
+# elementwise
+
+def affine(lead: int):
+    return torch.randn(2, lead, 1, DIMS[-1]).unbind()
+
+
+def exact_norm(x, weight, bias):
+    """LayerNorm in float64."""
+    return F.layer_norm(x.double(), x.shape[-1:], eps=1e-6) * weight.double() + bias.double()
+
+
+def close(result, exact, dtype):
+    """Equal but for the rounding of float32 and of the result."""
+    assert result.dtype == dtype
+    rtol = 2e-5 if dtype == torch.float32 else 1.6e-2
+    torch.testing.assert_close(result.double(), exact.to(dtype).double(), rtol=rtol, atol=1e-5)
+
+
+@pytest.mark.parametrize("lead", [1, 2])
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_layer_norm(backend, lead, dtype):
+    x, (weight, bias) = torch.randn(DIMS), affine(lead)
+    close(backend("elementwise").layer_norm(x, weight, bias, 1e-6, dtype), exact_norm(x, weight, bias), dtype)
+
+
+@pytest.mark.parametrize("rotated", [0, 4, 5])
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_rms_norm(backend, rotated, dtype):
+    x, weight = torch.randn(DIMS)[:, -rotated:].to(dtype), torch.randn(DIMS[-1])
+    exact = F.rms_norm(x.double(), x.shape[-1:], weight.double(), 1e-6)
+    rotation = None
+    if rotated:
+        cos, sin = rotation = torch.randn(2, rotated, 64).unbind()
+        pairs = torch.view_as_complex(exact.unflatten(-1, (-1, 64, 2)))  # [B, L, heads, 64]
+        exact = torch.view_as_real(pairs * torch.complex(cos, sin).to(torch.complex128)[:, None]).flatten(-3)
+    close(backend("elementwise").rms_norm(x.clone(), weight, 1e-6, rotation), exact, dtype)
+
+
+@pytest.mark.parametrize("gated", [False, True])
+def test_add_gated(backend, gated):
+    x, y, gate = torch.randn(DIMS), torch.randn(DIMS).bfloat16(), torch.randn(DIMS[0], 1, DIMS[-1]) if gated else None
+    exact = x.double() + (y.double() * gate.double() if gated else y.double())
+    result = backend("elementwise").add_gated_(x, y, gate)
+    close(result, exact, torch.float32)
+    assert result.data_ptr() == x.data_ptr()
+
+
+@pytest.mark.parametrize("gated", [False, True])
+@pytest.mark.parametrize("lead", [1, 2])
+def test_add_gated_norm(backend, gated, lead):
+    x, y, gate = torch.randn(DIMS), torch.randn(DIMS).bfloat16(), torch.randn(DIMS[0], 1, DIMS[-1]) if gated else None
+    weight, bias = affine(lead)
+    exact = x.double() + (y.double() * gate.double() if gated else y.double())
+    total, norm = backend("elementwise").add_gated_norm_(x, y, gate, weight, bias, 1e-6, torch.bfloat16)
+    close(total, exact, torch.float32)
+    close(norm, exact_norm(exact, weight, bias), torch.bfloat16)
+    assert total.data_ptr() == x.data_ptr()
+
+
+# int8
+
+def stands_for(values, scale, zero, exact):
+    """Whether values and scale mean `exact`, to half a step, and use the whole range."""
+    assert values.dtype == torch.int8
+    meant = values.double() * scale.double()[..., None] + (0 if zero is None else zero.double()[..., None])
+    assert torch.all((meant - exact.double()).abs() <= 0.505 * scale[..., None])
+    assert torch.all(values.int().abs().amax(-1) == 127)
+
+
+def test_quantize(backend):
+    x = torch.randn(DIMS) * torch.logspace(-3, 3, DIMS[1])[:, None]
+    stands_for(*backend("int8").quantize(x), None, x)
+    assert torch.all(backend("int8").quantize(torch.zeros(DIMS))[0] == 0)
+
+
+@pytest.mark.parametrize("lead", [1, 2])
+def test_layer_norm_in_int8(backend, lead):
+    x, (weight, bias) = torch.randn(DIMS), affine(lead)
+    stands_for(*backend("int8").layer_norm(x, weight, bias, 1e-6), None, exact_norm(x, weight, bias))
+
+
+@pytest.mark.parametrize("gated", [False, True])
+@pytest.mark.parametrize("lead", [1, 2])
+def test_add_gated_norm_in_int8(backend, gated, lead):
+    x, y, gate = torch.randn(DIMS), torch.randn(DIMS).bfloat16(), torch.randn(DIMS[0], 1, DIMS[-1]) if gated else None
+    weight, bias = affine(lead)
+    exact = x.double() + (y.double() * gate.double() if gated else y.double())
+    total, values, scale = backend("int8").add_gated_norm_(x, y, gate, weight, bias, 1e-6)
+    close(total, exact, torch.float32)
+    assert total.data_ptr() == x.data_ptr()
+    stands_for(values, scale, None, exact_norm(exact, weight, bias))
+
+
+def test_gelu_in_int8(backend):
+    x = 3 * torch.randn(1, 5, 4096)
+    values, scale, zero = backend("int8").gelu(x)
+    stands_for(values, scale, zero, F.gelu(x.double(), approximate="tanh"))
+    assert values.min() == -127
+    assert values.max() == 127
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize("shifted", [False, True])
+def test_linear_in_int8(backend, dtype, biased, shifted):
+    """Of 10 tokens and 300 outputs, which fill no tile."""
+    values, weight = (torch.randint(-127, 128, shape, dtype=torch.int8) for shape in (DIMS, (300, DIMS[-1])))
+    scale, weight_scale, bias = torch.rand(DIMS[:2]), torch.rand(300), torch.randn(300) if biased else None
+    zero = torch.randn(DIMS[:2]) if shifted else None
+    x = values.double() * scale.double()[..., None] + (zero.double()[..., None] if shifted else 0)
+    exact = x @ (weight.double() * weight_scale.double()[:, None]).T + (bias.double() if biased else 0)
+    result = backend("int8").linear(values, scale, zero, weight, weight_scale, bias, dtype)
+    assert result.dtype == dtype
+    # the interpreter truncates to bfloat16
+    assert (result.double() - exact).norm() / exact.norm() < (1e-6 if dtype == torch.float32 else 5e-3)
+
+
+# float8
+
+def heads(x):
+    """[L, 256] -> float64 [2, L, 128]."""
+    return x.double().unflatten(-1, (2, -1)).transpose(0, 1)
+
+
+def hadamard():
+    return torch.tensor([[(-1.0) ** bin(i & j).count("1") for i in range(128)] for j in range(128)]) * 128**-0.5
+
+
+def test_stats(backend):
+    x = torch.randn(700, 600).bfloat16() + 3  # strips and spans that are not full
+    stats = fp8.Stats(*backend("fp8").stats(x))
+    torch.testing.assert_close(stats.mean, x.float().mean(0), rtol=1e-5, atol=1e-5)
+    assert stats.largest == x.float().abs().max()
+    torch.testing.assert_close(stats.size().double(), (x.double() - x.double().mean(0)).square().mean().sqrt(),
+                               rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("operation", ["quantize", "quantize_hadamard"])
+@pytest.mark.parametrize("centred", [False, True])
+def test_quantize_to_float8(backend, operation, centred):
+    x, mean, scale = torch.randn(200, 256).bfloat16(), torch.randn(256), torch.tensor(0.1)
+    exact = x.float() - mean if centred else x.float()
+    if operation == "quantize_hadamard":
+        exact = (exact.unflatten(-1, (2, 128)) @ hadamard()).flatten(1)
+    run = getattr(backend("fp8"), operation)
+    if operation == "quantize" and not centred:
+        mean.zero_()
+    result = run(x, mean if centred or operation == "quantize" else None, scale)
+    assert result.dtype == torch.float8_e4m3fn
+    # three bits after the first; the interpreter truncates them
+    assert 0.01 < (result.float() * scale - exact).norm() / exact.norm() < 0.1
+    x[0] = 1e4
+    assert torch.isfinite(run(x, mean, scale).float()).all()
+
+
+@pytest.mark.parametrize("more", [0, 40])
+def test_merge_tail(backend, more):
+    """Attention to the first 256 keys, and the operation that adds the last 40."""
+    q, k, v = (torch.randn(n, 256).to(torch.float8_e4m3fn) for n in (70, 256 + more, 256 + more))
+    scores, values = heads(q) @ heads(k).transpose(-1, -2) * 128**-0.5, heads(v) / 4
+    main = (scores[..., :256].softmax(-1) @ values[:, :256]).transpose(0, 1).flatten(1)
+    sums, mean = scores[..., :256].logsumexp(-1), torch.randn(256)
+    two, quarter, unit = torch.tensor([2.0, 0.25, 128**-0.5]).unbind()
+    result = backend("fp8").merge_tail(main.float() / 2, sums.float(), two, q, k[256:], v[256:], unit, quarter, mean, 2,
+                                       torch.float32)
+    exact = (scores.softmax(-1) @ values).transpose(0, 1).flatten(1) + mean
+    torch.testing.assert_close(result.double(), exact, rtol=0, atol=1e-3)

@@ -6,7 +6,7 @@ import golden
 import pytest
 import torch
 
-from scail_model.kernels.elementwise import rotate
+from scail_model.kernels.eager.elementwise import rotate
 from scail_model.rope import AXIS_PAIRS, segment_rotations
 
 

@@ -178,7 +178,7 @@ def test_keys_are_prepared_once_for_all_rows_of_a_block(model, monkeypatch):
             assert k.shape[1] in (257, 512)  # image and text
             return sdpa(q, k, v, heads)
 
-        def over(self, k, v, heads, transformer_options):
+        def prepare_kv(self, k, v, heads, transformer_options):
             self.sequences.append(k.shape[1])
             return lambda q: sdpa(q, k, v, heads)
 

@@ -1,5 +1,7 @@
-"""Triton kernels of `elementwise.py`: one program per token row, float32 arithmetic, each element read and written
-once. Imported only where Triton is installed and a GPU asks for it."""
+"""`kernels.elementwise` in Triton: a program for each token, float32 in registers, each element read and written once.
+
+Results are written over x only where it is contiguous; else over a contiguous copy of it.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,12 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+
+
+def probe(device: torch.device) -> None:
+    """Run one kernel. Raises what Triton raises where it does not work."""
+    row = torch.ones(1, 1, 128, device=device)
+    layer_norm(row, row, row, 1e-6, torch.float32)
 
 
 def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
@@ -20,8 +28,8 @@ def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float, dtype: torch
     return out
 
 
-def rms_norm_(x: Tensor, weight: Tensor, eps: float, rotation: tuple[Tensor, Tensor] | None) -> Tensor:
-    """See `elementwise.rms_norm`; overwrites x if it is contiguous."""
+def rms_norm(x: Tensor, weight: Tensor, eps: float, rotation: tuple[Tensor, Tensor] | None) -> Tensor:
+    """See `elementwise.rms_norm`."""
     batch, length, width = x.shape
     x = x.contiguous()
     cos, sin = rotation if rotation is not None else (weight, weight)  # not read without a rotation
@@ -33,7 +41,7 @@ def rms_norm_(x: Tensor, weight: Tensor, eps: float, rotation: tuple[Tensor, Ten
 
 
 def add_gated_(x: Tensor, y: Tensor, gate: Tensor | None) -> Tensor:
-    """See `elementwise.add_gated_`; overwrites x if it is contiguous."""
+    """See `elementwise.add_gated_`."""
     batch, length, width = x.shape
     x, y = x.contiguous(), y.contiguous()
     _add_gated[(length, batch)](
@@ -45,7 +53,7 @@ def add_gated_(x: Tensor, y: Tensor, gate: Tensor | None) -> Tensor:
 
 def add_gated_norm_(x: Tensor, y: Tensor, gate: Tensor | None, weight: Tensor, bias: Tensor, eps: float,
                     dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """See `elementwise.add_gated_norm_`; overwrites x if it is contiguous."""
+    """See `elementwise.add_gated_norm_`."""
     batch, length, width = x.shape
     x, y, weight, bias = x.contiguous(), y.contiguous(), weight.contiguous(), bias.contiguous()
     normalised = torch.empty(x.shape, dtype=dtype, device=x.device)
@@ -88,7 +96,7 @@ def _rms_norm(x, weight, cos, sin, eps, length, width, ROTATE: tl.constexpr, PAI
     values = values * scale * tl.load(weight + columns, mask=inside, other=0.0)
     if ROTATE:
         even, odd = tl.split(tl.reshape(values, (BLOCK // 2, 2)))
-        angle = token.to(tl.int64) * PAIRS + tl.arange(0, BLOCK // 2) % PAIRS  # every head turns alike
+        angle = token.to(tl.int64) * PAIRS + tl.arange(0, BLOCK // 2) % PAIRS  # every head has the same angles
         c, s = tl.load(cos + angle), tl.load(sin + angle)
         values = tl.reshape(tl.join(even * c - odd * s, even * s + odd * c), (BLOCK,))
     tl.store(x + row + columns, values.to(x.dtype.element_ty), mask=inside)

@@ -1,6 +1,6 @@
-"""Triton kernels of `int8.py`. Tokens: one program per row, float32 in registers. Products: tiles of 128x256 with int32
-sums, on as many programs as the GPU has multiprocessors, tiles of neighbouring rows together, so that they share what
-they read. Imported only where Triton is installed and a GPU asks for it."""
+"""`kernels.int8` in Triton. Tokens: one program for each, float32 in registers. Products: tiles of 128x256 with int32
+sums, on as many programs as the GPU has multiprocessors; tiles of neighbouring rows run together and share what they
+read."""
 
 from __future__ import annotations
 
@@ -12,30 +12,39 @@ import triton.language as tl
 from torch import Tensor
 from triton.tools.tensor_descriptor import TensorDescriptor
 
-from .triton_elementwise import normalised_row
+from .elementwise import normalised_row
 
 _ANY, _NORM, _GELU = 0, 1, 2
-LEAST: tl.constexpr = tl.constexpr(-0.17004)  # of GELU
+GELU_MINIMUM: tl.constexpr = tl.constexpr(-0.17004)
 
 
-def quantise(x: Tensor) -> tuple[Tensor, Tensor]:
-    """See `int8.quantise`."""
-    return _rows(x, _ANY)[:2]
+def probe(device: torch.device) -> None:
+    """Try a product, because GPUs differ in the tiles that fit. Raises RuntimeError for a wrong one, and what Triton
+    raises."""
+    values, scale = torch.ones(1, 256, 256, device=device, dtype=torch.int8), torch.ones(1, 256, device=device)
+    product = linear(values, scale, None, values[0], scale[0], None, torch.bfloat16)
+    if not bool((product == 256).all()):
+        raise RuntimeError("a product came out wrong")
+
+
+def quantize(x: Tensor) -> tuple[Tensor, Tensor]:
+    """See `int8.quantize`."""
+    return _quantize_rows(x, _ANY)[:2]
 
 
 def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     """See `int8.layer_norm`."""
-    return _rows(x, _NORM, weight, bias, eps)[:2]
+    return _quantize_rows(x, _NORM, weight, bias, eps)[:2]
 
 
 def gelu(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """See `int8.gelu`."""
-    return _rows(x, _GELU)
+    return _quantize_rows(x, _GELU)
 
 
 def add_gated_norm_(x: Tensor, y: Tensor, gate: Tensor | None, weight: Tensor, bias: Tensor,
                     eps: float) -> tuple[Tensor, Tensor, Tensor]:
-    """See `int8.add_gated_norm_`; overwrites x if it is contiguous."""
+    """See `int8.add_gated_norm_`."""
     batch, length, width = x.shape
     x, y, weight, bias = x.contiguous(), y.contiguous(), weight.contiguous(), bias.contiguous()
     values, scale = torch.empty(x.shape, dtype=torch.int8, device=x.device), x.new_empty(batch, length)
@@ -76,8 +85,8 @@ class _Tile:
 
 @functools.cache
 def _tile(device: torch.device, result_bytes: int) -> _Tile:
-    # of shared memory, 227 KiB are there from Hopper on, 64 KiB nearly everywhere; four stages take 192, and float32
-    # results need a whole tile beside them
+    # Hopper and Blackwell have 227 KiB of shared memory, nearly all GPUs 64: four stages take 192, and float32 results
+    # need a whole tile beside them
     if device.type == "cuda" and torch.cuda.get_device_capability(device)[0] in (9, 10):
         return _Tile(128, 256 if result_bytes == 2 else 128, 128, 8, 4)
     return _Tile(128, 128, 64, 8, 3)
@@ -88,13 +97,13 @@ def _multiprocessors(device: torch.device) -> int:
     return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 3
 
 
-def _rows(x: Tensor, what: int, weight: Tensor | None = None, bias: Tensor | None = None,
-          eps: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
+def _quantize_rows(x: Tensor, what: int, weight: Tensor | None = None, bias: Tensor | None = None,
+                   eps: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
     batch, length, width = x.shape
     x = x.contiguous()
     values = torch.empty(x.shape, dtype=torch.int8, device=x.device)
     scale, zero = torch.empty(2, batch, length, dtype=torch.float32, device=x.device)
-    _quantise[(length, batch)](
+    _quantize[(length, batch)](
         x, x if weight is None else weight.contiguous(), x if bias is None else bias.contiguous(), values, scale, zero,
         eps, length, width, WHAT=what, BATCHED=weight is not None and weight.shape[0] > 1,
         BLOCK=triton.next_power_of_2(width), num_warps=8,
@@ -116,28 +125,29 @@ def _put(x, values, scale, place, row, columns, inside):
 
 
 @triton.jit
-def _quantise(x, weight, bias, values, scale, zero, eps, length, width, WHAT: tl.constexpr, BATCHED: tl.constexpr,
+def _quantize(x, weight, bias, values, scale, zero, eps, length, width, WHAT: tl.constexpr, BATCHED: tl.constexpr,
               BLOCK: tl.constexpr):
     item = tl.program_id(1)
     place = item * length + tl.program_id(0)
     row = place.to(tl.int64) * width
     columns = tl.arange(0, BLOCK)
     inside = columns < width
-    found = tl.load(x + row + columns, mask=inside, other=0.0).to(tl.float32)
+    token = tl.load(x + row + columns, mask=inside, other=0.0).to(tl.float32)
     if WHAT == 2:
         # 0.5 * (1 + tanh(u)) is 1 / (1 + exp(-2 u)); powers of two and inexact quotients are enough for 8 bits
-        inner = found * (1.5957691216057308 + 0.07135481627159 * found * found)
-        found = tl.fdiv(found, 1.0 + tl.exp2(-1.4426950408889634 * inner))
-        step = (tl.max(found, axis=0) - LEAST) / 254.0
-        tl.store(values + row + columns, _nearest((found - LEAST) * (1.0 / step) - 127.0).to(tl.int8), mask=inside)
+        inner = token * (1.5957691216057308 + 0.07135481627159 * token * token)
+        token = tl.fdiv(token, 1.0 + tl.exp2(-1.4426950408889634 * inner))
+        step = (tl.max(token, axis=0) - GELU_MINIMUM) / 254.0
+        tl.store(values + row + columns, _nearest((token - GELU_MINIMUM) * (1.0 / step) - 127.0).to(tl.int8),
+                 mask=inside)
         tl.store(scale + place, step)
-        tl.store(zero + place, 127.0 * step + LEAST)
+        tl.store(zero + place, 127.0 * step + GELU_MINIMUM)
     else:
         if WHAT == 1:
             affine = columns + (item * width if BATCHED else 0)
-            found = normalised_row(found, weight, bias, affine, inside, width, eps)
-            found = tl.where(inside, found, 0.0)
-        _put(found, values, scale, place, row, columns, inside)
+            token = normalised_row(token, weight, bias, affine, inside, width, eps)
+            token = tl.where(inside, token, 0.0)
+        _put(token, values, scale, place, row, columns, inside)
 
 
 @triton.jit
@@ -148,14 +158,14 @@ def _add_gated_norm(x, y, gate, weight, bias, values, scale, eps, length, width,
     row = place.to(tl.int64) * width
     columns = tl.arange(0, BLOCK)
     inside = columns < width
-    found = tl.load(y + row + columns, mask=inside, other=0.0).to(tl.float32)
+    token = tl.load(y + row + columns, mask=inside, other=0.0).to(tl.float32)
     if GATED:
-        found = found * tl.load(gate + item * width + columns, mask=inside, other=0.0)
-    found += tl.load(x + row + columns, mask=inside, other=0.0)
-    tl.store(x + row + columns, found, mask=inside)
+        token = token * tl.load(gate + item * width + columns, mask=inside, other=0.0)
+    token += tl.load(x + row + columns, mask=inside, other=0.0)
+    tl.store(x + row + columns, token, mask=inside)
     affine = columns + (item * width if BATCHED else 0)
-    found = normalised_row(found, weight, bias, affine, inside, width, eps)
-    _put(tl.where(inside, found, 0.0), values, scale, place, row, columns, inside)
+    token = normalised_row(token, weight, bias, affine, inside, width, eps)
+    _put(tl.where(inside, token, 0.0), values, scale, place, row, columns, inside)
 
 
 @triton.jit

@@ -1,0 +1,51 @@
+"""The attention backends that a user can choose: the node's choices, log, errors and help page follow this table.
+
+A new backend is a row here and a function in `comfy.attention`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from . import flash_attention, fp8_attention
+from .precision import EIGHT_BIT, EXACT
+
+AUTOMATIC, CORE, FLASH4, FP8 = "automatic", "core", "flash_attn_4", "cudnn_fp8"
+
+
+@dataclass(frozen=True)
+class AttentionBackend:
+    """precision: `automatic` takes an exact backend in every mode, and an 8-bit one in the 8-bit mode only.
+    why_not: None if it works on a device, else the reason, the end of a sentence. help: one sentence for users."""
+
+    name: str
+    precision: str
+    why_not: Callable[[torch.device], str | None]
+    help: str
+
+
+# from the slowest to the fastest; the first works everywhere
+BACKENDS = (
+    AttentionBackend(CORE, EXACT, lambda device: None, "The attention that ComfyUI was started with."),
+    AttentionBackend(FLASH4, EXACT, flash_attention.why_not,
+                     "FlashAttention 4: exact, and the fastest such on NVIDIA Hopper; needs `flash-attn-4`."),
+    AttentionBackend(FP8, EIGHT_BIT, fp8_attention.why_not,
+                     "Attention in 8-bit floats on NVIDIA Hopper; needs `nvidia-cudnn-frontend`."),
+)
+HELP = {AUTOMATIC: "The fastest of these that is installed and as exact as `precision` asks."} | {
+    backend.name: backend.help for backend in BACKENDS}
+
+
+def fastest(precision: str, device: torch.device) -> tuple[AttentionBackend, list[str]]:
+    """The fastest backend for a precision that works on a device, and why each faster one is not used."""
+    reasons = []
+    for backend in reversed(BACKENDS[1:]):
+        if backend.precision in (EXACT, precision):
+            reason = backend.why_not(device)
+            if reason is None:
+                return backend, reasons
+            reasons.append(f"{backend.name} is not used: {reason}")
+    return BACKENDS[0], reasons

@@ -1,0 +1,68 @@
+"""Which backend computes an operation: Triton on a GPU where its kernels work, plain PyTorch everywhere else.
+
+Every operation has one public function, in `elementwise`, `int8` or `fp8`, which calls its namesake in the module that
+`Backends.of` returns. `eager` holds the definitions in plain PyTorch; `triton` and `cudnn` compute the same faster and
+are imported only when a GPU is prepared.
+"""
+
+from __future__ import annotations
+
+import logging
+from importlib import import_module
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+logger = logging.getLogger(__name__)
+
+
+class Backends:
+    """The modules that compute one group of operations, for example "int8": eager, and a faster one on some devices."""
+
+    def __init__(self, group: str) -> None:
+        self.group = group
+        self.eager = self._module("eager")
+        self.faster: dict[torch.device, ModuleType] = {}
+        self.prepared: dict[torch.device, bool] = {}
+
+    def of(self, x: Tensor) -> ModuleType:
+        """The module that computes with x. Only eager operations record gradients."""
+        return self.eager if torch.is_grad_enabled() else self.faster.get(x.device, self.eager)
+
+    @torch.compiler.disable  # a compiled network finds the kernels loaded
+    def prepare(self, device: torch.device, otherwise: str) -> bool:
+        """Use Triton on a device, if it works there, and return whether it does; tried once.
+
+        otherwise: what happens without it, the end of the line in the log.
+        """
+        if device not in self.prepared:
+            self.prepared[device] = device.type == "cuda" and self._try_triton(device, otherwise)
+        return self.prepared[device]
+
+    def _try_triton(self, device: torch.device, otherwise: str) -> bool:
+        try:
+            # a missing C compiler, or a tile that does not fit into the GPU, shows only when a kernel runs
+            self._module("triton").probe(device)
+            self.use("triton", device)
+        except Exception as error:  # whatever breaks Triton on this machine, there is another way to compute
+            logger.warning("SCAIL-2: the Triton kernels for %s operations do not work here (%s: %s); %s.", self.group,
+                           type(error).__name__, str(error).split("\n")[0], otherwise)
+            return False
+        return True
+
+    def use(self, backend: str, device: torch.device) -> None:
+        """Compute on a device with this backend from now on. Raises ImportError if a package of it is missing."""
+        self.faster[_with_index(device)] = self._module(backend)
+
+    def drop(self, device: torch.device) -> None:
+        """Compute on a device with PyTorch from now on."""
+        self.faster.pop(_with_index(device), None)
+
+    def _module(self, backend: str) -> ModuleType:
+        return import_module(f".{backend}.{self.group}", __package__)
+
+
+def _with_index(device: torch.device) -> torch.device:
+    """ "cuda" as tensors name it: "cuda:0"."""
+    return torch.empty(0, device=device).device
