@@ -7,6 +7,7 @@ from comfy_api.latest import io
 from ..scail_model.comfy import attention as comfy_attention
 from ..scail_model.comfy import loader
 from ..scail_model.comfy.schema import CATEGORY
+from ..scail_model.kernels.attention_backends import AUTOMATIC, HELP
 from ..scail_model.kernels.precision import EXACT, PRECISIONS
 
 _WEIGHT_DTYPES = {
@@ -37,17 +38,17 @@ class SCAIL2LoadModel(io.ComfyNode):
                                tooltip="exact computes in the precision of the file. 8-bit stores most linears in "
                                        "int8: a third less memory and faster, at a small error. Reports and video "
                                        "files name the precision."),
-                io.Combo.Input("attention", options=comfy_attention.names(), default=comfy_attention.AUTOMATIC,
-                               optional=True, advanced=True,
-                               tooltip="automatic takes the fastest exact attention that is installed; core is the one "
-                                       "that ComfyUI was started with. The log says what was chosen and why."),
+                io.Combo.Input("attention", options=comfy_attention.names(), default=AUTOMATIC, optional=True,
+                               advanced=True,
+                               tooltip=" ".join(f"{name}: {text}" for name, text in HELP.items())
+                                       + " The log says what was chosen and why."),
             ],
             outputs=[io.Model.Output(tooltip="The SCAIL-2 transformer, for LoRA loaders and any sampler.")],
         )
 
     @classmethod
     def execute(cls, model_name: str, weight_dtype: str, precision: str = EXACT,
-                attention: str = comfy_attention.AUTOMATIC) -> io.NodeOutput:
+                attention: str = AUTOMATIC) -> io.NodeOutput:
         path = folder_paths.get_full_path_or_raise("diffusion_models", model_name)
         how = {"precision": precision, "attention": attention}
         return io.NodeOutput(loader.load(path, _WEIGHT_DTYPES[weight_dtype] | how))

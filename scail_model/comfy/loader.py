@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..checkpoint import load_checkpoint, open_index, with_official_names
 from ..config import TransformerConfig
+from ..kernels.attention_backends import AUTOMATIC
 from ..kernels.precision import EIGHT_BIT, EXACT, int8_linears
 from . import attention, int8
 from .model import SCAIL2Config
@@ -47,7 +48,7 @@ def load_state_dict(state_dict: dict[str, Tensor], metadata: dict[str, str],
     config = TransformerConfig.from_state_dict(state_dict)
     load_device = comfy.model_management.get_torch_device()
     precision = options.get("precision", EXACT)
-    backend = attention.choose(options.get("attention", attention.AUTOMATIC), load_device, precision)
+    backend = attention.choose(options.get("attention", AUTOMATIC), load_device, precision)
     if precision == EIGHT_BIT:
         _store_in_int8(state_dict, config, options, load_device)
     model_config = SCAIL2Config(config)

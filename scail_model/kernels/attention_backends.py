@@ -31,11 +31,13 @@ class AttentionBackend:
 BACKENDS = (
     AttentionBackend(CORE, EXACT, lambda device: None, "The attention that ComfyUI was started with."),
     AttentionBackend(FLASH4, EXACT, flash_attention.why_not,
-                     "FlashAttention 4: exact, and the fastest such on NVIDIA Hopper; needs `flash-attn-4`."),
+                     "FlashAttention 4: exact, and faster than PyTorch's on NVIDIA Hopper; needs the package "
+                     "flash-attn-4."),
     AttentionBackend(FP8, EIGHT_BIT, fp8_attention.why_not,
-                     "Attention in 8-bit floats on NVIDIA Hopper; needs `nvidia-cudnn-frontend`."),
+                     "Attention in 8-bit floats on NVIDIA Hopper, for precision 8-bit; needs the package "
+                     "nvidia-cudnn-frontend."),
 )
-HELP = {AUTOMATIC: "The fastest of these that is installed and as exact as `precision` asks."} | {
+HELP = {AUTOMATIC: "The fastest that is installed and as exact as precision asks."} | {
     backend.name: backend.help for backend in BACKENDS}
 
 

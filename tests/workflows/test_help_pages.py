@@ -12,10 +12,11 @@ import pytest
 from PIL import Image
 from workflow_files.graph import sockets_and_widgets
 
+from scail_model.kernels.attention_backends import HELP
+
 DOCS = generate.REPOSITORY / "js/docs"
 FILES = {("SCAIL2LoadModel", "model_name"): "files in models/diffusion_models",
-         ("SCAIL2LoadModel", "attention"):
-             "automatic, core, flash_attn_4, cudnn_fp8, and what ComfyUI has found installed",
+         ("SCAIL2LoadModel", "attention"): ", ".join([*HELP, "and what ComfyUI has found installed"]),
          ("SCAIL2LoadPrompt", "file"): "files in models/scail2_prompts",
          ("SCAIL2LoadTracks", "file"): "files in models/scail2_tracks"}
 NODES = sorted(path.stem for path in DOCS.glob("*.md"))
@@ -96,6 +97,11 @@ def test_outputs_are_the_nodes_own(node, object_info):
     info = object_info[node]
     expected = [[f"`{name}`", kind] for name, kind in zip(info["output_name"], info["output"], strict=True)]
     assert [[row[0], row[2]] for row in table(node, "Outputs")] == expected
+
+
+def test_attention_backends_are_the_packs_own(object_info):
+    assert table("SCAIL2LoadModel", "Faster") == [[f"`{name}`", text] for name, text in HELP.items()]
+    assert object_info["SCAIL2LoadModel"]["input"]["optional"]["attention"][1]["options"][: len(HELP)] == list(HELP)
 
 
 def test_quoted_messages_are_the_codes_own():
