@@ -64,7 +64,7 @@ def load_checkpoint(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict[st
     Returns (state dict, metadata). The tensors are mapped from the file, in the dtype they are stored in; quantised
     ones, their scales and their metadata stay as they are. Model tensors have official names without prefix. A SAT LoRA
     comes back as `diffusion_model.<module>.lora_down.weight`, `.lora_up.weight` and `.diff_b`; another LoRA keeps its
-    names. RuntimeError, in one sentence, for anything that is no such file.
+    names. RuntimeError, in one sentence, for any other file.
     """
     index = open_index(path)
     return map_tensors(index.path, index.records), index.metadata
@@ -85,7 +85,7 @@ def open_index(path: str | os.PathLike) -> CheckpointIndex:
     try:
         return CheckpointIndex(file, with_official_names(records), metadata)
     except ValueError as error:
-        raise RuntimeError(f"{file} is no SCAIL-2 file: {error}; give a SCAIL-2 model or LoRA") from error
+        raise RuntimeError(f"{file} is not a SCAIL-2 file: {error}; give a SCAIL-2 model or LoRA") from error
 
 
 def convert_sat(state_dict: Mapping[str, Entry]) -> dict[str, Entry]:

@@ -79,7 +79,7 @@ def merge_lora(state_dict: dict[str, Tensor], lora: Mapping[str, Tensor], streng
 
 
 def _changes(state_dict: Mapping[str, Tensor], lora: Mapping[str, Tensor]) -> list[_Change]:
-    """What the LoRA would change in this model, shapes not looked at yet."""
+    """What the LoRA would change in this model, before shapes are compared."""
     kohya_modules = {_KOHYA_PREFIX + name.removesuffix(".weight").replace(".", "_"): name.removesuffix(".weight")
                      for name in state_dict}
     modules: dict[str, dict[str, str]] = defaultdict(dict)
@@ -125,7 +125,7 @@ def _fits(weight: Tensor, change: _Change, lora: Mapping[str, Tensor]) -> bool:
     down, up = lora[change.parts["down"]], lora[change.parts["up"]]
     if min(down.ndim, up.ndim, weight.ndim) < 2:
         return False
-    # The matrices behind the tensors: up [out, rank], down [rank, in], weight [out, in].
+    # As matrices: up [out, rank], down [rank, in], weight [out, in].
     up, down, weight = up.flatten(1), down.flatten(1), weight.flatten(1)
     return up.shape[1] == down.shape[0] and (up.shape[0], down.shape[1]) == weight.shape
 

@@ -38,7 +38,7 @@ _STORAGE_DTYPES = {
 }
 _DTYPES = ("float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2",
            "int64", "int32", "int16", "int8", "uint8", "bool")
-# Random states and the like: accepted, and left out of the result. numpy 1 and 2 name their modules differently.
+# Random states and the like: accepted, but left out of the result. numpy 1 and 2 have different module names.
 _IGNORED = {
     ("numpy", "ndarray"),
     ("numpy", "dtype"),
@@ -54,7 +54,7 @@ _LOCAL_HEADER_BYTES = 30
 
 
 class Ignored:
-    """Stands where the file has an object that is not needed."""
+    """Placeholder for an object in the file that is not needed."""
 
     __slots__ = ()
 
@@ -71,15 +71,15 @@ class _Storage(NamedTuple):
 def index_pickle(path: str | os.PathLike) -> Any:
     """The object saved in a torch zip file, with every tensor replaced by its `TensorRecord`.
 
-    RuntimeError when the file is cut short, big-endian, compressed, no torch file, or asks for any function or class
-    outside the allow-list; nothing of the file has been run then.
+    RuntimeError if the file is not a torch file, is cut short, big-endian or compressed, or asks for a function or
+    class outside the allow-list; nothing in the file is run.
     """
     try:
         with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
             entries = {entry.filename: entry for entry in archive.infolist()}
             root = next((name.removesuffix("data.pkl") for name in entries if name.endswith("/data.pkl")), None)
             if root is None:
-                raise RuntimeError(f"{path} is a zip archive but no torch file; give the .pt or .safetensors file")
+                raise RuntimeError(f"{path} is a zip archive but not a torch file; give the .pt or .safetensors file")
             if f"{root}byteorder" in entries and archive.read(f"{root}byteorder") != b"little":
                 raise RuntimeError(f"{path} was written on a big-endian machine; save it again on a little-endian one")
             with archive.open(f"{root}data.pkl") as program:
@@ -94,7 +94,7 @@ def index_pickle(path: str | os.PathLike) -> Any:
 
 
 class _Reader(pickle.Unpickler):
-    """Unpickler for one file. What a pickle may call are bound methods of it: those have no attributes to set."""
+    """Unpickler for one file. A pickle may call nothing but bound methods of it, which have no attributes to set."""
 
     def __init__(self, program: Any, path: str | os.PathLike, file: BinaryIO, data: str,
                  entries: dict[str, zipfile.ZipInfo]) -> None:

@@ -1,4 +1,4 @@
-"""Where tensors lie in a checkpoint file, and the two ways to get at them: mapped, or read piece by piece.
+"""Where tensors lie in a checkpoint file, and two ways to read them: mapped, or piece by piece.
 
 A record names bytes of a file without touching them. The records of a safetensors file come from its header
 (`checkpoint.py`), those of a torch file from its pickle (`pickles.py`); from here on both are the same.
@@ -13,10 +13,10 @@ from typing import BinaryIO, NamedTuple
 import torch
 from torch import Tensor
 
-# Linux refuses a private mapping larger than memory plus swap, but counts each mapping on its own: a 62 GB file maps
-# on a 16 GB machine in windows of this size, and does not in one piece (which is what torch and safetensors ask for).
+# Linux refuses a private mapping larger than memory plus swap, but judges each mapping on its own: on a 16 GB machine a
+# 62 GB file can be mapped in windows of this size, but not in one piece, as torch and safetensors do.
 WINDOW_BYTES = 4 << 30
-# What one read holds in memory.
+# Largest piece of a file that is read at once.
 READ_BYTES = 8 << 20
 
 

@@ -8,7 +8,7 @@ input: one tensor then holds two or three official ones, stacked along dim 0 in 
 import re
 from collections.abc import Iterable
 
-# What SAT and ComfyUI put in front of the names of one and the same model; longest first.
+# Prefixes that SAT and ComfyUI put before the same names; longest first.
 _PREFIXES = ("model.diffusion_model.", "diffusion_model.")
 
 # SAT module -> official modules, in stacking order. N is the layer number.

@@ -1,4 +1,4 @@
-"""ComfyUI's objects -> keys: equal when they would give the same frames, in this run of ComfyUI or in another one."""
+"""Keys of ComfyUI's objects: equal if they would give the same frames, in this run of ComfyUI or in another one."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from torch import Tensor
 from ..files.content_keys import digest, sampled_digest
 from .conditioning import Reference
 
-# what other nodes do to a MODEL, by attribute of its patcher
-_CHANGES = ("patches", "weight_wrapper_patches", "object_patches", "model_options", "attachments", "additional_models",
+# attributes of a MODEL's patcher that hold what other nodes have done to it
+_PATCHES = ("patches", "weight_wrapper_patches", "object_patches", "model_options", "attachments", "additional_models",
             "callbacks", "wrappers", "injections", "hook_patches")
 
 
-# What some patches note down while they sample is no other setting: a MODEL keeps the key that it had at first.
+# Some patches keep notes while they sample, which are not settings: a MODEL keeps the key that it had at first.
 _known: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 
 
 def model_key(model) -> str:
-    """Of a MODEL: its weights, and everything that LoRAs and patch nodes have done to it."""
+    """Of a MODEL: its weights, and all that LoRAs and patch nodes have done to it."""
     if model not in _known:
         _known[model] = _model_key(model)
     return _known[model]
@@ -32,12 +32,12 @@ def _model_key(model) -> str:
     network = model.model.diffusion_model
     return sampled_digest(
         type(network).__name__, str(model.model.model_config.unet_config), str(model.model.get_dtype()),
-        str(model.model.manual_cast_dtype), *_ways(network), _weights(network.state_dict(), model, "diffusion_model."),
-        *(getattr(model, name) for name in _CHANGES))
+        str(model.model.manual_cast_dtype), *_options(network),
+        _weights(network.state_dict(), model, "diffusion_model."), *(getattr(model, name) for name in _PATCHES))
 
 
-def _ways(network) -> tuple[str, ...]:
-    """How a network of ours computes, where there is a choice; its weights tell the rest."""
+def _options(network) -> tuple[str, ...]:
+    """The user's choices of how a network of ours computes; everything else is in its weights."""
     return (network.precision, network.attention) if hasattr(network, "precision") else ()
 
 
@@ -57,7 +57,7 @@ def reference_key(reference: Reference) -> str:
 
 
 def _weights(tensors: Mapping[str, Any], patcher, prefix: str) -> dict[str, Tensor]:
-    """The weights as the file has them: where a LoRA was merged into the loaded ones, ComfyUI keeps a copy."""
+    """The weights as they are in the file: ComfyUI keeps a copy of those into which a LoRA is merged."""
     found = {name: tensor for name, tensor in tensors.items() if isinstance(tensor, Tensor)}
     for key, kept in patcher.backup.items():
         if key.startswith(prefix):

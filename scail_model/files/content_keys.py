@@ -1,6 +1,6 @@
-"""Short names for values: equal for equal values in any run of the program, another one for others.
+"""Digests of values: the same for equal values in every run of the program, different for different ones.
 
-For the keys under which finished work is kept, so that it is found again, and never taken for the work of other inputs.
+Finished work is kept under keys made of them, so that it is found again, and never taken for the work of other inputs.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from torch import Tensor
 
 _LENGTH = 16  # bytes
 _SAMPLE = 1024  # elements at the beginning and in the middle of a weight
-_PLAIN = (type(None), Number, str, bytes, np.generic, PurePath)  # told apart by their repr
+_PLAIN = (type(None), Number, str, bytes, np.generic, PurePath)  # their repr tells them apart
 _CONTAINERS = (list, tuple, dict, set, frozenset)
-# Torch's own attributes of a module: weights and children, which the state dict has, and hooks; and a compiled module's
-# number, which is another one in each run.
-_TORCHS = (vars(torch.nn.Module()).keys() - {"training"}) | {"_torchdynamo_wrapper_id"}
-_MOST = 100_000  # values that are looked at
+# Attributes that torch gives every module: weights and children, which are in the state dict, and hooks. And the number
+# of a compiled module, which changes with every run.
+_TORCHS_OWN = (vars(torch.nn.Module()).keys() - {"training"}) | {"_torchdynamo_wrapper_id"}
+_VALUE_LIMIT = 100_000
 
 
 def digest(*values: Any) -> str:
@@ -38,27 +38,29 @@ def digest(*values: Any) -> str:
 
 
 def sampled_digest(*values: Any) -> str:
-    """`digest` that looks at no more than 2048 elements of a tensor: to read all weights of a model takes too long."""
+    """`digest` that reads at most 2048 elements of each tensor, because reading a whole model takes too long."""
     return _digested(values, whole=False)
 
 
 def _digested(values: tuple, *, whole: bool) -> str:
-    feed = _Feed(whole)
-    feed.value(values, frozenset())
-    return feed.found.hexdigest()
+    digester = _Digester(whole)
+    digester.value(values, frozenset())
+    return digester.hash.hexdigest()
 
 
-class _Feed:
+class _Digester:
+    """Walks through values and hashes them. whole: all elements of tensors, not a sample."""
+
     def __init__(self, whole: bool) -> None:
         self.whole = whole
         self.count = 0  # of the values so far
-        self.found = hashlib.blake2b(digest_size=_LENGTH)
+        self.hash = hashlib.blake2b(digest_size=_LENGTH)
 
     def text(self, text: str) -> None:
-        self.found.update(f"{text};".encode())
+        self.hash.update(f"{text};".encode())
 
     def value(self, value: Any, outer: Set[int]) -> None:
-        """outer: ids of what is around the value."""
+        """outer: ids of the values that contain this one."""
         self.count += 1
         if isinstance(value, _PLAIN):
             self.text(f"{type(value).__name__}:{value!r}")
@@ -67,11 +69,11 @@ class _Feed:
         elif id(value) in outer:
             self.text("again")
         else:
-            self.parts(*_taken_apart(value), outer | {id(value)})
+            self.parts(*_parts(value), outer | {id(value)})
 
     def parts(self, name: str, values: Sequence[Any], outer: Set[int]) -> None:
         self.text(f"{name}({len(values)}")
-        if self.count > _MOST:  # better not found again than taken for something else
+        if self.count > _VALUE_LIMIT:  # better not found again than taken for something else
             self.text(os.urandom(_LENGTH).hex())
             return
         for value in values:
@@ -87,11 +89,11 @@ class _Feed:
         middle = len(flat) // 2
         for part in (flat,) if self.whole else (flat[:_SAMPLE], flat[middle : middle + _SAMPLE]):
             # bytes, because numpy has no bfloat16 and no 8-bit floats
-            self.found.update(part.cpu().contiguous().view(torch.uint8).numpy())
+            self.hash.update(part.cpu().contiguous().view(torch.uint8).numpy())
 
 
-def _taken_apart(value: Any) -> tuple[str, Sequence[Any]]:
-    """What a container, function or object is called, and what it consists of."""
+def _parts(value: Any) -> tuple[str, Sequence[Any]]:
+    """A name for the kind of a container, function or object, and the values in it."""
     if isinstance(value, Mapping):
         items = sorted(value.items(), key=lambda item: repr(item[0]))
         return "map", [part for item in items for part in item]
@@ -103,24 +105,24 @@ def _taken_apart(value: Any) -> tuple[str, Sequence[Any]]:
         return "partial", (value.func, value.args, value.keywords)
     if isinstance(value, torch.dtype | torch.device | type | ModuleType | Logger):
         return str(value), ()
-    if isinstance(value, UUID):  # another one in each run
+    if isinstance(value, UUID):  # changes with every run
         return "UUID", ()
-    if isinstance(value, os.PathLike):  # which keeps in its slots what it was asked before
+    if isinstance(value, os.PathLike):  # its slots are caches
         return os.fspath(value), ()
     if hasattr(value, "__qualname__"):
-        return f"{value.__module__}.{value.__qualname__}", _held(value)
+        return f"{value.__module__}.{value.__qualname__}", _captured(value)
     name = f"{type(value).__module__}.{type(value).__qualname__}"
     if isinstance(value, torch.nn.Module):
-        own = {key: held for key, held in vars(value).items() if key not in _TORCHS}
+        own = {key: held for key, held in vars(value).items() if key not in _TORCHS_OWN}
         return name, (_settings(own, frozenset()), dict(value.state_dict()))
     return name, (_attributes(value),)
 
 
 def _settings(container: Any, outer: Set[int]) -> Any:
-    """A container with only the plain values and tensors in it, at any depth. What else a module holds (functions,
-    objects, other modules) comes and goes with the memory that ComfyUI gives it.
+    """A container reduced to the plain values and tensors in it, at any depth. Whatever else a module holds (functions,
+    objects, other modules) changes with how ComfyUI has loaded it.
 
-    outer: ids of the containers around it.
+    outer: ids of the containers that contain this one.
     """
     outer = outer | {id(container)}
 
@@ -140,15 +142,15 @@ def _is_key(value: Any) -> bool:
     return all(isinstance(part, _PLAIN) for part in (value if isinstance(value, tuple) else (value,)))
 
 
-def _held(function: Any) -> Sequence[Any]:
-    """What a function takes along: variables from around it, defaults, and the object that it is a method of."""
+def _captured(function: Any) -> Sequence[Any]:
+    """What a function carries with it: closure variables, defaults, and the object of a bound method."""
     cells = getattr(function, "__closure__", None) or ()
     return (*(cell.cell_contents for cell in cells if cell != CellType()), getattr(function, "__defaults__", None),
             getattr(function, "__kwdefaults__", None), getattr(function, "__self__", None))
 
 
 def _attributes(value: Any) -> dict[str, Any]:
-    """Attributes of an object, whether in its dictionary or in slots."""
+    """Attributes of an object, in its dictionary and in slots."""
     slots = [name for kind in type(value).__mro__ for name in getattr(kind, "__slots__", ())
              if hasattr(value, name) and name != "__weakref__"]
     return {name: getattr(value, name) for name in slots} | getattr(value, "__dict__", {})

@@ -1,4 +1,4 @@
-"""Files that users name: prompts and tracks, each kind in a folder of its own."""
+"""Paths of the files that users name: prompts and tracks, each kind in its own folder."""
 
 from __future__ import annotations
 

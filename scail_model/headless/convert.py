@@ -45,8 +45,8 @@ def convert(source: str | os.PathLike, target: str | os.PathLike, *, kind: Liter
 
     dtype: for float tensors of 16 and 32 bits, None keeps them. Quantised tensors and all scales stay as they are.
     Returns the size of the file in bytes. RuntimeError, and no file under the name `target`, when the source is not of
-    this kind or cannot be opened, the target exists and `overwrite` is off, the disk is too small, a value leaves the
-    range of float16, or the written file does not read back.
+    this kind or cannot be opened, the target exists and `overwrite` is off, the disk is too small, a value is outside
+    the range of float16, or the written file does not read back.
     """
     index = open_index(source)
     target = Path(target)
@@ -75,7 +75,7 @@ def _check_kind(index: CheckpointIndex, kind: str) -> None:
 
 def _check_target(source: Path, target: Path, overwrite: bool) -> None:
     if target.suffix != ".safetensors":
-        raise RuntimeError(f"{target} is no .safetensors name; end the output name with .safetensors")
+        raise RuntimeError(f"{target} does not end with .safetensors; end the output name with .safetensors")
     if not target.parent.is_dir():
         raise RuntimeError(f"the folder {target.parent} does not exist; make it first")
     if not target.exists():

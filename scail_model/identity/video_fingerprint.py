@@ -1,7 +1,7 @@
 """Whether a driving video is the one that was tracked, however it was decoded.
 
 The fingerprint of a video is 16 frames spread evenly over it, each as 16x16 levels: the means of red and blue over a
-part of the picture. Nothing else is looked at. Two frames are the same if all but two of the 256 parts are within 16
+part of the picture. Nothing else is compared. Two frames are the same if all but two of the 256 parts are within 16
 levels. The third largest difference of 24 drawn and two real clips was at most 11 after H.264 at CRF 34 or at half the
 size, at most 9 with the wrong colour matrix (BT.601 for BT.709; luma would have 20, because green suffers most). A clip
 that begins two frames later, with people who move, was told from the saved one in 26 of 26, one frame later in 21.
@@ -29,8 +29,8 @@ _LEVELS = 16  # of 255
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What is remembered of a driving video. frames: numbers of the n frames looked at. thumbnails: uint8
-    [n, 16, 16]. rate: frames per second, None if unknown."""
+    """What a file keeps of a driving video. frames: numbers of the n frames in it. thumbnails: uint8 [n, 16, 16].
+    rate: frames per second, None if unknown."""
 
     frames: tuple[int, ...]
     thumbnails: np.ndarray

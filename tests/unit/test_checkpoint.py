@@ -287,7 +287,7 @@ def test_files_of_another_format(tmp_path):
 def test_zip_without_a_torch_object(tmp_path):
     with zipfile.ZipFile(tmp_path / "x.pt", "w") as archive:
         archive.writestr("readme.txt", "hello")
-    assert "no torch file" in refusal(tmp_path / "x.pt")
+    assert "not a torch file" in refusal(tmp_path / "x.pt")
 
 
 @pytest.mark.parametrize("part", [0.01, 0.5, 0.999])
@@ -323,7 +323,7 @@ def test_missing_paths(tmp_path):
 
 def test_sat_checkpoint_of_another_model(tmp_path):
     torch.save({"module": {"model.diffusion_model.mixins.pos_embed.freqs_sin": torch.ones(2)}}, tmp_path / "x.pt")
-    assert "is no SCAIL-2 file" in refusal(tmp_path / "x.pt")
+    assert "is not a SCAIL-2 file" in refusal(tmp_path / "x.pt")
 
 
 # Memory
