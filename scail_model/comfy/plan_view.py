@@ -99,9 +99,9 @@ class View:
     estimate: Estimate | None = None
 
 
-def plan_view(question: Mapping[str, Any]) -> dict[str, Any]:
+def plan_view(asked: Mapping[str, Any]) -> dict[str, Any]:
     """The answer to a `Question`, both as JSON has them."""
-    question = Question(**question)
+    question = Question(**asked)
     views: dict[str, Callable[[Question], View]] = {
         "SCAIL2EncodeReference": _size, "SCAIL2MotionTransfer": _one_segment}
     return asdict(views.get(question.node, _whole_video)(question))
@@ -183,11 +183,11 @@ def _size_problems(size: Mapping[str, int], at: str | None = None) -> list[Probl
 
 
 def _length_problems(values: Mapping[str, Any], name: str, *, overlapping: bool = True) -> list[Problem]:
-    length, overlap = values[name], values.get("overlap")
+    length = values[name]
     if text := _refusal(check_length, length, name):
         return [Problem(text, name, nearest_lengths(length))]
-    if overlapping and (text := _refusal(check_overlap, overlap, length)):
-        return [Problem(text, "overlap", nearest_overlaps(overlap, length))]
+    if overlapping and (text := _refusal(check_overlap, values["overlap"], length)):
+        return [Problem(text, "overlap", nearest_overlaps(values["overlap"], length))]
     return []
 
 

@@ -39,8 +39,7 @@ class Table:
     def __init__(self, cards: Sequence[Card], binding: str, front: str, names: str) -> None:
         self.reference = {card["number"]: card for card in cards if card["side"] == REFERENCE}
         self.driving = {card["number"]: card for card in cards if card["side"] == DRIVING}
-        self._sides = [People(tuple(side), any(card["painted"] for card in side.values()))
-                       for side in (self.driving, self.reference)]
+        self._people = _people(self.driving), _people(self.reference)
         self.pairs: Pairs = {}
         self.order: list[int] = []
         parts = [part.strip() for part in names.split(",")]
@@ -110,16 +109,16 @@ class Table:
         nearest = [(number, card["nearest"]) for number, card in self.reference.items() if card["nearest"] is not None]
         if text == BY_POSITION:
             return dict(nearest)
-        return dict(parse_pairs(text, *self._sides) if text else usual_pairs(*self._sides, lambda: nearest))
+        return dict(parse_pairs(text, *self._people) if text else usual_pairs(*self._people, lambda: nearest))
 
     def _in_order(self, text: str) -> list[int]:
         bound = sorted(self.pairs)
-        fronts = {place: self.driving[self.pairs[number]]["front"] for place, number in enumerate(bound)}
-        known = sorted((place for place, front in fronts.items() if front is not None), key=fronts.get)
+        fronts = [self.driving[self.pairs[number]]["front"] for number in bound]
+        known = sorted((place for place, front in enumerate(fronts) if front is not None), key=fronts.__getitem__)
         return [bound[place] for place in parse_front(text, bound, known)]
 
     def _labels(self) -> tuple[int, ...]:
-        return colour_labels(sorted(self.pairs.items()), *self._sides)
+        return colour_labels(sorted(self.pairs.items()), *self._people)
 
     def _check_names(self, text: str) -> None:
         places = [self.reference[number]["place"] for number in sorted(self.pairs)]
@@ -133,6 +132,10 @@ class Table:
         while parts and not parts[-1]:
             parts.pop()
         return ", ".join(parts)
+
+
+def _people(side: Mapping[int, Card]) -> People:
+    return People(tuple(side), any(card["painted"] for card in side.values()))
 
 
 def view(question: Mapping[str, Any]) -> dict[str, Any]:
