@@ -75,7 +75,7 @@ def _check_kind(index: CheckpointIndex, kind: str) -> None:
 
 def _check_target(source: Path, target: Path, overwrite: bool) -> None:
     if target.suffix != ".safetensors":
-        raise RuntimeError(f"{target} does not end with .safetensors; end the output name with .safetensors")
+        raise RuntimeError(f"{target} has the wrong ending; end the output name with .safetensors")
     if not target.parent.is_dir():
         raise RuntimeError(f"the folder {target.parent} does not exist; make it first")
     if not target.exists():
