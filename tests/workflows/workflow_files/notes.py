@@ -1,6 +1,6 @@
-"""The texts of the workflows: what to connect, what the parameters do, where the model files go.
+"""Notes of the workflows: what to connect, what the parameters do, where the model files go.
 
-A paragraph is one line, because the frontend's notes lose the space where two lines meet.
+Each paragraph is a single line, because the frontend's notes lose the space between two lines.
 """
 # ruff: noqa: E501
 
@@ -37,18 +37,18 @@ def model_links(files: list[dict[str, str]]) -> str:
 
 
 _INPUTS_HEAD = """
-## Put in
+## Inputs
 
-| Node | What it wants |
+| Node | What to put in |
 |---|---|
 """
 
 _MASK_HELP = """
 ## Masks
 
-A mask is a picture or video in flat colours: the first person **blue**, the second **red**, then green, magenta, cyan, yellow. The same person has the same colour on both sides. A mask must have the shape (width : height) of its picture or video, and a mask video as many frames as the driving video.
+A mask is a picture or video in flat colours: the first person **blue**, the second **red**, then green, magenta, cyan, yellow. Each person has the same colour in both masks. A mask must have the aspect ratio of its picture or video, and a mask video as many frames as the driving video.
 
-No masks yet? The workflows **sam3_one_person**, **sam3_several_people** and **sam3_points** make them, with ComfyUI's own SAM3 nodes. For one person a plain MASK does as well. Look at **Check the masks** before a long run.
+No masks yet? The workflows **sam3_one_person**, **sam3_several_people** and **sam3_points** make them with ComfyUI's own SAM3 nodes. For one person a plain MASK also works. Look at **Check the masks** before a long run.
 """
 
 _PARAMETERS = """
@@ -56,22 +56,22 @@ _PARAMETERS = """
 
 | Setting | Meaning |
 |---|---|
-| width, height | size of the result, multiples of 32: 896x512 or 512x896; 1280x704 is finer and takes about three times as long. The reference is cropped to it at the centre |
+| width, height | size of the result, multiples of 32: 896x512 or 512x896; 1280x704 is finer and takes about three times as long. The reference is cropped to this size at the centre |
 | solver, steps, shift, guidance | unipc, 40, 3, 5 are the official settings |
-| seed | another seed, another take |
-| segment_length, overlap | long videos are made in pieces of 81 frames, each taking over 5 from the one before; leave them alone |
+| seed | another seed gives another result |
+| segment_length, overlap | long videos are made in segments of 81 frames, each continuing from the last 5 of the previous one; keep the defaults |
 """
 
-_DRIVING_BACKGROUND = ("| driving_background | black hides the driving video's surroundings from the model, which helps if "
-                       "they show up in the animation |\n")
-_REPLACEMENT_BACKGROUND = ("| replacement_background | cut out paints the reference's surroundings black before encoding, "
-                           "as the authors advise; keep leaves them |\n")
-_RESULT = "\nThe result has exactly as many frames as the driving video, its frame rate and its sound.\n"
+_DRIVING_BACKGROUND = ("| driving_background | black hides the surroundings of the driving video from the model, which helps "
+                       "if they appear in the animation |\n")
+_REPLACEMENT_BACKGROUND = ("| replacement_background | cut out paints the surroundings of the reference black before encoding, "
+                           "as the authors advise; keep keeps them |\n")
+_RESULT = "\nThe result has exactly as many frames as the driving video, with its frame rate and sound.\n"
 _SAMPLING_HELP = _PARAMETERS + _DRIVING_BACKGROUND + _RESULT
 
 ANIMATION = f"""# Animation
 
-The character of the **reference picture** does what the person in the **driving video** does, in the reference's own scene.
+The character of the **reference picture** performs the motion of the person in the **driving video**, in its own scene.
 {_INPUTS_HEAD}| Reference picture | the character, about as large in the picture and posed about as in the driving video's first frame |
 | Reference mask | the character blue, the rest white |
 | Driving video | the motion, any length |
@@ -81,47 +81,47 @@ The character of the **reference picture** does what the person in the **driving
 
 REPLACEMENT = f"""# Replacement
 
-The character of the **reference picture** takes the place of a person in the **driving video**; the video's scene stays.
-{_INPUTS_HEAD}| Reference picture | the new character, **as large in the picture as the person is in the first driving frame**: the reference decides how large the character becomes, the mask only where it stands |
+The character of the **reference picture** replaces a person in the **driving video**; the scene of the video is kept.
+{_INPUTS_HEAD}| Reference picture | the new character, **as large in the picture as the person in the first driving frame**: the reference determines the size of the character, the mask only its position |
 | Reference mask | the character blue, the rest **black** |
 | Driving video | the video to change, any length |
 | Driving mask | the person to replace blue, the rest **white** |
 | Prompt | the finished video in 80 to 140 words; name the new character's clothes and everything they touch |
 
-The backgrounds of the masks are the reverse of animation. Masks made for animation work too, because **contradicting_background** is set to *repaint* here.
+The backgrounds of the masks are the reverse of animation. Masks made for animation also work, because **contradicting_background** is set to *repaint* here.
 {_MASK_HELP}{_PARAMETERS}{_REPLACEMENT_BACKGROUND}{_RESULT}"""
 
 TWO_PEOPLE = f"""# Two people
 
-Two characters in one **reference picture** follow two people of the **driving video**. Colour says who follows whom: blue follows blue, red follows red, wherever they stand. Up to six people work in the same way.
+Two characters in one **reference picture** follow two people of the **driving video**. The colours bind them: blue follows blue, red follows red, wherever they stand. Up to six people work in the same way.
 {_INPUTS_HEAD}| Reference picture | both characters in one picture |
 | Reference mask | one character blue, the other red, the rest white |
 | Driving video | both people, any length |
 | Driving mask | one person blue, the other red, the rest black |
-| Prompt | the finished video in 80 to 140 words; both characters, and who stands where |
+| Prompt | the finished video in 80 to 140 words; both characters and their positions |
 
-A colour that only one side has stops the run with a message. If the two get mixed up, swap the colours in **one** mask.
+A colour in only one of the masks stops the run with a message. If the two are mixed up, swap the colours in **one** mask.
 {_MASK_HELP}{_SAMPLING_HELP}"""
 
 ADDITIONAL_REFERENCE = f"""# Additional reference
 
-A second picture shows what the first cannot: here the character **from behind**, for a driving video with a turn. The model was not trained for this, so compare with a run without it.
-{_INPUTS_HEAD}| Reference picture | the character as the video begins; it also gives the scene |
+A second picture shows what the first cannot: here the **back** of the character, for a driving video with a turn. The model was not trained with additional references, so compare with a run without one.
+{_INPUTS_HEAD}| Reference picture | the character at the beginning of the video; it also provides the scene |
 | Reference mask | the character blue, the rest white |
 | Additional picture | the same character from another side, **same size as the reference picture** |
-| Additional mask | the character blue, the rest **black**. For a picture of the empty scene instead: all white |
+| Additional mask | the character blue, the rest **black**. For a picture of the empty scene: all white |
 | Driving video, driving mask | the motion; the person blue, the rest black |
 | Prompt | the finished video in 80 to 140 words |
 
-**Batch Images** puts the pictures in order, primary first, and the masks in the same order. It has more inputs for more pictures. Pictures of another size would be cropped to that of the first.
+**Batch Images** combines the pictures, the primary first, and the masks in the same order. It has more inputs for more pictures. Pictures of another size would be cropped to the size of the first.
 {_MASK_HELP}{_SAMPLING_HELP}"""
 
 LONG_VIDEO = f"""# Long video
 
-The workflow **animation** for driving videos of several segments: what is finished is kept on disk, parts can be made again, and how far the colours drift is measured.
+The workflow **animation** for driving videos of several segments: finished segments are kept on disk, parts can be made again, and colour drift is measured.
 {_INPUTS_HEAD}| Reference picture | the character, about as large in the picture and posed about as in the driving video's first frame |
 | Reference mask | the character blue, the rest white |
-| Driving video | the motion, any length. Connect the video itself, not its frames: these would all lie in memory |
+| Driving video | the motion, any length. Connect the video itself, not its frames, which would all be held in memory |
 | Driving mask | the person blue, the rest black |
 | Prompt | the finished video in 80 to 140 words: who, clothes, what they do, where, light |
 
@@ -129,46 +129,46 @@ Masks, sizes and the official settings are explained in the workflow **animation
 
 ## Before a run of hours
 
-- **What is wrong, and what it takes** says how many segments there will be, and estimates memory, disk and time. Click **Check**, then the play button of the small bar above it: only the check is run.
-- Leave the seed's *control after generate* on *fixed*. Another seed is another job.
-- Try the settings on a short piece of the video first.
+- **What is wrong, and what it takes** shows the number of segments, and estimates memory, disk space and time. Click **Check**, then the play button in the small bar above it: only the check is run.
+- Leave *control after generate* of the seed on *fixed*. Another seed is another job.
+- Try the settings on a short part of the video first.
 
-## If it breaks off
+## If it is interrupted
 
-Cancelled, crashed, no room on the disk, no power: **queue the same graph again**. Finished segments are found and only the rest is made. They are in output/scail2_jobs, in the folder that **Report** and the log name; *so-far.mp4* is the video up to there.
+Cancelled, crashed, disk full, power cut: **queue the same graph again**. Finished segments are reused and only the rest is made. They are in output/scail2_jobs, in the folder named in **Report** and in the log; *so-far.mp4* is the finished part of the video.
 
 ## If a part is not good
 
-These are advanced inputs of **Sample SCAIL-2 Video**; its help page explains them all. What comes before the change is kept.
+These are advanced inputs of **Sample SCAIL-2 Video**; its help page explains them all. Segments before the change are kept.
 
 | Setting | Meaning |
 |---|---|
-| remake | numbers of the segments to make again, as in *3, 5-6*, with *remake_seed*; another number, another take |
-| remake_scope | whether the segments behind go on from the new ones, or stay |
+| remake | numbers of the segments to make again, such as *3, 5-6*, with *remake_seed*; another seed gives another result |
+| remake_scope | whether later segments are made again from the new ones, or do not change |
 | plan | what is different in some segments, as JSON: *[{{"segments": "3-5", "prompt": "..."}}]*. Prompts need the text encoder at *clip* |
-| scene_cuts | frames or times at which the driving video cuts to another scene; each begins without history |
-| codec | *h265 10-bit* or *lossless* for further work; changing it later samples nothing again |
+| scene_cuts | frames or times at which the driving video cuts to another scene; each scene begins without history |
+| codec | *h265 10-bit* or *lossless* for post-production; changing it later needs no new sampling |
 
-The new frames of the segments begin at 0, 81, 157, 233 and so on, 76 more each time.
+New frames of the segments begin at 0, 81, 157, 233 and so on, 76 more each time.
 
 ## How far it drifts
 
-**Measure Video Drift** draws colour, contrast, sharpness and movement over the frames. Green lines are good seams, amber visible, red strong; **Verdict of each seam** has the numbers. Compare two settings on the same driving video. The defaults are the official way; *history*, *history_strength*, *colour_match* and *noise* are means against drift, and the help page of the sampler has measurements.
+**Measure Video Drift** plots colour, contrast, sharpness and movement over the frames. Green lines are good seams, amber visible, red strong; **Verdict of each seam** has the numbers. Compare two settings on the same driving video. The defaults are the official settings; *history*, *history_strength*, *colour_match* and *noise* can reduce drift, and the help page of the sampler has measurements.
 
 ## What is kept on disk
 
-**Manage SCAIL-2 Jobs** lists the jobs, here before the run. *clear finished* removes those that are done; files of **Save Video** stay. Set it back to *list* afterwards.
+**Manage SCAIL-2 Jobs** lists the jobs, here before the run. *clear finished* removes finished ones; files of **Save Video** are kept. Set it back to *list* afterwards.
 
-The result has exactly as many frames as the driving video, its frame rate and its sound.
+The result has exactly as many frames as the driving video, with its frame rate and sound.
 """
 
 KSAMPLER = """# One segment, with ComfyUI's own sampler nodes
 
-For those who want to reach between the steps: **Build SCAIL-2 Motion Latent** prepares one segment, **SCAIL-2 Schedule** gives the official solver and noise levels, and ComfyUI's **SamplerCustom** samples. Other samplers fit as well. **Sample SCAIL-2 Video** (see the animation workflow) does all of this for any length.
+To intervene between the steps: **Build SCAIL-2 Motion Latent** prepares one segment, **SCAIL-2 Schedule** gives the official solver and noise levels, and ComfyUI's **SamplerCustom** samples. Other samplers also work. **Sample SCAIL-2 Video** (see the animation workflow) does all of this for any length.
 
-## Put in
+## Inputs
 
-| Node | What it wants |
+| Node | What to put in |
 |---|---|
 | Reference picture, mask | the character; blue on white |
 | Driving video, mask | the motion; the person blue on black |
@@ -179,17 +179,17 @@ For those who want to reach between the steps: **Build SCAIL-2 Motion Latent** p
 | Setting | Meaning |
 |---|---|
 | start_frame | driving frame at which the new frames begin |
-| length | frames of the segment, 4n+1; the model was trained up to 81. Where the video ends earlier, the segment is shorter; **frames** says how many are real, and **Only the real frames** cuts the rest off |
+| length | frames of the segment, 4n+1; the model was trained with at most 81. If the video ends earlier, the segment is shorter; **frames** is the number of real frames, and **Only the real frames** trims the rest |
 | solver, steps, shift, cfg | unipc, 40, 3, 5 are the official settings |
 
-## To go on after frame 81
+## To continue after frame 81
 
-Driving videos of more than 81 frames: select the nodes of the two grey groups (hold **Ctrl** and drag a box), press **Ctrl+M** to switch them on, and run. Segment 2 takes over the last 5 frames of segment 1 (*previous_frames*), starts new frames at *start_frame* 81, drops the 5 that repeat, joins both and saves. For a third segment copy the group **Segment 2**, with *start_frame* 157 (81 + 76).
+For driving videos of more than 81 frames: select the nodes of the two grey groups (hold **Ctrl** and drag a box), press **Ctrl+M** to enable them, and run. Segment 2 continues from the last 5 frames of segment 1 (*previous_frames*), starts new frames at *start_frame* 81, drops the 5 repeated frames, joins both segments and saves them. For a third segment copy the group **Segment 2**, with *start_frame* 157 (81 + 76).
 """
 
 DISTILLED_DRAFT = f"""# Draft with a distilled LoRA
 
-Animation in 8 steps without guidance: a tenth of the work of the full settings. Good for finding the right masks, reference and prompt; then use the animation workflow for the final version.
+Animation in 8 steps without guidance: a tenth of the work of the full settings. Good for testing masks, reference and prompt; then use the animation workflow for the final version.
 {_INPUTS_HEAD}| Reference picture, mask | the character; blue on white |
 | Driving video, mask | the motion; the person blue on black |
 | Prompt | the finished video in 80 to 140 words |
@@ -198,42 +198,42 @@ Animation in 8 steps without guidance: a tenth of the work of the full settings.
 
 | Setting | Meaning |
 |---|---|
-| LoRA strength, steps, shift, guidance | 1, 8, 1, 1: the authors' recipe for this LoRA (theirs was rank 128) |
-| solver | unipc; euler is usual with distilled LoRAs too |
-| negative prompt | without effect at guidance 1 |
+| LoRA strength, steps, shift, guidance | 1, 8, 1, 1: the authors' settings for this LoRA (they used rank 128) |
+| solver | unipc; euler is also common with distilled LoRAs |
+| negative prompt | no effect at guidance 1 |
 
 ## The prompt in a file
 
-**Save Prompt Embedding** writes the encoded prompt to models/scail2_prompts. Next time ComfyUI can do without the text encoder (6.7 GB): press **R**, select the two grey nodes under **Saved prompt**, press **Ctrl+M** to switch them on, connect them to *positive* and *negative* of **Sample SCAIL-2 Video**, and switch the nodes of the group **Prompt** off in the same way.
+**Save Prompt Embedding** writes the encoded prompt to models/scail2_prompts. To run without the text encoder (6.7 GB) next time: press **R**, select the two grey nodes under **Saved prompt**, press **Ctrl+M** to enable them, connect them to *positive* and *negative* of **Sample SCAIL-2 Video**, and disable the nodes of the group **Prompt** in the same way.
 """
 
 _SAM3_TRACKERS = """
-| max_objects | how many people to follow: **exactly as many as there are to be**. With more, SAM3 looks for new people in every frame, and whatever it mistakes for one comes in |
-| detection_threshold | lower it if somebody is not found, raise it if something else is taken for a person |
+| max_objects | how many people to follow: **exactly the number you need**. With more, SAM3 searches every frame for new people, and adds whatever it mistakes for a person |
+| detection_threshold | lower it if a person is not found, raise it if something else is taken for a person |
 """
 
 _SAM3_LOOK = """
 ## Look before you run
 
-Click a preview under **Check the masks**, then the play button of the small bar above it: only what the preview needs is run. The masks are kept, so the full run goes straight on to sampling.
+Click a preview under **Check the masks**, then the play button in the small bar above it: only what the preview needs is run. The masks are cached, so the full run continues with sampling.
 """
 
 _SAM3_MISTAKES = """
-- **A cut, or somebody who leaves and comes back:** SAM3 loses them, or follows somebody else. Use one shot that shows everybody from its first frame on.
-- **Ragged masks:** *grow*, *feather*, *fill_holes* and *keep_largest* of **Bind SCAIL-2 Identities** (advanced inputs) mend the driving masks.
+- **A cut, or a person that leaves and returns:** SAM3 loses the person, or follows another one. Use one shot that shows all people from its first frame on.
+- **Ragged masks:** *grow*, *feather*, *fill_holes* and *keep_largest* of **Bind SCAIL-2 Identities** (advanced inputs) clean up the driving masks.
 - **Another SAM file:** only SAM 3.1 (multiplex) works here.
 """
 
 _SAM3_REST = """
-Size, solver and segments are explained in the workflow **animation**. The result has exactly as many frames as the driving video, its frame rate and its sound.
+Size, solver and segments are explained in the workflow **animation**. The result has exactly as many frames as the driving video, with its frame rate and sound.
 """
 
 SAM3_ONE_PERSON = f"""# Animation without mask files: one person
 
-The character of the **reference picture** does what the person in the **driving video** does. SAM 3.1 finds both by a word and follows the person through the video.
-{_INPUTS_HEAD}| Reference picture | the character, about as large in the picture and posed about as in the driving video's first frame; nobody else |
+The character of the **reference picture** performs the motion of the person in the **driving video**. SAM 3.1 finds both by a word and follows the person through the video.
+{_INPUTS_HEAD}| Reference picture | the character, about as large in the picture and posed about as in the driving video's first frame; no other people |
 | Driving video | the motion, any length |
-| Whom to find | one or two English words: person, woman, dancer, robot. A comma would look for two kinds |
+| Whom to find | one or two English words: person, woman, dancer, robot. A comma separates two kinds |
 | Prompt | the finished video in 80 to 140 words: who, clothes, what they do, where, light |
 
 ## SAM3
@@ -242,23 +242,23 @@ The character of the **reference picture** does what the person in the **driving
 |---|---|{_SAM3_TRACKERS}{_SAM3_LOOK}
 ## Likely mistakes
 
-- **Nobody is found** (a message says in which of the two): another word, or a lower *detection_threshold* of that node.
-- **The wrong person is followed:** SAM3 takes the one it is surest of. Use **sam3_points**, or **sam3_several_people** with *binding*.{_SAM3_MISTAKES}{_SAM3_REST}"""
+- **No person is found** (a message says in which of the two): use another word, or a lower *detection_threshold* in that node.
+- **The wrong person is followed:** SAM3 takes the person with the highest score. Use **sam3_points**, or **sam3_several_people** with *binding*.{_SAM3_MISTAKES}{_SAM3_REST}"""
 
 SAM3_SEVERAL_PEOPLE = f"""# Several people without mask files
 
-Two characters in one **reference picture** follow two people of the **driving video**. SAM 3.1 finds all of them by a word; **Bind SCAIL-2 Identities** says who follows whom. Up to six people work in the same way.
+Two characters in one **reference picture** follow two people of the **driving video**. SAM 3.1 finds all of them by a word; **Bind SCAIL-2 Identities** sets who follows whom. Up to six people work in the same way.
 {_INPUTS_HEAD}| Reference picture | both characters in one picture |
 | Driving video | both people, any length |
-| Whom to find | one or two English words that fit everybody: person |
-| Prompt | the finished video in 80 to 140 words; both characters, and who stands where |
+| Whom to find | one or two English words that fit all people: person |
+| Prompt | the finished video in 80 to 140 words; both characters and their positions |
 
 ## Who is who
 
 | Setting | Meaning |
 |---|---|
-| order | how SAM3's people are numbered, on both sides: left to right as they stand when they are first seen, or by size. The previews show the numbers |
-| binding | who follows whom, as reference:driving. *1:1, 2:2* is as they stand; *1:2, 2:1* crosses them. Whoever is not named is left out. Empty: the same numbers; *by position*: the nearest |
+| order | how SAM3's people are numbered in both masks: left to right where they are first seen, or by size. The previews show the numbers |
+| binding | who follows whom, as reference:driving. *1:1, 2:2* keeps the order; *1:2, 2:1* swaps it. People that are not named are left out. Empty: equal numbers; *by position*: the nearest |
 
 ## SAM3
 
@@ -266,18 +266,18 @@ Two characters in one **reference picture** follow two people of the **driving v
 |---|---|{_SAM3_TRACKERS}{_SAM3_LOOK}
 ## Likely mistakes
 
-- **Bystanders:** raise *max_objects* until the preview shows everybody, then name only the right ones in *binding*.
-- **One person too few:** a lower *detection_threshold*. If two people stand close, SAM3 may take them for one: begin the video where they stand apart.
-- **People who change places** keep their numbers; numbers come from where they are first seen.{_SAM3_MISTAKES}
+- **Bystanders:** raise *max_objects* until the preview shows all people, then name only the right ones in *binding*.
+- **A person is missing:** lower *detection_threshold*. If two people stand close together, SAM3 may take them for one: begin the video where they stand apart.
+- **People that change places** keep their numbers; the numbers come from where they are first seen.{_SAM3_MISTAKES}
 ## The same video again
 
-**Save SCAIL-2 Tracks** keeps the masks in models/scail2_tracks. For other characters on the same video: press **R**, select the grey node **Saved tracks**, press **Ctrl+M** to switch it on, connect it to *driving_masks* in place of **Follow in the driving video**, and switch that off in the same way.
+**Save SCAIL-2 Tracks** keeps the masks in models/scail2_tracks. For other characters on the same video: press **R**, select the grey node **Saved tracks**, press **Ctrl+M** to enable it, connect it to *driving_masks* instead of **Follow in the driving video**, and disable that node in the same way.
 {_SAM3_REST}"""
 
 SAM3_POINTS = f"""# Replacement, the person picked by points
 
-The character of the **reference picture** takes the place of **one** person in the **driving video**; everybody else and the scene stay. Points say who it is, SAM 3.1 finds the outline and follows it.
-{_INPUTS_HEAD}| Reference picture | the new character, from head to feet if the person is seen so. **Reframe SCAIL-2 Reference** puts it where the person stands, as large as the person is in the first driving frame; its preview shows both |
+The character of the **reference picture** replaces **one** person in the **driving video**; all other people and the scene are kept. Points mark the person, SAM 3.1 finds the outline and follows it.
+{_INPUTS_HEAD}| Reference picture | the new character, from head to feet if the person is. **Reframe SCAIL-2 Reference** gives it the place and size of the person in the first driving frame; its preview shows both |
 | Driving video | the video to change, any length; the person is in its **first frame** |
 | Points in the first driving frame | two or three places on the person, in pixels from the top left |
 | Points in the reference picture | the same for the character |
@@ -285,13 +285,13 @@ The character of the **reference picture** takes the place of **one** person in 
 
 ## Points
 
-Written as *[{{"x": 253, "y": 102}}, {{"x": 253, "y": 230}}]*: the head and the chest. Any image editor shows the pixel under the cursor; **Picked** shows what SAM3 makes of it. For places that do **not** belong, connect another **Input Text** to *negative_coords*.
+Written as *[{{"x": 253, "y": 102}}, {{"x": 253, "y": 230}}]*: the head and the chest. Any image editor shows the pixel under the cursor; **Picked** shows what SAM3 makes of it. For places that do **not** belong to the person, connect another **Input Text** to *negative_coords*.
 {_SAM3_LOOK}
 ## Likely mistakes
 
-- **Only the shirt is picked:** more points, on head, body and legs.
-- **Nothing or something else is picked:** the points are those of another size. They count in pixels of the picture or video **itself**, not of a smaller view of it.
-- **The person is hidden or out of the picture in the first frame:** begin the video later.{_SAM3_MISTAKES}{_SAM3_REST}"""
+- **Only the shirt is picked:** add points on head, body and legs.
+- **Nothing or something else is picked:** the points are for another size. They are pixels of the picture or video **itself**, not of a smaller view of it.
+- **The person is hidden or outside the picture in the first frame:** begin the video later.{_SAM3_MISTAKES}{_SAM3_REST}"""
 
 PROMPTS = {
     "animation": (
