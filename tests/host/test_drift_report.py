@@ -85,8 +85,8 @@ def test_people_are_measured_apart_and_judged_as_the_mode_says(graph, measured, 
 
 
 @pytest.mark.parametrize(("inputs", "message"), [
-    ({"segments": "{"}, "The segments cannot be read as JSON"),
-    ({"segments": segments(10, frames=22)}, "those of a video of 22 frames, but the video has 21"),
+    ({"segments": "{"}, "The segments are not valid JSON"),
+    ({"segments": segments(10, frames=22)}, "belong to a video of 22 frames, but the video has 21"),
     ({"identities": ["identities", 0]}, "The identities have masks for 9 driving frames, but the video has 21"),
 ])
 def test_what_does_not_belong_together_is_refused(comfy, graph, inputs, message):

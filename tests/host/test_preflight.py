@@ -100,7 +100,7 @@ def test_all_errors_at_once(comfy, graph, checked):
         comfy.run(graph)
     assert str(refusal.value).strip() == (
         "SCAIL2SampleVideo: The positive prompt has 600 tokens, but SCAIL-2 reads 512: shorten it. (and 3 more: "
-        "connect Check SCAIL-2 Inputs.)")
+        "see Check SCAIL-2 Inputs.)")
     assert "Requested to load" not in comfy.log_since(size)
 
 
