@@ -37,8 +37,8 @@ def float32_parameters(layer: nn.Module, x: Tensor) -> tuple[Tensor, Tensor | No
     return weight.to(x.device, torch.float32), None if bias is None else bias.to(x.device, torch.float32)
 
 
-class SelfAttention(nn.Module):
-    """Full attention over the whole sequence, in two steps, so that the queries may come a few rows at a time."""
+class _Attention(nn.Module):
+    """The layers that both kinds of attention have."""
 
     def __init__(self, config: TransformerConfig, operations, attention: AttentionFunction,
                  parameters: ParametersFunction, linears: FullPrecision, device=None, dtype=None) -> None:
@@ -53,13 +53,20 @@ class SelfAttention(nn.Module):
         self.norm_q = operations.RMSNorm(dim, eps=config.eps, **factory)
         self.norm_k = operations.RMSNorm(dim, eps=config.eps, **factory)
 
-    def keys_and_values(self, x: Input, rotation: Rotation) -> tuple[Tensor, Tensor]:
-        """Of the rows x [B, n, dim] with their rotations [n, 64]: two [B, n, dim]."""
-        return self.normalise(self.norm_k, self.product(self.k, x), rotation), self.product(self.v, x)
-
     def queries(self, x: Input, rotation: Rotation | None = None) -> Tensor:
         """Of the rows x [B, n, dim] with their rotations [n, 64]: [B, n, dim]."""
         return self.normalise(self.norm_q, self.product(self.q, x), rotation)
+
+    def normalise(self, norm: nn.Module, x: Tensor, rotation: Rotation | None = None) -> Tensor:
+        return elementwise.rms_norm(x, self.parameters_of(norm, x)[0], self.eps, rotation)
+
+
+class SelfAttention(_Attention):
+    """Full attention over the whole sequence, in two steps, so that the queries may come a few rows at a time."""
+
+    def keys_and_values(self, x: Input, rotation: Rotation) -> tuple[Tensor, Tensor]:
+        """Of the rows x [B, n, dim] with their rotations [n, 64]: two [B, n, dim]."""
+        return self.normalise(self.norm_k, self.product(self.k, x), rotation), self.product(self.v, x)
 
     def prepare_kv(self, keys: Tensor, values: Tensor,
                    transformer_options: dict[str, Any] | None = None) -> QueryFunction:
@@ -68,19 +75,17 @@ class SelfAttention(nn.Module):
         An attention function that converts keys and values first, as 8-bit attention does, has a method
         `prepare_kv(keys, values, heads, transformer_options)` that does so once for all chunks of queries.
         """
-        if hasattr(self.attention, "prepare_kv"):
-            return self.attention.prepare_kv(keys, values, self.heads, transformer_options)
+        prepare = getattr(self.attention, "prepare_kv", None)
+        if prepare is not None:
+            return prepare(keys, values, self.heads, transformer_options)
         return partial(self.attention, k=keys, v=values, heads=self.heads, transformer_options=transformer_options)
 
     def forward(self, queries: Tensor, attention: QueryFunction) -> Tensor:
         """Queries [B, n, dim] and what `prepare_kv` returned -> attention's output [B, n, dim]."""
         return self.product(self.o, attention(queries))
 
-    def normalise(self, norm: nn.Module, x: Tensor, rotation: Rotation | None = None) -> Tensor:
-        return elementwise.rms_norm(x, self.parameters_of(norm, x)[0], self.eps, rotation)
 
-
-class CrossAttention(SelfAttention):
+class CrossAttention(_Attention):
     """Attention to the image tokens and to the text tokens, each with keys of its own; the two results are added.
 
     `context` [B, 257 + text_len, dim] holds the image tokens first, or only text where there is no image.
@@ -96,7 +101,7 @@ class CrossAttention(SelfAttention):
         self.norm_k_img = operations.RMSNorm(dim, eps=config.eps, **factory)
 
     def forward(self, x: Input, sources: Sources, transformer_options: dict[str, Any] | None = None) -> Tensor:
-        """What the rows x [B, n, dim] find in the `sources_of` a context."""
+        """Rows x [B, n, dim] and the `sources_of` a context -> attention's output [B, n, dim]."""
         return self.product(self.o, self.attend(self.queries(x), sources, transformer_options))
 
     def sources_of(self, context: Tensor) -> Sources:
@@ -108,7 +113,7 @@ class CrossAttention(SelfAttention):
         return sources
 
     def attend(self, q: Tensor, sources: Sources, transformer_options: dict[str, Any] | None) -> Tensor:
-        """The sum of what q [B, n, dim] finds in each source."""
+        """The sum of attention to each source, [B, n, dim]."""
         attended, *others = (self.attention(q, k, v, heads=self.heads, transformer_options=transformer_options)
                              for k, v in sources)
         for other in others:

@@ -123,8 +123,8 @@ class Block(nn.Module):
 
 
 def modulation_parameter(rows: int, dim: int, device=None, dtype=None) -> nn.Parameter:
-    """[1, rows, dim], spread as in the official initialisation."""
-    # drawn in float32, because 8-bit dtypes have no random numbers
+    """[1, rows, dim], with the spread of the official initialisation."""
+    # drawn in float32, because PyTorch draws no random numbers in 8-bit dtypes
     return nn.Parameter((torch.randn(1, rows, dim, device=device) / dim**0.5).to(dtype=dtype))
 
 
@@ -193,7 +193,7 @@ class ImageEmbedding(nn.Module):
 def timestep_sinusoid(timestep: Tensor, size: int) -> Tensor:
     """Timestep [B] in 0..1000 -> float32 [B, size], cosines first; angles in float64, as the official code has them."""
     half = size // 2
-    # only CPU and CUDA are sure to have float64; elsewhere a copy of B numbers costs nothing
+    # float64 exists on CPU and CUDA, not on every other device; copying B numbers costs nothing
     position = timestep.to(timestep.device if timestep.device.type in ("cpu", "cuda") else "cpu", torch.float64)
     frequencies = 10000.0 ** (-torch.arange(half, dtype=torch.float64, device=position.device) / half)
     angles = torch.outer(position, frequencies)  # [B, half]

@@ -6,7 +6,7 @@ the inputs become tokens, the tokens run through the blocks, the video tokens be
     [ additional references | reference | video | driving (pose) ]
 
 Video and references share one patch embedding, the driving video has its own, and one mask embedding is added to all
-of them. Everything that is float32 here stays float32 whatever dtype the weights are stored in.
+of them. What is float32 here stays float32 in every dtype of the weights.
 """
 
 from __future__ import annotations
@@ -193,7 +193,7 @@ class SCAIL2Transformer(nn.Module):
                    video: slice, transformer_options: dict[str, Any]) -> Tensor:
         """Tokens [B, L, dim] -> the video's tokens [B, rows of `video`, dim].
 
-        The last block computes only those: reference and driving tokens are keys there, but nobody reads them after.
+        The last block computes only those: it uses reference and driving tokens as keys, and nothing reads them later.
         """
         rows = self.rows_at_once(tokens, transformer_options)
         for block in self.blocks[:-1]:

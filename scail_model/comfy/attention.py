@@ -9,7 +9,6 @@ import functools
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import comfy.ldm.modules.attention as core
@@ -84,7 +83,7 @@ def _build(name: str, device: torch.device, reason: str) -> Backend:
             in_8_bits = fp8_attention.prepare_kv(k, v, heads)
             if in_8_bits is None:
                 _log_large_keys()
-        return in_8_bits or partial(exact, k=k, v=v, heads=heads, transformer_options=transformer_options)
+        return in_8_bits or (lambda q: exact(q, k, v, heads, transformer_options))
 
     def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_options: dict[str, Any]) -> Tensor:
         return prepare_kv(k, v, heads, transformer_options)(q)

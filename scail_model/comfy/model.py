@@ -29,7 +29,7 @@ from . import attention as comfy_attention
 from . import int8
 from .attention import Backend
 
-# What a sampler hands over under core's names, and what is missing where one of them is absent.
+# What a sampler passes under core's names, and what to connect if it is missing.
 _CONDITIONS = {
     "reference_latent": "a reference picture",
     "ref_mask_latents": "the reference's mask",
@@ -162,7 +162,7 @@ class ComfyTransformer(SCAIL2Transformer):
         return tokens if tokens.shape[1] == video.stop - video.start else tokens[:, video]
 
     def rows_at_once(self, tokens: Tensor, transformer_options: dict[str, Any]) -> int | None:
-        """All of them, unless they take too much of the GPU's memory."""
+        """All rows, unless they take too much of the GPU's memory."""
         if needs_whole_sequence(transformer_options):
             return None
         batch, length, dim = tokens.shape
@@ -186,7 +186,7 @@ class ComfyTransformer(SCAIL2Transformer):
 
 
 def needs_whole_sequence(transformer_options: dict[str, Any]) -> bool:
-    """Patches of attention, and what overrides it, expect the queries of the whole sequence."""
+    """Whether the options hold patches or an override of attention: both expect the queries of the whole sequence."""
     return bool(_attention_patches(transformer_options)) or "optimized_attention_override" in transformer_options
 
 

@@ -30,7 +30,6 @@ class Backends:
         """The module that computes with x. Only eager operations record gradients."""
         return self.eager if torch.is_grad_enabled() else self.faster.get(x.device, self.eager)
 
-    @torch.compiler.disable  # a compiled network finds the kernels loaded
     def prepare(self, device: torch.device, otherwise: str) -> bool:
         """Use Triton on a device, if it works there, and return whether it does; tried once.
 

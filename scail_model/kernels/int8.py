@@ -88,6 +88,7 @@ def linear(tokens: QuantizedTokens, weight: Weight, bias: Tensor | None) -> Tens
                                               bias, tokens.dtype)
 
 
+@torch.compiler.disable  # a compiled network finds the kernels loaded
 def ready(device: torch.device) -> bool:
     """Whether to compute with this module on a device: on a CPU, and on GPUs where the Triton kernels work."""
     return device.type == "cpu" or _BACKENDS.prepare(device, "ComfyUI's int8 is used instead, which is slower")
