@@ -1,4 +1,4 @@
-import { addNode, drawn, executed, step, still } from "./page_tools.mjs";
+import { addNode, drawn, executed, step, steps, still } from "./page_tools.mjs";
 
 const NAME = "Plan of the segments";
 
@@ -42,8 +42,15 @@ export default async function planBar(page, { facts, screenshot }) {
 
   await panels.first().waitFor();
   answer.before = await read();
-  await executed(page, sample, { scail2_plan: [facts] });
+  await still(page);
+  const heights = () => page.evaluate((id) => window.comfyAPI.app.app.graph.getNodeById(id).size[1], motion);
+  answer.steps = [await steps(page)];
+  answer.heights = [await heights()];
+  await executed(page, sample, { scail2_plan: [facts] }); // the panels grow
   answer.after = await read();
+  await still(page);
+  answer.steps.push(await steps(page));
+  answer.heights.push(await heights());
   answer.motion = await read(1);
   if (screenshot) await page.screenshot({ path: screenshot });
   for (const [name, value] of [["segment_length", 41], ["overlap", 9], ["lengths", "full last"], ["scene_cuts", "100, 10s"]]) {

@@ -184,6 +184,11 @@ def test_plan_bar(plan):
     assert "neither a frame nor a time" in plan["wrong_cuts"]["problems"][0]
 
 
+def test_a_panel_that_grows_is_not_a_step_of_undo(plan):
+    assert plan["heights"][0] < plan["heights"][1]
+    assert plan["steps"][0] == plan["steps"][1]
+
+
 def test_plan_bar_offers_what_is_right(plan):
     assert plan["wrong_overlap"]["problems"] == [
         "overlap is 77, but it must be 4n+1 and at most 37 in segments of 41 frames: take 37"]
