@@ -2,6 +2,7 @@
 
     python tests/workflows/generate.py            the files (needs ComfyUI at COMFYUI_PATH: its /object_info)
     python tests/workflows/generate.py --jpg      and the thumbnails, from the real frontend (needs Chromium too)
+    python tests/workflows/generate.py --core     the form of ComfyUI's own nodes, from the oldest version supported
     python tests/workflows/generate.py --nodes    pictures of the nodes for js/docs, likewise, after a run
 """
 
@@ -18,19 +19,17 @@ WORKFLOWS = REPOSITORY / "workflows"
 TESTS = REPOSITORY / "tests"
 sys.path[:0] = map(str, (*(TESTS / part for part in ("workflows", "browser", "host", "unit", "miniature")), REPOSITORY))
 
-from workflow_files import definitions, graph, ui_format  # noqa: E402
+from workflow_files import core_nodes, definitions, graph, ui_format  # noqa: E402
 
 
 def build(object_info: dict) -> dict[Path, str]:
     """Every file and its content."""
     version = re.search(r'^version = "(.+)"', (REPOSITORY / "pyproject.toml").read_text(), re.MULTILINE)[1]
-    files = {}
+    info, files = core_nodes.described(object_info), {}
     for make in definitions.ALL:
         workflow = make()
-        # a note is the frontend's own and unknown to the server
-        info = {**object_info, "MarkdownNote": {"input": {}, "output": [], "output_name": []}}
         files[WORKFLOWS / f"{workflow.name}.json"] = _dumps(ui_format.ui(workflow, info, version))
-        files[WORKFLOWS / "api" / f"{workflow.name}.json"] = _dumps(graph.api(workflow, object_info))
+        files[WORKFLOWS / "api" / f"{workflow.name}.json"] = _dumps(graph.api(workflow, info))
     return files
 
 
@@ -48,6 +47,9 @@ def main() -> None:
             pictures.write(REPOSITORY / "js/docs", Path(folder) / "base")
         return
     with tempfile.TemporaryDirectory() as folder, ComfyUI(Path(folder) / "base") as server:
+        if "--core" in sys.argv[1:]:
+            used = {node.type for make in definitions.ALL for node in make().nodes} - {"MarkdownNote"}
+            core_nodes.write({node for node in used if not node.startswith("SCAIL2")}, server.get("/object_info"))
         for path, text in build(server.get("/object_info")).items():
             path.parent.mkdir(exist_ok=True)
             path.write_text(text, encoding="utf-8")

@@ -14,7 +14,7 @@ import generate
 import pytest
 import torch
 from safetensors.torch import load_file
-from workflow_files import definitions, drawings, tiny
+from workflow_files import core_nodes, definitions, drawings, tiny
 from workflow_files.graph import api
 
 NAMES = [make.__name__ for make in definitions.ALL]
@@ -51,7 +51,7 @@ def test_workflow_gives_a_video(server, name):
 
 def test_second_segment_goes_on_where_the_first_ends(server, object_info):
     drawings.write(server.base / "input", "ksampler", **INPUT)
-    prompt = api(definitions.ksampler(), object_info, muted=True)
+    prompt = api(definitions.ksampler(), core_nodes.described(object_info), muted=True)
     (first,) = [key for key, node in prompt.items() if node["inputs"].get("filename_prefix", "").endswith("segment_1")]
     del prompt[first]
     check(video_of(server, server.run(tiny.shrink(prompt))), FRAMES)

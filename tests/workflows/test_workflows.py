@@ -8,7 +8,7 @@ import re
 import generate
 import pytest
 from PIL import Image
-from workflow_files import checks, definitions
+from workflow_files import checks, core_nodes, definitions
 from workflow_files.graph import api, widgets
 
 NAMES = [make.__name__ for make in definitions.ALL]
@@ -157,18 +157,21 @@ def test_api_form_fits_the_server(name, object_info):
 
 def test_switched_on_groups_fit_the_server(object_info):
     for make in definitions.ALL:
-        assert checks.problems(api(make(), object_info, muted=True), object_info) == []
+        prompt = api(make(), core_nodes.described(object_info), muted=True)
+        assert checks.problems(prompt, object_info) == []
 
 
 @each
 def test_both_forms_are_the_same_graph(name, object_info):
-    workflow, prompt = ui_file(name), api_file(name)
+    workflow, prompt, info = ui_file(name), api_file(name), core_nodes.described(object_info)
     active = {str(node["id"]): node for node in nodes_of(workflow) if node["mode"] == 0}
     assert set(active) == set(prompt)
     links = {link[0]: link for link in workflow["links"]}
     for key, node in active.items():
         assert node["type"] == prompt[key]["class_type"]
-        values = dict(ui_values(node, object_info[node["type"]]))
+        values = dict(ui_values(node, info[node["type"]]))
+        if node["type"] == "SaveVideo":
+            values["format.codec"] = values["codec"]
         for slot in node["inputs"]:
             if slot["link"] is not None:
                 _, source, output, target, _, _ = links[slot["link"]]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from .graph import growing, is_widget, sockets_and_widgets
+from .graph import growing, is_widget, sockets_and_widgets, variants
 
 _FILES = (".safetensors", ".png", ".jpg", ".mp4")
+# asked for by other versions, which name the input before the dot or the dotted one; a server without it lets it pass
+_FOR_OTHER_VERSIONS = {("SaveVideo", "format.codec")}
 
 
 def problems(prompt: dict[str, dict], object_info: dict) -> list[str]:
@@ -18,9 +20,11 @@ def problems(prompt: dict[str, dict], object_info: dict) -> list[str]:
             found.append(f"{name}: no node {node['class_type']}")
             continue
         specs = _specs(info, node["inputs"])
-        missing = set(_required(info)) - set(node["inputs"])
+        missing = set(_required(info, node["inputs"])) - set(node["inputs"])
         found += [f"{name} {node['class_type']}: {key} is missing" for key in sorted(missing)]
         for key, value in node["inputs"].items():
+            if key not in specs and (node["class_type"], key) in _FOR_OTHER_VERSIONS:
+                continue
             problem = _problem(value, specs.get(key), prompt, object_info)
             if problem:
                 found.append(f"{name} {node['class_type']}.{key}: {problem}")
@@ -28,22 +32,32 @@ def problems(prompt: dict[str, dict], object_info: dict) -> list[str]:
 
 
 def _specs(info: dict, inputs: dict) -> dict[str, list]:
-    """Input name -> spec, with the parts of growing inputs that are used."""
+    """Input name -> spec, with the parts of growing inputs that are used and those that a choice asks for."""
     specs = {}
     for name, spec in sockets_and_widgets(info).items():
-        grown = growing(name, spec)
-        if grown is None:
-            specs[name] = spec
-        else:
-            specs |= {part: [grown.kind, {}] for part in grown.parts if part in inputs}
+        specs |= _parts(name, spec, inputs)
     return specs
 
 
-def _required(info: dict) -> list[str]:
+def _parts(name: str, spec: list, inputs: dict) -> dict[str, list]:
+    grown, choices = growing(name, spec), variants(spec)
+    if grown is not None:
+        return {part: [grown.kind, {}] for part in grown.parts if part in inputs}
+    if choices is None:
+        return {name: spec}
+    specs = {name: ["COMBO", {"options": list(choices)}]}
+    for part, inner in sockets_and_widgets(choices.get(inputs.get(name), {"input": {}})).items():
+        specs |= _parts(f"{name}.{part}", inner, inputs)
+    return specs
+
+
+def _required(info: dict, inputs: dict, prefix: str = "") -> list[str]:
     names = []
     for name, spec in info["input"].get("required", {}).items():
-        grown = growing(name, spec)
-        names += [name] if grown is None else grown.parts[: grown.least]
+        grown, choices = growing(name, spec), variants(spec)
+        names += [f"{prefix}{name}"] if grown is None else grown.parts[: grown.least]
+        if choices is not None and inputs.get(f"{prefix}{name}") in choices:
+            names += _required(choices[inputs[f"{prefix}{name}"]], inputs, f"{prefix}{name}.")
     return names
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from . import notes
 from .graph import Graph, Node
-from .parts import OFFICIAL, SEED, Inputs, bind, files, models, prompts, sample, start
+from .parts import OFFICIAL, SEED, Inputs, bind, files, models, prompts, sample, save_video, start
 from .sam3_definitions import sam3_one_person, sam3_points, sam3_several_people
 
 DISTILLED = {"solver": "unipc", "steps": 8, "shift": 1.0}
@@ -92,7 +92,7 @@ def ksampler() -> Graph:
 
     def save(frames: Node, name: str) -> None:
         video = graph.add("CreateVideo", images=frames, fps=components[2], audio=components[1])
-        graph.add("SaveVideo", video=video, filename_prefix=f"video/{name}", size=(460, 440))
+        save_video(graph, video, f"video/{name}", size=(460, 440))
 
     graph.group("Segment 1", column=5)
     first = segment(0)

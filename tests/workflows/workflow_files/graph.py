@@ -81,6 +81,8 @@ def api(graph: Graph, object_info: dict, *, muted: bool = False) -> dict[str, di
         info = object_info[node.type]
         inputs = {name: given(node, name, spec) for name, spec in widgets(info).items()}
         links = {name: value for name, value in node.inputs.items() if isinstance(value, Output)}
+        # and what only later versions of a node ask for
+        inputs |= {name: value for name, value in node.inputs.items() if name not in links}
         inputs |= {name: [str(value.node.id), value.slot] for name, value in links.items()}
         prompt[str(node.id)] = {"inputs": inputs, "class_type": node.type, "_meta": {"title": title(node, info)}}
     return prompt
@@ -134,3 +136,10 @@ def growing(name: str, spec: list) -> Growing | None:
     parts = template["names"] if "names" in template else [f"{template['prefix']}{index}"
                                                            for index in range(template["max"])]
     return Growing(tuple(f"{name}.{part}" for part in parts), kind, template["min"])
+
+
+def variants(spec: list) -> dict[str, dict] | None:
+    """Of a choice that brings inputs of its own: what it offers -> {"input": those inputs}. None for another input."""
+    if spec[0] != "COMFY_DYNAMICCOMBO_V3":
+        return None
+    return {option["key"]: {"input": option["inputs"]} for option in spec[1]["options"]}

@@ -123,9 +123,15 @@ def sample(graph: Graph, model: Node, prompts: tuple[Node, Node], vae: Node, dri
     graph.group("Sampling", column)
     video = graph.add("SCAIL2SampleVideo", seed=SEED, **inputs)
     graph.group("Result", column + 1)
-    graph.add("SaveVideo", video=video, filename_prefix=f"video/scail2_{graph.name}", size=(560, 480))
+    save_video(graph, video, f"video/scail2_{graph.name}", size=(560, 480))
     graph.add("PreviewAny", title="Report", source=video[1], size=(560, 140))
     if check:  # the frontend shows texts in this node only; last, so that the other nodes keep their numbers
         graph.group("What is wrong, and what it takes", column - 1)
         graph.add("PreviewAny", title="Check", source=found[0], size=(420, 360))
     return video
+
+
+def save_video(graph: Graph, video: Node, prefix: str, size: tuple[int, int]) -> None:
+    """`codec` is what versions before 0.33 ask for, `format.codec` later ones; either lets the other pass."""
+    graph.add("SaveVideo", video=video, filename_prefix=prefix, format="auto", codec="auto", size=size,
+              **{"format.codec": "auto"})
