@@ -1,14 +1,34 @@
-# make test   everything that needs no GPU, in a virtual environment of its own
+# make test   everything that needs no GPU, but for the slowest proofs, in a virtual environment of its own
+# make test-all   the slowest proofs too; and the tests of the server once more on the oldest ComfyUI supported, if there
+#     is one at OLDEST_COMFYUI (default: COMFYUI_PATH with -0.27 behind its name)
+# make node NODE=SCAIL2Identities   one node's tests, in less than 20 seconds; without NODE it says which nodes there are
 # make demo   a video from nothing, without ComfyUI and without a download: into demo/
 # make demo-comfyui   the same through a real ComfyUI at COMFYUI_PATH (default ~/ComfyUI) and workflows/api
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
+COMFYUI_PATH ?= $(HOME)/ComfyUI
+OLDEST_COMFYUI ?= $(COMFYUI_PATH)-0.27
+export COMFYUI_PATH
 
-.PHONY: test lint demo demo-comfyui clean
+PYTEST := $(VENV)/bin/python -m pytest
+# the server's tests first: they take long, and what is left for the end should be short
+SHARED := --numprocesses 2 --dist loadfile --no-loadscope-reorder
+SERVER_TESTS := tests/workflows tests/host
+NODE_FILES = $(shell grep -rlF --include='test_*.py' 'mark.node(' tests)
+
+.PHONY: test test-all lint node demo demo-comfyui clean
 
 test: lint
-	$(VENV)/bin/python -m pytest tests --numprocesses 2 --dist loadfile
+	$(PYTEST) $(SERVER_TESTS) tests/unit $(SHARED)
+
+test-all: lint
+	$(PYTEST) $(SERVER_TESTS) tests/unit $(SHARED) -m "slow or not slow"
+	@test -f $(OLDEST_COMFYUI)/main.py || echo "NOT RUN on the oldest ComfyUI: there is none at $(OLDEST_COMFYUI)."
+	test ! -f $(OLDEST_COMFYUI)/main.py || COMFYUI_PATH=$(OLDEST_COMFYUI) $(PYTEST) $(SERVER_TESTS) $(SHARED)
+
+node: $(READY)
+	$(PYTEST) $(NODE_FILES) --node "$(NODE)"
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .

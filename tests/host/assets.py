@@ -106,6 +106,7 @@ def to_sat(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def write_lora(models: Path) -> None:
     """A LoRA in ComfyUI form, and the tiny transformer with that LoRA merged."""
+    (models / "loras").mkdir(exist_ok=True)
     weights, generator = golden.tiny_weights(), torch.Generator().manual_seed(5)
     lora = {}
     for layer in _block_linears(weights):

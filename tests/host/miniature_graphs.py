@@ -18,13 +18,14 @@ _FILES = {f"diffusion_models/{MODEL}": "nano_scail2.safetensors", f"vae/{VAE}": 
 def add_models(models: Path) -> list[Path]:
     """Links to transformer and VAE, and the empty prompt as they read it -> the new files."""
     for name, source in _FILES.items():
+        (models / name).unlink(missing_ok=True)
         (models / name).symlink_to(WEIGHTS / source)
     return [*(models / name for name in _FILES), save_prompt(models, "")]
 
 
 def save_prompt(models: Path, word: str) -> Path:
     conditioning = [[words.context([word]), {}]]
-    return prompts.save(conditioning, models / "scail2_prompts", word or NOTHING, overwrite=False)
+    return prompts.save(conditioning, models / "scail2_prompts", word or NOTHING, overwrite=True)
 
 
 def add_scene(graph: Graph, scene: Scene, *, word: str = "", additional: bool = False) -> None:

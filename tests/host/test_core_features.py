@@ -69,12 +69,14 @@ def test_a_call_is_the_pure_network(comfy, graph, tensors, tmp_path, mode, addit
 
 # Files
 
+@pytest.mark.node("SCAIL2LoadModel")
 @pytest.mark.parametrize("file", EXACT_FILES)
 def test_every_form_of_a_file_is_the_same_model(sampled, file):
     torch.testing.assert_close(sampled(file=f"{file}.{'pt' if file == 'sat' else 'safetensors'}"), sampled(), rtol=0,
                                atol=0)
 
 
+@pytest.mark.node("SCAIL2LoadModel")
 @pytest.mark.parametrize("file", FILES)
 def test_smaller_files_are_near_float32(sampled, file):
     assert 0 < distance(sampled(file=f"{file}.safetensors"), sampled()) < FILES[file]
@@ -85,6 +87,7 @@ def test_plain_fp8_is_near_float32(sampled, weight_dtype):
     assert 0 < distance(sampled(weight_dtype=weight_dtype), sampled()) < PLAIN_FP8[weight_dtype]
 
 
+@pytest.mark.node("SCAIL2LoadModel")
 def test_fp8_is_for_the_weights_of_the_blocks_linears(comfy, graph):
     """The rest would save little and cost the precision. With dynamic memory too, which a CPU does not have: what
     ComfyUI has noted is what it converts to on the way to the GPU."""
@@ -104,6 +107,7 @@ def test_8_bit_mode_is_near_float32(sampled, file):
     assert 1e-4 < distance(sampled(file=f"{file}.safetensors", precision="8-bit"), sampled()) < FILES["int8"]
 
 
+@pytest.mark.node("SCAIL2LoadModel")
 @pytest.mark.parametrize("attention", ["core", "pytorch", "split"])
 def test_every_exact_attention_gives_the_same(comfy, sampled, attention):
     size = comfy.log_size()

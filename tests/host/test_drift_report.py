@@ -8,6 +8,8 @@ from graphs import add_inputs
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+pytestmark = pytest.mark.node("SCAIL2DriftReport")
+
 
 def segments(*edges, frames=21):
     """Segments with an overlap of one frame, of a video of 12.5 fps."""

@@ -43,6 +43,7 @@ def by_core(graph, people):
     return {"driving_masks": ["painted", 0], "reference_masks": ["painted", 1]}
 
 
+@pytest.mark.node("SCAIL2Identities")
 @pytest.mark.parametrize("people", [1, 2])
 @pytest.mark.parametrize("source", [tracked, one_by_one, mixed, by_core], ids=lambda source: source.__name__)
 def test_every_source_gives_the_same_channels(tensors, graph, source, people):
@@ -56,6 +57,7 @@ def test_every_source_gives_the_same_channels(tensors, graph, source, people):
         assert torch.equal(found[name], expected[name]), name
 
 
+@pytest.mark.node("SCAIL2Identities")
 def test_a_mask_video_is_a_source(comfy, tensors, graph):
     add_inputs(graph)
     motion = add_motion(graph)
@@ -103,6 +105,7 @@ def test_a_mask_video_gives_the_masks_of_its_frames(comfy, tensors, graph, saved
     assert sum(map(int.bit_count, masks["driving.1"].flatten().tolist())) == pytest.approx(drawn, rel=0.05)
 
 
+@pytest.mark.node("SCAIL2Identities")
 def test_a_mask_that_is_no_video_is_named(comfy, graph):
     (comfy.base / "input/text.mp4").write_text("no video")
     add_inputs(graph)
@@ -132,6 +135,7 @@ def memory(process, field):
     return int(line.split()[1]) / 1000
 
 
+@pytest.mark.node("SCAIL2Identities")
 def test_a_binding_exchanges_two_people(tensors, graph):
     """Blue and red change places in the driving channels, and stay in the reference's."""
     add_inputs(graph, people=2)
@@ -146,6 +150,7 @@ def test_a_binding_exchanges_two_people(tensors, graph):
     assert torch.equal(swapped[CHANNELS[1]], plain[CHANNELS[1]])
 
 
+@pytest.mark.node("SCAIL2Identities")
 def test_edits_reach_the_driving_channels(tensors, graph):
     add_inputs(graph)
     motion = add_motion(graph)
@@ -158,6 +163,7 @@ def test_edits_reach_the_driving_channels(tensors, graph):
     assert len({reference for _, reference in covered.values()}) == 1
 
 
+@pytest.mark.node("SCAIL2Identities")
 def test_previews_show_the_pictures_and_the_channels(tensors, graph):
     """Under the tags and colours is the driving video; in the node the same as one sheet."""
     add_inputs(graph, people=2)
@@ -174,6 +180,7 @@ def test_previews_show_the_pictures_and_the_channels(tensors, graph):
     assert channels.std() > 0.05
 
 
+@pytest.mark.node("SCAIL2Identities")
 def test_pictures_with_alpha_are_taken_without_it(tensors, graph):
     add_inputs(graph)
     plain = {"driving": ["driving", 0], "reference_image": ["reference_image", 0]}
@@ -185,6 +192,7 @@ def test_pictures_with_alpha_are_taken_without_it(tensors, graph):
     assert torch.equal(tensors(graph, image=["identities", 1])["image"], expected)
 
 
+@pytest.mark.node("SCAIL2Identities")
 def test_the_node_shows_its_sheet(comfy, graph, tmp_path):
     add_inputs(graph)
     outputs = comfy.run(graph.save(tmp_path / "x.safetensors", image=["identities", 1]))
@@ -215,6 +223,7 @@ def heard(comfy, graph, **extra):
                          "or choose in the table on the node"),
     ({"binding": "1:2, 3:1", "front": "2"}, 'front is "2"'),
 ])
+@pytest.mark.node("SCAIL2Identities")
 def test_who_is_there_is_told_although_the_node_fails(comfy, three_and_two, texts, error):
     (told,), end, failed = heard(comfy, three_and_two.set("identities", **texts))
     cards = told["output"]["scail2_identities"]

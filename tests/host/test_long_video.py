@@ -81,17 +81,6 @@ def video(job):
 
 # Broken off, and gone on with
 
-def test_a_finished_job_is_found_again(made, folder):
-    report, _, sampled = made()
-    assert sampled == 4
-    before = contents(job(folder))
-    again, _, sampled = made(fps=16.0)
-    assert sampled == 0
-    assert "in 4 segment(s), 4 of them found finished" in again
-    assert f"job folder: {job(folder)}" in again
-    assert contents(job(folder)) == before
-
-
 @pytest.fixture(scope="module")
 def whole(comfy):
     """An undisturbed job: its folder, copied, with what was written in the order in which it was written."""
@@ -104,12 +93,30 @@ def whole(comfy):
     return kept, sorted(files, key=lambda path: path.stat().st_mtime_ns), job(jobs).name
 
 
-def prefixes():
-    """After how many files a run is killed: four segments with latent, end and part; the last one has no end."""
-    return [pytest.param(count, id=f"{count} files") for count in range(12)]
+@pytest.fixture
+def finished(folder, whole):
+    """The undisturbed job where jobs are: its folder."""
+    kept, _, name = whole
+    return shutil.copytree(kept, folder / name)
 
 
-@pytest.mark.parametrize("count", prefixes())
+def some(number, quick, name):
+    """Cases by number; all but the quick ones are slow."""
+    return [pytest.param(case, id=f"{case} {name}", marks=() if case in quick else pytest.mark.slow)
+            for case in range(number)]
+
+
+def test_a_finished_job_is_found_again(made, folder, whole, finished):
+    again, _, sampled = made(fps=16.0)
+    assert sampled == 0
+    assert "in 4 segment(s), 4 of them found finished" in again
+    assert f"job folder: {finished}" in again
+    assert job(folder) == finished
+    assert contents(finished) == contents(whole[0])
+
+
+# four segments with latent, end and part; the last one has no end. The quick ones end with each of the three
+@pytest.mark.parametrize("count", some(12, (0, 1, 5, 9), "files"))
 def test_killed_between_any_two_files(made, folder, whole, count):
     """What a killed run leaves are the files written before, and a piece of the next one under another name."""
     kept, written, name = whole
@@ -138,7 +145,7 @@ def runs_ahead(written):
         yield [path for path in kept if path.suffix != ".mp4"]  # of none of them, which no order can leave
 
 
-@pytest.mark.parametrize("number", range(9))
+@pytest.mark.parametrize("number", some(9, (0, 4, 8), "of what is left"))
 def test_killed_while_a_part_is_written(made, folder, whole, number):
     """The part is made again from its latent, the same to the bit, and nothing is sampled for it."""
     kept, written, name = whole
@@ -151,7 +158,8 @@ def test_killed_while_a_part_is_written(made, folder, whole, number):
     assert contents(folder / name) == contents(kept)
 
 
-@pytest.mark.parametrize("segment", [1, 3, 4])
+@pytest.mark.parametrize("segment", [pytest.param(1, marks=pytest.mark.slow), 3,
+                                     pytest.param(4, marks=pytest.mark.slow)])
 def test_a_part_that_cannot_be_written_is_told(made, folder, whole, segment):
     """In the background, in mid-video and at its end: the error arrives, and no more than the part is lost."""
     kept, written, name = whole
@@ -168,6 +176,7 @@ def test_a_part_that_cannot_be_written_is_told(made, folder, whole, segment):
     assert contents(folder / name) == contents(kept)
 
 
+@pytest.mark.slow
 def test_killed_while_it_samples(comfy, graph, made, folder, tmp_path):
     """A second ComfyUI dies by SIGKILL in the third segment; the first one goes on with what it has left."""
     (tmp_path / "base").mkdir()
@@ -260,8 +269,7 @@ def test_patches_of_core_are_part_of_the_job_and_their_state_is_not(graph, made,
 
 # Made again
 
-def test_remade_segment_and_everything_after(made, folder):
-    made()
+def test_remade_segment_and_everything_after(made, folder, finished):
     before = [latents(job(folder), segment)[-1] for segment in (1, 2, 3, 4)]
     _, _, sampled = made(remake="2", remake_seed=9)
     assert sampled == 3
@@ -273,9 +281,8 @@ def test_remade_segment_and_everything_after(made, folder):
     assert sampled == 0
 
 
-def test_remade_segment_alone_is_blended_in(made, folder):
+def test_remade_segment_alone_is_blended_in(made, folder, finished):
     """All frames of other segments stay. Its own go from the old ones to the new ones and back, over at most half."""
-    made()
     old = video(job(folder)).float()
     made(remake="2", remake_seed=9)
     entirely_new = video(job(folder)).float()
@@ -291,16 +298,16 @@ def test_remade_segment_alone_is_blended_in(made, folder):
     assert (found - expected).abs().max() < 2.5  # roundings
 
 
-def test_changed_prompt_from_a_segment_on_keeps_what_comes_before(made, folder):
-    made()
+@pytest.mark.usefixtures("finished")
+def test_changed_prompt_from_a_segment_on_keeps_what_comes_before(made):
     _, _, sampled = made(plan='[{"segments": "3-4", "guidance": 2.0}]')
     assert sampled == 2
     _, _, sampled = made(plan='[{"segments": "3-4", "guidance": 2.0}, {"segments": 4, "seed": 5}]')
     assert sampled == 1
 
 
+@pytest.mark.usefixtures("finished")
 def test_another_codec_samples_nothing_again(made, folder):
-    made()
     report, _, sampled = made(codec="h264", quality=20)
     assert sampled == 0
     assert len(list(job(folder).glob("*-*.mp4"))) == 2 * 4 + 2
@@ -320,8 +327,9 @@ def test_scenes_start_without_history(made, folder):
 
 # Jobs
 
+@pytest.mark.node("SCAIL2Jobs")
+@pytest.mark.usefixtures("finished")
 def test_jobs_are_listed_and_cleared(comfy, graph, made, folder):
-    made()
     made(seed=4)
     manager = Graph(comfy.images)
     manager.add("jobs", "SCAIL2Jobs", action="list")

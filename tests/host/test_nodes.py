@@ -6,6 +6,8 @@
 
 import ast
 import json
+import re
+from pathlib import Path
 
 import pytest
 from comfyui import PACK
@@ -27,6 +29,13 @@ def declared_ids():
 def test_every_declared_node_is_offered(info):
     assert len(declared_ids()) >= 8
     assert declared_ids() <= info.keys()
+
+
+def test_every_node_has_tests_of_its_own():
+    """Those of `make node`."""
+    marks = [marks for path in sorted(Path(__file__).parent.glob("test_*.py"))
+             for marks in re.findall(r"pytest\.mark\.node\((.+)\)", path.read_text())]
+    assert set(re.findall(r'"(\w+)"', " ".join(marks))) == declared_ids()
 
 
 def test_every_frozen_node_is_offered(info):

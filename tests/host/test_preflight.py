@@ -8,6 +8,8 @@ import pytest
 from graphs import add_inputs, add_sample_video, load
 from wrong_plans import CUTS, PLANS, REFERENCES
 
+pytestmark = pytest.mark.node("SCAIL2Preflight")
+
 INPUTS = ("positive", "negative", "vae", "reference", "driving", "identities")
 
 

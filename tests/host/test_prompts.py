@@ -7,6 +7,8 @@ import torch
 from graphs import add_inputs, add_ksampler, add_motion, load
 from safetensors.torch import load_file
 
+pytestmark = pytest.mark.node("SCAIL2SavePrompt", "SCAIL2LoadPrompt")
+
 
 @pytest.fixture
 def save(comfy):

@@ -5,6 +5,8 @@ import torch
 from graphs import add_inputs, add_motion
 from safetensors.torch import load_file
 
+pytestmark = pytest.mark.node("SCAIL2ReframeReference")
+
 
 def add_reframe(graph, **inputs):
     graph.add("reframed", "SCAIL2ReframeReference", image=["reference_image", 0], identities=["identities", 0],

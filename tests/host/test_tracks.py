@@ -12,6 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from scail_model.identity import tracks_file
 
+pytestmark = pytest.mark.node("SCAIL2SaveTracks", "SCAIL2LoadTracks")
+
 _NUMBERS = itertools.count()
 
 

@@ -59,6 +59,7 @@ def saved_file(comfy, outputs):
 
 # Files in, file out
 
+@pytest.mark.node("SCAIL2SampleVideo")
 def test_a_users_files_become_a_video_with_sound(comfy, graph):
     """mp4, png and an mp4 mask in; as many frames, the same rate, the sound and the asked size out."""
     add_inputs(graph)
@@ -100,8 +101,12 @@ def test_frames_become_a_video_at_the_given_rate(comfy, graph):
 
 # Frame counts and segments
 
+QUICK = {1: 1, 6: 1, 9: 1, 10: 2, 18: 4}  # at the edges of 4n+1 frames and of segments
+SLOW = {2: 1, 4: 1, 5: 1, 11: 2, 13: 2, 17: 3, 21: 4}
+
+
 @pytest.mark.parametrize(("count", "segments"), [
-    (1, 1), (2, 1), (4, 1), (5, 1), (6, 1), (9, 1), (10, 2), (11, 2), (13, 2), (17, 3), (18, 4), (21, 4)])
+    *QUICK.items(), *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW.items())])
 def test_every_frame_in_gives_a_frame_out(graph, frames, record, tmp_path, count, segments):
     add_inputs(graph, frames=count)
     found = frames(record(), segment_length=9, steps=1)
@@ -124,6 +129,7 @@ def test_segments_of_other_lengths(graph, frames, record, tmp_path, lengths, lat
         assert torch.equal(masks[:, :, :, 3:], masks[:, -1:, :, 2:3].expand(-1, 4, -1, 2, -1, -1))
 
 
+@pytest.mark.node("SCAIL2SampleVideo")
 def test_a_segment_starts_from_the_end_of_the_one_before(graph, tensors, frames, record, newest, tmp_path):
     """Clean frames and their mask in every call, and the noise that follows on the first segment's."""
     add_inputs(graph, frames=13)
@@ -145,6 +151,7 @@ def test_a_segment_starts_from_the_end_of_the_one_before(graph, tensors, frames,
     assert len(video) == 13
 
 
+@pytest.mark.node("SCAIL2MotionTransfer")
 def test_driving_frames_of_a_segment_are_its_own(graph, frames, record, tmp_path, tensors):
     """The second segment's driving frames and masks are 4..12; repeated ones fill it up where the video ends."""
     add_inputs(graph, frames=13)
@@ -163,6 +170,7 @@ def test_driving_frames_of_a_segment_are_its_own(graph, frames, record, tmp_path
     assert torch.equal(found["driving_mask_28ch"].movedim(1, 2), whole["sam_latents"])
 
 
+@pytest.mark.node("SCAIL2MotionTransfer")
 def test_a_video_drives_like_its_frames(graph, tensors):
     add_inputs(graph, frames=assets.FRAMES)
     add_motion(graph)
@@ -199,6 +207,7 @@ def test_animation_of_two_people(graph, frames, record, tmp_path):
     assert call["ref_mask_latents"][0, WHITE, 0].amax() == 1
 
 
+@pytest.mark.node("SCAIL2SampleVideo")
 def test_replacement_turns_the_backgrounds_round(graph, frames, record, tmp_path):
     add_inputs(graph, mode="replacement", frames=5)
     assert len(frames(record(), steps=1)) == 5
@@ -208,6 +217,7 @@ def test_replacement_turns_the_backgrounds_round(graph, frames, record, tmp_path
     assert not call["ref_mask_latents"][0, WHITE, 0].any()
 
 
+@pytest.mark.node("SCAIL2EncodeReference")
 def test_replacement_keeps_the_reference_background_if_asked(graph, tensors):
     latents = []
     for background in ("cut out", "keep"):
@@ -218,6 +228,7 @@ def test_replacement_keeps_the_reference_background_if_asked(graph, tensors):
     assert not torch.equal(*latents)
 
 
+@pytest.mark.node("SCAIL2EncodeReference")
 def test_additional_references_come_first(graph, frames, record, tmp_path):
     add_inputs(graph, additional=True, frames=5)
     assert len(frames(record(), steps=1)) == 5
@@ -241,6 +252,7 @@ def test_a_plain_mask_is_the_first_person(graph, tensors):
         assert torch.equal(painted[stream], plain[stream])
 
 
+@pytest.mark.node("SCAIL2MotionTransfer")
 def test_black_background_hides_the_scene_from_the_model(graph, tensors):
     add_inputs(graph, frames=5)
     add_motion(graph, length=5)
@@ -250,6 +262,7 @@ def test_black_background_hides_the_scene_from_the_model(graph, tensors):
     assert not torch.equal(keep, black)
 
 
+@pytest.mark.node("SCAIL2Schedule")
 @pytest.mark.parametrize("solver", ["unipc", "dpm++", "euler"])
 def test_every_solver_makes_a_video(graph, frames, solver):
     add_inputs(graph, frames=5)
@@ -258,6 +271,7 @@ def test_every_solver_makes_a_video(graph, frames, solver):
     assert found.std() > 0.01
 
 
+@pytest.mark.node("SCAIL2SampleVideo", "SCAIL2Schedule")
 def test_sample_video_is_what_its_parts_make(graph, tensors, frames, newest):
     """One segment by hand, with the pack's own schedule under SamplerCustom, gives the same latent to the bit; the
     frames differ by what 12 bits and FFmpeg's conversion to float leave."""
@@ -298,6 +312,7 @@ def test_extension_with_ksampler_begins_with_the_end_of_the_segment_before(graph
     assert (second[5:] - first[4:][:4]).abs().mean() > 0.01
 
 
+@pytest.mark.node("SCAIL2MotionTransfer")
 def test_motion_says_how_many_frames_are_real(comfy, graph):
     add_inputs(graph, frames=11)
     add_motion(graph, start_frame=5)

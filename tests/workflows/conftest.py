@@ -1,26 +1,14 @@
-"""One ComfyUI process for the workflows' tests, with the tiny models that `workflow_files.tiny` asks for, and one
-browser."""
+"""What the server says of its nodes, and one browser for all pages."""
 
 from __future__ import annotations
 
 import browser
 import pytest
-from comfyui import ComfyUI
-from workflow_files import tiny
 
 # when it opens, the page looks for files that a new profile does not have and for the models of its own first workflow,
 # and warns of itself
 NOT_OURS = ("404 (Not Found)", "Content Security Policy", "legacy queue/history menu is deprecated",
             "graph accessed before initialization", "[MaskEditor]")
-
-
-@pytest.fixture(scope="session")
-def server(tmp_path_factory):
-    base = tmp_path_factory.mktemp("comfyui")
-    tiny.write_models(base / "models")
-    with ComfyUI(base) as process:
-        tiny.make_vae(process)
-        yield process
 
 
 @pytest.fixture(scope="session")

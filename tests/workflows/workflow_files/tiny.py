@@ -41,8 +41,7 @@ _VALUES = {
 
 def write_models(models: Path) -> None:
     """The golden transformer and a LoRA for it, in ComfyUI's model folders."""
-    for folder in ("diffusion_models", "loras"):
-        (models / folder).mkdir(parents=True)
+    (models / "diffusion_models").mkdir(parents=True, exist_ok=True)
     save_file(golden.tiny_weights(), models / "diffusion_models" / _MODEL)
     assets.write_lora(models)
 
