@@ -95,7 +95,7 @@ def test_the_memory_table():
     assert "waiting" not in memory_table.streaming_table(79.8, 3.0)
 
 
-@pytest.mark.parametrize("script", ["memory_table.py", "speed_plot.py"])
+@pytest.mark.parametrize("script", ["memory_table.py", pytest.param("speed_plot.py", marks=pytest.mark.slow)])
 def test_scripts_run_from_the_command_line(script, tmp_path):
     arguments = {"memory_table.py": [], "speed_plot.py": [tmp_path / "in.json", tmp_path / "out.png"]}[script]
     (tmp_path / "in.json").write_text(json.dumps(report()))

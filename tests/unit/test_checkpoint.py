@@ -363,7 +363,7 @@ print(resident("RssAnon") - before[0], resident("RssFile") - before[1])
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize("kind", ["pt", "safetensors"])
+@pytest.mark.parametrize("kind", ["pt", pytest.param("safetensors", marks=pytest.mark.slow)])  # test_loading has these
 def test_loading_makes_no_second_copy(big_folder, kind):
     size = 300_000_000
     fused = torch.zeros(3, size // 12)

@@ -90,6 +90,7 @@ def test_replacement(generate):
     check(scene, generate(scene))
 
 
+@pytest.mark.slow  # tests/host/test_miniature.py has the nodes do it
 def test_a_word_of_the_prompt_colours_the_shirt(generate, animation):
     """Through tokenizer and text encoder."""
     colour = torch.tensor([world.WORDS[WORD]])
@@ -98,6 +99,7 @@ def test_a_word_of_the_prompt_colours_the_shirt(generate, animation):
     assert said < unsaid * SHIRT_ERROR, f"shirts are off {WORD} by {said:.3f} with the word, by {unsaid:.3f} without"
 
 
+@pytest.mark.slow  # the same
 def test_bfloat16_as_on_a_gpu_is_as_good(generate, animation, monkeypatch):
     monkeypatch.setattr(generate_module, "_device", lambda: (torch.device("cpu"), torch.bfloat16))
     result = generate(ONE)

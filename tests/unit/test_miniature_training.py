@@ -41,7 +41,9 @@ def trained(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("name", RUNS)
+# the LoRA's run stands on the files of the other two
+@pytest.mark.parametrize("name", [pytest.param("vae", marks=pytest.mark.slow),
+                                  pytest.param("transformer", marks=pytest.mark.slow), "lora"])
 def test_stopped_and_gone_on_is_the_same(trained, tmp_path, monkeypatch, name):
     module, file = RUNS[name]
     for earlier in ("nano_vae", "nano_scail2")[: list(RUNS).index(name)]:
@@ -57,6 +59,7 @@ def test_stopped_and_gone_on_is_the_same(trained, tmp_path, monkeypatch, name):
     assert all(torch.equal(whole[tensor], pieces[tensor]) for tensor in whole)
 
 
+@pytest.mark.slow
 def test_as_many_steps_as_fit(tmp_path, monkeypatch):
     ticks = itertools.count()
     monkeypatch.setattr(optimise, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
@@ -81,6 +84,7 @@ def test_the_vae_learns():
     assert sum(errors[-5:]) < 0.6 * sum(errors[:5]), errors
 
 
+@pytest.mark.slow
 def test_the_transformer_learns(trained):
     network = train_transformer.Network(train_transformer.SMALL.config)
     train_transformer.initialise(network, 1)
