@@ -28,7 +28,7 @@ test-all: lint
 	test ! -f $(OLDEST_COMFYUI)/main.py || COMFYUI_PATH=$(OLDEST_COMFYUI) $(PYTEST) $(SERVER_TESTS) $(SHARED)
 
 node: $(READY)
-	$(PYTEST) $(NODE_FILES) --node "$(NODE)"
+	$(PYTEST) $(NODE_FILES) --node=$(NODE)
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .
