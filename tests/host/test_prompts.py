@@ -23,8 +23,10 @@ def save(comfy):
 
 @pytest.fixture
 def folder(comfy):
-    yield comfy.base / "models/scail2_prompts"
-    shutil.rmtree(comfy.base / "models/scail2_prompts", ignore_errors=True)
+    folder = comfy.base / "models/scail2_prompts"
+    yield folder
+    for path in folder.glob("*"):  # the folder stays: ComfyUI has listed it
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def sampled(graph, tensors):

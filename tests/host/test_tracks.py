@@ -38,8 +38,10 @@ def save(comfy, name):
 
 @pytest.fixture
 def folder(comfy):
-    yield comfy.base / "models/scail2_tracks"
-    shutil.rmtree(comfy.base / "models/scail2_tracks", ignore_errors=True)
+    folder = comfy.base / "models/scail2_tracks"
+    yield folder
+    for path in folder.glob("*"):  # the folder stays: ComfyUI has listed it
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 @pytest.fixture
