@@ -15,7 +15,7 @@ PYTEST := $(VENV)/bin/python -m pytest
 # the server's tests first: they take long, and what is left for the end should be short
 SHARED := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 SERVER_TESTS := tests/workflows tests/host
-NODE_FILES = $(shell grep -rlF --include='test_*.py' 'mark.node(' tests)
+NODE_FILES = $(shell grep -rlF --include='test_*.py' mark.node tests)
 
 .PHONY: test test-all lint node demo demo-comfyui clean
 
@@ -24,8 +24,9 @@ test: lint
 
 test-all: lint
 	$(PYTEST) $(SERVER_TESTS) tests/unit $(SHARED) -m "slow or not slow"
-	@test -f $(OLDEST_COMFYUI)/main.py || echo "NOT RUN on the oldest ComfyUI: there is none at $(OLDEST_COMFYUI)."
-	test ! -f $(OLDEST_COMFYUI)/main.py || COMFYUI_PATH=$(OLDEST_COMFYUI) $(PYTEST) $(SERVER_TESTS) $(SHARED)
+	@if test -f $(OLDEST_COMFYUI)/main.py; then \
+	  COMFYUI_PATH=$(OLDEST_COMFYUI) $(PYTEST) $(SERVER_TESTS) $(SHARED); \
+	else echo "NOT RUN on the oldest ComfyUI: there is none at $(OLDEST_COMFYUI)."; fi
 
 node: $(READY)
 	$(PYTEST) $(NODE_FILES) --node=$(NODE)

@@ -1,4 +1,4 @@
-"""What fits on which card, calculated by `scail_model/preflight/budget.py` and `capacity.py`: the tables of docs/speed.md.
+"""What fits on which card, by `scail_model/preflight/budget.py` and `capacity.py`: the tables of docs/speed.md.
 
     python tests/bench/memory_table.py [--tflops 798] [--bus 12.5]
 
