@@ -3,8 +3,7 @@
 from comfy_api.latest import io, ui
 
 from ..scail_model.comfy.emitted_videos import emitted
-from ..scail_model.comfy.schema import CATEGORY
-from ..scail_model.comfy.video_options import jobs_folder
+from ..scail_model.comfy.schema import CATEGORY, jobs_folder
 from ..scail_model.files import jobs
 
 _LIST, _FINISHED, _ALL = "list", "clear finished", "clear all"

@@ -3,13 +3,14 @@
 from comfy_api.latest import io, ui
 
 from ..scail_model.comfy import preflight
-from ..scail_model.comfy.choices import check_changes, references
+from ..scail_model.comfy.host import ComfyHost
 from ..scail_model.comfy.plan_facts import plan_facts
-from ..scail_model.comfy.schema import CATEGORY, as_clip, segment_inputs
-from ..scail_model.comfy.video_options import VideoOptions, jobs_folder, setting_inputs
+from ..scail_model.comfy.schema import CATEGORY, as_clip, jobs_folder, segment_inputs, setting_inputs
 from ..scail_model.media.clips import Clip
 from ..scail_model.preflight import findings
 from ..scail_model.preflight.budget import H200_TFLOPS
+from ..scail_model.video.options import VideoOptions
+from ..scail_model.video.segment_inputs import check_changes, ordered_references
 
 
 class SCAIL2Preflight(io.ComfyNode):
@@ -40,7 +41,7 @@ class SCAIL2Preflight(io.ComfyNode):
     def execute(cls, model, positive, negative, vae, reference, driving, identities, clip=None, more_references=None,
                 **options) -> io.NodeOutput:
         options, frames = VideoOptions(**options), as_clip(driving)
-        cuts, wrong = _plan_errors(options, frames, reference, more_references, clip)
+        cuts, wrong = _plan_errors(options, frames, reference, more_references, ComfyHost(model, vae, clip))
         found = wrong + preflight.check(
             model, positive, negative, vae, reference, frames, identities, options.settings(0, cuts),
             float(options.rate(frames)), lossless=options.encoding.lossless, folder=jobs_folder(), timed=True)
@@ -57,7 +58,7 @@ def _pace(model) -> float | None:
     return None if tflops is None else H200_TFLOPS / tflops
 
 
-def _plan_errors(options: VideoOptions, frames: Clip, reference, more, clip
+def _plan_errors(options: VideoOptions, frames: Clip, reference, more, host: ComfyHost
                  ) -> tuple[tuple[int, ...], list[findings.Finding]]:
     """The cuts, none if they are wrong; and what is wrong with cuts, plan and further references."""
     cuts: tuple[int, ...] = ()
@@ -70,8 +71,8 @@ def _plan_errors(options: VideoOptions, frames: Clip, reference, more, clip
         wrong = [] if not options.scene_cuts.strip() else [findings.error("scene_cuts", str(error))]
         return (), wrong
     try:
-        given = references(reference, more)
-        check_changes(options.changes(frames, plan), len(given), clip)
+        references = ordered_references(reference, more)
+        check_changes(options.changes(frames, plan), len(references), host)
     except ValueError as error:
         return cuts, [findings.error("plan", str(error))]
     return cuts, []

@@ -1,11 +1,12 @@
 """Encode SCAIL-2 Reference: pictures of the characters -> latents, mask channels and CLIP features."""
 
+from functools import partial
+
 from comfy_api.latest import io
 
 from ..scail_model.comfy import conditioning
 from ..scail_model.comfy.schema import CATEGORY, IdentitiesType, ReferenceType
-
-_EACH_ALONE, _STILL_VIDEO = "each alone", "still video"
+from ..scail_model.inputs.reference import ADDITIONAL_PICTURES, EACH_ALONE, STILL_VIDEO, encode_reference
 
 
 class SCAIL2EncodeReference(io.ComfyNode):
@@ -33,7 +34,7 @@ class SCAIL2EncodeReference(io.ComfyNode):
                                tooltip="Replacement only. cut out: paint the surroundings of the reference black "
                                        "before encoding, as the authors advise. keep: keep them, as the official "
                                        "script does."),
-                io.Combo.Input("additional_pictures", options=[_EACH_ALONE, _STILL_VIDEO], default=_EACH_ALONE,
+                io.Combo.Input("additional_pictures", options=list(ADDITIONAL_PICTURES), default=EACH_ALONE,
                                optional=True, advanced=True,
                                tooltip="How additional pictures are encoded. each alone: as the official code does. "
                                        "still video: together with the primary as a still video, as other "
@@ -44,8 +45,9 @@ class SCAIL2EncodeReference(io.ComfyNode):
 
     @classmethod
     def execute(cls, vae, clip_vision, image, identities, width: int, height: int,
-                replacement_background: str = "cut out", additional_pictures: str = _EACH_ALONE) -> io.NodeOutput:
-        cut_out = identities.replacement and replacement_background == "cut out"
-        return io.NodeOutput(conditioning.encode_reference(
-            vae, clip_vision, image, identities, width, height, cut_out=cut_out,
-            as_video=additional_pictures == _STILL_VIDEO))
+                replacement_background: str = "cut out", additional_pictures: str = EACH_ALONE) -> io.NodeOutput:
+        conditioning.check_vae(vae)
+        return io.NodeOutput(encode_reference(
+            image, identities, width, height, vae.encode, partial(conditioning.encode_clip, clip_vision),
+            cut_out=identities.replacement and replacement_background == "cut out",
+            as_video=additional_pictures == STILL_VIDEO))

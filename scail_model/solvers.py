@@ -12,6 +12,7 @@ other loop can drive it in the same way.
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -105,13 +106,28 @@ class UniPC:
         return old / r * (self.past[-2] - self.past[-1]) + (c1 - old) * change
 
 
-SOLVERS = {"unipc": UniPC, "dpm++": DPMSolverPlusPlus, "euler": Euler}
+@dataclass(frozen=True)
+class Solver:
+    """stepper: built from sigmas [steps+1]. start: the noise level before the shift at which a run begins.
+    whole_timesteps: whether the model is told timesteps rounded down to whole numbers. help: for whom it is."""
+
+    stepper: Callable[[Tensor], Stepper]
+    start: float
+    whole_timesteps: bool
+    help: str
+
+
+SOLVERS = {
+    "unipc": Solver(UniPC, _UNIPC_START, True, "the official default"),
+    "dpm++": Solver(DPMSolverPlusPlus, 1.0, True, "official too"),
+    "euler": Solver(Euler, 1.0, False, "usual with distilled LoRAs"),
+}
 
 
 def make_schedule(solver: str, steps: int, shift: float) -> tuple[Tensor, Tensor]:
     """Noise levels, and the timesteps that the model gets.
 
-    solver: "unipc", "dpm++" or "euler". shift: s in sigma -> s * sigma / (1 + (s - 1) * sigma); above 1 it spends more
+    solver: a key of SOLVERS. shift: s in sigma -> s * sigma / (1 + (s - 1) * sigma); above 1 it spends more
     steps at high noise. Returns sigmas [steps+1] float32, from nearly or exactly 1 down to 0, and timesteps [steps],
     1000 * sigma: int64, rounded down, for UniPC and DPM++, float32 for Euler. Source: golden case D1.
 
@@ -122,12 +138,11 @@ def make_schedule(solver: str, steps: int, shift: float) -> tuple[Tensor, Tensor
         raise ValueError(f"steps is {steps}, but sampling needs at least 1: raise it (40 is the official default)")
     if not 0 < shift < math.inf:
         raise ValueError(f"shift is {shift}, but it must be positive: take 3.0, the official default, or 1.0 for none")
-    start = _UNIPC_START if solver == "unipc" else 1.0
-    sigmas = np.linspace(start, 0.0, steps + 1)
+    sigmas = np.linspace(SOLVERS[solver].start, 0.0, steps + 1)
     sigmas = torch.from_numpy(shift * sigmas / (1 + (shift - 1) * sigmas))  # [steps+1] float64
-    if solver == "euler":
-        return sigmas.float(), sigmas[:-1].float() * 1000
-    return sigmas.float(), (sigmas[:-1] * 1000).to(torch.int64)
+    if SOLVERS[solver].whole_timesteps:
+        return sigmas.float(), (sigmas[:-1] * 1000).to(torch.int64)
+    return sigmas.float(), sigmas[:-1].float() * 1000
 
 
 def make_stepper(solver: str, sigmas: Tensor) -> Stepper:
@@ -136,7 +151,7 @@ def make_stepper(solver: str, sigmas: Tensor) -> Stepper:
     Raises ValueError for an unknown solver.
     """
     _check_solver(solver)
-    return SOLVERS[solver](sigmas)
+    return SOLVERS[solver].stepper(sigmas)
 
 
 def integrate(

@@ -17,23 +17,12 @@ from .. import geometry
 from ..config import CLIP_DIM, CLIP_TOKENS, TransformerConfig
 from ..geometry import cover_crop
 from ..identity.identities import Identities
-from ..inputs import conditioning, driving
+from ..inputs import driving
+from ..inputs.reference import Reference
 from ..media.clips import Clip
 from ..segments import Segment, segment_at
 
 _TEXT_TOKENS = TransformerConfig().text_len
-
-
-@dataclass(frozen=True)
-class Reference:
-    """Encoded reference pictures. latents [1, 16, 1, h, w] each, the primary first; masks [1, n, 28, h, w], the
-    primary last; clip as ComfyUI's CLIP_VISION_OUTPUT."""
-
-    width: int
-    height: int
-    latents: list[Tensor]
-    masks: Tensor
-    clip: Any
 
 
 @dataclass(frozen=True)
@@ -43,37 +32,6 @@ class Motion:
     values: dict[str, Any]
     latent: dict[str, Tensor]
     frames: int
-
-
-def encode_reference(vae, clip_vision, images: Tensor, identities: Identities, width: int, height: int, *,
-                     cut_out: bool, as_video: bool = False) -> Reference:
-    """Encode reference pictures [n, h, w, 3] in 0..1, the primary first, with the label maps of `identities`.
-
-    as_video: all pictures as one video whose frames stand still, the primary 1 frame long and the others 4, instead of
-    each alone; the model was trained on latents of videos (Wan2GP, WanAnimatePlus).
-
-    Raises ValueError for a size that is no multiple of 32 and for more or fewer masks than pictures.
-    """
-    check_vae(vae)
-    geometry.check_size(width, height)
-    count = len(identities.references)
-    geometry.check_picture_count(len(images), count)
-    for index, planes in enumerate(identities.references):
-        geometry.check_shape(f"mask of reference {index + 1}", planes.size, "picture", images.shape[1:3])
-    pixels = [
-        conditioning.reference_pixels(image, identities, index, height, width, cut_out=cut_out)
-        for index, image in enumerate(images)
-    ]
-    masks = [conditioning.reference_mask(identities, index, height, width) for index in range(count)]
-    ordered = torch.cat([*masks[1:], masks[0]], dim=1)  # [28, n, h, w]
-    clip = encode_clip(clip_vision, conditioning.clip_input(pixels[0]))
-    if as_video:
-        still = torch.cat([picture.movedim(1, -1).expand(1 if index == 0 else 4, -1, -1, -1)
-                           for index, picture in enumerate(pixels)])
-        latents = list(vae.encode(still).split(1, dim=2))
-    else:  # together they would be encoded as frames of a video
-        latents = [vae.encode(picture.movedim(1, -1)) for picture in pixels]
-    return Reference(width, height, latents, ordered.movedim(1, 0)[None], clip)
 
 
 def encode_clip(clip_vision, pixels: Tensor) -> comfy.clip_vision.Output:
@@ -97,43 +55,35 @@ def encode_motion(vae, reference: Reference, clip: Clip, identities: Identities,
     size = reference.height, reference.width
     pixels = driving.segment_pixels(clip, identities, segment, size, black_background=black_background)
     mask = driving.segment_mask(identities, segment, size, clip.tick)
-    return motion(reference, identities, segment, encode_driving(vae, pixels), mask, history=history)
+    return motion(reference, segment, vae.encode(pixels.movedim(1, -1)), mask, replacement=identities.replacement,
+                  history=history)
 
 
-def encode_driving(vae, pixels: Tensor) -> Tensor:
-    """`driving.segment_pixels` -> latents [1, 16, T', H / 16, W / 16]."""
-    return vae.encode(pixels.movedim(1, -1))
-
-
-def motion(reference: Reference, identities: Identities, segment: Segment, latents: Tensor, mask: Tensor, *,
+def motion(reference: Reference, segment: Segment, latents: Tensor, mask: Tensor, *, replacement: bool,
            history: Tensor | None = None, driving_strength: float = 1.0) -> Motion:
-    """Conditioning and latent of one segment from `encode_driving` and `driving.segment_mask`.
+    """Conditioning and latent of one segment.
 
-    history: clean latent frames [1, 16, t, H / 8, W / 8] that the segment begins with. driving_strength: the driving
-    latent is multiplied by it, as by core's pose_strength.
+    latents: of the driving frames, [1, 16, T', H / 16, W / 16]; mask: `driving.segment_mask`. history: clean latent
+    frames [1, 16, t, H / 8, W / 8] that the segment begins with. driving_strength: the driving latent is multiplied by
+    it, as by core's pose_strength.
     """
-    samples = torch.zeros(latent_shape(reference, segment))
+    samples = torch.zeros(1, 16, (segment.length - 1) // 4 + 1, reference.height // 8, reference.width // 8)
     latent = {"samples": samples}
     if history is not None:
         samples[:, :, : history.shape[2]] = history
         latent["noise_mask"] = torch.ones_like(samples[:, :1])
         latent["noise_mask"][:, :, : history.shape[2]] = 0
-    # core's context windows expect mask frames for the video behind those of the references
+    # core's context windows expect mask frames for the video after those of the references
     video_masks = reference.masks.new_zeros(1, samples.shape[2], *reference.masks.shape[2:])
     values = {
         "reference_latents": reference.latents,
         "ref_mask_28ch": torch.cat((reference.masks, video_masks), dim=1),
         "pose_video_latent": latents * driving_strength,
         "driving_mask_28ch": mask.movedim(1, 0)[None],  # [1, T', 28, h', w']
-        "ref_mask_flag": not identities.replacement,
+        "ref_mask_flag": not replacement,
         "clip_vision_output": reference.clip,
     }
     return Motion(values, latent, segment.stop - segment.start)
-
-
-def latent_shape(reference: Reference, segment: Segment) -> tuple[int, ...]:
-    """[1, 16, T', H / 8, W / 8] of a segment."""
-    return 1, 16, (segment.length - 1) // 4 + 1, reference.height // 8, reference.width // 8
 
 
 def single_segment(clip: Clip, identities: Identities, start: int, length: int, overlap: int) -> Segment:

@@ -10,7 +10,7 @@ from comfy.quant_ops import QuantizedTensor
 from torch import Tensor
 
 from ..files.content_keys import digest, sampled_digest
-from .conditioning import Reference
+from ..inputs.reference import Reference
 
 # attributes of a MODEL's patcher that hold what other nodes have done to it
 _PATCHES = ("patches", "weight_wrapper_patches", "object_patches", "model_options", "attachments", "additional_models",

@@ -9,9 +9,9 @@ import comfy.model_base
 import comfy.model_management
 
 from ..config import TransformerConfig
+from ..inputs.reference import Reference
 from ..media.clips import Clip
 from ..preflight.budget import DECODING, Work, sampling_seconds
-from .conditioning import Reference
 
 _SIZES = ("dim", "ffn_dim", "num_heads", "num_layers")
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from ..geometry import check_size, nearest_sides
 from ..segments import Segment, check_length, check_overlap, nearest_lengths, nearest_overlaps, segment_at
+from ..video.options import VideoOptions
 from ..video.plan_parser import Changes
 from .plan_costs import LATER, Estimate, costs
-from .video_options import VideoOptions
 
 _DECISIVE = ("segment_length", "overlap", "lengths", "scene_cuts")  # without these there is no plan
 
@@ -125,7 +125,7 @@ def _whole_video(question: Question) -> View:
     known = question.video or {"frames": 0, "found_cuts": None}
     video = KnownVideo(known["frames"], question.rate)
     try:
-        cuts = tuple(known["found_cuts"] or ()) if options.finds_cuts else options.cuts(video)
+        cuts = tuple(known["found_cuts"] or ()) if options.finds_cuts else options.written_cuts(video)
         segments = options.segments(video, cuts) if question.video else []
     except ValueError as error:
         return View([Problem(str(error), "scene_cuts")])

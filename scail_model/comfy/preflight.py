@@ -15,15 +15,16 @@ import torch
 
 from ..config import TransformerConfig
 from ..identity.identities import Identities
+from ..inputs.reference import Reference
 from ..media.clips import Clip
 from ..preflight import checks
 from ..preflight.budget import Machine, probe_tflops
 from ..preflight.checks import Job, Transformer
 from ..preflight.findings import Finding, attempt
+from ..video.colour_match import OFF
+from ..video.task import LATENTS, Settings
 from . import conditioning
-from .conditioning import Reference
 from .model import ComfyTransformer, needs_whole_sequence
-from .work import LATENTS, OFF, Settings
 
 _SIZES = ("dim", "ffn_dim", "num_heads", "num_layers")
 _PROBE_BYTES = 2**29  # three matrices of 8192
@@ -46,7 +47,7 @@ def check(model, positive: list, negative: list, vae, reference: Reference, driv
         {name: _tokens(entries) for name, entries in prompts.items()}, settings.solver, settings.steps, settings.shift,
         settings.guidance, settings.segment_length, settings.overlap, settings.black_background,
         _transformer(model, hooked), machine(model.load_device, timed=timed), settings.lengths, settings.cuts,
-        settings.colour != OFF, settings.history == LATENTS, lossless, _free_disk(folder)))
+        settings.colour_match != OFF, settings.history == LATENTS, lossless, _free_disk(folder)))
 
 
 def _free_disk(folder: Path) -> int:

@@ -18,9 +18,9 @@ from ..drawing.filmstrip import data_url, filmstrip, thumbnail
 from ..media import encoding
 from ..preflight.budget import duration
 from ..video.progress import CANCELLED, DECODING, DONE, FAILED, JOINING, KEPT, Run, Runs
-from .run_times import RunTimes
+from ..video.run_times import RunTimes
+from ..video.task import VideoTask
 from .seam_judge import SeamJudge
-from .work import Work
 
 EVENT = "scail2.progress"
 runs = Runs()  # the last few, for a page that has missed their events
@@ -30,16 +30,15 @@ class VideoProgress:
     """A `Watch` that shows itself on the node while the block that it is used in runs. hidden: the node's, with
     unique_id and extra_pnginfo."""
 
-    def __init__(self, work: Work, hidden) -> None:
-        self.plan, self.steps, self.node_id = work.plan, work.settings.steps, hidden.unique_id
+    def __init__(self, task: VideoTask, model, hidden) -> None:
+        self.plan, self.steps, self.node_id = task.plan, task.settings.steps, hidden.unique_id
         self.bar = comfy.utils.ProgressBar(len(self.plan) * self.steps)
-        self.previewer = latent_preview.get_previewer(work.model.load_device, work.model.model.latent_format)
+        self.previewer = latent_preview.get_previewer(model.load_device, model.model.latent_format)
         self.thumbnails: list[Image.Image] = []
         self.parts: list[Path] = []
         self.times = RunTimes([segment.length for segment in self.plan], self.steps)
-        self.run = _begin(work, hidden)
-        reference = work.choices[0].reference
-        self.seams = SeamJudge(work.identities, (reference.height, reference.width),
+        self.run = _begin(task, hidden)
+        self.seams = SeamJudge(task.identities, task.size,
                                lambda segment, verdict: self.run.change(segment, seam=verdict))
 
     def __enter__(self) -> VideoProgress:
@@ -93,11 +92,11 @@ class VideoProgress:
         PromptServer.instance.send_progress_text(line, self.node_id)
 
 
-def _begin(work: Work, hidden) -> Run:
+def _begin(task: VideoTask, hidden) -> Run:
     context = get_executing_context()
     workflow = ((hidden.extra_pnginfo or {}).get("workflow") or {}).get("id")
     about = {"prompt_id": context and context.prompt_id, "node": hidden.unique_id, "workflow": workflow}
-    run = Run(about, work.plan, work.settings.steps, partial(PromptServer.instance.send_sync, EVENT))
+    run = Run(about, task.plan, task.settings.steps, partial(PromptServer.instance.send_sync, EVENT))
     runs.add((about["prompt_id"], about["node"]), run)
     return run
 

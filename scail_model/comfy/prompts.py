@@ -47,6 +47,11 @@ def save(conditioning: list, folder: str | os.PathLike, name: str, *, overwrite:
     return path
 
 
+def file_name(name: str) -> str:
+    """Of a saved prompt, whose ending may be left out."""
+    return f"{name.removesuffix('.safetensors')}.safetensors"
+
+
 def load(path: str | os.PathLike) -> list:
     """Read a CONDITIONING that `save` has written. Raises RuntimeError for any other file."""
     try:

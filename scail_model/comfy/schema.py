@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import Field
+from pathlib import Path
+
 import comfy.model_management
+import folder_paths
 from comfy_api.latest import InputImpl, io
 from server import PromptServer
 from torch import Tensor
 
-from ..media.clips import Clip, FileClip, TensorClip, Window
+from ..media.clips import Clip, TensorClip
+from ..media.video_file import FileClip, Window
+from ..video.options import option, option_fields
 
 CATEGORY = "SCAIL-2"
 _TOLD_EVERY = 250  # frames
-SOLVERS = ["unipc", "dpm++", "euler"]
+_MOST_REFERENCES = 6
 
 IdentitiesType = io.Custom("SCAIL2_IDENTITIES")
 ReferenceType = io.Custom("SCAIL2_REFERENCE")
@@ -33,15 +39,37 @@ def segment_inputs() -> list[io.Input]:
 
 
 def solver_inputs() -> list[io.Input]:
+    """What SCAIL-2 Schedule asks for."""
+    return [_widget(each) for each in option_fields() if each.name in ("solver", "steps", "shift")]
+
+
+def setting_inputs() -> list[io.Input]:
+    """All but the seed of what decides how a video is sampled."""
+    return [*map(_widget, option_fields()), *_object_inputs()]
+
+
+def jobs_folder() -> Path:
+    return Path(folder_paths.get_output_directory(), "scail2_jobs")
+
+
+def _widget(of: Field) -> io.Input:
+    how, default = option(of), of.default
+    common = {"default": default, "optional": not how.basic, "advanced": not how.basic or None, "tooltip": how.help}
+    if how.choices:
+        return io.Combo.Input(of.name, options=list(how.choices), **common)
+    if isinstance(default, str):
+        return io.String.Input(of.name, multiline=how.multiline, **common)
+    kind = io.Int.Input if isinstance(default, int) else io.Float.Input
+    return kind(of.name, min=how.low, max=how.high, step=how.step, **common)
+
+
+def _object_inputs() -> list[io.Input]:
+    names = [f"reference_{number}" for number in range(2, _MOST_REFERENCES + 1)]
+    tooltip = "Further references from Encode SCAIL-2 Reference, which the plan can choose for a segment by number."
+    template = io.Autogrow.TemplateNames(ReferenceType.Input("reference", tooltip=tooltip), names=names, min=0)
     return [
-        io.Combo.Input("solver", options=SOLVERS, default="unipc",
-                       tooltip="unipc is the official default; dpm++ is official too; euler is usual with distilled "
-                               "LoRAs."),
-        io.Int.Input("steps", default=40, min=1, max=1000,
-                     tooltip="Sampling steps. 40 is the official default; 8 (or 4 to 6) with a distilled LoRA."),
-        io.Float.Input("shift", default=3.0, min=0.01, max=100.0, step=0.01,
-                       tooltip="How far the steps lean towards high noise. 3 is the official default; 1 with the "
-                               "official distilled-LoRA recipe."),
+        io.Clip.Input("clip", optional=True, tooltip="The text encoder, if the plan has prompts."),
+        io.Autogrow.Input("more_references", template=template, optional=True, tooltip=tooltip),
     ]
 
 

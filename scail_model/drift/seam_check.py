@@ -15,7 +15,7 @@ import av
 import torch
 from torch import Tensor
 
-from ..media.clips import levels
+from ..media.frames import levels
 from .measure import PEOPLE, PICTURE, measure
 from .plan import Part, Plan
 from .verdict import AROUND, WINDOW, seams

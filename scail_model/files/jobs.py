@@ -7,27 +7,27 @@ right, and what was decided otherwise is not found.
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import os
 import shutil
 import time
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import av
-import psutil
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from .atomic import explained, locked, remove_leftovers, writing
+
 _ABOUT = "job.json"
 _FORMAT = "scail2-job-1"
 _AWAY = ".removing-"
+_LOCK = ".lock"
 GIB = 2**30
 
 log = logging.getLogger(__name__)
@@ -38,12 +38,9 @@ class Job:
 
     def __init__(self, folder: Path, about: dict[str, Any]) -> None:
         self.folder = folder
-        with self._failing():
+        with self._explained():
             folder.mkdir(parents=True, exist_ok=True)
-        for left in folder.glob(".[0-9]*.part"):
-            if not _another_writes(left):
-                with suppress(OSError):
-                    left.unlink()
+        remove_leftovers(folder)
         known = _read(folder / _ABOUT)
         self.about = {**known, **about, "format": _FORMAT, "created": known.get("created", time.time())}
 
@@ -59,15 +56,8 @@ class Job:
 
         Raises RuntimeError that names folder and remedy if the disk is full or cannot be written.
         """
-        part = self.folder / f".{os.getpid()}.{name}.part"
-        with self._failing():
-            try:
-                yield part
-                _flush(part)
-                os.replace(part, self.path(name))
-                _flush(self.folder)
-            finally:
-                part.unlink(missing_ok=True)
+        with self._explained(), writing(self.path(name)) as part:
+            yield part
 
     def save(self, name: str, tensors: dict[str, Tensor]) -> None:
         """Write a .safetensors file."""
@@ -79,7 +69,7 @@ class Job:
         try:
             return load_file(self.path(name))
         except SafetensorError as error:
-            raise RuntimeError(f"{self.path(name)} is damaged ({error}): delete it, and queue again.") from error
+            raise RuntimeError(f"{self.path(name)} is damaged ({error}): delete it, and run again.") from error
 
     def remove_without(self, pattern: str) -> None:
         """Leave no folder behind that has no file of a pattern."""
@@ -92,16 +82,12 @@ class Job:
         with self.writing(_ABOUT) as path:
             path.write_text(json.dumps(self.about, indent=1, ensure_ascii=False), encoding="utf-8")
 
-    @contextmanager
-    def _failing(self) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, SafetensorError, av.FFmpegError) as error:
-            full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "o space left" in str(error)
-            reason = "the disk is full" if full else str(error)
-            remedy = "free space there" if full else "make it writable, with room"
-            raise RuntimeError(f"The job folder {self.folder} cannot be written ({reason}): {remedy}, and queue again; "
-                               "finished segments are kept.") from error
+    def locked(self) -> AbstractContextManager[None]:
+        """Hold the job alone. Raises RuntimeError if another process makes this video."""
+        return locked(self.path(_LOCK), f"Another run is making this video in {self.folder}: wait for it, or stop it.")
+
+    def _explained(self) -> AbstractContextManager[None]:
+        return explained(f"The job folder {self.folder}", "and run again; finished segments are kept")
 
 
 @dataclass(frozen=True)
@@ -162,12 +148,6 @@ def make_room(root: Path, limit: int, keep: Collection[Path]) -> list[Found]:
     return removed
 
 
-def _another_writes(part: Path) -> bool:
-    """Whether the process is alive that began a file; one of our own number, as every container has, was before us."""
-    process = part.name.split(".")[1]
-    return process.isdecimal() and int(process) != os.getpid() and psutil.pid_exists(int(process))
-
-
 def _bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
 
@@ -179,16 +159,3 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _flush(path: Path) -> None:
-    """To the disk, so that a power cut cannot leave a name without its content."""
-    if os.name == "nt" and path.is_dir():
-        return  # Windows has no such thing for folders
-    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    try:
-        # some network file systems have no such thing for folders either
-        with suppress(OSError) if path.is_dir() else nullcontext():
-            os.fsync(handle)
-    finally:
-        os.close(handle)

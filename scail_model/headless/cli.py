@@ -4,11 +4,15 @@ Parsing and messages only. The commands import what they need when they run, so 
 missing package gives one sentence.
 """
 
-import argparse
-import sys
-from collections.abc import Sequence
+from __future__ import annotations
 
-from .options import add_generate
+import argparse
+import contextlib
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
 
 _MODEL_FILES = "official SAT folder or .pt file, or a .safetensors file"
 
@@ -18,28 +22,55 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Wrong usage leaves with SystemExit 2, as argparse does.
     """
-    arguments = _parser().parse_args(argv)
+    argv = sys.argv[1:] if argv is None else list(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    with _ended_politely():
+        return _run(argv)
+
+
+def _run(argv: list[str]) -> int:
     try:
-        arguments.run(arguments)
+        arguments = _parser(argv[:1]).parse_args(argv)
+        fine = arguments.run(arguments)
     except ModuleNotFoundError as error:
         return _fail(f'{error.name} is not installed; run: pip install "scail2[headless]"')
     except (RuntimeError, ValueError, OSError, EOFError) as error:
         return _fail(str(error))
     except KeyboardInterrupt:
-        _fail("interrupted")
+        _fail("interrupted; finished segments are kept: the same command goes on from there")
         return 130
-    return 0
+    return 1 if fine is False else 0
 
 
-def _parser() -> argparse.ArgumentParser:
+@contextlib.contextmanager
+def _ended_politely() -> Iterator[None]:
+    """Let SIGTERM, as job schedulers send it, end a run like Ctrl-C. Only the main thread may ask for signals."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _parser(command: Sequence[str]) -> argparse.ArgumentParser:
+    """command: the first word; the settings of a video are read, with the libraries behind them, only if it needs
+    them."""
     parser = argparse.ArgumentParser(prog="scail2", description="SCAIL-2 on the command line.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_convert(commands, "convert", "model", f"write a model ({_MODEL_FILES}) as one .safetensors file")
     _add_convert(commands, "convert-lora", "lora", "write a LoRA of the SCAIL-2 authors (.pt) in ComfyUI form")
-    summary = "make a video: a reference picture performs, or takes part in, a driving video"
-    generate = commands.add_parser("generate", help=summary, description=summary[0].upper() + summary[1:] + ".")
-    add_generate(generate)
-    generate.set_defaults(run=_generate)
+    for name, summary, run in (
+            ("generate", "make a video: a reference picture performs, or takes part in, a driving video", _generate),
+            ("check", "check the inputs of generate, and estimate memory and time, without loading a model", _check)):
+        described = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        described.set_defaults(run=run)
+        if name in command:
+            from .options import add_check, add_generate
+
+            {"generate": add_generate, "check": add_check}[name](described)
     return parser
 
 
@@ -65,6 +96,12 @@ def _generate(arguments: argparse.Namespace) -> None:
     from .generate import run
 
     run(arguments)
+
+
+def _check(arguments: argparse.Namespace) -> bool:
+    from .generate import check
+
+    return check(arguments)
 
 
 def _fail(message: str) -> int:

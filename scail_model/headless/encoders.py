@@ -65,13 +65,15 @@ def find_encoders(folder: Path) -> EncoderFiles:
     return files
 
 
-def tokenize(files: EncoderFiles, prompt: str, limit: int) -> Tensor:
-    """Token numbers of a prompt as the official code cleans it, int64 [1, L]; ValueError for more than `limit`."""
+def tokenize(files: EncoderFiles, prompt: str, limit: int, name: str) -> Tensor:
+    """Token numbers of a prompt as the official code cleans it, int64 [1, L]. ValueError, which says `name`, for more
+    than `limit`."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(files.tokenizer)
     text = html.unescape(html.unescape(ftfy.fix_text(prompt)))
     tokens = tokenizer(re.sub(r"\s+", " ", text).strip(), return_tensors="pt").input_ids
     if tokens.shape[1] > limit:
-        raise ValueError(f"The prompt has {tokens.shape[1]} tokens, but SCAIL-2 reads {limit}: shorten it.")
+        called = f"{name} prompt".strip()
+        raise ValueError(f"The {called} has {tokens.shape[1]} tokens, but SCAIL-2 reads {limit}: shorten it.")
     return tokens
 
 

@@ -1,100 +1,183 @@
-"""`scail2 generate`: check everything, say what will be done, make the video.
+"""`scail2 generate` and `scail2 check`: check everything, say what will be done, make the video.
 
-The order is the point: files, sizes, colours and the checkpoint's header are read before the first large thing is
-loaded, and the models come one after the other.
+The order is the point: files, sizes, colours, the output and the checkpoint's header are looked at before the first
+large thing is loaded.
 """
 
 from __future__ import annotations
 
 import argparse
-import gc
+import contextlib
 import os
-import re
 import secrets
 import sys
-import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
-from tqdm import tqdm
 
-from .. import geometry
-from ..inputs import conditioning
-from ..lora import MergeReport
-from ..segments import Segment, plan_segments
+from ..files import jobs
+from ..files.content_keys import digest
+from ..geometry import check_size
+from ..inputs.reference import STILL_VIDEO
+from ..preflight import findings
+from ..preflight.budget import kept_bytes
+from ..segments import plan_segments
 from ..solvers import make_schedule
-from .encoders import VAE, EncoderFiles, encode_clip, encode_texts, find_encoders, tokenize
+from ..video.engine import make_video
+from ..video.options import VideoOptions
+from ..video.segment_inputs import Given
+from ..video.start import make_task, open_job
+from ..video.task import VideoTask
+from .checks import check_inputs
+from .encoders import find_encoders
+from .host import HeadlessHost, Pictures
 from .inputs import Files, Inputs, read_inputs
-from .memory import Load, check_memory
-from .pipeline import Sampling, Texts, encode_references, generate
-from .video import VideoWriter
+from .options import flag_of, video_options
+from .output import check_name, check_space, default_name, reserved
+from .terminal import Terminal
 from .weights import Weights, open_weights
 
-_NAME_WORDS = 6
+_JOBS = "scail2_jobs"
 _SEED_BITS = 63  # the official range, 0..sys.maxsize
 
 
 @dataclass(frozen=True)
-class Job:
-    """A checked job: everything is known, nothing large is loaded."""
+class Prepared:
+    """Everything that is known before something large is loaded."""
 
+    options: VideoOptions
     inputs: Inputs
-    segments: list[Segment]
-    sampling: Sampling
-    tokens: list[Tensor]  # of the prompt, and of the negative prompt where guidance uses it
-    encoders: EncoderFiles
-    weights: Weights
-    cut_out: bool
-    offload: bool
-    seed: int
-    driving: Path
-    target: Path
+    cuts: tuple[int, ...]
+    host: HeadlessHost
+    given: Given
+    findings: Sequence[findings.Finding]
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Make the video that the command line asks for. ValueError or RuntimeError, in one sentence, for bad input."""
-    device, dtype = _device()
-    job = _prepare(arguments, device)
-    # the last thing that can be wrong, and the first that takes time
-    lora = job.weights.merge(Path(arguments.lora_path), arguments.lora_alpha) if arguments.lora_path else None
-    _say_plan(job, arguments, lora)
-    with torch.inference_mode():
-        _make(job, device, dtype)
-    sys.stdout.write(f"wrote {job.target}\n")
+    written = _written_by(_jobs_folder(arguments), arguments.save_file)
+    if arguments.save_file:
+        check_name(Path(arguments.save_file), mine=bool(written))
+    with Terminal() as terminal, contextlib.ExitStack() as held:
+        if arguments.save_file:
+            held.enter_context(reserved(Path(arguments.save_file), mine=bool(written)))
+        prepared = _prepare(arguments, terminal, timed=False)
+        findings.refuse(prepared.findings)
+        target = Path(arguments.save_file or default_name(prepared.inputs.width, prepared.inputs.height,
+                                                          arguments.prompt))
+        if not arguments.save_file:
+            held.enter_context(reserved(target))
+        with torch.inference_mode():
+            _make(arguments, prepared, target, terminal, written)
+    sys.stdout.write(f"wrote {target}\n")
 
 
-def _prepare(arguments: argparse.Namespace, device: torch.device) -> Job:
-    """Read and check all inputs, the cheap ones first."""
-    sampling = Sampling(arguments.sample_solver, arguments.sample_steps, arguments.sample_shift,
-                        arguments.sample_guide_scale)
-    make_schedule(sampling.solver, sampling.steps, sampling.shift)
-    plan_segments(1, arguments.segment_len, arguments.segment_overlap)
-    geometry.check_size(arguments.target_w, arguments.target_h)
-    encoders = find_encoders(Path(arguments.ckpt_dir))
+def check(arguments: argparse.Namespace) -> bool:
+    """Print everything there is to say of the inputs; returns whether there are no errors."""
+    with Terminal() as terminal:
+        prepared = _prepare(arguments, terminal, timed=True)
+    found = prepared.findings
+    sys.stdout.write(f"{findings.as_json(found) if arguments.json else findings.report(found)}\n")
+    return not findings.of_level(found, findings.ERROR)
+
+
+def _prepare(arguments: argparse.Namespace, terminal: Terminal, *, timed: bool) -> Prepared:
+    """Open and check all inputs, the cheap ones first."""
+    options = video_options(arguments)
+    make_schedule(options.solver, options.steps, options.shift)
+    plan_segments(1, options.segment_length, options.overlap)
+    check_size(arguments.target_w, arguments.target_h)
+    options.check()
     weights = open_weights(_transformer_file(arguments))
-    prompts = [arguments.prompt] + [arguments.negative_prompt] * (sampling.guidance > 1)
-    tokens = [tokenize(encoders, prompt, weights.config.text_len) for prompt in prompts]
-
+    device, dtype = _device()
+    host = HeadlessHost(find_encoders(Path(arguments.ckpt_dir)), weights, device, dtype,
+                        offload=arguments.offload_model, stage=terminal.say)
+    prompts = host.encode_text(arguments.prompt, ""), host.encode_text(arguments.negative_prompt, "negative")
+    weights.loras = _loras(arguments, weights)
+    terminal.say("reading pictures, videos and masks")
     inputs = read_inputs(_files(arguments), arguments.target_w, arguments.target_h, arguments.replace_flag)
-    segments = plan_segments(len(inputs.driving), arguments.segment_len, arguments.segment_overlap)
-    if device.type == "cuda":
-        load = Load(weights.config, inputs.width, inputs.height, segments[0].length, len(inputs.references) - 1,
-                    arguments.offload_model)
-        check_memory(load, arguments.segment_overlap + 4, torch.cuda.mem_get_info(device)[0])
-    return Job(inputs, segments, sampling, tokens, encoders, weights,
-               cut_out=arguments.replace_flag and not arguments.keep_reference_background,
-               offload=arguments.offload_model,
-               seed=arguments.base_seed if arguments.base_seed >= 0 else secrets.randbits(_SEED_BITS),
-               driving=Path(arguments.pose), target=_target(arguments, inputs))
+    cuts = options.cuts(inputs.driving)
+    pictures = Pictures(inputs.width, inputs.height, inputs.references, inputs.identities,
+                        cut_out=arguments.replace_flag and not arguments.keep_reference_background,
+                        as_video=arguments.additional_pictures == STILL_VIDEO)
+    found = check_inputs(inputs, options, cuts, host, prompts, _jobs_folder(arguments), timed=timed)
+    return Prepared(options, inputs, cuts, host, Given(*prompts, [pictures]), found)
+
+
+def _make(arguments: argparse.Namespace, prepared: Prepared, target: Path, terminal: Terminal, written: str) -> None:
+    """written: name of the job that `target` is the output of, if it is there already."""
+    options, folder = prepared.options, _jobs_folder(arguments)
+    seed, unfinished = arguments.base_seed, None
+    if seed < 0:
+        unfinished = _unseeded_key(prepared)
+        seed = _left_seed(folder, unfinished)
+    task, name = make_task(options, seed, prepared.cuts, prepared.given, prepared.inputs.driving,
+                           prepared.inputs.identities, prepared.host)
+    check_name(target, mine=written == name)
+    _check_room(task, folder / name)
+    _say_plan(arguments, prepared, task, target)
+    there = folder.exists()
+    job = open_job(task, folder / name, unseeded=unfinished, output=str(target.absolute()))
+    try:
+        with job.locked():
+            terminal.begin(task.plan, options.steps)
+            made = make_video(task, prepared.host, job, terminal, target)
+        jobs.make_room(folder, round(options.jobs_limit * jobs.GIB), {job.folder})
+    finally:
+        if not there:
+            with contextlib.suppress(OSError):  # not empty: something is finished
+                folder.rmdir()
+    if made.kept:
+        sys.stdout.write(f"{made.kept} of {len(task.plan)} segments were already finished\n")
+
+
+def _written_by(folder: Path, save_file: str | None) -> str:
+    """The job whose run was killed after it had written this output and before it said so; "" if there is none."""
+    output = str(Path(save_file).absolute()) if save_file and os.path.isfile(save_file) else None
+    return next((job.folder.name for job in jobs.found_jobs(folder)
+                 if output is not None and job.about.get("output") == output and not job.finished), "")
+
+
+def _unseeded_key(prepared: Prepared) -> str:
+    """Of everything but the seed, so that a run that drew one goes on with it."""
+    task, name = make_task(prepared.options, 0, prepared.cuts, prepared.given, prepared.inputs.driving,
+                           prepared.inputs.identities, prepared.host)
+    return digest(name, [inputs.key for inputs in task.inputs])
+
+
+def _left_seed(folder: Path, key: str) -> int:
+    """The seed that the unfinished run of a video has drawn, or a new one."""
+    left = [job.about["seed"] for job in jobs.found_jobs(folder)
+            if job.about.get("unseeded") == key and not job.finished]
+    return left[-1] if left else secrets.randbits(_SEED_BITS)
+
+
+def _check_room(task: VideoTask, folder: Path) -> None:
+    height, width = task.size
+    needed = sum(kept_bytes(width, height, segment.length, task.settings.overlap) for segment in task.plan)
+    check_space(folder, needed, sum(path.stat().st_size for path in folder.glob("*.safetensors")))
+
+
+def _jobs_folder(arguments: argparse.Namespace) -> Path:
+    beside = Path(getattr(arguments, "save_file", None) or ".").parent
+    return Path(arguments.job_dir) if arguments.job_dir else beside / _JOBS
 
 
 def _transformer_file(arguments: argparse.Namespace) -> Path:
     folder = Path(arguments.ckpt_dir)
-    if not arguments.scail_path and not (folder / "model" / "latest").is_file():
+    if folder.is_dir() and not arguments.scail_path and not (folder / "model" / "latest").is_file():
         raise RuntimeError(f"{folder} (--ckpt_dir) holds no transformer (model/latest): name one with --scail_path.")
     return Path(arguments.scail_path or folder)
+
+
+def _loras(arguments: argparse.Namespace, weights: Weights) -> list:
+    paths, strengths = arguments.lora_path, arguments.lora_alpha or [1.0] * len(arguments.lora_path)
+    if len(paths) != len(strengths):
+        raise ValueError(f"There are {len(paths)} LoRAs (--lora_path) and {len(strengths)} strengths (--lora_alpha): "
+                         "give one strength for each.")
+    return [weights.check_lora(Path(path), strength) for path, strength in zip(paths, strengths, strict=True)]
 
 
 def _files(arguments: argparse.Namespace) -> Files:
@@ -103,76 +186,24 @@ def _files(arguments: argparse.Namespace) -> Files:
     return Files(list(map(Path, images)), list(map(Path, masks)), Path(arguments.pose), Path(arguments.mask_video))
 
 
-def _target(arguments: argparse.Namespace, inputs: Inputs) -> Path:
-    """The file to write. RuntimeError if that will not be possible."""
-    words = "_".join(re.findall(r"\w+", arguments.prompt)[:_NAME_WORDS]) or "video"
-    name = f"scail2_{inputs.width}x{inputs.height}_{words}_{time.strftime('%Y%m%d_%H%M%S')}.mp4"
-    target = Path(arguments.save_file or name)
-    if target.suffix != ".mp4":
-        raise RuntimeError(f"{target} (--save_file) is no .mp4 name: end it with .mp4.")
-    if not target.parent.is_dir():
-        raise RuntimeError(f"The folder {target.parent} (--save_file) does not exist: make it first.")
-    if not os.access(target.parent, os.W_OK):
-        raise RuntimeError(f"The folder {target.parent} (--save_file) cannot be written to: choose another.")
-    if target.exists():
-        raise RuntimeError(f"{target} (--save_file) exists: choose another name, or remove it.")
-    return target
-
-
-def _say_plan(job: Job, arguments: argparse.Namespace, lora: MergeReport | None) -> None:
-    """Print what will be done."""
-    inputs, sampling = job.inputs, job.sampling
-    lines = [f"{inputs.identities.mode}, {inputs.width}x{inputs.height}, {len(inputs.driving)} frames at "
-             f"{float(inputs.fps):g} per second, {len(job.segments)} segment{'s' * (len(job.segments) > 1)}"]
+def _say_plan(arguments: argparse.Namespace, prepared: Prepared, task: VideoTask, target: Path) -> None:
+    """Print what will be done, and what is doubtful about it."""
+    inputs, settings, count = prepared.inputs, task.settings, len(task.plan)
+    lines = [f"{inputs.identities.mode}, {inputs.width}x{inputs.height}, {len(task.driving)} frames at "
+             f"{float(task.rate):g} per second, {count} segment{'s' * (count > 1)}"]
     if inputs.swapped:
         lines.append(f"width and height are swapped ({arguments.target_w}x{arguments.target_h} was asked for), because "
                      "the reference has the other orientation")
-    if lora:
-        lines.append(f"LoRA {arguments.lora_path}: {len(lora.applied)} tensors merged, {len(lora.unused)} unused")
-    lines.append(f"{sampling.solver}, {sampling.steps} steps, shift {sampling.shift:g}, "
-                 f"guidance {sampling.guidance:g}, seed {job.seed}")
-    lines.append(f"into {job.target}")
+    for lora in prepared.host.weights.loras:
+        lines.append(f"LoRA {lora.path}: {len(lora.report.applied)} tensors merged, {len(lora.report.unused)} unused")
+    for finding in findings.of_level(prepared.findings, findings.WARNING):
+        where = flag_of(finding.input)
+        lines.append(f"warning: {finding.text}{f' ({where})' if where else ''}")
+    lines.append(f"{settings.solver}, {settings.steps} steps, shift {settings.shift:g}, "
+                 f"guidance {settings.guidance:g}, seed {settings.seed}")
+    lines.append(f"into {target}")
     sys.stdout.write("".join(f"{line}\n" for line in lines))
     sys.stdout.flush()
-
-
-def _make(job: Job, device: torch.device, dtype: torch.dtype) -> None:
-    """Load one model after the other, and write the segments as they are made."""
-    inputs = job.inputs
-    progress = _Bar(len(job.segments) * job.sampling.steps)
-    with progress.bar:
-        progress.stage("reading the prompt")
-        embeddings = encode_texts(job.encoders, job.tokens, device, dtype)
-        _free_memory(device)
-        texts = Texts(embeddings[0], embeddings[1] if len(embeddings) > 1 else None)
-        progress.stage("encoding the references")
-        primary = conditioning.reference_pixels(inputs.references[0], inputs.identities, 0, inputs.height, inputs.width,
-                                                cut_out=job.cut_out)
-        clip_features = encode_clip(job.encoders, conditioning.clip_input(primary), device)
-        _free_memory(device)
-        vae = VAE(job.encoders, device)
-        references = encode_references(vae, inputs, job.cut_out)
-        progress.stage("loading the transformer")
-        transformer = job.weights.build(torch.device("cpu") if job.offload else device, dtype)
-        segments = generate(transformer, vae, inputs, texts, clip_features, references, job.segments, job.sampling,
-                            job.seed, job.offload, progress)
-        with VideoWriter(job.target, inputs.width, inputs.height, inputs.fps, frames=len(inputs.driving),
-                         audio_source=job.driving) as video:
-            for frames in segments:
-                video.write(frames)
-
-
-class _Bar:
-    """Progress on the terminal: one bar over the steps of all segments, with what is going on before it."""
-
-    def __init__(self, steps: int) -> None:
-        self.bar = tqdm(total=steps, unit="step", disable=None)
-
-    def stage(self, text: str) -> None:
-        self.bar.set_description(text)
-
-    def step(self) -> None:
-        self.bar.update()
 
 
 def _device() -> tuple[torch.device, torch.dtype]:
@@ -180,10 +211,3 @@ def _device() -> tuple[torch.device, torch.dtype]:
     if torch.cuda.is_available():
         return torch.device("cuda"), torch.bfloat16
     return torch.device("cpu"), torch.float32
-
-
-def _free_memory(device: torch.device) -> None:
-    """Give back what the model before held."""
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()

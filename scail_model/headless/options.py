@@ -1,28 +1,103 @@
-"""The arguments of `scail2 generate`: names and defaults of the official `generate.py`, where they mean something here.
+"""The arguments of `scail2 generate` and `scail2 check`: names and defaults of the official `generate.py` where it has
+them, and every setting of the nodes (`video/options.py`).
 
-Nothing heavy is imported, so that `--help` answers at once.
+Of what is imported nothing loads a model, so that `--help` answers at once.
 """
 
-import argparse
+from __future__ import annotations
 
-_SOLVERS = ("unipc", "dpm++", "euler")
+import argparse
+import math
+from dataclasses import Field
+from pathlib import Path
+
+from ..inputs.reference import ADDITIONAL_PICTURES, EACH_ALONE
+from ..video.options import VideoOptions, option, option_fields
+
+_GROUPS = {
+    "sampling": ("solver", "steps", "shift", "guidance"),
+    "long videos": ("segment_length", "overlap", "lengths", "scene_cuts", "plan", "remake", "remake_scope",
+                    "remake_seed"),
+    "drift": ("history", "history_strength", "colour_match", "noise"),
+    "files": ("driving_background", "fps", "codec", "quality", "jobs_limit"),
+}
 
 
 def add_generate(command: argparse.ArgumentParser) -> None:
     """Add the arguments of `scail2 generate` to its parser."""
-    _add_files(command)
-    _add_sampling(command)
+    add_inputs(command)
+    group = command.add_argument_group("output")
+    group.add_argument("--save_file", metavar="FILE", help=".mp4 to write (default: a name from size, prompt and time)")
+    group.add_argument("--base_seed", type=int, default=-1, metavar="N",
+                       help="below 0 draws one, or takes that of the unfinished run with the same settings "
+                            "(default: -1)")
 
 
-def _add_files(command: argparse.ArgumentParser) -> None:
+def add_check(command: argparse.ArgumentParser) -> None:
+    """Add the arguments of `scail2 check` to its parser."""
+    add_inputs(command)
+    command.add_argument("--json", action="store_true", help="print the findings as JSON, for programs")
+
+
+def add_inputs(command: argparse.ArgumentParser) -> None:
+    """What both commands take."""
+    _add_models(command)
+    _add_pictures(command)
+    groups = {name: command.add_argument_group(name) for name in _GROUPS}
+    for each in option_fields():
+        _add_setting(groups[next(name for name, names in _GROUPS.items() if each.name in names)], each)
+    groups["files"].add_argument("--job_dir", metavar="FOLDER",
+                                 help="where unfinished and finished segments are kept (default: scail2_jobs beside "
+                                      "the output)")
+
+
+def video_options(arguments: argparse.Namespace) -> VideoOptions:
+    """The settings of a command line. ValueError for a number outside its range."""
+    values = {each.name: getattr(arguments, each.name) for each in option_fields()}
+    values["guidance"] = max(values["guidance"], 1.0)  # official: at 1 or less there is none
+    if Path(values["plan"]).suffix == ".json":
+        values["plan"] = Path(values["plan"]).read_text(encoding="utf-8")
+    for each in option_fields():
+        how, value = option(each), values[each.name]
+        if how.low is not None and each.name in ("guidance", *_GROUPS["drift"], *_GROUPS["files"], "remake_seed") and (
+                not how.low <= value <= how.high or math.isnan(value)):
+            raise ValueError(f"{each.name} is {value:g} (--{flag(each)}), but it must be {how.low:g} to {how.high:g}: "
+                             "correct it.")
+    return VideoOptions(**values)
+
+
+def flag(of: Field) -> str:
+    return option(of).flag or of.name
+
+
+def flag_of(name: str | None) -> str | None:
+    """The flag for an input of the nodes; None if there is none."""
+    return next((f"--{flag(each)}" for each in option_fields() if each.name == name), None)
+
+
+def _add_setting(group: argparse._ArgumentGroup, of: Field) -> None:
+    how = option(of)
+    default = f"(default: {of.default})" if of.default != "" else "(default: none)"
+    group.add_argument(f"--{flag(of)}", dest=of.name, default=of.default, choices=how.choices or None,
+                       type=type(of.default), metavar=None if how.choices else type(of.default).__name__.upper(),
+                       help=f"{how.help} {default}".replace("%", "%%"))
+
+
+def _add_models(command: argparse.ArgumentParser) -> None:
     models = command.add_argument_group("models")
     models.add_argument("--ckpt_dir", required=True, metavar="FOLDER",
                         help="folder with VAE, text encoder and CLIP: a Wan 2.1 folder in diffusers form (vae, "
                              "text_encoder, tokenizer, image_encoder), or the official SCAIL-2 folder")
     models.add_argument("--scail_path", metavar="FILE", help="SCAIL-2 transformer (default: the model in --ckpt_dir)")
-    models.add_argument("--lora_path", metavar="FILE", help="LoRA to merge into the model")
-    models.add_argument("--lora_alpha", type=float, default=1.0, metavar="X", help="strength (default: 1.0)")
-    job = command.add_argument_group("pictures and videos")
+    models.add_argument("--lora_path", metavar="FILE", nargs="+", default=[], help="LoRAs to merge into the model")
+    models.add_argument("--lora_alpha", type=float, nargs="+", default=[], metavar="X",
+                        help="their strengths (default: 1.0 each)")
+    models.add_argument("--offload_model", type=_truth, default=True, metavar="BOOL",
+                        help="keep the transformer in main memory while the VAE works (default: true)")
+
+
+def _add_pictures(command: argparse.ArgumentParser) -> None:
+    job = command.add_argument_group("pictures, videos and prompts")
     job.add_argument("--image", required=True, metavar="FILE", help="reference picture of the character")
     job.add_argument("--mask_image", required=True, metavar="FILE", help="colour mask of the reference picture")
     job.add_argument("--pose", required=True, metavar="FILE", help="driving video (or a rendered skeleton)")
@@ -31,30 +106,17 @@ def _add_files(command: argparse.ArgumentParser) -> None:
                      help="more reference pictures")
     job.add_argument("--additional_ref_mask_image", "--additional_mask_image", nargs="+", default=[], metavar="FILE",
                      help="their colour masks, in the same order")
+    job.add_argument("--additional_pictures", choices=ADDITIONAL_PICTURES, default=EACH_ALONE,
+                     help=f"how they are encoded (default: {EACH_ALONE}, as official)")
     job.add_argument("--replace_flag", action="store_true",
                      help="replacement: keep the driving video's scene (default: animation, keep the reference's)")
     job.add_argument("--keep_reference_background", action="store_true",
                      help="in replacement, do not cut the character out of the reference (as the official code)")
-    job.add_argument("--save_file", metavar="FILE", help=".mp4 to write (default: a name from size, prompt and time)")
-
-
-def _add_sampling(command: argparse.ArgumentParser) -> None:
-    group = command.add_argument_group("sampling")
-    group.add_argument("--prompt", default="", help="description of the finished video")
-    group.add_argument("--negative_prompt", default="", help="what to steer away from (default: empty, as official)")
-    group.add_argument("--target_w", type=int, default=896, metavar="PIXELS", help="width (default: 896)")
-    group.add_argument("--target_h", type=int, default=512, metavar="PIXELS",
-                       help="height (default: 512); swapped with the width if the reference's orientation differs")
-    group.add_argument("--sample_solver", choices=_SOLVERS, default="unipc", help="default: unipc")
-    group.add_argument("--sample_steps", type=int, default=40, metavar="N", help="default: 40")
-    group.add_argument("--sample_shift", type=float, default=3.0, metavar="X", help="default: 3.0")
-    group.add_argument("--sample_guide_scale", type=float, default=5.0, metavar="X",
-                       help="guidance; at 1 or less the negative prompt is not used (default: 5.0)")
-    group.add_argument("--segment_len", type=int, default=81, metavar="FRAMES", help="4n+1 (default: 81)")
-    group.add_argument("--segment_overlap", type=int, default=5, metavar="FRAMES", help="4n+1 (default: 5)")
-    group.add_argument("--base_seed", type=int, default=-1, metavar="N", help="below 0 draws one (default: -1)")
-    group.add_argument("--offload_model", type=_truth, default=True, metavar="BOOL",
-                       help="keep the transformer in main memory while the VAE works (default: true)")
+    job.add_argument("--prompt", default="", help="description of the finished video")
+    job.add_argument("--negative_prompt", default="", help="what to steer away from (default: empty, as official)")
+    job.add_argument("--target_w", type=int, default=896, metavar="PIXELS", help="width (default: 896)")
+    job.add_argument("--target_h", type=int, default=512, metavar="PIXELS",
+                     help="height (default: 512); swapped with the width if the reference's orientation differs")
 
 
 def _truth(text: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,26 +11,47 @@ from torch import Tensor
 
 from ..checkpoint import load_checkpoint
 from ..config import QUANTISED_COMPANIONS, TransformerConfig
+from ..files.content_keys import digest
 from ..lora import MergeReport, merge_lora
 from ..transformer import SCAIL2Transformer
+from .file_keys import file_key
+
+
+@dataclass(frozen=True)
+class Lora:
+    """A LoRA file that fits the model. report: which of its tensors are used."""
+
+    path: Path
+    strength: float
+    report: MergeReport
 
 
 @dataclass
 class Weights:
-    """An opened SCAIL-2 checkpoint: sizes, and tensors that are still mapped from the file."""
+    """An opened SCAIL-2 checkpoint: sizes, tensors that are still mapped from the file, and the LoRAs to merge."""
 
     path: Path
     config: TransformerConfig
     tensors: dict[str, Tensor]
+    loras: Sequence[Lora] = ()
 
-    def merge(self, lora: Path, strength: float) -> MergeReport:
-        """Add a LoRA; the tensors that change are then in memory. ValueError if nothing of it fits the model."""
-        if not lora.is_file():
-            raise RuntimeError(f"The LoRA {lora} (--lora_path) does not exist: check the path.")
-        return merge_lora(self.tensors, load_checkpoint(lora)[0], strength)
+    @property
+    def key(self) -> str:
+        return digest(file_key(self.path), [(file_key(lora.path), lora.strength) for lora in self.loras])
+
+    def check_lora(self, path: Path, strength: float) -> Lora:
+        """Open a LoRA and compare its shapes with the model's, without merging it. RuntimeError for a file that cannot
+        be read, ValueError if nothing in it fits."""
+        if not path.is_file():
+            raise RuntimeError(f"The LoRA {path} (--lora_path) does not exist: check the path.")
+        shapes, pairs = ({name: tensor.to("meta") if tensor.ndim else tensor for name, tensor in tensors.items()}
+                         for tensors in (self.tensors, load_checkpoint(path)[0]))
+        return Lora(path, strength, merge_lora(shapes, pairs, strength))
 
     def build(self, device: torch.device, dtype: torch.dtype) -> SCAIL2Transformer:
-        """The network on `device` in `dtype`. Gives up the tensors one by one, so this works once."""
+        """The network on `device` in `dtype`, with the LoRAs merged. Gives up the tensors, so this works once."""
+        for lora in self.loras:
+            merge_lora(self.tensors, load_checkpoint(lora.path)[0], lora.strength)
         model = SCAIL2Transformer(self.config, device="meta")
         names = self.config.parameter_shapes()
         model.load_state_dict({name: self.tensors.pop(name).to(device, dtype) for name in names}, assign=True)
@@ -39,7 +61,7 @@ class Weights:
 def open_weights(path: Path) -> Weights:
     """Open a checkpoint and check its tensors against the network; nothing is loaded.
 
-    RuntimeError for a file that is none or damaged, ValueError for another model and for a quantised one.
+    RuntimeError for a file that cannot be read, ValueError for another model and for a quantised one.
     """
     tensors, _ = load_checkpoint(path)
     config = TransformerConfig.from_state_dict(tensors)

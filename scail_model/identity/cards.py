@@ -59,7 +59,7 @@ def cards(driving: Source, reference: Source, video: Clip | None, picture: Tenso
     """
     nearest = dict(numbered_pairs(driving, reference, BY_POSITION))
     return [*_side(reference, None if picture is None else lambda frame: picture, nearest),
-            *_side(driving, None if video is None else lambda frame: video.frames(frame, frame + 1)[0], {})]
+            *_side(driving, None if video is None else lambda frame: video.read(frame, frame + 1)[0], {})]
 
 
 def _side(source: Source, picture: Callable[[int], Tensor] | None, nearest: dict[int, int]) -> list[Card]:

@@ -27,14 +27,15 @@ _BT709, _LIMITED = av.video.reformatter.Colorspace.ITU709, av.video.reformatter.
 @dataclass(frozen=True)
 class Codec:
     """encoder: of FFmpeg. pixels: as encoded. source, white: the pixels made of floats, and their highest level.
-    options: `{quality}` and `{narrow}` are filled in. tag: what players of MP4 files look for, empty for the encoder's
-    own."""
+    options: `{quality}` and `{narrow}` are filled in. help: what it is good for. tag: what players of MP4 files look
+    for, empty for the encoder's own."""
 
     encoder: str
     pixels: str
     source: str
     white: int
     options: dict[str, str]
+    help: str
     tag: str = ""
 
 
@@ -47,11 +48,14 @@ _X265 = "log-level=error:bframes=0:frame-threads=1:pools=none{narrow}"
 # pixels that are far off. So pictures no wider than its blocks get smaller ones.
 _BLOCK, _SMALLER = 64, ":ctu=16"
 CODECS = {
-    "h264": Codec("libx264", "yuv420p", "rgb24", 255, {"crf": "{quality}", "bf": "0", "threads": "1"}),
+    "h264": Codec("libx264", "yuv420p", "rgb24", 255, {"crf": "{quality}", "bf": "0", "threads": "1"},
+                  "plays everywhere"),
     "h265 10-bit": Codec("libx265", "yuv420p10le", "rgb48le", 65535,
-                         {"crf": "{quality}", "x265-params": _X265}, "hvc1"),
+                         {"crf": "{quality}", "x265-params": _X265},
+                         "has finer steps of colour", "hvc1"),
     "lossless": Codec("libx265", "gbrp12le", "gbrp12le", 4095,
-                      {"preset": "ultrafast", "x265-params": f"{_X265}:lossless=1"}, "hvc1"),
+                      {"preset": "ultrafast", "x265-params": f"{_X265}:lossless=1"},
+                      "keeps 12 bits of every colour, for further work", "hvc1"),
 }
 
 

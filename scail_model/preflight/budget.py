@@ -74,6 +74,7 @@ class Coder:
         return 1e-9 * width * height * (self.first_nanoseconds + self.next_nanoseconds * (frames - 1))
 
 
+STREAMED, OFFLOADED, RESIDENT = "streamed", "offloaded", "resident"
 DECODING = Coder(1255, 7923, 6.15, 42.9, 52.9)
 ENCODING = Coder(962, 5561, 6.20, 27.1, 33.5)
 
@@ -83,7 +84,9 @@ class Work:
     """Everything that determines the cost. Sizes in pixels, `lengths` in frames of each segment (4n+1).
 
     width, height: of the result. additional: number of additional references. guidance: 1 means one forward per step.
-    weight_bytes: as stored in the file. in_chunks: whether blocks compute in chunks on a small card.
+    weight_bytes: as stored in the file. in_chunks: whether blocks compute in chunks on a small card. weights: STREAMED
+    block by block as memory needs it, OFFLOADED as a whole while the VAE works, or RESIDENT all the time. decoder: the
+    VAE's.
     """
 
     config: TransformerConfig
@@ -99,6 +102,8 @@ class Work:
     overlap: int = 5
     lossless: bool = False
     in_chunks: bool = True
+    weights: str = STREAMED
+    decoder: Coder = DECODING
 
     @property
     def conditionings(self) -> int:
@@ -145,7 +150,7 @@ def estimate(work: Work, total_vram: int = 0) -> Need:
     longest = max(work.lengths)
     tokens = token_count(work.width, work.height, longest, work.additional)
     activations = activation_bytes(work.config, tokens, 1, total_vram)
-    vae = max(DECODING.bytes(work.width, work.height, longest),
+    vae = max(work.decoder.bytes(work.width, work.height, longest),
               ENCODING.bytes(work.width // 2, work.height // 2, longest))
     sampling = activations + 2 * block_weights(work)  # one block computes while the next one is loaded
     return Need(
@@ -154,9 +159,13 @@ def estimate(work: Work, total_vram: int = 0) -> Need:
         vae=vae,
         whole=max(work.weight_bytes + activations, vae),
         sampling=sampling,
-        least=max(sampling, vae),
+        least={
+            STREAMED: max(sampling, vae),
+            OFFLOADED: max(work.weight_bytes + activations, vae),
+            RESIDENT: work.weight_bytes + max(activations, vae),
+        }[work.weights],
         ram=longest * (_FRAME_BYTES * work.width * work.height + 3 * work.driving_width * work.driving_height),
-        disk=sum(_kept_bytes(work, length) for length in work.lengths),
+        disk=sum(_disk_bytes(work, length) for length in work.lengths),
         flops=work.steps * work.conditionings * sum(
             sum(_forward_flops(work.config, token_count(work.width, work.height, length, work.additional)))
             for length in work.lengths),
@@ -253,9 +262,13 @@ def _forward_flops(config: TransformerConfig, tokens: int) -> tuple[int, int]:
     return layers * linear, layers * 4 * tokens * (tokens + context) * dim
 
 
-def _kept_bytes(work: Work, length: int) -> int:
-    """Disk space of one segment: latent, last frames, encoded frames, and the latter again in the joined file."""
-    area = work.width * work.height
-    latent = 4 * 16 * ((length - 1) // 4 + 1) * area // 64
-    encoded = length * area * (_LOSSLESS_BYTES if work.lossless else _ENCODED_BYTES)
-    return round(latent + 4 * 3 * work.overlap * area + 2 * encoded)
+def kept_bytes(width: int, height: int, length: int, overlap: int) -> int:
+    """What the job folder holds of one segment beside encoded video: its latent and its last frames, uncompressed."""
+    latent = 4 * 16 * ((length - 1) // 4 + 1) * (width * height // 64)
+    return latent + 4 * 3 * overlap * width * height
+
+
+def _disk_bytes(work: Work, length: int) -> int:
+    """Of one segment: what is kept, the encoded frames, and these again in the joined file."""
+    encoded = length * work.width * work.height * (_LOSSLESS_BYTES if work.lossless else _ENCODED_BYTES)
+    return round(kept_bytes(work.width, work.height, length, work.overlap) + 2 * encoded)

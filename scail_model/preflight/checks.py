@@ -8,7 +8,7 @@ with an overlap of 5; 512x896 to 704x1280 pixels. Memory and time are estimates 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ from ..inputs.conditioning import reference_mask
 from ..media.clips import Clip
 from ..segments import SHORT_LAST, Segment, plan_scenes
 from . import budget, capacity, mask_checks
-from .budget import Machine, Need, Work
+from .budget import DECODING, OFFLOADED, RESIDENT, STREAMED, Coder, Machine, Need, Work
 from .capacity import Residence
 from .findings import Finding, attempt, error, fact, warning
 
@@ -37,13 +37,15 @@ _GIB = 2**30
 class Transformer:
     """A SCAIL-2 model. weight_bytes: as stored in the file. patched: number of weights that LoRAs or merges change.
     lora: whether there is one, also one that is applied without changing weights. in_chunks: whether blocks compute in
-    chunks on a small card."""
+    chunks on a small card. weights, decoder: as in `budget.Work`."""
 
     config: TransformerConfig
     weight_bytes: int
     patched: int
     lora: bool
     in_chunks: bool = True
+    weights: str = STREAMED
+    decoder: Coder = DECODING
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,8 @@ def check(job: Job) -> list[Finding]:
     them. Raises nothing."""
     mask_errors, plan_errors = driving_errors(job), attempt("segments", _plan, job)
     plan = [] if plan_errors else _plan(job)
-    findings = [*mask_errors, *plan_errors, *references(job), *guidance(job), *size(job)]
+    findings = [*mask_errors, *plan_errors, *(warning("driving_file", text) for text in job.driving.warnings),
+                *references(job), *guidance(job), *size(job)]
     if plan:
         findings += [*segments(job, plan), *memory(job, plan)]
     if not mask_errors:
@@ -217,10 +220,10 @@ def plan_facts(job: Job, plan: list[Segment]) -> Iterator[Finding]:
                       "free")
     free = "" if job.free_disk is None else f"; {_gib(job.free_disk)} are free"
     yield fact("disk", f"job folder: about {_gib(need.disk)}{free}")
-    yield fact("vram", _vram(need, machine))
+    yield fact("vram", _vram(work, need, machine))
     if machine.total_vram:
         yield fact("longest", _longest(work, need, machine))
-    if (where := capacity.residence(work, machine)) is not None:
+    if work.weights == STREAMED and (where := capacity.residence(work, machine)) is not None:
         yield fact("weights", _weights(where))
     if seconds is not None:
         yield fact("time", f"time: about {budget.duration(seconds)}, from measurements on an NVIDIA H200 and the speed "
@@ -235,23 +238,28 @@ def _work(job: Job, transformer: Transformer, plan: list[Segment]) -> Work:
     height, width = job.driving.size
     return Work(transformer.config, job.width, job.height, tuple(segment.length for segment in plan),
                 len(job.reference_masks) - 1, job.steps, job.guidance, transformer.weight_bytes, width, height,
-                job.overlap, job.lossless, transformer.in_chunks)
+                job.overlap, job.lossless, transformer.in_chunks, transformer.weights, transformer.decoder)
 
 
 def _too_little_vram(work: Work, need: Need, machine: Machine) -> Finding:
-    free = machine.free_vram
-    if need.sampling <= free:
+    free, streamed = machine.free_vram, work.weights == STREAMED
+    if streamed and need.sampling <= free:
         return warning("vae_vram", f"The VAE needs about {_gib(need.vae)} of GPU memory in one piece, but {_gib(free)} "
                                    "can be free: use a smaller size, or let ComfyUI use tiles, which is slower.")
     advice = capacity.smaller(work, free, machine.total_vram)
-    remedy = f"use {advice}" if advice else "use a much smaller size, or another GPU"
+    if work.weights == RESIDENT and budget.estimate(replace(work, weights=OFFLOADED)).least <= free:
+        advice = "offload_model, which keeps the weights in main memory while the VAE works"
+    elsewhere = "use a much smaller size, or another GPU" if streamed else (
+        "run it with the ComfyUI nodes, which load the weights piece by piece")
+    remedy = f"use {advice}" if advice else elsewhere
+    needed = need.sampling if streamed else need.least
     return error("vram", f"{work.width}x{work.height} in segments of {max(work.lengths)} frames needs at least about "
-                         f"{_gib(need.sampling)} of GPU memory, but {_gib(free)} can be free: {remedy}.")
+                         f"{_gib(needed)} of GPU memory, but {_gib(free)} can be free: {remedy}.")
 
 
 def _longest(work: Work, need: Need, machine: Machine) -> str:
     frames = capacity.longest_segment(work, machine.free_vram, machine.total_vram,
-                                      tiles=need.vae > machine.free_vram)
+                                      tiles=work.weights == STREAMED and need.vae > machine.free_vram)
     if frames is None:
         return f"longest segment: no frame of {work.width}x{work.height} fits on this GPU"
     more = " or more" if frames == capacity.MOST_FRAMES else ""
@@ -266,9 +274,12 @@ def _weights(where: Residence) -> str:
             f"forward, which costs no time if main memory delivers {where.needed_rate() / 1e9:.1f} GB/s")
 
 
-def _vram(need: Need, machine: Machine) -> str:
+def _vram(work: Work, need: Need, machine: Machine) -> str:
     if not machine.total_vram:
         return "GPU memory and time are not estimated, because the model does not run on a CUDA or ROCm GPU"
+    if work.weights != STREAMED:
+        return (f"GPU memory: about {_gib(need.least)} at the peak; {_gib(machine.free_vram)} of "
+                f"{_gib(machine.total_vram)} can be free")
     both = need.activations_together - need.activations
     more = f" ({_gib(both)} more with both prompts in one batch)" if both else ""
     return (f"GPU memory: about {_gib(need.whole)} if all weights stay there{more}, {_gib(need.least)} if they are "

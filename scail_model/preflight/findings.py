@@ -14,7 +14,8 @@ _HEADINGS = {ERROR: "Errors", WARNING: "Warnings", FACT: "Facts"}
 _INPUTS = {
     "driving_mask_frames": "identities", "driving_mask_shape": "identities", "coincide": "identities",
     "hidden": "identities", "unseen": "identities", "people": "identities", "mode": "identities",
-    "driving_crop": "driving", "driving_size": "driving", "driving": "driving", "busy_background": "driving_background",
+    "driving_crop": "driving", "driving_size": "driving", "driving": "driving",
+    "driving_file": "driving", "busy_background": "driving_background",
     "reference_count": "reference", "reference_mode": "reference", "reference_masks": "reference",
     "reference_crop": "reference", "result_size": "reference", "scale": "reference",
     "longest": "segment_length", "weights": "model",

@@ -149,7 +149,7 @@ def background(identities: Identities, driving: Clip) -> list[Finding]:
     for index in np.linspace(0, len(driving) - 1, _SAMPLED_FRAMES).astype(int).tolist():
         masks = people(identities.driving_labels(index, index + 1)).float()[None]
         person = F.interpolate(masks, driving.size, mode="nearest-exact")[0, 0] > 0.5
-        levels.append(driving.frames(index, index + 1)[0].float().mean(-1)[~person])
+        levels.append(driving.read(index, index + 1)[0].float().mean(-1)[~person])
     grey = torch.cat(levels)
     if not len(grey) or grey.std(correction=0) <= _BUSY:
         return []

@@ -9,13 +9,16 @@ import torch
 from torch import Tensor
 
 ONE_GENERATOR, PER_SEGMENT, SAME = "one generator", "seed per segment", "same noise"
-NOISES = (ONE_GENERATOR, PER_SEGMENT, SAME)
+NOISES = {
+    ONE_GENERATOR: "draws the noise of all segments, one after the other (official)",
+    PER_SEGMENT: "seeds a generator for each segment with seed, seed + 1 and so on",
+    SAME: "gives every segment the seed's noise, as a sampler node does that is queued again",
+}
 
 
-class Noises:
-    """kind: ONE_GENERATOR draws all segments' noise one after the other (official, `wan/scail.py`); PER_SEGMENT seeds
-    a generator with seed + index for each; SAME seeds it with the same seed for each, as a sampler node does that is
-    queued anew. shapes: of the segments' latents."""
+class Noise:
+    """The noise of every segment of one video. kind: a key of NOISES (ONE_GENERATOR is that of `wan/scail.py`).
+    shapes: of the segments' latents."""
 
     def __init__(self, kind: str, seed: int, shapes: Sequence[tuple[int, ...]]) -> None:
         self.kind, self.seed, self.shapes = kind, seed, shapes

@@ -12,12 +12,14 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ..files.atomic import explained, writing
 from ..files.content_keys import digest
 from ..files.jobs import Job
-from ..media import encoding as movies
-from ..media.clips import Clip, FileClip, TensorClip, Tick, open_video
+from ..media import encoding as codecs
+from ..media.clips import Clip, PickedClip, TensorClip, Tick
 from ..media.encoding import Encoding
 from ..media.sound import Track, track_of_file, track_of_waveform, write_sound
+from ..media.video_file import FileClip, open_video
 from ..media.workers import WorkerPool
 
 KEY = 16  # letters of a digest in file names
@@ -26,7 +28,7 @@ _SO_FAR, _SOUND = "so-far.mp4", "sound.m4a"
 log = logging.getLogger(__name__)
 
 
-class VideoFiles:
+class SegmentFiles:
     """rate: frames per second. comment: for the metadata of joined files.
 
     Everything raises RuntimeError if the folder cannot be written.
@@ -38,7 +40,7 @@ class VideoFiles:
         self.job, self.driving, self.rate, self.encoding, self.tick = job, driving, rate, encoding, tick
         self.parts: list[Path] = []
         self.sound: Path | None = None
-        self._aside = WorkerPool()
+        self._workers = WorkerPool()
 
     def ending(self, *more: object) -> str:
         """Of a part's name, by what decides the file beside its frames' key, and by `more`."""
@@ -46,20 +48,20 @@ class VideoFiles:
 
     def has(self, name: str, frames: int) -> bool:
         """Whether a part is there with as many frames."""
-        return movies.count_frames(self.job.path(name)) == frames
+        return codecs.count_frames(self.job.path(name)) == frames
 
     def begin(self, name: str, frames: Tensor) -> Future[None]:
         """Write a part of frames [n, H, W, 3] in 0..1 beside the caller, who waits for it before another is begun: so
         the frames of one are in memory."""
-        return self._aside.start(self._write, name, frames)
+        return self._workers.start(self._write, name, frames)
 
     def stop(self) -> None:
         """Break off what is being written, and leave no thread behind."""
-        self._aside.stop()
+        self._workers.stop()
 
     def _write(self, name: str, frames: Tensor, tick: Tick) -> None:
         with self.job.writing(name) as path:
-            movies.write_part(path, frames, self.rate, self.encoding, tick)
+            codecs.write_part(path, frames, self.rate, self.encoding, tick)
 
     def add(self, name: str) -> Path:
         """The next part of the video."""
@@ -77,15 +79,18 @@ class VideoFiles:
                     write_sound(part, track, seconds, self.tick)
         self.sound = path
 
-    def joined(self) -> Path:
-        """The finished video."""
+    def joined(self, target: Path | None = None) -> Path:
+        """The finished video: in the job folder, or as the file `target`, which appears when it is complete."""
         name = f"video-{digest([part.name for part in self.parts], self.rate)[:KEY]}.mp4"
-        if not self.job.has(name):
+        if target is not None:
+            with explained(f"The video {target}", "and run again; finished segments are kept"), writing(target) as path:
+                self._join_into(path, self.tick)
+        elif not self.job.has(name):
             self._join(name, self.tick)
         self.job.tell(finished=time.time())
         with contextlib.suppress(OSError):  # Windows: somebody may be watching it
             self.job.path(_SO_FAR).unlink(missing_ok=True)
-        return self.job.path(name)
+        return target or self.job.path(name)
 
     def leave(self) -> None:
         """A file that can be played, of the parts before the one that was broken off. Raises nothing, because the error
@@ -101,11 +106,15 @@ class VideoFiles:
 
     def _join(self, name: str, tick: Tick) -> None:
         with self.job.writing(name) as path:
-            movies.join(self.parts, path, self.rate, self.sound, tick, self.comment)
+            self._join_into(path, tick)
+
+    def _join_into(self, path: Path, tick: Tick) -> None:
+        codecs.join(self.parts, path, self.rate, self.sound, tick, self.comment)
 
 
 @contextlib.contextmanager
 def _track(clip: Clip, seconds: Fraction) -> Iterator[Track | None]:
+    clip = clip.clip if isinstance(clip, PickedClip) else clip
     if isinstance(clip, FileClip):
         with open_video(clip.source, clip.name) as container:
             yield track_of_file(container, clip.first_time, seconds)

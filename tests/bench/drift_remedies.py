@@ -3,7 +3,7 @@
     python tests/bench/drift_remedies.py COMFYUI_DIR [--scenes 8] [--json FILE]
 
 Drawn scenes of 149 frames, 192x192, one person, segments of 17 frames with 5 of history, 20 Euler steps, guidance 1,
-through the pack's own loop (`scail_model/comfy_video.py`) in ComfyUI's `comfy` package, without a server. For each
+through the pack's own loop (`scail_model/video/engine.py`) in ComfyUI's `comfy` package, without a server. For each
 setting, one thing differs from the official way. Columns: PSNR to the truth in the first and in the last segment, of
 the whole picture and inside the figures; how far the mean colour of the last segment is off (CIE76); and the change of
 the still background at a seam over the usual change from frame to frame. Runs on a GPU, or slowly on the CPU.
@@ -33,8 +33,8 @@ WAYS = {
     "history: latents": {"history": "latents"},
     "history_strength 0.75": {"history_strength": 0.75},
     "history_strength 0.5": {"history_strength": 0.5},
-    "colour_match: overlap": {"colour": "overlap"},
-    "colour_match: first segment": {"colour": "first segment"},
+    "colour_match: overlap": {"colour_match": "overlap"},
+    "colour_match: first segment": {"colour_match": "first segment"},
     "noise: seed per segment": {"noise": "seed per segment"},
     "noise: same noise": {"noise": "same noise"},
     "overlap 1": {"overlap": 1},
@@ -77,27 +77,24 @@ class Bench:
 
     def reference(self, identities, pictures: list[torch.Tensor], as_video: bool):
         """The encoded references; the miniature has no image encoder."""
-        from scail_model.comfy import conditioning
+        from scail_model.inputs.reference import encode_reference
 
-        encode = conditioning.encode_clip
-        conditioning.encode_clip = lambda *_: None
-        try:
-            return conditioning.encode_reference(self.vae, None, torch.cat(pictures), identities, SIZE, SIZE,
-                                                       cut_out=identities.replacement, as_video=as_video)
-        finally:
-            conditioning.encode_clip = encode
+        return encode_reference(list(torch.cat(pictures)), identities, SIZE, SIZE, self.vae.encode, lambda _: None,
+                                cut_out=identities.replacement, as_video=as_video)
 
     def make(self, drawn, mode: str, way: dict, seed: int) -> torch.Tensor:
         """The video [T, H, W, 3] of a drawn scene."""
         from words import context
 
-        from scail_model.comfy.video import make_video
-        from scail_model.comfy.work import Choice, Settings, Work
+        from scail_model.comfy.host import ComfyHost
         from scail_model.files.jobs import Job
         from scail_model.identity import binding, mask_sources
         from scail_model.media.clips import TensorClip
         from scail_model.media.encoding import Encoding
+        from scail_model.media.video_file import FileClip
         from scail_model.segments import plan_segments
+        from scail_model.video.engine import make_video
+        from scail_model.video.task import SegmentInputs, Settings, VideoTask
 
         additional = way.get("additional")
         by_choice = ("additional", "history_strength")
@@ -111,16 +108,14 @@ class Bench:
         settings = replace(Settings("euler", 20, 3.0, 1.0, seed, LENGTH, OVERLAP, black_background=False), **options)
         plan = plan_segments(FRAMES, LENGTH, settings.overlap)
         prompt = [[context([""]), {}]]
-        choice = Choice(prompt, prompt, "", reference, "", 1.0, way.get("history_strength", 1.0))
+        inputs = SegmentInputs(prompt, prompt, "", reference, "", 1.0, way.get("history_strength", 1.0))
         clip = TensorClip(levels(drawn.driving), Fraction(16))
-        work = Work(self.model, self.vae, clip, identities, settings, plan, [choice] * len(plan), [None] * len(plan),
-                    Fraction(16), Encoding("lossless", 0), "")
-        from scail_model.media.clips import FileClip
-
+        task = VideoTask(clip, identities, settings, plan, [inputs] * len(plan), [None] * len(plan), Fraction(16),
+                         Encoding("lossless", 0), "")
         with tempfile.TemporaryDirectory() as folder:
-            made = make_video(work, Job(Path(folder) / "job", {}), Silent())
+            made = make_video(task, ComfyHost(self.model, self.vae), Job(Path(folder) / "job", {}), Silent())
             video = FileClip(made.path)
-            return video.frames(0, len(video)).float() / 255
+            return video.read(0, len(video)).float() / 255
 
 
 def levels(video: torch.Tensor) -> torch.Tensor:

@@ -75,26 +75,26 @@ def _wait(main: bool) -> None:
 def watch_stages(clock: Clock) -> None:
     import comfy.sample
 
-    from scail_model.comfy import preflight, video
+    from scail_model.comfy import preflight
     from scail_model.files import jobs
     from scail_model.inputs import driving
     from scail_model.media import encoding
-    from scail_model.video import segment_files
+    from scail_model.video import engine, noise, segment_files
 
     clock.watch(preflight, "check", "check of the inputs")
-    clock.watch(video.Noises, "__init__", "noise")
-    clock.watch(video.Noises, "of", "noise")
+    clock.watch(noise.Noise, "__init__", "noise")
+    clock.watch(noise.Noise, "of", "noise")
     clock.watch(comfy.sample, "sample_custom", "sampling but for the network")
     clock.watch(driving, "segment_pixels", "reading frames")
     clock.watch(driving, "segment_mask", "masks")
     clock.watch(driving.Reader, "waited", "waiting for frames and masks")
     clock.watch(encoding, "write_part", "writing a part")
-    clock.watch(video._Maker, "_finish", "waiting for a part to be written")
+    clock.watch(engine._Engine, "_finish", "waiting for a part to be written")
     clock.watch(jobs.Job, "save", "latents and ends to disk")
     clock.watch(jobs.Job, "load", "latents and ends from disk")
     clock.watch(jobs.Job, "tell", "job.json")
-    clock.watch(segment_files.VideoFiles, "prepare_sound", "sound")
-    clock.watch(segment_files.VideoFiles, "joined", "joining")
+    clock.watch(segment_files.SegmentFiles, "prepare_sound", "sound")
+    clock.watch(segment_files.SegmentFiles, "joined", "joining")
 
 
 class TimedVae:
@@ -235,36 +235,38 @@ def bind(frames: int):
 
 def run(model, vae, folder: Path, job: Path, clock: Clock, options: argparse.Namespace) -> float:
     """One whole video, as the node makes it; returns its seconds."""
-    from scail_model.comfy import conditioning, keys, preflight, video
-    from scail_model.comfy import work as comfy_work
+    from scail_model.comfy import keys, preflight
+    from scail_model.comfy.host import ComfyHost
     from scail_model.files.content_keys import digest
     from scail_model.files.jobs import Job
-    from scail_model.media import clips
+    from scail_model.inputs.reference import encode_reference
+    from scail_model.media import video_file
     from scail_model.media.encoding import Encoding
     from scail_model.segments import plan_segments
+    from scail_model.video.engine import make_video
+    from scail_model.video.task import SegmentInputs, Settings, VideoTask
 
     height, width, text = (128, 224, model.model.model_config.unet_config["text_dim"]) if options.tiny else (
         512, 896, 4096)
-    conditioning.encode_clip = lambda *_: None
     identities = clock.timed("binding the masks", bind, options.frames)
-    reference = clock.timed("reference", conditioning.encode_reference, vae, None,
-                            torch.rand(1, SOURCE_HEIGHT, SOURCE_WIDTH, 3), identities, width, height, cut_out=True)
+    reference = clock.timed("reference", encode_reference, torch.rand(1, SOURCE_HEIGHT, SOURCE_WIDTH, 3), identities,
+                            width, height, vae.encode, lambda _: None, cut_out=True)
     prompt = [[torch.randn(1, 512, text), {}]]
-    for known in (clips._scanned, keys._known, clock.seconds, clock.beside):
+    for known in (video_file._scanned, keys._known, clock.seconds, clock.beside):
         known.clear()  # as in a new graph
 
     started = time.perf_counter()
-    clip = clock.timed("opening the driving video", clips.FileClip, folder / "driving.mp4")
-    settings = comfy_work.Settings("unipc", options.steps, 3.0, 1.0, 0, 81, 5, black_background=False)
+    clip = clock.timed("opening the driving video", video_file.FileClip, folder / "driving.mp4")
+    settings = Settings("unipc", options.steps, 3.0, 1.0, 0, 81, 5, black_background=False)
     preflight.check(model, prompt, prompt, vae, reference, clip, identities, settings, 16.0, lossless=False,
                           folder=folder, timed=False)
     key = clock.timed("keys", lambda: digest(keys.model_key(model), keys.vae_key(vae), clip.digest(),
                                              identities.digest(), keys.prompt_key([prompt])))
     plan = plan_segments(options.frames, 81, 5)
-    choice = comfy_work.Choice(prompt, prompt, "", reference, "", 1.0, 1.0)
-    work = comfy_work.Work(model, vae, clip, identities, settings, plan, [choice] * len(plan), [None] * len(plan),
-                            Fraction(16), Encoding(options.codec, 14), key)
-    video.make_video(work, Job(job, {}), Watch())
+    inputs = SegmentInputs(prompt, prompt, "", reference, "", 1.0, 1.0)
+    task = VideoTask(clip, identities, settings, plan, [inputs] * len(plan), [None] * len(plan), Fraction(16),
+                     Encoding(options.codec, 14), key)
+    make_video(task, ComfyHost(model, vae), Job(job, {}), Watch())
     _wait(True)
     return time.perf_counter() - started
 

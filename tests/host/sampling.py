@@ -41,7 +41,7 @@ class Sampled:
     @property
     def kept(self) -> int:
         """Segments that were found finished."""
-        found = re.search(r"(\d+) of them found finished", self.report)
+        found = re.search(r"(\d+) of them already finished", self.report)
         return int(found[1]) if found else 0
 
 

@@ -109,7 +109,7 @@ def some(number, quick, name):
 def test_a_finished_job_is_found_again(made, folder, whole, finished):
     again, _, sampled = made(fps=16.0)
     assert sampled == 0
-    assert "in 4 segment(s), 4 of them found finished" in again
+    assert "in 4 segment(s), 4 of them already finished" in again
     assert f"job folder: {finished}" in again
     assert job(folder) == finished
     assert contents(finished) == contents(whole[0])
@@ -238,7 +238,7 @@ def small_disk(folder, whole):
 
 
 def test_full_disk_is_told_and_loses_nothing(made, folder, small_disk):
-    message = r"The job folder .* \(the disk is full\): free space there, and queue again; finished segments are kept"
+    message = r"The job folder .* \(the disk is full\): free space there, and run again; finished segments are kept"
     with pytest.raises(RuntimeError, match=message):
         made()
     left = {path.name for path in job(folder).iterdir()}

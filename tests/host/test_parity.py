@@ -4,21 +4,23 @@ Both get the drawn pictures, the same tiny transformer and VAE file, text embedd
 prepares, encodes and samples in its own way, ComfyUI's VAE here and diffusers' there.
 """
 
-from dataclasses import replace
-from fractions import Fraction
-
 import golden
 import pytest
 import torch
 from graphs import add_inputs, add_motion, load
 from safetensors.torch import load_file
 
-from scail_model.headless import encoders, pipeline
-from scail_model.headless.inputs import Inputs
+from scail_model.headless import encoders
+from scail_model.headless.host import _reference_conditions
+from scail_model.headless.sampling import sample_latent
 from scail_model.identity import identities as ids
 from scail_model.identity import mask_sources
 from scail_model.identity.binding import bind
+from scail_model.inputs import driving as driving_side
+from scail_model.inputs.reference import encode_reference
+from scail_model.media.clips import TensorClip
 from scail_model.segments import Segment
+from scail_model.video.task import Settings
 
 SEED, STEPS, FRAMES, SIZE = 11, 3, 9, 64
 
@@ -46,8 +48,7 @@ def headless_inputs(comfy, mode, additional):
     driving, reference = (mask_sources.from_colours(clip, len(clip), name) for clip, name in (
         (images[background[0]][:FRAMES], "driving"), (masks, "reference")))
     bound = bind(mode, driving, mask_sources.pictures(reference))
-    return Inputs([image.float() / 255 for image in references], images["driving1"][:FRAMES], bound, Fraction(16),
-                  SIZE, SIZE, swapped=False)
+    return [image.float() / 255 for image in references], TensorClip(images["driving1"][:FRAMES]), bound
 
 
 @pytest.fixture
@@ -62,9 +63,17 @@ def vae(comfy, tmp_path):
 @torch.inference_mode()
 def test_both_ways_give_the_same_latent(comfy, graph, tensors, tmp_path, vae, mode, additional):
     seen, latent = sampled_in_comfyui(comfy, graph, tensors, tmp_path, mode, additional)
-    inputs = headless_inputs(comfy, mode, additional)
-    references = pipeline.encode_references(vae, inputs, cut_out=mode == ids.REPLACEMENT)
-    driving = pipeline.encode_driving(vae, inputs, Segment(0, FRAMES, FRAMES, 0))
+    pictures, clip, bound = headless_inputs(comfy, mode, additional)
+
+    def encode(frames):
+        return vae.encode(frames.movedim(-1, 1))
+
+    references = _reference_conditions(encode_reference(
+        pictures, bound, SIZE, SIZE, encode, lambda pixels: seen["clip"], cut_out=mode == ids.REPLACEMENT), vae.device)
+    segment, size = Segment(0, FRAMES, FRAMES, 0), (SIZE, SIZE)
+    pixels = driving_side.segment_pixels(clip, bound, segment, size, black_background=False)
+    driving = {"driving_latents": encode(pixels.movedim(1, -1)),
+               "driving_masks": driving_side.segment_mask(bound, segment, size, clip.tick)[None]}
 
     extra = 1 if additional else 0
     for ours, comfyuis in (
@@ -76,8 +85,8 @@ def test_both_ways_give_the_same_latent(comfy, graph, tensors, tmp_path, vae, mo
 
     noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(SEED))
     conditions = {**references, **driving, "replacement": mode == ids.REPLACEMENT}
-    sampling = replace(pipeline.Sampling(), steps=STEPS, guidance=1.0)
-    headless = pipeline.sample_segment(golden.tiny_transformer(), pipeline.Texts(seen["context"], None), seen["clip"],
-                                       conditions, noise, None, sampling)
+    settings = Settings("unipc", STEPS, 3.0, 1.0, SEED, 81, 5, False)
+    headless = sample_latent(golden.tiny_transformer(), seen["context"], None, seen["clip"], conditions, noise,
+                             settings, guidance=1.0)
     torch.testing.assert_close(headless, latent, rtol=0, atol=1e-4)
     assert latent.std() > 0.5

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from scail_model.media.clips import FileClip, TensorClip, Window, levels, open_video
+from scail_model.media.clips import TensorClip
+from scail_model.media.frames import levels
+from scail_model.media.video_file import FileClip, Window, open_video
 
 FRAMES, HEIGHT, WIDTH = 19, 32, 64
 B_FRAMES = {"bf": "3", "g": "8", "crf": "20", "x264-params": "b-adapt=0"}
@@ -53,15 +55,15 @@ def check_stretches(clip, expected):
     """Stretches in random order, forwards and backwards, single frames, and all of it."""
     assert len(clip) == len(expected)
     assert clip.size == tuple(expected.shape[1:3])
-    assert torch.equal(clip.frames(0, len(clip)), expected)
+    assert torch.equal(clip.read(0, len(clip)), expected)
     draw = random.Random(1)
     stretches = [tuple(sorted(draw.sample(range(len(expected) + 1), 2))) for _ in range(6)]
     for start, stop in stretches:
-        found = clip.frames(start, stop)
+        found = clip.read(start, stop)
         assert found.dtype == torch.uint8
         assert torch.equal(found, expected[start:stop]), (start, stop)
     for index in range(len(expected) - 1, -1, -3):
-        assert torch.equal(clip.frames(index, index + 1)[0], expected[index])
+        assert torch.equal(clip.read(index, index + 1)[0], expected[index])
     assert torch.equal(torch.stack(list(clip)), expected)
     assert torch.equal(clip.at([5, 2, 2, 8]), expected[[5, 2, 2, 8]])
 
@@ -94,8 +96,8 @@ def test_a_file_in_memory_may_be_read_by_several_at_once(tmp_path):
     first, second = FileClip(memory), FileClip(memory)
     expected = decoded(path)[0]
     for index in range(5):
-        assert torch.equal(first.frames(index, index + 1), expected[index : index + 1])
-        assert torch.equal(second.frames(9 - index, 10 - index), expected[9 - index : 10 - index])
+        assert torch.equal(first.read(index, index + 1), expected[index : index + 1])
+        assert torch.equal(second.read(9 - index, 10 - index), expected[9 - index : 10 - index])
     check_stretches(first, expected)
     assert memory.tell() == 100
 
@@ -111,16 +113,16 @@ def test_a_window_takes_the_frames_whose_time_is_in_it(tmp_path, ending, window)
     clip = FileClip(path, window)
     assert clip.first_time == pytest.approx(stamps[inside[0]], abs=1e-3)
     expected = frames[inside]
-    assert torch.equal(clip.frames(0, len(inside)), expected)
+    assert torch.equal(clip.read(0, len(inside)), expected)
     for index in reversed(range(len(inside))):
-        assert torch.equal(clip.frames(index, index + 1)[0], expected[index])
+        assert torch.equal(clip.read(index, index + 1)[0], expected[index])
 
 
 @pytest.mark.parametrize("width", [50, 62, 66])
 def test_widths_that_swscale_reads_past(tmp_path, width):
     """Every pixel, up to the right edge, has the colour that the standard's formula gives."""
     path = write(tmp_path / "a.mkv", pictures(4, 40, width), pixels="yuv444p", options={"qp": "0"})
-    found = FileClip(path).frames(0, 4)
+    found = FileClip(path).read(0, 4)
     assert found.shape == (4, 40, width, 3)
     with av.open(str(path)) as container:
         for frame, levels in zip(container.decode(video=0), found, strict=True):
@@ -136,7 +138,7 @@ def test_widths_that_swscale_reads_past(tmp_path, width):
 def test_a_flat_colour_is_flat_up_to_the_edge(tmp_path):
     """Without padding, swscale takes the chroma of the last pixels from behind the picture."""
     flat = np.full((4, 34, 66, 3), (200, 60, 40), np.uint8)
-    found = FileClip(write(tmp_path / "a.mkv", flat, options={"qp": "0"})).frames(0, 4)
+    found = FileClip(write(tmp_path / "a.mkv", flat, options={"qp": "0"})).read(0, 4)
     assert torch.equal(found, found[:1, :1, :1].expand_as(found))
 
 
@@ -170,11 +172,11 @@ def test_kinds_of_pixels(tmp_path, codec, pixels, ending):
     path = write(tmp_path / f"a.{ending}", codec=codec, pixels=pixels, options={})
     clip = FileClip(path)
     assert len(clip) == FRAMES
-    assert clip.frames(3, 5).shape == (2, HEIGHT, WIDTH, 3)
+    assert clip.read(3, 5).shape == (2, HEIGHT, WIDTH, 3)
     if codec == "png":
-        assert torch.equal(clip.frames(0, FRAMES), torch.from_numpy(pictures()))
+        assert torch.equal(clip.read(0, FRAMES), torch.from_numpy(pictures()))
     if pixels == "gray":
-        assert (clip.frames(0, 2).float().std(-1) == 0).all()
+        assert (clip.read(0, 2).float().std(-1) == 0).all()
 
 
 def test_a_video_filmed_upright_is_upright(tmp_path):
@@ -183,9 +185,9 @@ def test_a_video_filmed_upright_is_upright(tmp_path):
     for index, value in enumerate((0, 1 << 16, 0, -1 << 16, 0, 0, HEIGHT << 16, 0, 1 << 30)):
         data[at + 4 * index : at + 4 * index + 4] = struct.pack(">i", value)
     clip = FileClip(io.BytesIO(data))
-    lying = FileClip(tmp_path / "a.mp4").frames(4, 6)
+    lying = FileClip(tmp_path / "a.mp4").read(4, 6)
     assert clip.size == (WIDTH, HEIGHT)
-    assert torch.equal(clip.frames(4, 6), lying.flip(1).transpose(1, 2))  # a quarter turn clockwise
+    assert torch.equal(clip.read(4, 6), lying.flip(1).transpose(1, 2))  # a quarter turn clockwise
 
 
 # Damage
@@ -235,8 +237,8 @@ def test_a_file_that_changes_while_it_is_used(tmp_path):
     path = write(tmp_path / "a.mp4")
     clip = FileClip(path)
     write(path, pictures(5))
-    with pytest.raises(RuntimeError, match="a.mp4 has been replaced while it was in use: queue again"):
-        clip.frames(0, 9)
+    with pytest.raises(RuntimeError, match="a.mp4 has been replaced while it was in use: run again"):
+        clip.read(0, 9)
 
 
 def test_what_is_no_video_is_refused(tmp_path):
@@ -275,15 +277,15 @@ def test_every_frame_ticks_and_can_cancel(tmp_path):
     clip = FileClip(path, tick=lambda: ticks.append(1))
     assert len(ticks) >= FRAMES
     ticks.clear()
-    clip.frames(3, 10)
+    clip.read(3, 10)
     assert len(ticks) == 7
 
     def cancel():
         raise CancelledError
 
     clip.tick = cancel
-    for work in (lambda: clip.frames(0, 2), clip.digest, lambda: FileClip(path, tick=cancel),
-                 lambda: TensorClip(torch.zeros(2, 4, 4, 3), tick=cancel).frames(0, 1)):
+    for work in (lambda: clip.read(0, 2), clip.digest, lambda: FileClip(path, tick=cancel),
+                 lambda: TensorClip(torch.zeros(2, 4, 4, 3), tick=cancel).read(0, 1)):
         with pytest.raises(CancelledError):
             work()
 
@@ -309,7 +311,7 @@ def test_digests_of_tensors():
              TensorClip(images, audio={**audio, "waveform": sound + 0.1}),
              TensorClip(images, audio={**audio, "waveform": sound.reshape(1, 1, 1800)})]
     assert len({clip.digest() for clip in clips}) == len(clips)
-    rounded = TensorClip(TensorClip(images).frames(0, 3), audio=dict(audio))
+    rounded = TensorClip(TensorClip(images).read(0, 3), audio=dict(audio))
     assert rounded.digest() == clips[6].digest()
 
 
@@ -318,14 +320,14 @@ def test_digests_of_tensors():
 def test_floats_are_rounded_as_numpy_rounds_and_clamped():
     levels = torch.arange(256.0)
     images = torch.stack((levels / 255, (levels + 0.4) / 255, (levels - 0.4) / 255), -1).reshape(1, 16, 16, 3)
-    found = TensorClip(images).frames(0, 1)
+    found = TensorClip(images).read(0, 1)
     assert torch.equal(found, levels.byte().reshape(1, 16, 16, 1).expand(1, 16, 16, 3))
     halves = torch.tensor([0.5, 1.5, 2.5, 127.5]) / 255
     wanted = np.rint((halves * 255).numpy()).astype(np.uint8)
-    found = TensorClip(halves.reshape(1, 2, 2, 1).expand(1, 2, 2, 3)).frames(0, 1)
+    found = TensorClip(halves.reshape(1, 2, 2, 1).expand(1, 2, 2, 3)).read(0, 1)
     assert found[..., 0].flatten().tolist() == wanted.tolist()
     beyond = torch.tensor([-0.2, 1.7, 1.0]).expand(1, 1, 1, 3)
-    assert TensorClip(beyond).frames(0, 1).flatten().tolist() == [0, 255, 255]
+    assert TensorClip(beyond).read(0, 1).flatten().tolist() == [0, 255, 255]
 
 
 def test_alpha_is_dropped_and_types_do_not_matter():
@@ -333,13 +335,14 @@ def test_alpha_is_dropped_and_types_do_not_matter():
     for images in (levels, levels.float() / 255, levels.double() / 255, (levels.float() / 255).half()):
         clip = TensorClip(images, Fraction(16))
         assert (len(clip), clip.size, clip.rate) == (5, (6, 7), 16)
-        assert torch.equal(clip.frames(1, 4), levels[1:4, ..., :3])
+        assert torch.equal(clip.read(1, 4), levels[1:4, ..., :3])
         assert torch.equal(clip.at([4, 0]), levels[[4, 0], ..., :3])
 
 
 def test_what_is_read_is_a_copy_of_its_own():
     levels = torch.zeros(3, 4, 5, 3, dtype=torch.uint8)
     clip = TensorClip(levels)
-    clip.frames(0, 3).fill_(9)
+    clip.read(0, 3).fill_(9)
     assert not levels.any()
-    assert set(vars(clip)) == {"images", "rate", "audio", "tick", "height", "width"}  # nothing is remembered
+    assert set(vars(clip)) == {"images", "rate", "audio", "tick", "height", "width",
+                               "warnings"}  # nothing is remembered

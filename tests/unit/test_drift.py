@@ -116,9 +116,9 @@ def test_distance_is_one_for_a_cast_and_for_a_spread_of_one():
 
 def test_frames_are_read_a_few_at_a_time():
     class Watched(TensorClip):
-        def frames(self, start, stop):
+        def read(self, start, stop):
             read.append((start, stop))
-            return super().frames(start, stop)
+            return super().read(start, stop)
 
     read, counted = [], []
     measure.measure(Watched(levels(scene(40))), progress=counted.append)

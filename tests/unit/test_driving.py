@@ -11,7 +11,8 @@ from scail_model.identity.binding import bind
 from scail_model.identity.mask_sources import from_masks
 from scail_model.inputs import conditioning
 from scail_model.inputs.driving import Reader, segment_mask, segment_pixels
-from scail_model.media.clips import FileClip, TensorClip
+from scail_model.media.clips import TensorClip
+from scail_model.media.video_file import FileClip
 from scail_model.segments import plan_segments
 
 FRAMES, SIZE = 43, (64, 96)
@@ -52,7 +53,7 @@ def test_a_segment_is_its_frames_at_half_size(path, identities, black):
     assert (segment.start, segment.stop, segment.length) == (36, 43, 9)
     whole = plan_segments(FRAMES, 81, 5)[0]
     for part in (segment, whole):
-        frames = FileClip(path).frames(part.start, part.stop)
+        frames = FileClip(path).read(part.start, part.stop)
         if black:
             frames = conditioning.black_surroundings(frames, identities, part.start)
         expected = conditioning.driving_pixels(frames, *SIZE)
@@ -95,8 +96,8 @@ def test_the_clip_itself_stays_where_it_was(path, identities, reader):
     clip = FileClip(path, tick=lambda: threads.add(threading.get_ident()))
     reads = reader(clip)
     reads.begin(0, SIZE)
-    one_by_one = [clip.frames(index, index + 1) for index in range(FRAMES)]
-    assert torch.equal(torch.cat(one_by_one), FileClip(path).frames(0, FRAMES))
+    one_by_one = [clip.read(index, index + 1) for index in range(FRAMES)]
+    assert torch.equal(torch.cat(one_by_one), FileClip(path).read(0, FRAMES))
     reads.take(0, SIZE)
     assert threads == {threading.get_ident()}
 

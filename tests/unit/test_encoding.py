@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import torch
 
-from scail_model.media.clips import FileClip
 from scail_model.media.encoding import _PIECE, CODECS, Encoding, count_frames, first_picture, join, write_part
 from scail_model.media.sound import track_of_waveform, write_sound
+from scail_model.media.video_file import FileClip
 from tests.demo.faster import FASTER
 
 PACK = Path(__file__).parents[2]
@@ -106,7 +106,7 @@ def test_lossless_is_what_was_written(tmp_path):
             assert frame.format.name == "gbrp12le"
             levels = torch.from_numpy(frame.to_ndarray().astype(np.int32))
             assert torch.equal(levels, (wanted * 4095).round().int())
-    pictures = FileClip(tmp_path / "a.mp4").frames(0, 5)
+    pictures = FileClip(tmp_path / "a.mp4").read(0, 5)
     assert (pictures.int() - (frames(5) * 255).round().int()).abs().max() <= 1
 
 

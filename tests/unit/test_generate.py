@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from scail_model.headless import generate as generate_module
+from scail_model.headless import host as host_module
+from scail_model.headless import terminal
 from scail_model.headless.cli import main
 from tests.demo import drawing, small_models
 
@@ -96,7 +97,7 @@ def test_the_video_has_the_driving_clips_frames_rate_and_sound(models, jobs, out
     assert 0 <= samples.shape[1] - FRAMES / FPS * 44100 < 1024
     spectrum = np.abs(np.fft.rfft(samples[0]))
     assert abs(spectrum.argmax() * 44100 / samples.shape[1] - 440) < 5
-    assert [path.name for path in out.parent.iterdir()] == [out.name]
+    assert {path.name for path in out.parent.iterdir()} == {out.name, "scail2_jobs"}
     text = capsys.readouterr().out
     for part in ("animation, 64x64, 12 frames at 29.97 per second, 2 segments", "unipc, 2 steps", "seed 3", str(out)):
         assert part in text
@@ -145,7 +146,7 @@ def test_a_portrait_reference_turns_the_result(models, jobs, tmp_path, out, caps
 def test_the_name_tells_size_prompt_and_time(models, jobs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(command(models, jobs["animation"], None, prompt="A wizard, waving: hello to all of you")) == 0
-    (path,) = tmp_path.iterdir()
+    (path,) = tmp_path.glob("*.mp4")
     assert path.name.startswith("scail2_64x64_A_wizard_waving_hello_to_all_2")
     assert path.suffix == ".mp4"
 
@@ -258,7 +259,7 @@ REFUSED = {
     "reference is no picture": ({"image": _text_file}, "The reference", "cannot be read as a picture"),
     "driving is no video": ({"pose": _text_file}, "The driving video", "cannot be opened as a video"),
     "driving cut short": ({"pose": _half}, "The driving video", "export it again"),
-    "mask cut short": ({"mask_video": _short_mask}, "has 12 frames and its mask 5"),
+    "mask cut short": ({"mask_video": _short_mask}, "has 12 frames, but its mask has 5"),
     "mask without colours": ({"mask_image": _grey_mask}, "reference mask contains other colours (100.0% of the pixels"),
     "mask of another shape": ({"mask_image": _wide_mask}, "128x64", "64x64", "different shapes"),
     "background of the other mode": ({"mask_video": _mask_of(WHITE, BLUE)}, "which means replacement"),
@@ -290,7 +291,8 @@ def test_bad_input_is_named_before_anything_is_loaded(models, jobs, tmp_path, ou
     changes, *texts = REFUSED[case]
     job = jobs["animation"]
     changes = {name: value(tmp_path, job) if callable(value) else value for name, value in changes.items()}
-    monkeypatch.delattr(generate_module, "encode_texts")  # the first model to be loaded
+    for name in ("VAE", "encode_texts", "encode_clip"):  # what loads a model
+        monkeypatch.delattr(host_module, name)
     assert main(command(models, job, out, **changes)) == 1
     message = capsys.readouterr().err
     assert message.startswith("scail2: ")
@@ -310,22 +312,27 @@ def test_a_finished_video_is_not_overwritten(models, jobs, out, capsys):
 def test_nan_is_named_with_step_and_segment_and_leaves_nothing(models, jobs, tmp_path, out, capsys):
     broken = _weights(lambda state: state["head.head.bias"].fill_(float("nan")))(tmp_path, None)
     assert main(command(models, jobs["animation"], out, scail_path=broken)) == 1
-    assert "segment 1 of 2 is not finite after step 1" in capsys.readouterr().err
+    assert "segment 1 of 2 has NaN or infinite values after step 1 of 2" in capsys.readouterr().err
     assert not list(out.parent.iterdir())
 
 
-def test_ctrl_c_leaves_nothing(models, jobs, out, monkeypatch):
+def test_ctrl_c_keeps_what_is_finished(models, jobs, out, capsys, monkeypatch, plain):
     steps = []
 
-    def interrupt(bar):
-        steps.append(sorted(path.name for path in out.parent.iterdir()))
-        if len(steps) == 3:  # the first segment is written by then
+    def interrupt(terminal, *_):
+        steps.append(1)
+        if len(steps) == 4:  # the first segment is written by then
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(generate_module._Bar, "step", interrupt)
-    assert main(command(models, jobs["animation"], out)) == 130
-    assert steps[2] == ["result.mp4.part"]
-    assert not list(out.parent.iterdir())
+    with monkeypatch.context() as patch:
+        patch.setattr(terminal.Terminal, "step", interrupt)
+        assert main(command(models, jobs["animation"], out)) == 130
+    assert "the same command goes on from there" in capsys.readouterr().err
+    assert [path.name for path in out.parent.iterdir()] == ["scail2_jobs"]
+    (so_far,) = out.parent.rglob("so-far.mp4")
+    assert len(frames_of(so_far)) == 9
+    assert same(make(models, jobs["animation"], out), plain)
+    assert "1 of 2 segments were already finished" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("text", ["maybe", ""])

@@ -11,7 +11,7 @@ import time
 import pytest
 import torch
 
-from scail_model.files import jobs
+from scail_model.files import atomic
 from scail_model.files.jobs import GIB, Job, found_jobs, make_room, remove
 
 
@@ -55,7 +55,7 @@ def test_a_run_that_is_killed_leaves_the_old_file_or_the_new_one(tmp_path, momen
 
 def killed_at(moment, folder):
     """Write a new file and die. The steps themselves are the real ones."""
-    flush, replace = jobs._flush, os.replace
+    flush, replace = atomic.flush, os.replace
 
     def die(*_):
         os.kill(os.getpid(), signal.SIGKILL)
@@ -64,7 +64,7 @@ def killed_at(moment, folder):
         replace(*paths)
         die()
 
-    jobs._flush = die if moment == "before the flush" else flush
+    atomic.flush = die if moment == "before the flush" else flush
     os.replace = {"after the flush": die, "after the rename": replace_and_die}.get(moment, replace)
     with Job(folder, {}).writing("a.mp4") as path:
         path.write_bytes(b"new")
@@ -123,7 +123,7 @@ def test_tensors_come_back_as_they_were(tmp_path):
 def test_damaged_tensors_are_named(tmp_path, damage):
     job = Job(tmp_path, {})
     job.path("a.safetensors").write_bytes(damage)
-    with pytest.raises(RuntimeError, match=r"a.safetensors is damaged \(.+\): delete it, and queue again"):
+    with pytest.raises(RuntimeError, match=r"a.safetensors is damaged \(.+\): delete it, and run again"):
         job.load("a.safetensors")
     job.save("a.safetensors", {"x": torch.ones(100)})
     whole = job.path("a.safetensors").read_bytes()
@@ -134,7 +134,7 @@ def test_damaged_tensors_are_named(tmp_path, damage):
 
 # Full disks
 
-FULL = r"The job folder .* cannot be written \(the disk is full\): free space there, and queue again; finished segments"
+FULL = r"The job folder .* cannot be written \(the disk is full\): free space there, and run again; finished segments"
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])

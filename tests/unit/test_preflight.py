@@ -16,6 +16,7 @@ from scail_model.media.clips import TensorClip
 from scail_model.preflight import findings
 from scail_model.preflight.budget import Machine
 from scail_model.preflight.checks import Job, Transformer, check
+from scail_model.video.options import option_fields
 
 ROOT = Path(__file__).parents[2]
 GIB = 2**30
@@ -503,8 +504,8 @@ def codes() -> set[str]:
 
 def test_findings_name_inputs_of_the_check():
     text = "\n".join((ROOT / name).read_text(encoding="utf-8") for name in (
-        "scail_model/comfy/schema.py", "scail_model/comfy/video_options.py", "nodes/preflight.py"))
-    inputs = set(re.findall(r"\.Input\(\s*\"([a-z_]+)\"", text))
+        "scail_model/comfy/schema.py", "nodes/preflight.py"))
+    inputs = set(re.findall(r"\.Input\(\s*\"([a-z_]+)\"", text)) | {each.name for each in option_fields()}
     found = {code: findings.fact(code, "").input for code in codes()}
     assert len(found) > 30
     assert {code for code, name in found.items() if name is None} == {"time"}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from scail_model.comfy.run_times import RunTimes
+from scail_model.video.run_times import RunTimes
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from scail_model.drift.measure import PEOPLE, measure
 from scail_model.drift.plan import Part, Plan
 from scail_model.drift.seam_check import seam_verdict
 from scail_model.drift.verdict import STRONG, VISIBLE, seams
-from scail_model.media.clips import FileClip
 from scail_model.media.encoding import Encoding, join, write_part
+from scail_model.media.video_file import FileClip
 
 RATE, CODEC = Fraction(16), Encoding("lossless", 0)
 SIZE = 64

@@ -11,7 +11,7 @@ from scail_model.files.jobs import Job
 from scail_model.media.clips import TensorClip
 from scail_model.media.encoding import Encoding
 from scail_model.media.workers import Cancelled, result
-from scail_model.video.segment_files import VideoFiles
+from scail_model.video.segment_files import SegmentFiles
 
 
 def nothing():
@@ -20,7 +20,7 @@ def nothing():
 
 @pytest.fixture
 def files(tmp_path):
-    made = VideoFiles(Job(tmp_path / "job", {}), TensorClip(torch.zeros(1, 32, 32, 3)), Fraction(16),
+    made = SegmentFiles(Job(tmp_path / "job", {}), TensorClip(torch.zeros(1, 32, 32, 3)), Fraction(16),
                       Encoding("h265 10-bit", 0), nothing)
     yield made
     made.stop()

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-
 from scail_model.headless.video import VideoWriter, frame_rate, read_frames, read_image
+
 from tests.demo import drawing
 
 COLOURS = ((255, 0, 0), (0, 255, 0), (0, 0, 255), (200, 120, 40), (10, 10, 10), (250, 250, 250))

@@ -340,7 +340,7 @@ class TestDefaults(io.ComfyNode):
 
     @classmethod
     def execute(cls):
-        (module,) = (module for name, module in sys.modules.items() if name.endswith(".comfy.video_options"))
+        (module,) = (module for name, module in sys.modules.items() if name.endswith(".video.options"))
         fields = dataclasses.fields(module.VideoOptions)
         return io.NodeOutput(json.dumps({field.name: None if field.default is dataclasses.MISSING else field.default
                                          for field in fields}))

@@ -1,8 +1,8 @@
-"""The run over segments without ComfyUI: the official numbers, and a plain loop with the same small models."""
+"""The engine on the command line's host: the official numbers, and a plain loop with the same small models."""
 
 from __future__ import annotations
 
-from fractions import Fraction
+import math
 
 import golden
 import pytest
@@ -10,11 +10,23 @@ import torch
 import torch.nn.functional as F
 
 from scail_model.config import TransformerConfig
-from scail_model.headless import encoders, pipeline
+from scail_model.files.jobs import Job
+from scail_model.headless import encoders
+from scail_model.headless.checks import _DECODER
+from scail_model.headless.host import HeadlessHost, Pictures
 from scail_model.headless.inputs import Files, Inputs, read_inputs
-from scail_model.headless.memory import Load, check_memory
+from scail_model.headless.sampling import sample_latent
+from scail_model.headless.weights import open_weights
+from scail_model.inputs import conditioning
 from scail_model.masks import pack_driving_mask, pack_mask
+from scail_model.preflight.budget import OFFLOADED, RESIDENT, Work, estimate
 from scail_model.segments import plan_segments
+from scail_model.video import open_clip
+from scail_model.video.engine import make_video
+from scail_model.video.options import VideoOptions
+from scail_model.video.segment_inputs import Given
+from scail_model.video.start import make_task
+from scail_model.video.task import Settings
 from tests.demo import drawing, small_models
 
 CPU = torch.device("cpu")
@@ -22,16 +34,22 @@ GIB = 2**30
 
 
 class Watch:
-    """Progress that remembers."""
+    """Remembers what it is told."""
 
     def __init__(self):
         self.told = []
 
-    def stage(self, text):
-        self.told.append(text)
+    def stage(self, segment, text):
+        self.told.append((segment, text))
 
-    def step(self):
+    def step(self, segment, step, denoised):
         self.told.append("step")
+
+    def finished(self, segment, part, *, kept):
+        self.told.append((segment, "finished"))
+
+    def tick(self):
+        pass
 
 
 def golden_runs():
@@ -49,16 +67,17 @@ def test_segments_end_at_the_official_latents(tensors, info, run):
         references["additional_latents"] = tensors["additional_ref_latents"][None]
         references["additional_masks"] = tensors["additional_ref_masks"][None]
     negative = tensors["context_null"][None] if run["guide_scale"] > 1 else None
-    sampling = pipeline.Sampling(run["solver"], run["steps"], run["shift"], run["guide_scale"])
+    settings = Settings(run["solver"], run["steps"], run["shift"], run["guide_scale"], 0, 81, 5, False)
     for segment in range(2):
         conditions = {**references, "driving_latents": tensors[f"seg{segment}.pose_latent"][None],
                       "driving_masks": tensors[f"seg{segment}.driving_masks"][None],
                       "replacement": info["replace_flag"]}
         history = tensors["seg1.history_latent"][None] if segment else None
         with torch.inference_mode():
-            latent = pipeline.sample_segment(
-                golden.tiny_transformer(), pipeline.Texts(tensors["context"][None], negative),
-                golden.clip_features(1)[None], conditions, tensors[f"seg{segment}.noise"][None], history, sampling)
+            latent = sample_latent(
+                golden.tiny_transformer(), tensors["context"][None], negative, golden.clip_features(1)[None],
+                conditions, tensors[f"seg{segment}.noise"][None], settings, guidance=run["guide_scale"],
+                history=history)
         difference = (latent[0] - tensors[f"{run['name']}.seg{segment}.final"]).abs().max()
         assert difference < 1e-4
 
@@ -72,43 +91,35 @@ def test_noise_of_all_segments_comes_from_one_generator():
         assert torch.equal(torch.randn(noise.shape, generator=generator), noise)
 
 
-class RecordingVAE(encoders.VAE):
-    """The real VAE, which keeps the latents that it decodes."""
-
-    def __init__(self, files):
-        super().__init__(files, CPU)
-        self.decoded = []
-
-    def decode(self, latent):
-        self.decoded.append(latent)
-        return super().decode(latent)
-
-
 @pytest.mark.parametrize(("frames", "replacement"), [(5, True), (13, False), (16, True)],
                          ids=["one segment", "two full segments", "three, the last padded"])
-def test_generate_equals_a_plain_loop(tmp_path, frames, replacement):
+def test_the_engine_makes_what_a_plain_loop_makes(tmp_path, frames, replacement):
     small_models.write_encoders(tmp_path / "encoders")
-    vae = RecordingVAE(encoders.find_encoders(tmp_path / "encoders"))
-    inputs = read(tmp_path, frames, replacement)
-    segments = plan_segments(frames, 9, 5)
-    generator = torch.Generator().manual_seed(1)
-    texts = pipeline.Texts(*(torch.randn(1, length, 4096, generator=generator) for length in (4, 1)))
-    clip = torch.randn(1, 257, 1280, generator=generator)
-    sampling = pipeline.Sampling("euler", 2, 3.0, 2.5)
-    transformer, watch = small_models.transformer(), Watch()
+    small_models.write_transformer(tmp_path / "transformer.safetensors")
+    inputs, segments = read(tmp_path, frames, replacement), plan_segments(frames, 9, 5)
+    options = VideoOptions(solver="euler", steps=2, guidance=2.5, segment_length=9, overlap=5, codec="lossless")
+    files = encoders.find_encoders(tmp_path / "encoders")
+    host, watch = HeadlessHost(files, open_weights(tmp_path / "transformer.safetensors"), CPU, torch.float32,
+                               offload=True, stage=lambda text: None), Watch()
+    prompts = host.encode_text("a word", ""), host.encode_text("", "negative")
+    pictures = Pictures(96, 64, inputs.references, inputs.identities, cut_out=replacement, as_video=False)
     with torch.inference_mode():
-        references = pipeline.encode_references(vae, inputs, cut_out=replacement)
-        parts = pipeline.generate(transformer, vae, inputs, texts, clip, references, segments, sampling, seed=7,
-                                  offload=True, progress=watch)
-        made = torch.cat(list(parts))
-        expected, latents = plain_loop(inputs, transformer, texts, clip, replacement)
-    assert made.shape == (frames, 64, 96, 3)
-    assert len(latents) == len(vae.decoded) == len(segments)
-    for found, latent in zip(vae.decoded, latents, strict=True):
-        torch.testing.assert_close(found, latent, rtol=0, atol=1e-4)
-    assert (made.int() - expected.int()).abs().max() <= 1
+        task, name = make_task(options, 7, (), Given(*prompts, [pictures]), inputs.driving, inputs.identities, host)
+        job = Job(tmp_path / name, {})
+        made = make_video(task, host, job, watch)
+        texts = encoders.encode_texts(files, [prompt.tokens for prompt in prompts], CPU, torch.float32)
+        pixels = conditioning.reference_pixels(inputs.references[0], inputs.identities, 0, 64, 96, cut_out=replacement)
+        clip = encoders.encode_clip(files, conditioning.clip_input(pixels), CPU)
+        expected, latents = plain_loop(inputs, small_models.transformer(), texts, clip, replacement)
+    kept = sorted(job.folder.glob("*.latent.safetensors"))
+    assert len(kept) == len(latents) == len(segments)
+    for path, latent in zip(kept, latents, strict=True):
+        torch.testing.assert_close(job.load(path.name)["samples"], latent, rtol=0, atol=1e-4)
+    video = open_clip(made.path)
+    assert (len(video), video.size) == (frames, (64, 96))
+    assert (video.read(0, frames).int() - expected.int()).abs().max() <= 1
     assert watch.told.count("step") == 2 * len(segments)
-    assert f"segment {len(segments)} of {len(segments)}: decoding" in watch.told
+    assert (len(segments) - 1, "decoding") in watch.told
 
 
 def plain_loop(inputs, transformer, texts, clip, replacement):
@@ -134,13 +145,14 @@ def plain_loop(inputs, transformer, texts, clip, replacement):
     generator = torch.Generator().manual_seed(7)
     result, latents, start, decoded = [], [], 0, None
     total = len(inputs.driving)
+    frames = inputs.driving.read(0, total)
     labels = inputs.identities.driving_labels(0, total)
     while not result or start + 5 < total:
         known = 5 if result else 0
         stop = min(start + 9, total)
         length = 4 * -(-(stop - start - 1) // 4) + 1
         index = [min(number, total - 1) for number in range(start, start + length)]
-        driving = inputs.driving[index].movedim(-1, 1).float() / 127.5 - 1
+        driving = frames[index].movedim(-1, 1).float() / 127.5 - 1
         driving_latent = encode(F.avg_pool2d(driving, 2).movedim(0, 1)[None])
         driving_mask = pack_driving_mask(colours(labels[index], 255 if replacement else 0))[None]
         x = torch.randn(1, 16, length // 4 + 1, 8, 12, generator=generator)
@@ -153,7 +165,7 @@ def plain_loop(inputs, transformer, texts, clip, replacement):
                                    driving_latents=driving_latent, driving_masks=driving_mask, replacement=replacement,
                                    history_mask=history_mask)
             v, u = (transformer(x, torch.tensor([1000 * sigma]), text, clip, **inputs_of_model)
-                    for text in (texts.positive, texts.negative))
+                    for text in texts)
             x = x + (following - sigma) * (u + 2.5 * (v - u))
         if known:
             x[:, :, :2] = history
@@ -171,16 +183,6 @@ def read(folder, frames, replacement=False) -> Inputs:
     return read_inputs(files, 96, 64, replacement)
 
 
-def test_inputs_are_cropped_to_the_result(tmp_path):
-    job = drawing.write_job(tmp_path, (128, 64), 2, fps=Fraction(24))
-    inputs = read_inputs(Files([job["image"]], [job["mask_image"]], job["pose"], job["mask_video"]), 64, 32, False)
-    assert inputs.driving.shape == (2, 32, 64, 3)
-    assert inputs.driving.dtype == torch.uint8
-    assert (inputs.width, inputs.height, inputs.fps, inputs.swapped) == (64, 32, 24, False)
-    assert [tuple(image.shape) for image in inputs.references] == [(64, 128, 3)]
-    assert (len(inputs.identities.driving), *inputs.identities.driving.size) == (2, 64, 128)
-
-
 @pytest.mark.parametrize(("source", "target", "swapped"), [
     ((96, 64), (64, 32), False), ((96, 64), (32, 64), True), ((64, 96), (64, 32), True), ((64, 96), (32, 64), False),
     ((64, 64), (64, 32), False), ((96, 64), (32, 32), False),
@@ -194,21 +196,18 @@ def test_orientation_is_the_references(tmp_path, source, target, swapped):
 
 # GPU memory
 
+def work(width, height, weights):
+    config = TransformerConfig()
+    count = sum(map(math.prod, config.parameter_shapes().values()))
+    return Work(config, width, height, (81,), 0, 40, 5.0, 2 * count, width, height, in_chunks=False, weights=weights,
+                decoder=_DECODER)
+
+
 @pytest.mark.parametrize(("width", "height", "measured"), [(896, 512, 33.89), (1280, 704, 37.06)])
 def test_the_estimate_is_the_measured_peak(width, height, measured):
-    load = Load(TransformerConfig(), width, height, 81, 0, offload=True)
-    assert load.gpu_bytes() / GIB == pytest.approx(measured, rel=0.01)
+    assert estimate(work(width, height, OFFLOADED)).least / GIB == pytest.approx(measured, rel=0.01)
 
 
-@pytest.mark.parametrize(("free", "offload", "shortest", "advice"), [
-    (38, False, 9, "--offload_model true"),
-    (33, True, 9, "--segment_len 57"),
-    (31.5, True, 33, "--target_w 448 --target_h 256"),
-    (24, True, 9, "ComfyUI nodes"),
-])
-def test_too_little_memory_names_the_next_setting_that_fits(free, offload, shortest, advice):
-    load = Load(TransformerConfig(), 896, 512, 81, 0, offload)
-    with pytest.raises(RuntimeError, match="896x512 in segments of 81 frames needs about") as error:
-        check_memory(load, shortest, round(free * GIB))
-    assert advice in str(error.value)
-    check_memory(load, 9, 80 * GIB)
+def test_weights_that_stay_need_room_beside_the_vae():
+    offloaded, resident = (estimate(work(896, 512, weights)).least for weights in (OFFLOADED, RESIDENT))
+    assert resident - offloaded > 1 * GIB

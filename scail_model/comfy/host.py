@@ -1,0 +1,91 @@
+"""ComfyUI as the engine's host: its VAE, text encoder and sampling functions, under its memory management."""
+
+from __future__ import annotations
+
+import comfy.model_management
+import comfy.sample
+import comfy.utils
+import folder_paths
+import torch
+from torch import Tensor
+
+from ..files.content_keys import digest
+from ..inputs.reference import Reference
+from ..video.host import SampleRequest
+from ..video.plan_parser import Change
+from . import conditioning, keys, prompts
+from .model import describe
+from .sampler import make_sampler
+
+
+class ComfyHost:
+    """The engine's `Host` over a MODEL, a VAE and, for prompts in the plan, a CLIP. Prompts are CONDITIONINGs."""
+
+    def __init__(self, model, vae, clip=None) -> None:
+        self.model, self.vae, self.clip = model, vae, clip
+
+    @property
+    def description(self) -> str:
+        return describe(self.model)
+
+    @property
+    def key(self) -> str:
+        return digest(keys.model_key(self.model), keys.vae_key(self.vae))
+
+    def check_change(self, change: Change) -> None:
+        if self.clip is None and (change.prompt is not None or change.negative_prompt is not None):
+            raise ValueError("The plan has prompts, but no text encoder is connected: connect one to clip, or use "
+                             "saved_prompt.")
+        if change.saved_prompt is not None and folder_paths.get_full_path(
+                prompts.FOLDER, prompts.file_name(change.saved_prompt)) is None:
+            raise ValueError(f"The plan's saved_prompt {change.saved_prompt} is not in models/{prompts.FOLDER}: save "
+                             "it with Save Prompt Embedding, or correct the name.")
+
+    def encode_text(self, text: str, name: str) -> list:
+        entries = self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text))
+        conditioning.check_prompt(entries, name)
+        return entries
+
+    def saved_prompt(self, name: str) -> list:
+        entries = prompts.load(folder_paths.get_full_path_or_raise(prompts.FOLDER, prompts.file_name(name)))
+        conditioning.check_prompt(entries, "plan's saved")
+        return entries
+
+    def prompt_key(self, positive: list, negative: list) -> str:
+        return keys.prompt_key([positive, negative])
+
+    def reference_key(self, reference: Reference) -> str:
+        return keys.reference_key(reference)
+
+    def encode(self, frames: Tensor) -> Tensor:
+        return self.vae.encode(frames)
+
+    def sample(self, request: SampleRequest) -> Tensor:
+        inputs, settings = request.inputs, request.settings
+        sampler, sigmas = make_sampler(settings.solver, settings.steps, settings.shift, inputs.history_strength)
+        motion = conditioning.motion(inputs.reference, request.segment, request.driving, request.driving_mask,
+                                     replacement=request.replacement, history=request.history,
+                                     driving_strength=inputs.driving_strength)
+        return comfy.sample.sample_custom(
+            self.model, request.noise, inputs.guidance, sampler, sigmas,
+            conditioning.with_values(inputs.positive, motion.values),
+            conditioning.with_values(inputs.negative, motion.values),
+            motion.latent["samples"], noise_mask=motion.latent.get("noise_mask"),
+            callback=lambda step, denoised, x, total: request.on_step(step, denoised),
+            disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+            seed=settings.seed if inputs.seed is None else inputs.seed)
+
+    def decode(self, latent: Tensor) -> Tensor:
+        frames = self.vae.decode(latent).cpu()
+        return frames.reshape(-1, *frames.shape[-3:])
+
+    def reset_peak(self) -> None:
+        if self.model.load_device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.model.load_device)
+
+    def memory(self) -> str:
+        device = self.model.load_device
+        if device.type != "cuda":
+            return f"{comfy.model_management.get_free_memory(device) / 2**30:.1f} GiB of main memory free"
+        # weights that ComfyUI's dynamic memory holds are none of PyTorch's
+        return f"at most {torch.cuda.max_memory_allocated(device) / 2**30:.1f} GiB of GPU memory in PyTorch"

@@ -1,0 +1,67 @@
+"""The command line's inputs -> the check that the nodes make too."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from pathlib import Path
+
+import psutil
+import torch
+
+from ..inputs.reference import reference_masks
+from ..preflight import checks
+from ..preflight.budget import OFFLOADED, RESIDENT, Coder, Machine, probe_tflops
+from ..preflight.checks import Transformer
+from ..preflight.findings import Finding, error
+from ..video.colour_match import OFF
+from ..video.options import VideoOptions
+from ..video.segment_inputs import check_changes
+from ..video.task import LATENTS
+from .host import HeadlessHost, Prompt
+from .inputs import Inputs
+
+# diffusers' decoder of Wan's VAE, measured on an A100 (minghaop/scail2_exp): 8.9 GiB at 896x512. It works in chunks,
+# so the length hardly matters; how fast it is was not measured, and is taken to be as ComfyUI's.
+_DECODER = Coder(21_000, 21_000, 0, 42.9, 52.9)
+
+
+def check_inputs(inputs: Inputs, options: VideoOptions, cuts: tuple[int, ...], host: HeadlessHost,
+                 prompts: tuple[Prompt, Prompt], folder: Path, *, timed: bool) -> list[Finding]:
+    """Everything there is to say of a video. folder: where the job folder will be; timed: measure the GPU's speed."""
+    disk = next(parent for parent in (folder, *folder.resolve().parents) if parent.exists())
+    settings = options.settings(0, cuts)
+    found = checks.check(checks.Job(
+        inputs.identities, inputs.driving, float(options.rate(inputs.driving)), inputs.width, inputs.height,
+        reference_masks(inputs.identities, inputs.width, inputs.height)[0],
+        {name: prompt.tokens.shape[1] for name, prompt in zip(("positive", "negative"), prompts, strict=True)
+         if prompt.tokens is not None},
+        options.solver, options.steps, options.shift, options.guidance, options.segment_length, options.overlap,
+        settings.black_background, _transformer(host), _machine(host.device, timed=timed), options.lengths, cuts,
+        options.colour_match != OFF, options.history == LATENTS, options.encoding.lossless,
+        shutil.disk_usage(disk).free))
+    return [*_plan_errors(inputs, options, cuts, host), *found]
+
+
+def _plan_errors(inputs: Inputs, options: VideoOptions, cuts: tuple[int, ...], host: HeadlessHost) -> list[Finding]:
+    try:
+        check_changes(options.changes(inputs.driving, options.segments(inputs.driving, cuts)), 1, host)
+    except ValueError as refusal:
+        return [error("plan", str(refusal))]
+    return []
+
+
+def _transformer(host: HeadlessHost) -> Transformer:
+    weights = host.weights
+    count = sum(map(math.prod, weights.config.parameter_shapes().values()))
+    patched = sum(len(lora.report.applied) for lora in weights.loras)
+    return Transformer(weights.config, count * host.dtype.itemsize, patched, bool(weights.loras), in_chunks=False,
+                       weights=OFFLOADED if host.offload else RESIDENT, decoder=_DECODER)
+
+
+def _machine(device: torch.device, *, timed: bool) -> Machine:
+    free_ram = psutil.virtual_memory().available
+    if device.type != "cuda":
+        return Machine(0, 0, free_ram, None)
+    free, total = torch.cuda.mem_get_info(device)
+    return Machine(total, free, free_ram, probe_tflops(device) if timed else None)

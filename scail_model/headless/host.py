@@ -1,0 +1,189 @@
+"""The command line as the engine's host: diffusers' VAE, transformers' encoders, our transformer in PyTorch.
+
+Models are loaded when something asks for them, one after the other; a run whose segments are all finished loads none.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from ..files.content_keys import digest
+from ..identity.identities import Identities
+from ..inputs.reference import Reference, encode_reference
+from ..transformer import SCAIL2Transformer
+from ..video.host import SampleRequest
+from ..video.plan_parser import Change
+from .encoders import VAE, EncoderFiles, encode_clip, encode_texts, tokenize
+from .file_keys import file_key
+from .sampling import sample_latent
+from .weights import Weights
+
+_EMBEDDING = "0.embedding"  # of files that Save Prompt Embedding writes
+
+
+@dataclass(frozen=True, eq=False)
+class Prompt:
+    """A text as tokens [1, L], or an embedding [1, L, 4096] from a file."""
+
+    tokens: Tensor | None = None
+    embedding: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """A reference that is encoded when it is needed. images: [h, w, 3] in 0..1, the primary first."""
+
+    width: int
+    height: int
+    images: Sequence[Tensor] = field(repr=False)
+    identities: Identities = field(repr=False)
+    cut_out: bool
+    as_video: bool
+
+
+class HeadlessHost:
+    """The engine's `Host`. offload: the transformer waits in main memory while the VAE works. stage: told what is being
+    loaded."""
+
+    def __init__(self, encoders: EncoderFiles, weights: Weights, device: torch.device, dtype: torch.dtype, *,
+                 offload: bool, stage: Callable[[str], None]) -> None:
+        self.encoders, self.weights, self.device, self.dtype = encoders, weights, device, dtype
+        self.offload, self.stage = offload, stage
+        self._prompts: list[Prompt] = []
+        self._embeddings: dict[Prompt, Tensor] = {}
+        self._references: dict[Pictures, Reference] = {}
+
+    @property
+    def description(self) -> str:
+        return f"precision exact, weights {str(self.dtype).removeprefix('torch.')}, attention PyTorch"
+
+    @cached_property
+    def key(self) -> str:
+        return digest(self.weights.key, str(self.dtype), file_key(self.encoders.vae))
+
+    # Prompts and references, which are encoded together with the first sampling
+
+    def check_change(self, change: Change) -> None:
+        for text in (change.prompt, change.negative_prompt):
+            if text is not None:
+                self.encode_text(text, "plan's")
+        if change.saved_prompt is not None:
+            self.saved_prompt(change.saved_prompt)
+
+    def encode_text(self, text: str, name: str) -> Prompt:
+        prompt = Prompt(tokenize(self.encoders, text, self.weights.config.text_len, name))
+        self._prompts.append(prompt)
+        return prompt
+
+    def saved_prompt(self, name: str) -> Prompt:
+        path = Path(name)
+        try:
+            with safe_open(path, "pt") as file:
+                return Prompt(embedding=file.get_tensor(_EMBEDDING).float())
+        except (OSError, SafetensorError) as error:
+            raise ValueError(f"The plan's saved_prompt {path} cannot be read ({error}): give the path of a file that "
+                             "Save Prompt Embedding has written.") from error
+
+    def prompt_key(self, positive: Prompt, negative: Prompt) -> str:
+        return digest([(prompt.tokens, prompt.embedding) for prompt in (positive, negative)],
+                      file_key(self.encoders.text))
+
+    def reference_key(self, reference: Pictures) -> str:
+        return digest(reference.width, reference.height, list(reference.images), reference.identities.digest(),
+                      reference.cut_out, reference.as_video, file_key(self.encoders.clip))
+
+    # The engine's four requests
+
+    def encode(self, frames: Tensor) -> Tensor:
+        return self._vae.encode(frames.movedim(-1, 1))
+
+    def sample(self, request: SampleRequest) -> Tensor:
+        inputs = request.inputs
+        positive, negative = self._embedding(inputs.positive), self._embedding(inputs.negative)
+        reference = self._reference(inputs.reference)
+        conditions = {**_reference_conditions(reference, self.device), "replacement": request.replacement,
+                      "driving_latents": request.driving * inputs.driving_strength,
+                      "driving_masks": request.driving_mask[None].to(self.device)}
+        transformer = self._transformer.to(self.device)
+        latent = sample_latent(transformer, positive, negative if inputs.guidance > 1 else None, reference.clip,
+                               conditions, request.noise.to(self.device), request.settings, guidance=inputs.guidance,
+                               history=request.history, history_strength=inputs.history_strength,
+                               on_step=request.on_step)
+        if self.offload:
+            transformer.to("cpu")
+        return latent
+
+    def decode(self, latent: Tensor) -> Tensor:
+        return self._vae.decode(latent.to(self.device)).movedim(1, -1)
+
+    def reset_peak(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+
+    def memory(self) -> str:
+        if self.device.type != "cuda":
+            return f"{psutil.virtual_memory().available / 2**30:.1f} GiB of main memory free"
+        return f"at most {torch.cuda.max_memory_allocated(self.device) / 2**30:.1f} GiB of GPU memory"
+
+    # Models
+
+    @cached_property
+    def _vae(self) -> VAE:
+        self.stage("loading the VAE")
+        return VAE(self.encoders, self.device)
+
+    @cached_property
+    def _transformer(self) -> SCAIL2Transformer:
+        self.stage("loading the transformer")
+        return self.weights.build(torch.device("cpu") if self.offload else self.device, self.dtype)
+
+    def _embedding(self, prompt: Prompt) -> Tensor:
+        if prompt.embedding is not None:
+            return prompt.embedding.to(self.device)
+        if prompt not in self._embeddings:
+            self.stage("reading the prompts")
+            waiting = [known for known in self._prompts if known not in self._embeddings]
+            texts = encode_texts(self.encoders, [known.tokens for known in waiting], self.device, self.dtype)
+            self._embeddings |= dict(zip(waiting, texts, strict=True))
+            self._free()
+        return self._embeddings[prompt]
+
+    def _reference(self, pictures: Pictures) -> Reference:
+        if pictures not in self._references:
+            self.stage("encoding the references")
+            self._references[pictures] = encode_reference(
+                pictures.images, pictures.identities, pictures.width, pictures.height, self.encode, self._clip,
+                cut_out=pictures.cut_out, as_video=pictures.as_video)
+            self._free()
+        return self._references[pictures]
+
+    def _clip(self, pixels: Tensor) -> Tensor:
+        features = encode_clip(self.encoders, pixels, self.device)
+        self._free()
+        return features
+
+    def _free(self) -> None:
+        """Give back what the last model held."""
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def _reference_conditions(reference: Reference, device: torch.device) -> dict[str, Any]:
+    """The transformer's arguments for the references, the primary apart from the others."""
+    masks = reference.masks[0].movedim(0, 1)[None].to(device)  # [1, 28, n, h, w], the primary last
+    conditions = {"reference_latents": reference.latents[0], "reference_masks": masks[:, :, -1:]}
+    if len(reference.latents) > 1:
+        conditions["additional_latents"] = torch.cat(reference.latents[1:], dim=2)  # [1, 16, n, H, W]
+        conditions["additional_masks"] = masks[:, :, :-1]
+    return conditions

@@ -1,0 +1,77 @@
+"""The file that a run will write: found out to be writable, and held, before anything expensive begins."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..files.atomic import locked, remove_leftovers
+
+_NAME_WORDS = 6
+_TRIAL = b"\0" * (1 << 16)
+
+
+def default_name(width: int, height: int, prompt: str) -> str:
+    """By size, prompt and time."""
+    words = "_".join(re.findall(r"\w+", prompt)[:_NAME_WORDS])[:100] or "video"
+    return f"scail2_{width}x{height}_{words}_{time.strftime('%Y%m%d_%H%M%S')}.mp4"
+
+
+def check_name(target: Path, mine: bool = False) -> None:
+    """Raise RuntimeError for a name that is not one of an .mp4 file, or that is taken. mine: by this very video, whose
+    run was killed right after it was written."""
+    if target.suffix != ".mp4":
+        raise RuntimeError(f"{target} (--save_file) does not end with .mp4: end it with .mp4.")
+    if ":" in target.name:
+        raise RuntimeError(f"{target} (--save_file) has a colon in its name, which Windows and many players do not "
+                           "open: choose another name.")
+    if not target.parent.is_dir():
+        raise RuntimeError(f"The folder {target.parent} (--save_file) does not exist: make it first.")
+    if os.path.lexists(target) and not mine:
+        raise RuntimeError(f"{target} (--save_file) exists: choose another name, or remove it.")
+
+
+@contextmanager
+def reserved(target: Path, mine: bool = False) -> Iterator[None]:
+    """Hold the output: no other run can write it meanwhile. Raises RuntimeError if it is held, or cannot be written.
+    mine: as for `check_name`."""
+    if not mine:
+        _try(target)
+    lock = target.with_name(f".{target.name[-100:]}.lock")
+    with locked(lock, f"Another run is writing {target} (--save_file): wait for it, or choose another name."):
+        check_name(target, mine)  # the run that held it may have finished
+        remove_leftovers(target.parent, target.name)
+        yield
+
+
+def check_space(folder: Path, needed: int, there: int) -> None:
+    """Raise RuntimeError if a job folder that will hold at least `needed` bytes, of which `there` are written, does not
+    fit on its disk."""
+    disk = next(parent for parent in (folder, *folder.resolve().parents) if parent.exists())
+    free = shutil.disk_usage(disk).free
+    if needed - there > free:
+        raise RuntimeError(f"The job folder {folder} needs at least {(needed - there) / 1e9:.2f} GB more and its disk "
+                           f"has {free / 1e9:.2f} GB free: make room, or choose another disk with --job_dir.")
+
+
+def _try(target: Path) -> None:
+    """Write a few bytes under the name itself, and remove them."""
+    try:
+        with open(target, "xb") as file:
+            try:
+                file.write(_TRIAL)
+                file.flush()
+                os.fsync(file.fileno())
+            finally:
+                target.unlink()
+    except FileExistsError:
+        check_name(target)
+        raise
+    except OSError as error:
+        raise RuntimeError(f"{target} (--save_file) cannot be written ({error.strerror}): choose another name or "
+                           "folder, or make room.") from error

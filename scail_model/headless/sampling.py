@@ -1,0 +1,53 @@
+"""One segment sampled without ComfyUI, in the arithmetic of ComfyUI's sampling functions, so that both give the same.
+
+The velocity of each prompt becomes a denoised latent, guidance mixes these, and `denoising.denoise` steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..solvers import make_schedule
+from ..transformer import SCAIL2Transformer
+from ..video.denoising import denoise, mixed, whole_timesteps
+from ..video.task import Settings
+
+
+def sample_latent(transformer: SCAIL2Transformer, positive: Tensor, negative: Tensor | None, clip_features: Tensor,
+                  conditions: Mapping[str, Any], noise: Tensor, settings: Settings, *, guidance: float,
+                  history: Tensor | None = None, history_strength: float = 1.0,
+                  on_step: Callable[[int, Tensor], None] = lambda step, denoised: None) -> Tensor:
+    """Noise [1, 16, T, H, W] -> normalised latent of one segment.
+
+    positive, negative: text embeddings [1, L, 4096]; without a negative one guidance is not used. conditions: the
+    transformer's keyword arguments. history: clean latent frames [1, 16, t, H, W] for the segment's start, or None.
+    on_step: as `SampleRequest.on_step`.
+    """
+    clean = mask = None
+    if history is not None:
+        frames = history.shape[2]
+        clean, mask = torch.zeros_like(noise), torch.ones_like(noise[:, :1])
+        clean[:, :, :frames] = history
+        mask[:, :, :frames] = 0
+        conditions = {**conditions, "history_mask": (1 - mask).expand(-1, 4, -1, -1, -1)}
+
+    def denoised(x: Tensor, level: float, text: Tensor) -> Tensor:
+        timestep = x.new_full((1,), level) * 1000
+        return x - transformer(x, timestep, text, clip_features, **conditions).to(x.dtype) * level
+
+    def ask(x: Tensor, level: float, mask: Tensor | None) -> Tensor:
+        x = x if mask is None else mixed(x, clean, mask)
+        answer = denoised(x, level, positive)
+        if negative is not None:
+            unguided = denoised(x, level, negative)
+            answer = unguided + (answer - unguided) * guidance
+        return answer if mask is None else mixed(answer, clean, mask)
+
+    sigmas, timesteps = make_schedule(settings.solver, settings.steps, settings.shift)
+    return denoise(ask, noise, sigmas, settings.solver, whole_timesteps(settings.solver, sigmas, timesteps),
+                   clean=clean, mask=mask, history_strength=history_strength,
+                   on_step=lambda step, x, estimate: on_step(step, estimate))

@@ -1,0 +1,102 @@
+"""Signs of life: a bar on a terminal; in a log a line for each segment, and at least one every 15 seconds."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from threading import Event, Thread
+
+from torch import Tensor
+from tqdm import tqdm
+
+from ..preflight.budget import duration
+from ..segments import Segment
+from ..video.run_times import RunTimes
+
+_SILENCE = 15.0  # seconds
+_PAUSE = 5.0  # seconds between two lines of which the second only says what goes on
+_BLINK = 1.0  # seconds between two looks at the clock
+
+
+class Terminal:
+    """The engine's `Watch`, and what is told before it runs. Used with `with`: leaving it ends the thread that keeps
+    talking."""
+
+    def __init__(self) -> None:
+        self._bar: tqdm | None = None
+        self._times: RunTimes | None = None
+        self._plan: Sequence[Segment] = ()
+        self._steps, self._where, self._stage, self._told = 0, "", "", time.monotonic()
+        self._ended = Event()
+        self._voice = Thread(target=self._keep_talking, daemon=True)
+
+    def __enter__(self) -> Terminal:
+        self._voice.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._ended.set()
+        self._voice.join()
+        if self._bar is not None:
+            self._bar.close()
+
+    def say(self, text: str) -> None:
+        """What is going on outside of the segments."""
+        self._stage = text
+        self._show()
+
+    def begin(self, plan: Sequence[Segment], steps: int) -> None:
+        """Count the steps of a video from here on."""
+        self._plan, self._steps = plan, steps
+        self._times = RunTimes([segment.length for segment in plan], steps)
+        if sys.stderr.isatty():
+            self._bar = tqdm(total=len(plan) * steps, unit="step", file=sys.stderr)
+
+    def stage(self, segment: int, text: str) -> None:
+        self._where = f"segment {segment + 1} of {len(self._plan)}"
+        self.say(text)
+
+    def step(self, segment: int, step: int, denoised: Tensor) -> None:
+        assert self._times is not None
+        self._times.step(segment)
+        self._stage = f"step {step + 1} of {self._steps}"
+        if self._bar is not None:
+            self._bar.update()
+        self._show()
+
+    def finished(self, segment: int, part: Path, *, kept: bool) -> None:
+        assert self._times is not None
+        self._times.finished(segment)
+        if self._bar is not None:
+            self._bar.update(max(0, (segment + 1) * self._steps - self._bar.n))
+        else:
+            self._line(f"segment {segment + 1} of {len(self._plan)}: {'already finished' if kept else 'finished'}")
+
+    def tick(self) -> None:
+        """Ctrl-C arrives by itself, as KeyboardInterrupt."""
+
+    def _show(self) -> None:
+        if self._bar is not None:
+            self._bar.set_description(self._status())
+        elif self._times is not None and time.monotonic() - self._told >= _PAUSE:
+            self._line(self._status())
+
+    def _status(self) -> str:
+        left = self._times.left() if self._times else None
+        parts = [self._where, self._stage, *([f"about {duration(left)} left"] if left is not None else [])]
+        return ", ".join(filter(None, parts))
+
+    def _line(self, text: str) -> None:
+        self._told = time.monotonic()
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+
+    def _keep_talking(self) -> None:
+        """Somebody waits, even while a step takes minutes."""
+        while not self._ended.wait(_BLINK):
+            if self._bar is not None:
+                self._bar.refresh()
+            elif time.monotonic() - self._told >= _SILENCE:
+                self._line(self._status() or "working")

@@ -1,0 +1,68 @@
+"""Reference pictures -> what the transformer reads of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..geometry import check_picture_count, check_shape, check_size
+from ..identity.identities import Identities
+from . import conditioning
+
+EACH_ALONE, STILL_VIDEO = "each alone", "still video"
+ADDITIONAL_PICTURES = (EACH_ALONE, STILL_VIDEO)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Encoded reference pictures. latents: [1, 16, 1, h, w] each, the primary first, as the host's VAE gives them.
+    masks: [1, n, 28, h, w], the primary last. clip: the host's CLIP features of the primary."""
+
+    width: int
+    height: int
+    latents: list[Tensor]
+    masks: Tensor
+    clip: Any
+
+
+def check_pictures(images: Sequence[Tensor], identities: Identities, width: int, height: int) -> None:
+    """Raise ValueError for a size that is not a multiple of 32, and for masks of another number or shape than the
+    pictures [h, w, 3]."""
+    check_size(width, height)
+    check_picture_count(len(images), len(identities.references))
+    for index, (image, masks) in enumerate(zip(images, identities.references, strict=True)):
+        check_shape(f"mask of reference {index + 1}", masks.size, "picture", image.shape[:2])
+
+
+def encode_reference(images: Sequence[Tensor], identities: Identities, width: int, height: int,
+                     encode: Callable[[Tensor], Tensor], encode_clip: Callable[[Tensor], Any], *, cut_out: bool,
+                     as_video: bool = False) -> Reference:
+    """Encode reference pictures [h, w, 3] in 0..1, the primary first, with the masks of `identities`.
+
+    encode: frames [T, H, W, 3] in 0..1 -> latents. encode_clip: CLIP's input [1, 3, 224, 224] -> its features. cut_out:
+    paint everything in the primary black that is not a person. as_video: all pictures as one video whose frames stand
+    still, the primary 1 frame long and the others 4, instead of each alone; the model was trained on latents of videos
+    (Wan2GP, WanAnimatePlus). Raises ValueError as `check_pictures` does.
+    """
+    check_pictures(images, identities, width, height)
+    pixels = [conditioning.reference_pixels(image, identities, index, height, width, cut_out=cut_out)
+              for index, image in enumerate(images)]
+    clip = encode_clip(conditioning.clip_input(pixels[0]))
+    if as_video:
+        still = torch.cat([picture.movedim(1, -1).expand(1 if index == 0 else 4, -1, -1, -1)
+                           for index, picture in enumerate(pixels)])
+        latents = list(encode(still).split(1, dim=2))
+    else:  # together they would be encoded as frames of a video
+        latents = [encode(picture.movedim(1, -1)) for picture in pixels]
+    return Reference(width, height, latents, reference_masks(identities, width, height), clip)
+
+
+def reference_masks(identities: Identities, width: int, height: int) -> Tensor:
+    """Mask channels of all references, [1, n, 28, height / 8, width / 8], the primary last."""
+    count = len(identities.references)
+    ordered = [conditioning.reference_mask(identities, index, height, width) for index in (*range(1, count), 0)]
+    return torch.cat(ordered, dim=1).movedim(1, 0)[None]

@@ -1,0 +1,81 @@
+"""One decoded frame -> the pixels that a player shows: RGB levels, turned and mirrored as the file says.
+
+Pixels are those that ComfyUI's `VideoFromFile` gives, rounded to 8 bits.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import av
+import av.filter
+import numpy as np
+
+# decoded to 8 bits as they are; everything else through float, which keeps 10-bit video exact until it is rounded
+_EIGHT_BITS = {"yuvj420p", "yuvj422p", "yuvj444p", "rgb24", "rgba", "pal8"}
+# What swscale makes floats of by dividing 16-bit levels by 65535: these levels are the same picture in a sixth of the
+# time (the tests compare them).
+_SIXTEEN, _MOST_BITS = ("yuv4", "nv12"), 12
+_ROWS = 64  # of a plane at a time, which stay in the processor's cache
+_ALIGNMENT = 32  # pixels; swscale reads past the right edge of other widths
+
+
+def levels(frame: av.VideoFrame) -> np.ndarray:
+    """RGB levels of a frame, uint8 [3, h, w], upright."""
+    height, width = frame.height, frame.width
+    aligned = _padded(frame) if width % _ALIGNMENT and frame.format.name not in _EIGHT_BITS else frame
+    if frame.format.name in _EIGHT_BITS:
+        pixels = frame.to_ndarray(format="rgb24").transpose(2, 0, 1)
+    elif frame.format.name.startswith(_SIXTEEN) and frame.format.components[0].bits <= _MOST_BITS:
+        pixels = _rounded_planes(aligned.reformat(format="gbrp16le"), height, width)
+    else:
+        floats = aligned.to_ndarray(format="gbrpf32le")[:height, :width]
+        pixels = np.rint(floats * np.float32(255)).clip(0, 255).astype(np.uint8).transpose(2, 0, 1)
+    return np.ascontiguousarray(_upright(pixels, frame))
+
+
+def _upright(pixels: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
+    """Levels [3, h, w] turned and mirrored by the frame's display matrix, which maps stored places to shown ones:
+    x' = a x + c y, y' = b x + d y (FFmpeg, libavutil/display.h). Only turns by 90 degrees and mirrors are done."""
+    stored = next((data for data in frame.side_data if data.type.name == "DISPLAYMATRIX"), None)
+    if stored is None:
+        return pixels
+    a, b, _, c, d = np.frombuffer(bytes(stored), "<i4")[:5].tolist()
+    lying = abs(b) > abs(a)
+    if lying:
+        pixels = pixels.transpose(0, 2, 1)
+    right, down = (c, b) if lying else (a, d)
+    return pixels[:, :: -1 if down < 0 else 1, :: -1 if right < 0 else 1]
+
+
+def _rounded_planes(frame: av.VideoFrame, height: int, width: int) -> np.ndarray:
+    """gbrp16le -> uint8 [3, height, width]: levels of 0..65535 divided by 257 and rounded, in 16 bits."""
+    pixels = np.empty((3, height, width), np.uint8)
+    for plane, target in zip(frame.planes, (pixels[1], pixels[2], pixels[0]), strict=True):
+        given = np.frombuffer(plane, "<u2").reshape(-1, plane.line_size // 2)[:height, :width]
+        for top in range(0, height, _ROWS):
+            part = given[top : top + _ROWS]
+            rounded = part >> 8
+            np.subtract(part, rounded, out=rounded)
+            rounded += 127
+            rounded += part >> 15
+            rounded >>= 8
+            target[top : top + _ROWS] = rounded
+    return pixels
+
+
+def _padded(frame: av.VideoFrame) -> av.VideoFrame:
+    """The frame with its right and bottom edges repeated up to a multiple of 32 pixels."""
+    width, height = (-(-side // _ALIGNMENT) * _ALIGNMENT for side in (frame.width, frame.height))
+    graph = av.filter.Graph()
+    source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format.name,
+                              time_base=frame.time_base or Fraction(1, 25))
+    pad = graph.add("pad", f"{width}:{height}:0:0")
+    fill = graph.add("fillborders", f"right={width - frame.width}:bottom={height - frame.height}:mode=smear")
+    sink = graph.add("buffersink")
+    source.link_to(pad)
+    pad.link_to(fill)
+    fill.link_to(sink)
+    graph.configure()
+    source.push(frame)
+    return sink.pull()

@@ -1,0 +1,89 @@
+"""What the engine asks of the program that it runs in: ComfyUI (`comfy/host.py`) or the command line
+(`headless/host.py`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from ..segments import Segment
+from .plan_parser import Change
+from .task import SegmentInputs, Settings
+
+
+@dataclass(frozen=True)
+class SampleRequest:
+    """One segment to be sampled.
+
+    noise: [1, 16, T', H / 8, W / 8]. driving: latents [1, 16, T', H / 16, W / 16], driving_mask: [28, T', H / 16,
+    W / 16]. history: clean latent frames [1, 16, t, H / 8, W / 8] that the segment begins with, or None. on_step: told
+    the step, from 0, and the estimate of the clean latent after each step; what it raises ends the sampling.
+    """
+
+    segment: Segment
+    inputs: SegmentInputs
+    settings: Settings
+    replacement: bool
+    noise: Tensor
+    driving: Tensor
+    driving_mask: Tensor
+    history: Tensor | None
+    on_step: Callable[[int, Tensor], None]
+
+
+class Host(Protocol):
+    """Latents are in whatever scale the host's VAE and sampler agree on."""
+
+    @property
+    def key(self) -> str:
+        """Of the models, with everything done to them."""
+
+    @property
+    def description(self) -> str:
+        """How the models compute, for reports and the file's metadata."""
+
+    def check_change(self, change: Change) -> None:
+        """Raise ValueError if a change from the plan needs a prompt that cannot be had."""
+
+    def encode_text(self, text: str, name: str) -> Any:
+        """A prompt, called `name` in errors. ValueError for one that is too long."""
+
+    def saved_prompt(self, name: str) -> Any:
+        """A prompt that was encoded before, from its file."""
+
+    def prompt_key(self, positive: Any, negative: Any) -> str: ...
+
+    def reference_key(self, reference: Any) -> str: ...
+
+    def encode(self, frames: Tensor) -> Tensor:
+        """Frames [T, H, W, 3] in 0..1, T = 4n+1 -> latents [1, 16, n + 1, H / 8, W / 8]."""
+
+    def sample(self, request: SampleRequest) -> Tensor:
+        """Latent [1, 16, T', H / 8, W / 8]."""
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """Latent -> frames [T, H, W, 3] in 0..1, on the CPU."""
+
+    def reset_peak(self) -> None:
+        """Begin to measure what `memory` says."""
+
+    def memory(self) -> str:
+        """How much memory there was or is, in words, for the log."""
+
+
+class Watch(Protocol):
+    """Learns what is going on, and ends it. Segments count from 0."""
+
+    def stage(self, segment: int, text: str) -> None: ...
+
+    def step(self, segment: int, step: int, denoised: Tensor) -> None: ...
+
+    def finished(self, segment: int, part: Path, *, kept: bool) -> None:
+        """A segment's part is there; often some steps into the next segment, during which it is written."""
+
+    def tick(self) -> None:
+        """Called often. Raises when the user has cancelled."""

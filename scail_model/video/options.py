@@ -1,0 +1,155 @@
+"""Every setting of a video, declared once: nodes and command line are made from `VideoOptions`.
+
+The words for a choice come from the table of its kind (solvers, codecs, histories, colour matches, noises), so a new
+row there appears on both sides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import Field, dataclass, field, fields
+from fractions import Fraction
+from typing import Any, Protocol
+
+from ..media import scene_cuts
+from ..media.clips import Clip
+from ..media.encoding import CODECS, Encoding, check_encoder
+from ..segments import LENGTHS, SHORT_LAST, Segment, plan_scenes
+from ..solvers import SOLVERS
+from .colour_match import COLOUR_MATCHES, OFF
+from .noise import NOISES, ONE_GENERATOR
+from .plan_parser import Changes, parse_cuts, parse_plan, with_remakes
+from .task import FRAMES, HISTORIES, Settings
+
+AND_AFTER, ONLY = "and everything after", "only these"
+KEEP, BLACK = "keep", "black"
+_FIND = "find"
+
+
+@dataclass(frozen=True)
+class Option:
+    """How a setting is asked for. choices: allowed texts. low, high, step: of a number. flag: the official command
+    line's name. basic: always shown, not an advanced setting. multiline: of a text."""
+
+    help: str
+    choices: tuple[str, ...] = ()
+    low: float | None = None
+    high: float | None = None
+    step: float | None = None
+    flag: str | None = None
+    basic: bool = False
+    multiline: bool = False
+
+
+class Timed(Protocol):
+    """As much of a clip as a plan needs: its frames, and how many a second."""
+
+    @property
+    def rate(self) -> Fraction | None: ...
+
+    def __len__(self) -> int: ...
+
+
+def _option(default: Any, text: str, choices: Sequence[str] | Mapping[str, str] = (), **how: Any) -> Any:
+    if isinstance(choices, Mapping):
+        text = f"{text} {'; '.join(f'{name}: {meaning}' for name, meaning in choices.items())}."
+    return field(default=default, metadata={"option": Option(text, tuple(choices), **how)})
+
+
+def option(of: Field) -> Option:
+    return of.metadata["option"]
+
+
+def option_fields() -> tuple[Field, ...]:
+    """All settings, in the order in which the nodes show them."""
+    return fields(VideoOptions)
+
+
+@dataclass(frozen=True)
+class VideoOptions:
+    """All but the seed of what decides how a video is sampled and written."""
+
+    solver: str = _option("unipc", "The solver.", {name: solver.help for name, solver in SOLVERS.items()},
+                          flag="sample_solver", basic=True)
+    steps: int = _option(40, "Sampling steps. 40 is the official default; 8 (or 4 to 6) with a distilled LoRA.",
+                         low=1, high=1000, flag="sample_steps", basic=True)
+    shift: float = _option(3.0, "How far the steps lean towards high noise. 3 is the official default; 1 with the "
+                                "official distilled-LoRA recipe.",
+                           low=0.01, high=100.0, step=0.01, flag="sample_shift", basic=True)
+    guidance: float = _option(5.0, "Classifier-free guidance. 5 is the official default; 1 with a distilled LoRA, "
+                                   "which also halves the time.",
+                              low=1.0, high=30.0, step=0.1, flag="sample_guide_scale", basic=True)
+    segment_length: int = _option(81, "Frames per segment, 4n+1. The model was trained up to 81.",
+                                  low=5, high=8193, step=4, flag="segment_len")
+    overlap: int = _option(5, "Frames that a segment repeats of the one before, 4n+1. The model was trained with 5.",
+                           low=1, high=81, step=4, flag="segment_overlap")
+    driving_background: str = _option(KEEP, "black hides everything but the masked people from the model.",
+                                      (KEEP, BLACK))
+    fps: float = _option(16.0, "Frame rate of the result where the driving video has none, as images do.",
+                         low=1.0, high=240.0, step=0.01)
+    lengths: str = _option(SHORT_LAST, "What happens to frames that do not fill a segment. short last: the last "
+                                       "segment is shorter. even: all are about equally long. full last: the last one "
+                                       "is filled up with a still picture that is cut off again.", LENGTHS)
+    scene_cuts: str = _option("", "Where the driving video cuts to another scene; each scene starts without history. "
+                                  'Frames or times, as in "120, 0:12.5", or find (needs the package scenedetect).')
+    history: str = _option(FRAMES, "What a segment takes over from the one before.", HISTORIES)
+    history_strength: float = _option(1.0, "How firmly the history is held in the first step; it rises to 1 in the "
+                                           "last. 1 is official.", low=0.0, high=1.0, step=0.05)
+    colour_match: str = _option(OFF, "Corrects colour drift; in replacement only the people change.", COLOUR_MATCHES)
+    noise: str = _option(ONE_GENERATOR, "The noise of each segment.", NOISES)
+    plan: str = _option("", 'What is different in some segments, as JSON: [{"segments": "2-3", "prompt": "..."}, '
+                            '{"time": "0:10-0:15", "seed": 7}]. See the help page.', multiline=True)
+    remake: str = _option("", 'Segments to make again with remake_seed, counted from 1, as in "3, 5-6".')
+    remake_scope: str = _option(AND_AFTER, f"{AND_AFTER}: later segments continue from the new ones. {ONLY}: later "
+                                           "segments stay as they are, and both ends of the new ones are cross-faded.",
+                                (AND_AFTER, ONLY))
+    remake_seed: int = _option(1, "Seed of the first remade segment, + 1 for each further one. The same number finds "
+                                  "the same result again.", low=0, high=0xFFFFFFFFFFFFFFFF)
+    codec: str = _option(next(iter(CODECS)), "How the video is encoded.",
+                         {name: codec.help for name, codec in CODECS.items()})
+    quality: int = _option(14, "CRF: lower is better and larger; without effect on lossless.", low=0, high=51)
+    jobs_limit: float = _option(100.0, "GiB that all job folders together may take; beyond it the oldest finished "
+                                       "ones are removed.", low=1.0, high=100000.0, step=1.0)
+
+    def rate(self, clip: Timed) -> Fraction:
+        """Frames per second of the result."""
+        return clip.rate or Fraction(self.fps).limit_denominator(1001)
+
+    @property
+    def encoding(self) -> Encoding:
+        return Encoding(self.codec, self.quality)
+
+    @property
+    def finds_cuts(self) -> bool:
+        return self.scene_cuts.strip() == _FIND
+
+    def found(self, cuts: tuple[int, ...]) -> tuple[int, ...] | None:
+        """The cuts if they were looked for, None if they are as written."""
+        return cuts if self.finds_cuts else None
+
+    def settings(self, seed: int, cuts: tuple[int, ...] = ()) -> Settings:
+        return Settings(self.solver, self.steps, self.shift, self.guidance, seed, self.segment_length, self.overlap,
+                        self.driving_background == BLACK, self.lengths, cuts, self.history, self.colour_match,
+                        self.noise)
+
+    def check(self) -> None:
+        """Raise RuntimeError if a library or an encoder is missing that an option needs."""
+        check_encoder(self.codec)
+        if self.finds_cuts:
+            scene_cuts.check_installed()
+
+    def cuts(self, clip: Clip) -> tuple[int, ...]:
+        """Frames at which scenes begin. Raises ValueError as `parse_cuts` does."""
+        return tuple(scene_cuts.find_cuts(clip)) if self.finds_cuts else self.written_cuts(clip)
+
+    def written_cuts(self, clip: Timed) -> tuple[int, ...]:
+        """Cuts that need no search. Raises ValueError as `parse_cuts` does."""
+        return tuple(parse_cuts(self.scene_cuts, self.rate(clip)))
+
+    def segments(self, clip: Timed, cuts: tuple[int, ...]) -> list[Segment]:
+        return plan_scenes(len(clip), cuts, self.segment_length, self.overlap, self.lengths)
+
+    def changes(self, clip: Timed, segments: list[Segment]) -> list[Changes]:
+        """What differs, by segment. Raises ValueError for a plan or remake that cannot be read."""
+        return with_remakes(parse_plan(self.plan, segments, self.rate(clip)), self.remake, self.remake_seed,
+                            self.remake_scope == ONLY)

@@ -1,0 +1,51 @@
+"""From checked inputs to a task and its job folder: the steps before the engine runs."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from ..files.content_keys import digest
+from ..files.jobs import Job
+from ..identity.identities import Identities
+from ..media.clips import Clip
+from .host import Host
+from .options import VideoOptions
+from .segment_inputs import Given, check_changes, segment_inputs
+from .task import SegmentInputs, VideoTask
+
+log = logging.getLogger(__name__)
+# of the settings, what the plan or a segment's own inputs decide
+_BY_SEGMENT = {"cuts": (), "guidance": 0.0}
+_KEY = 12  # letters in a folder's name
+
+
+def make_task(options: VideoOptions, seed: int, cuts: tuple[int, ...], given: Given, driving: Clip,
+              identities: Identities, host: Host) -> tuple[VideoTask, str]:
+    """The task, and the name of its job folder. Raises ValueError for a plan or remake that cannot be done."""
+    settings, plan = options.settings(seed, cuts), options.segments(driving, cuts)
+    changes = options.changes(driving, plan)
+    check_changes(changes, len(given.references), host)
+    usual, inputs, solo = segment_inputs(options, changes, given, host)
+    key = digest(host.key, driving.digest(), identities.digest(), asdict(replace(settings, **_BY_SEGMENT)))
+    task = VideoTask(driving, identities, settings, plan, inputs, solo, options.rate(driving), options.encoding, key)
+    return task, _folder_name(task, usual)
+
+
+def open_job(task: VideoTask, folder: Path, **about: object) -> Job:
+    """The job's folder, made if it is not there, with what is told of it to people. Raises RuntimeError if it cannot be
+    written."""
+    height, width = task.size
+    job = Job(folder, {"frames": len(task.driving), "size": f"{width}x{height}", "fps": str(task.rate),
+                       "segments": len(task.plan), "done": 0, "mode": task.identities.mode,
+                       "seed": task.settings.seed, "finished": None, **about})
+    job.tell()
+    log.info("SCAIL-2: %d segment(s), job folder %s", len(task.plan), job.folder)
+    return job
+
+
+def _folder_name(task: VideoTask, usual: SegmentInputs) -> str:
+    """By everything that decides the result, but for the plan and the encoding."""
+    height, width = task.size
+    return f"{len(task.driving)}f_{width}x{height}_{digest(task.key, usual.key)[:_KEY]}"

@@ -1,0 +1,187 @@
+"""One sampling of one segment, and everything that its frames come from.
+
+A take's files in the job folder carry its key, which stands for all that decides its content:
+
+    0003-<key>.latent.safetensors    the sampled latent
+    0003-<key>.end.safetensors       what the next segment starts from: the last frames, and the colours
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ..files.content_keys import digest
+from ..files.jobs import Job
+from ..inputs.conditioning import person_shares
+from ..inputs.driving import Reader
+from . import colour_match
+from .host import Host, SampleRequest, Watch
+from .noise import Noise
+from .segment_files import KEY
+from .task import FRAMES, LATENTS, SegmentInputs, VideoTask
+
+
+@dataclass
+class Take:
+    """inputs: what it is made with. before: the take that it continues, None at the start of a scene; first: the first
+    one of its scene, None for that one itself. frames: decoded, while they are in memory. seconds: spent, by stage."""
+
+    index: int
+    key: str
+    inputs: SegmentInputs
+    before: Take | None
+    first: Take | None
+    frames: Tensor | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def file(self, ending: str) -> str:
+        return f"{self.index + 1:04}-{self.key[:KEY]}.{ending}"
+
+
+class Takes:
+    """Names the takes of a task, and makes their latents, frames and ends where these are not in the job folder.
+
+    free_memory: called before a take is decoded, so that no two segments' frames are in memory. after_step: called
+    after each step of the sampler.
+    """
+
+    def __init__(self, task: VideoTask, host: Host, job: Job, watch: Watch, *, free_memory: Callable[[], None],
+                 after_step: Callable[[], None]) -> None:
+        self.task, self.host, self.job, self.watch = task, host, job, watch
+        self.free_memory, self.after_step = free_memory, after_step
+        self.noise = Noise(task.settings.noise, task.settings.seed,
+                           [(1, 16, (segment.length - 1) // 4 + 1, *(side // 8 for side in inputs.size))
+                            for inputs, segment in zip(task.inputs, task.plan, strict=True)])
+        self.reader = Reader(task.driving, task.identities, task.plan, tick=watch.tick,
+                             black_background=task.settings.black_background)
+
+    def after(self, take: Take | None) -> Take | None:
+        """The take of the next segment, of the first one for None; None after the last one."""
+        index = 0 if take is None else take.index + 1
+        if index == len(self.task.plan):
+            return None
+        continues = take is not None and self.task.plan[index].overlap
+        return self._take(index, self.task.inputs[index], *(take, take.first or take) if continues else (None, None))
+
+    def solo(self, take: Take) -> Take | None:
+        """The same segment made with inputs of its own, which later segments do not see."""
+        inputs = self.task.solo[take.index]
+        return inputs and self._take(take.index, inputs, take.before, take.first, solo=True)
+
+    def _take(self, index: int, inputs: SegmentInputs, before: Take | None, first: Take | None,
+              solo: bool = False) -> Take:
+        settings, segment = self.task.settings, self.task.plan[index]
+        anchor = first.key if first is not None and colour_match.from_first(settings.colour_match) else ""
+        key = digest(self.task.key, segment.start, segment.stop, segment.length, segment.overlap, inputs.key,
+                     self.noise.key(index, inputs.seed), before.key if before else "", anchor, solo)
+        return Take(index, key, inputs, before, first)
+
+    def ends_scene(self, take: Take) -> bool:
+        plan, index = self.task.plan, take.index
+        return index + 1 == len(plan) or not plan[index + 1].overlap
+
+    def read_ahead(self, take: Take | None) -> None:
+        """Begin to read the driving side of a take, if it will be sampled."""
+        if take is not None and not self.job.has(take.file("latent.safetensors")):
+            self.reader.begin(take.index, take.inputs.size)
+
+    def stop(self) -> None:
+        self.reader.stop()
+
+    # What the next segment starts from
+
+    def has_end(self, take: Take) -> bool:
+        needed = ["end.safetensors", *(["latent.safetensors"] if self.task.settings.history == LATENTS else [])]
+        return self.ends_scene(take) or all(self.job.has(take.file(ending)) for ending in needed)
+
+    def need_end(self, take: Take) -> None:
+        """Make a take's end unless it is there."""
+        if self.has_end(take):
+            return
+        frames, settings = self.frames(take), self.task.settings
+        colours = colour_match.remember(settings.colour_match, frames, self._changeable(take),
+                                        first=take.first is None, tick=self.watch.tick)
+        self.job.save(take.file("end.safetensors"), {"frames": frames[-settings.overlap :], **colours})
+
+    def _end(self, take: Take) -> dict[str, Tensor]:
+        return self.job.load(take.file("end.safetensors"))
+
+    # Latents and frames
+
+    def frames(self, take: Take) -> Tensor:
+        """All real frames of a take, sampled if need be: [T, H, W, 3] in 0..1."""
+        if take.frames is None:
+            name = take.file("latent.safetensors")
+            if not self.job.has(name):
+                self.job.save(name, {"samples": self._sampled(take)})
+            self.free_memory()
+            with self._timed(take, "decoding"):
+                take.frames = self._decoded(take, self.job.load(name)["samples"])
+        return take.frames
+
+    def _sampled(self, take: Take) -> Tensor:
+        task, index = self.task, take.index
+        with self._timed(take, "encoding"):
+            self.reader.begin(index, take.inputs.size)
+            history = self._history(take)
+            pixels, mask = self.reader.take(index, take.inputs.size)
+            driving = self.host.encode(pixels.movedim(1, -1))  # [1, 16, T', H / 16, W / 16]
+            mask = self.reader.waited(mask)
+        if task.solo[index] is None:  # else the next segment is there, or this one is sampled twice
+            self.read_ahead(self.after(take))
+        with self._timed(take, "sampling"):
+            return self.host.sample(SampleRequest(
+                task.plan[index], take.inputs, task.settings, task.identities.replacement,
+                self.noise.of(index, take.inputs.seed), driving, mask, history, self._step_watch(index)))
+
+    def _history(self, take: Take) -> Tensor | None:
+        """Clean latent frames [1, 16, t, H / 8, W / 8] that a segment begins with."""
+        if take.before is None:
+            return None
+        frames = self._end(take.before)["frames"]
+        if self.task.settings.history == FRAMES:
+            return self.host.encode(frames)
+        # The first latent frame of a video holds one picture, all others four: only these can be taken over.
+        latents = self.job.load(take.before.file("latent.safetensors"))["samples"]
+        groups = (len(frames) - 1) // 4
+        begin = self.host.encode(frames[:1])
+        return torch.cat((begin, latents[:, :, latents.shape[2] - groups :].to(begin)), dim=2) if groups else begin
+
+    def _decoded(self, take: Take, latent: Tensor) -> Tensor:
+        segment = self.task.plan[take.index]
+        frames = self.host.decode(latent)[: segment.stop - segment.start]
+        if take.before is None or self.task.settings.colour_match == colour_match.OFF:
+            return frames
+        return colour_match.correct(self.task.settings.colour_match, frames, self._changeable(take), segment.overlap,
+                                    self._end(take.before), self._end(take.first or take.before), self.watch.tick)
+
+    def _changeable(self, take: Take) -> Tensor | None:
+        """Whose colours may change: the people's in replacement, because the rest is the driving video's."""
+        segment = self.task.plan[take.index]
+        if not self.task.identities.replacement or self.task.settings.colour_match == colour_match.OFF:
+            return None
+        return person_shares(self.task.identities, segment.start, segment.stop, *take.inputs.size)
+
+    def _step_watch(self, index: int) -> Callable[[int, Tensor], None]:
+        def on_step(step: int, denoised: Tensor) -> None:
+            if not torch.isfinite(denoised).all():
+                raise ValueError(f"The latent of segment {index + 1} of {len(self.task.plan)} has NaN or infinite "
+                                 f"values after step {step + 1} of {self.task.settings.steps}: use a bf16 model file, "
+                                 "or another attention backend.")
+            self.after_step()
+            self.watch.step(index, step, denoised)
+
+        return on_step
+
+    @contextlib.contextmanager
+    def _timed(self, take: Take, stage: str) -> Iterator[None]:
+        self.watch.stage(take.index, stage)
+        started = time.monotonic()
+        yield
+        take.seconds[stage] = take.seconds.get(stage, 0.0) + time.monotonic() - started

@@ -1,0 +1,108 @@
+"""What a video is made from, in the engine's terms, and what comes back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from ..files.content_keys import digest
+from ..identity.identities import Identities
+from ..media.clips import Clip
+from ..media.encoding import Encoding
+from ..segments import SHORT_LAST, Segment
+from .colour_match import OFF
+from .noise import ONE_GENERATOR
+
+FRAMES, LATENTS = "frames", "latents"
+HISTORIES = {
+    FRAMES: "hands over the decoded last frames, encoded again (official)",
+    LATENTS: "hands over the last latents as they were sampled",
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a video is sampled. Counts are frames; guidance 1 means one forward per step. cuts: frames at which scenes
+    begin. history, colour_match, noise: keys of HISTORIES, COLOUR_MATCHES and NOISES."""
+
+    solver: str
+    steps: int
+    shift: float
+    guidance: float
+    seed: int
+    segment_length: int
+    overlap: int
+    black_background: bool
+    lengths: str = SHORT_LAST
+    cuts: tuple[int, ...] = ()
+    history: str = FRAMES
+    colour_match: str = OFF
+    noise: str = ONE_GENERATOR
+
+
+@dataclass(frozen=True)
+class SegmentInputs:
+    """What one segment is made with. positive, negative, reference: the host's own objects, for which prompt_key and
+    reference_key stand. width, height: pixels. seed: None for the video's."""
+
+    positive: Any
+    negative: Any
+    prompt_key: str
+    reference: Any
+    reference_key: str
+    guidance: float
+    history_strength: float
+    driving_strength: float = 1.0
+    seed: int | None = None
+
+    @property
+    def key(self) -> str:
+        return digest(self.prompt_key, self.reference_key, self.guidance, self.history_strength, self.driving_strength,
+                      self.seed)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the result."""
+        return self.reference.height, self.reference.width
+
+
+@dataclass(frozen=True)
+class VideoTask:
+    """A video to be made. plan, inputs: by segment. solo: other inputs for a segment, which the segments after it do
+    not see. rate: frames per second. key: of everything but the plan, the inputs and the encoding."""
+
+    driving: Clip
+    identities: Identities
+    settings: Settings
+    plan: Sequence[Segment]
+    inputs: Sequence[SegmentInputs]
+    solo: Sequence[SegmentInputs | None]
+    rate: Fraction
+    encoding: Encoding
+    key: str
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the result."""
+        return self.inputs[0].size
+
+
+@dataclass(frozen=True)
+class Made:
+    """The finished file, and how many segments were already there."""
+
+    path: Path
+    kept: int
+
+
+def segments_json(task: VideoTask) -> str:
+    """The segments for Measure Video Drift and for programs."""
+    return json.dumps({
+        "frames": len(task.driving), "fps": str(task.rate),
+        "segments": [{"start": segment.start, "stop": segment.stop, "overlap": segment.overlap,
+                      "cut": segment.start in task.settings.cuts and not segment.overlap}
+                     for segment in task.plan]})
