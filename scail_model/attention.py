@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -33,7 +33,7 @@ def sdpa(q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_options: dict[
 
 def float32_parameters(layer: nn.Module, x: Tensor) -> tuple[Tensor, Tensor | None]:
     """Weight and bias of a layer in float32 on x's device: for the parts that stay float32 in every precision."""
-    weight, bias = layer.weight, getattr(layer, "bias", None)
+    weight, bias = cast(Tensor, layer.weight), getattr(layer, "bias", None)
     return weight.to(x.device, torch.float32), None if bias is None else bias.to(x.device, torch.float32)
 
 

@@ -7,7 +7,7 @@ the modulation and every norm are float32; linears and attention compute in the 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -119,7 +119,7 @@ class Block(nn.Module):
     def affine(self, norm: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
         """Weight and bias of a norm, float32 [1, 1, dim]."""
         weight, bias = self.parameters_of(norm, x)
-        return weight[None, None], bias[None, None]
+        return weight[None, None], cast(Tensor, bias)[None, None]
 
 
 def modulation_parameter(rows: int, dim: int, device=None, dtype=None) -> nn.Parameter:

@@ -8,7 +8,8 @@ import math
 import mmap
 import os
 from collections.abc import Iterator, Mapping
-from typing import BinaryIO, NamedTuple
+from io import BufferedReader
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -85,7 +86,7 @@ def map_tensors(path: str | os.PathLike, records: Mapping[str, TensorRecord]) ->
     return {name: tensors[name] for name in records}
 
 
-def read_pieces(file: BinaryIO, record: TensorRecord) -> Iterator[Tensor]:
+def read_pieces(file: BufferedReader, record: TensorRecord) -> Iterator[Tensor]:
     """The elements of one tensor in order, in 1-D pieces of at most `READ_BYTES`, read instead of mapped.
 
     A tensor with gaps or in another order is read as a whole first. EOFError when the file ends too early.
@@ -100,7 +101,7 @@ def read_pieces(file: BinaryIO, record: TensorRecord) -> Iterator[Tensor]:
         yield _read(file, record.dtype, min(step, record.numel - start))
 
 
-def _read(file: BinaryIO, dtype: torch.dtype, count: int) -> Tensor:
+def _read(file: BufferedReader, dtype: torch.dtype, count: int) -> Tensor:
     piece = torch.empty(count, dtype=dtype)
     if file.readinto(piece.view(torch.uint8).numpy()) != piece.nbytes:
         raise EOFError(f"{file.name} became shorter while it was read")

@@ -95,11 +95,11 @@ def official_lora_key(key: str) -> str:
     Source: zai-org/SCAIL-2, convert_lora.py.
     """
     match = _LORA.fullmatch(without_prefix(key))
-    modules = _official_modules(match[1]) if match else []
-    part = int(match[2] or 0) if match else 0
-    if part >= len(modules):
-        raise ValueError(f"SAT LoRA files of SCAIL-2 have no tensor named {key!r}")
-    return f"{modules[part]}.{_LORA_PARTS[match[3]]}"
+    if match:
+        modules, part = _official_modules(match[1]), int(match[2] or 0)
+        if part < len(modules):
+            return f"{modules[part]}.{_LORA_PARTS[match[3]]}"
+    raise ValueError(f"SAT LoRA files of SCAIL-2 have no tensor named {key!r}")
 
 
 def _official_modules(module: str) -> list[str]:

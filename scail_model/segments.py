@@ -73,8 +73,8 @@ def plan_scenes(total_frames: int, cuts: Sequence[int], segment_length: int = 81
     """
     for before, cut in zip((0, *cuts), cuts, strict=False):
         if not before < cut < total_frames:
-            raise ValueError(f"A scene cut is at frame {cut}, but cuts must rise and lie between 1 and "
-                             f"{total_frames - 1}: correct scene_cuts.")
+            raise ValueError(f"There is a scene cut at frame {cut}, but cuts must be in ascending order and between 1 "
+                             f"and {total_frames - 1}: correct scene_cuts.")
     edges = (0, *cuts, total_frames)
     return [replace(segment, start=start + segment.start, stop=start + segment.stop)
             for start, stop in zip(edges, edges[1:], strict=False)
@@ -82,18 +82,18 @@ def plan_scenes(total_frames: int, cuts: Sequence[int], segment_length: int = 81
 
 
 def segment_at(total_frames: int, start: int, length: int, overlap: int) -> Segment:
-    """The segment of `length` frames whose first new frame is `start`, the `overlap` frames before it included. Where
-    the video ends earlier, it is as short as 4n+1 allows.
+    """The segment of `length` frames whose first new frame is `start`, including the `overlap` frames before it. If the
+    video ends earlier, the segment is as short as 4n+1 allows.
 
-    Raises ValueError if it would begin before the video, or has nothing new to make.
+    Raises ValueError if it would begin before the video, or has no new frames.
     """
     first = start - overlap
     if start >= total_frames:
         raise ValueError(f"The segment starts at frame {start}, but the driving video ends after {total_frames} "
                          "frames: lower start_frame, or stop here.")
     if first < 0:
-        raise ValueError(f"The segment starts at frame {start} with {overlap} previous frames, which would be before "
-                         "the video: start_frame counts the frames made already.")
+        raise ValueError(f"The segment starts at frame {start} with {overlap} previous frames, but these would be "
+                         "before the video: set start_frame to the number of frames made so far.")
     return _segment(first, total_frames, length, overlap)
 
 
@@ -109,7 +109,8 @@ def check_overlap(overlap: int, segment_length: int) -> None:
     longest = segment_length - _GROUP
     if overlap < 1:
         raise ValueError(
-            f"overlap is {overlap}, but every segment needs at least 1 frame of history: take 1 to {longest}, in fours"
+            f"overlap is {overlap}, but every segment needs at least 1 frame of history: take 1 to {longest}, in steps "
+            "of 4"
         )
     if overlap > longest or overlap % _GROUP != 1:
         choices = " or ".join(map(str, nearest_overlaps(overlap, segment_length)))
@@ -120,13 +121,13 @@ def check_overlap(overlap: int, segment_length: int) -> None:
 
 
 def nearest_lengths(frames: int) -> tuple[int, int]:
-    """The segment lengths below and above a wrong one."""
+    """The valid segment lengths below and above an invalid one."""
     below = max(5, (frames - 1) // _GROUP * _GROUP + 1)
     return below, below + _GROUP
 
 
 def nearest_overlaps(overlap: int, segment_length: int) -> tuple[int, ...]:
-    """The overlaps next to a wrong one that segments of a right length have room for: one or two."""
+    """The valid overlaps nearest to an invalid one, in segments of a valid length: one or two."""
     below = max(1, (overlap - 1) // _GROUP * _GROUP + 1)
     longest = segment_length - _GROUP
     return (below, below + _GROUP) if below < longest else (longest,)

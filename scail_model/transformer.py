@@ -11,7 +11,7 @@ of them. What is float32 here stays float32 in every dtype of the weights.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +22,7 @@ from .attention import AttentionFunction, ParametersFunction, float32_parameters
 from .blocks import GELU, Block, Head, ImageEmbedding, timestep_sinusoid
 from .config import CLIP_DIM, CLIP_TOKENS, TransformerConfig
 from .kernels import elementwise
+from .kernels.backends import uncompiled
 from .kernels.linears import FullPrecision
 from .rope import segment_rotations
 
@@ -80,7 +81,7 @@ class SCAIL2Transformer(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         """The dtype in which linears and attention compute."""
-        return self.blocks[0].self_attn.q.weight.dtype
+        return self.get_parameter("blocks.0.self_attn.q.weight").dtype
 
     def forward(self, x: Tensor, timestep: Tensor, context: Tensor, clip_features: Tensor | None, *,
                 reference_latents: Tensor, reference_masks: Tensor, driving_latents: Tensor, driving_masks: Tensor,
@@ -123,7 +124,7 @@ class SCAIL2Transformer(nn.Module):
                      driving_latents: Tensor, driving_masks: Tensor, additional_latents: Tensor | None,
                      additional_masks: Tensor | None) -> Tensor:
         """All inputs -> the token sequence, float32 [B, L, dim]."""
-        if additional_latents is not None:
+        if additional_latents is not None and additional_masks is not None:
             reference_latents = torch.cat((additional_latents, reference_latents), dim=2)
             reference_masks = torch.cat((additional_masks, reference_masks), dim=2)
         references = reference_latents.shape[2]
@@ -132,11 +133,12 @@ class SCAIL2Transformer(nn.Module):
         clean = torch.ones_like(x[:, :4, :1])  # [B, 4, 1, H, W]: references and driving frames are never noisy
         history = torch.zeros_like(x[:, :4]) if history_mask is None else history_mask
         mask = self.patch_embedding_mask
+        empty = cast(Tensor, self.parameters_of(mask, x)[1])  # the bias: what zeros are embedded as
         segments = (
             self.patches(self.patch_embedding, _with_channels(reference_latents, clean))
             + self.patches(mask, reference_masks[:, :, :references]),
             self.patches(self.patch_embedding, _with_channels(x, history))
-            + (self.patches(mask, video_masks) if video_masks.shape[2] else self.parameters_of(mask, x)[1]),
+            + (self.patches(mask, video_masks) if video_masks.shape[2] else empty),
             self.patches(self.patch_embedding_pose, _with_channels(driving_latents, clean[..., ::2, ::2]))
             + self.patches(mask, driving_masks),
         )
@@ -152,7 +154,7 @@ class SCAIL2Transformer(nn.Module):
         tokens = rearrange(latents.float(), "b c t (h p) (w q) -> b (t h w) (c p q)", p=patch_height, q=patch_width)
         return F.linear(tokens, weight.flatten(1), bias)
 
-    @torch.compiler.disable  # small, cached, and float64: nothing to gain from compiling it
+    @uncompiled  # small, cached, and float64: nothing to gain from compiling it
     def rotations(self, layout: Layout, device: torch.device) -> tuple[Tensor, Tensor]:
         """Rotary multipliers (cos, sin), float32 [L, 64] on `device`; the last layout's are kept."""
         key = (layout, device)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import comfy.ops
 import torch
@@ -35,7 +36,7 @@ def convert(state_dict: dict[str, Tensor], linears: Iterable[str], device: torch
 
 def stored(layer: nn.Module) -> bool:
     """Whether a layer's weight is in this format, from us or from a file. ComfyUI computes rotated weights itself."""
-    weight = layer.weight
+    weight: Any = layer.weight
     return isinstance(weight, QuantizedTensor) and weight._layout_cls == _LAYOUT and not weight._params.convrot
 
 
@@ -51,7 +52,7 @@ def weights(layer: nn.Module, device: torch.device) -> Iterator[tuple[int8.Weigh
         comfy.ops.uncast_bias_weight(layer, weight, bias, stream)
 
 
-def _unwrapped(weight: Tensor) -> int8.Weight:
+def _unwrapped(weight: Any) -> int8.Weight:
     if not isinstance(weight, QuantizedTensor):  # a LoRA that is added at each use returns it in full precision
         return int8.quantize_weight(weight)
     scale = weight._params.scale.float().flatten()

@@ -6,12 +6,13 @@ conditioning keys of core's own SCAIL-2, so that either's conditioning nodes wor
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import comfy.model_base
+import comfy.model_management
 import comfy.model_prefetch
 import comfy.ops
 import comfy.patcher_extension
@@ -20,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from ..attention import QueryFunction
+from ..blocks import Block
 from ..config import TransformerConfig
 from ..kernels.chunks import rows_at_once
 from ..kernels.linears import Int8
@@ -92,10 +94,11 @@ class ComfyTransformer(SCAIL2Transformer):
         super().__init__(TransformerConfig(**sizes), operations=operations, attention=attention,
                          parameters=float32_parameters, linears=Int8(int8.stored, int8.weights),
                          device=device, dtype=dtype)
-        self._dtype, self._attention, self.precision = dtype, attention, EXACT
+        self._dtype: Any = dtype  # None: as in the file
+        self._attention, self.precision = attention, EXACT
         if dtype is not None and dtype.itemsize == 1:
             self._widen_small_parameters()
-        for block in self.blocks:
+        for block in cast("Iterable[Block]", self.blocks):
             block.self_attn.attention = PatchedAttention(attention)
 
     def use_attention(self, backend: Backend) -> None:
@@ -116,8 +119,9 @@ class ComfyTransformer(SCAIL2Transformer):
         """ComfyUI casts the inputs to the dtype of the run and the weights to that of the input."""
         return x.dtype
 
-    def forward(self, x: Tensor, timestep: Tensor, context: Tensor, clip_fea: Tensor | None = None,
-                transformer_options: dict[str, Any] | None = None, **conditions: Any) -> Tensor:
+    def forward(self, x: Tensor, timestep: Tensor, context: Tensor,  # pyright: ignore[reportIncompatibleMethodOverride]
+                clip_fea: Tensor | None = None, transformer_options: dict[str, Any] | None = None,
+                **conditions: Any) -> Tensor:
         """x [B, 16 + 4, T, H, W]; the conditions are those of core's `WAN21_SCAIL2`."""
         options = {} if transformer_options is None else transformer_options
         wrappers = comfy.patcher_extension.get_all_wrappers(comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, options)
@@ -220,7 +224,7 @@ def describe(model) -> str:
     network = model.model.diffusion_model
     if not isinstance(network, ComfyTransformer):
         return f"network {type(network).__name__}"
-    last = network.blocks[-1].ffn[2]
+    last: Any = cast(Block, network.blocks[-1]).ffn[2]
     weights = getattr(last, "quant_format", None) or str(network.dtype or last.weight.dtype).removeprefix("torch.")
     return f"precision {network.precision}, weights {weights}, attention {network.attention}"
 
@@ -231,7 +235,7 @@ class SCAIL2(comfy.model_base.WAN21_SCAIL2):
     def __init__(self, model_config, model_type=comfy.model_base.ModelType.FLOW, device=None) -> None:
         # past core's own constructors, which would build core's network
         super(comfy.model_base.WAN21, self).__init__(model_config, model_type, device=device,
-                                                     unet_model=ComfyTransformer)
+                                                     unet_model=ComfyTransformer)  # pyright: ignore[reportCallIssue]
         self.image_to_video = False
         self.memory_usage_factor_conds = ("reference_latent", "pose_latents")
 

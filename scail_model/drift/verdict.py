@@ -143,7 +143,7 @@ def from_first(series: Series, plan: Plan) -> np.ndarray:
 
 
 def mean(values: np.ndarray) -> float:
-    """Mean of [T], ignoring nan; nan if there is no other value."""
+    """Mean of [T], ignoring nan; nan if all are."""
     seen = values[~np.isnan(values)]
     return float(seen.mean()) if len(seen) else np.nan
 
@@ -206,7 +206,7 @@ def _size(tones: np.ndarray) -> float:
 
 
 def _usual(values: Sequence[float]) -> float:
-    """The 90th percentile, ignoring nan; nan if there is no other value."""
+    """The 90th percentile, ignoring nan; nan if all are."""
     seen = np.array([value for value in values if not np.isnan(value)])
     return float(np.quantile(seen, USUAL)) if len(seen) else np.nan
 

@@ -22,8 +22,11 @@ _PIECE = 1 << 20  # bytes
 class Pieces(Protocol):
     """An array as its bytes, piece after piece: a contiguous numpy array is one, row by row."""
 
-    dtype: np.dtype
-    shape: tuple[int, ...]
+    @property
+    def dtype(self) -> np.dtype: ...
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
 
     def __iter__(self) -> Iterator[bytes | np.ndarray]: ...
 

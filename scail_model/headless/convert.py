@@ -11,8 +11,9 @@ import os
 import shutil
 import zlib
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from safetensors import safe_open
@@ -141,7 +142,7 @@ def _write(partial: Path, header: bytes, source: Path, outputs: list[_Output]) -
     return {name: checksums[name] for name in samples}
 
 
-def _converted(reader: BinaryIO, output: _Output, progress: tqdm) -> Iterator[Tensor]:
+def _converted(reader: BufferedReader, output: _Output, progress: tqdm) -> Iterator[Tensor]:
     for piece in read_pieces(reader, output.source):
         converted = piece.to(output.dtype)
         if output.dtype == torch.float16 and (infinite := converted.isinf()).any() and piece[infinite].isfinite().any():
@@ -173,7 +174,7 @@ def _verify(partial: Path, outputs: list[_Output], checksums: dict[str, int]) ->
         raise RuntimeError(f"{partial.with_suffix('')} did not read back as written; check the disk and try again")
 
 
-def _checksum(reader: BinaryIO, record: TensorRecord) -> int:
+def _checksum(reader: BufferedReader, record: TensorRecord) -> int:
     checksum = 0
     for piece in read_pieces(reader, record):
         checksum = zlib.crc32(piece.view(torch.uint8).numpy(), checksum)

@@ -1,6 +1,6 @@
-"""The texts `binding`, `front` and `names`, about people by their numbers: no masks are needed to read or write them.
+"""Parser and writer of the texts `binding`, `front` and `names`. People are numbers here; no masks are needed.
 
-A node has masks when it runs (`binding`); the table on the page has only cards (`table`). Both read the texts here.
+Used by `binding`, which has masks, and by `table`, the table on the page, which only has cards.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class People:
 
 
 def parse_pairs(text: str, driving: People, reference: People) -> list[Pair]:
-    """Numbers as pairs such as "1:2, 2:1" bind them. Raises ValueError for a text that cannot be parsed, and for people
-    who do not exist or are named twice."""
+    """Parse pairs of numbers such as "1:2, 2:1". Raises ValueError for a text that cannot be parsed, and for people
+    that do not exist or are named twice."""
     pairs: list[Pair] = []
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\d+)\s*:\s*(\d+)\s*", part)
@@ -49,14 +49,14 @@ def parse_pairs(text: str, driving: People, reference: People) -> list[Pair]:
 
 
 def pairs_text(pairs: Sequence[Pair]) -> str:
-    """As `parse_pairs` reads it."""
+    """The text that `parse_pairs` parses."""
     return ", ".join(f"{left}:{right}" for left, right in pairs)
 
 
 def usual_pairs(driving: People, reference: People, nearest: Callable[[], list[Pair]]) -> list[Pair]:
-    """Numbers as an empty binding binds them: equal colours, else equal places.
+    """Pairs for an empty binding: equal colours, else equal places.
 
-    nearest: pairs by position, to suggest. Raises ValueError if colours or counts differ.
+    nearest: pairs by position, as a suggestion. Raises ValueError if colours or counts differ.
     """
     if driving.coloured and reference.coloured:
         present = {DRIVING: set(driving.numbers), REFERENCE: set(reference.numbers)}
@@ -74,7 +74,7 @@ def usual_pairs(driving: People, reference: People, nearest: Callable[[], list[P
 
 
 def check_count(people: int) -> None:
-    """Raise ValueError if so many people cannot be told apart."""
+    """Raise ValueError for more people than there are colours."""
     if people > PEOPLE_LIMIT:
         raise ValueError(f"There are {people} people, but SCAIL-2 distinguishes at most {PEOPLE_LIMIT}: choose "
                          "some with binding.")
@@ -90,9 +90,10 @@ def colour_labels(pairs: Sequence[Pair], driving: People, reference: People) -> 
 
 
 def parse_names(text: str, in_reference: Sequence[int], labels: Sequence[int], known: Sequence[str]) -> tuple[str, ...]:
-    """A name for each bound person: as written, else as known, else its colour's. in_reference: their indices there.
+    """A name for each bound person: from the text, else the known one, else its colour. in_reference: indices of the
+    bound people in the reference.
 
-    Raises ValueError for more names than people, and for the name of somebody who is not bound.
+    Raises ValueError for more names than people, and for a name of a person that is not bound.
     """
     given = [name.strip() for name in text.split(",")] if text.strip() else []
     people = max(in_reference) + 1
@@ -109,7 +110,7 @@ def parse_names(text: str, in_reference: Sequence[int], labels: Sequence[int], k
 def parse_front(text: str, numbers: Sequence[int], known: Sequence[int]) -> tuple[int, ...]:
     """Indices into `numbers`, front to back; `known` are such indices, used if the text is empty.
 
-    Raises ValueError for a number that is not there, or is there twice.
+    Raises ValueError for a number that does not exist or is repeated.
     """
     listed = [] if text.strip() else list(known)
     for part in filter(None, (part.strip() for part in text.split(","))):

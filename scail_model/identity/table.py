@@ -1,8 +1,7 @@
-"""The table in which a user chooses who is who: what the texts of the node mean for the people on its cards, and what
-texts a choice makes of them.
+"""The table on the node in which users bind people: the state that the node's texts describe, and the texts after a
+change.
 
-A page holds cards (`cards.Card.values`) and the three texts `binding`, `front` and `names`, nothing else. People are
-named by their numbers.
+A page has only the cards (`cards.Card.values`) and the texts `binding`, `front` and `names`. People are numbers.
 """
 
 from __future__ import annotations
@@ -29,11 +28,11 @@ Pairs = dict[int, int]  # number in the reference -> number in the driving video
 
 
 class Table:
-    """Everybody on the cards, and what the texts say of them.
+    """The people on the cards, bound as the texts say.
 
-    pairs: who is bound. order: the bound numbers of the reference, the front one first. names: what is written, by
-    number of the reference. problem: what a run would say of a text that it refuses, else None. Where `binding` cannot
-    be read nobody is bound, and where `front` cannot the order is the usual one.
+    pairs: the binding. order: bound reference numbers, front to back. names: reference number -> written name. problem:
+    the error message that a run would give, else None. If `binding` cannot be parsed, no one is bound; if `front`
+    cannot, the order is the default one.
     """
 
     def __init__(self, cards: Sequence[Card], binding: str, front: str, names: str) -> None:
@@ -56,33 +55,33 @@ class Table:
             self.problem = str(error)
 
     def rows(self) -> list[dict[str, Any]]:
-        """Everybody of the reference, those who are bound from front to back, then the others."""
+        """One row per person of the reference: bound people from front to back, then the others."""
         shades = dict(zip(sorted(self.pairs), self._labels(), strict=True)) if self.pairs else {}
         return [self._row(number, shades.get(number)) for number in
                 (*self.order, *(number for number in self.reference if number not in self.pairs))]
 
     def _row(self, number: int, shade: int | None) -> dict[str, Any]:
-        theirs = self.driving.get(self.pairs.get(number, 0), {})
+        driving = self.driving.get(self.pairs.get(number, 0), {})
         colour = next((card for card in (*self.reference.values(), *self.driving.values())
                        if card["number"] == (shade or number)), self.reference[number])
-        called = self.names[number] or theirs.get("name") or colour["colour_name"] or f"person {number}"
+        called = self.names[number] or driving.get("name") or colour["colour_name"] or f"person {number}"
         return {"number": number, "driven_by": self.pairs.get(number), "name": self.names[number], "called": called,
                 "colour": colour["colour"], "colour_name": colour["colour_name"]}
 
     def free(self) -> list[int]:
-        """Numbers of the driving video that drive nobody."""
+        """Driving numbers that are not bound."""
         return [number for number in self.driving if number not in self.pairs.values()]
 
-    def bind(self, ours: int, theirs: int | None) -> None:
-        """Bind a person to a driving person, or to nobody. If another person had that one, it gets what is free now."""
-        before, other = self.pairs.pop(ours, None), next(
-            (number for number, driving in self.pairs.items() if driving == theirs and number != ours), None)
+    def bind(self, reference: int, driving: int | None) -> None:
+        """Bind a person to a driving person, or to none. A person that was bound to it gets what is free now."""
+        before = self.pairs.pop(reference, None)
+        other = next((number for number, bound in self.pairs.items() if bound == driving), None)
         if other is not None:
             del self.pairs[other]
             if before is not None:
                 self.pairs[other] = before
-        if theirs is not None:
-            self.pairs[ours] = theirs
+        if driving is not None:
+            self.pairs[reference] = driving
 
     def move(self, number: int, by: int) -> None:
         """One place to the front (-1) or to the back (1)."""

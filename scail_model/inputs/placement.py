@@ -147,7 +147,7 @@ def outside_share(labels: Tensor, placement: Placement, height: int, width: int)
 
 
 def resample_labels(labels: Tensor, placement: Placement, height: int, width: int) -> Tensor:
-    """Label map uint8 [h, w] -> uint8 [height, width], nearest; 0 where there is no person or no picture."""
+    """Label map uint8 [h, w] -> uint8 [height, width], nearest; 0 outside people and picture."""
     y, x = (places.floor().long().clamp(0, side - 1)
             for places, side in zip(centres(placement, height, width), labels.shape, strict=True))
     placed = labels[y[:, None], x]

@@ -87,7 +87,7 @@ def place_on_canvas(image: Tensor, labels: Tensor, placement: Placement, height:
     image: float [h, w, 3] in 0..1. labels: uint8 [h, w]. fill: what the picture does not cover, "black" or "extend",
     which continues the colours of the picture's edge, blurred more with distance; people are first replaced by the
     background around them, so that they are not smeared outwards. Returns float32 [height, width, 3] in 0..1 (bicubic
-    with antialiasing, clamped) and uint8 [height, width] (nearest; 0 where there is no person or no picture).
+    with antialiasing, clamped) and uint8 [height, width] (nearest; 0 outside people and picture).
 
     Raises ValueError if the sizes differ, for another fill, and if no background is visible that could be extended.
     """

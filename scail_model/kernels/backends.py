@@ -8,13 +8,22 @@ are imported only when a GPU is prepared.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from importlib import import_module
 from types import ModuleType
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
 
 logger = logging.getLogger(__name__)
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def uncompiled(function: Function) -> Function:
+    """A decorator for what a compiled network calls but does not trace. PyTorch's own hides the function's type."""
+    return cast(Function, torch.compiler.disable(function))
 
 
 class Backends:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .backends import Backends
+from .backends import Backends, uncompiled
 from .eager import elementwise as eager
 
 _BACKENDS = Backends("elementwise")
 
 
-@torch.compiler.disable  # a compiled network finds the kernels loaded
+@uncompiled  # a compiled network finds the kernels loaded
 def prepare(device: torch.device) -> None:
     """Load the Triton kernels for a device, once. Where they do not work, PyTorch computes the same."""
     _BACKENDS.prepare(device, "PyTorch computes the same instead")

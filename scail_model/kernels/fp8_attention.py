@@ -51,7 +51,8 @@ def _try_kernels(device: torch.device) -> str | None:
         generator = torch.Generator(device).manual_seed(0)
         q, k, v = torch.randn(3, 1, 300, HEAD, device=device, dtype=torch.bfloat16, generator=generator)
         result = attention(q, k, v, 1).float()
-        exact = torch.nn.functional.scaled_dot_product_attention(*(x[:, None].float() for x in (q, k, v)))[:, 0]
+        heads = [x[:, None].float() for x in (q, k, v)]  # [1, 1, L, 128] each
+        exact = torch.nn.functional.scaled_dot_product_attention(heads[0], heads[1], heads[2])[:, 0]
         distance = float((result - exact).norm() / exact.norm())
     except ImportError as error:
         return f"nvidia-cudnn-frontend or Triton is not installed ({error})"

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .backends import Backends
+from .backends import Backends, uncompiled
 
 _BACKENDS = Backends("int8")
 
@@ -56,7 +56,8 @@ class Weight(NamedTuple):
 
 def quantize(x: Tensor) -> QuantizedTokens:
     """x [B, L, C] of any dtype, also of 8-bit floats."""
-    return QuantizedTokens(*_BACKENDS.of(x).quantize(x), None, x.dtype)
+    values, scale = _BACKENDS.of(x).quantize(x)
+    return QuantizedTokens(values, scale, None, x.dtype)
 
 
 def quantize_weight(weight: Tensor) -> Weight:
@@ -67,7 +68,8 @@ def quantize_weight(weight: Tensor) -> Weight:
 
 def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float, dtype: torch.dtype) -> QuantizedTokens:
     """`elementwise.layer_norm`, in 8 bits."""
-    return QuantizedTokens(*_BACKENDS.of(x).layer_norm(x, weight, bias, eps), None, dtype)
+    values, scale = _BACKENDS.of(x).layer_norm(x, weight, bias, eps)
+    return QuantizedTokens(values, scale, None, dtype)
 
 
 def add_gated_norm_(x: Tensor, y: Tensor, gate: Tensor | None, weight: Tensor, bias: Tensor, eps: float,
@@ -79,7 +81,8 @@ def add_gated_norm_(x: Tensor, y: Tensor, gate: Tensor | None, weight: Tensor, b
 
 def gelu(x: Tensor) -> QuantizedTokens:
     """GELU of x [B, L, C] in its tanh form."""
-    return QuantizedTokens(*_BACKENDS.of(x).gelu(x), x.dtype)
+    values, scale, zero = _BACKENDS.of(x).gelu(x)
+    return QuantizedTokens(values, scale, zero, x.dtype)
 
 
 def linear(tokens: QuantizedTokens, weight: Weight, bias: Tensor | None) -> Tensor:
@@ -88,7 +91,7 @@ def linear(tokens: QuantizedTokens, weight: Weight, bias: Tensor | None) -> Tens
                                               bias, tokens.dtype)
 
 
-@torch.compiler.disable  # a compiled network finds the kernels loaded
+@uncompiled  # a compiled network finds the kernels loaded
 def ready(device: torch.device) -> bool:
     """Whether to compute with this module on a device: on a CPU, and on GPUs where the Triton kernels work."""
     return device.type == "cpu" or _BACKENDS.prepare(device, "ComfyUI's int8 is used instead, which is slower")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -87,9 +88,9 @@ class QuantizingInt8(Int8):
         """Compute these linears ("blocks.3.ffn.0") in int8 from now on, and no others."""
         self.copies.clear()
         for name in names:
-            layer = network.get_submodule(name)
+            layer = cast(nn.Linear, network.get_submodule(name))
             self.copies[layer] = int8.quantize_weight(layer.weight.detach())
 
     @contextmanager
     def _weights(self, layer: nn.Module, device: torch.device) -> Iterator[tuple[int8.Weight, Tensor | None]]:
-        yield self.copies[layer], layer.bias
+        yield self.copies[layer], cast(nn.Linear, layer).bias

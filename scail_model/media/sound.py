@@ -14,6 +14,8 @@ from typing import Any
 
 import av
 import numpy as np
+from av.container import InputContainer, OutputContainer
+from av.error import FFmpegError
 
 _RATE = 48000  # for sources whose own rate AAC does not have
 _BITS = 192_000
@@ -32,7 +34,7 @@ class Track:
     blocks: Iterator[np.ndarray]
 
 
-def track_of_file(container: av.container.InputContainer, first_picture: float, seconds: Fraction) -> Track | None:
+def track_of_file(container: InputContainer, first_picture: float, seconds: Fraction) -> Track | None:
     """The first audio stream of an open file; None if there is none. first_picture: its time in the file, seconds.
 
     Reading its blocks raises RuntimeError, with the time, where the sound is damaged.
@@ -41,7 +43,7 @@ def track_of_file(container: av.container.InputContainer, first_picture: float, 
         return None
     stream = container.streams.audio[0]
     if first_picture > _SEEK_EARLY:
-        container.seek(int((first_picture - _SEEK_EARLY) / stream.time_base), stream=stream)
+        container.seek(int((first_picture - _SEEK_EARLY) / (stream.time_base or 1)), stream=stream)
     rate, layout = _form(stream.rate, stream.channels)
     blocks = _aligned(_decoded(container, stream), av.AudioResampler("fltp", layout, rate), first_picture)
     return Track(rate, layout, _cut(blocks, round(seconds * rate)))
@@ -61,7 +63,7 @@ def track_of_waveform(audio: dict[str, Any], seconds: Fraction) -> Track:
 class SoundStream:
     """An AAC stream of an open output file, written piece by piece so that the file stays interleaved."""
 
-    def __init__(self, output: av.container.OutputContainer, track: Track) -> None:
+    def __init__(self, output: OutputContainer, track: Track) -> None:
         self.output, self.track = output, track
         self.stream = output.add_stream("aac", rate=track.rate, layout=track.layout)
         self.stream.bit_rate = _BITS
@@ -96,17 +98,17 @@ def write_sound(path: str | os.PathLike, track: Track, seconds: Fraction, tick) 
 def _form(rate: int, channels: int) -> tuple[int, str]:
     """Sample rate and layout of the AAC stream. Two channels at most: surround comes in layouts that AAC, or players,
     may not know."""
-    return rate if rate in av.Codec("aac", "w").audio_rates else _RATE, "mono" if channels == 1 else "stereo"
+    return rate if rate in (av.Codec("aac", "w").audio_rates or ()) else _RATE, "mono" if channels == 1 else "stereo"
 
 
-def _decoded(container: av.container.InputContainer, stream: av.AudioStream) -> Iterator[av.AudioFrame]:
+def _decoded(container: InputContainer, stream: av.AudioStream) -> Iterator[av.AudioFrame]:
     time = 0.0
     try:
         for frame in container.decode(stream):
             yield frame
             time = frame.time
-    except av.FFmpegError as error:
-        raise RuntimeError(f"The sound of {container.name} cannot be decoded behind {time:.2f} seconds "
+    except FFmpegError as error:
+        raise RuntimeError(f"The sound of {container.name} cannot be decoded after {time:.2f} seconds "
                            f"({error.strerror}): export the video again, or without sound.") from error
 
 
@@ -122,14 +124,15 @@ def _aligned(frames: Iterator[av.AudioFrame], resampler: av.AudioResampler, firs
              ) -> Iterator[np.ndarray]:
     """Blocks that start at the first picture: silence before a later sound and where sound is missing, and a part of an
     earlier one left out."""
-    missing = None  # samples of silence to put in; below 0, sound to drop
+    missing: int | None = None  # samples of silence to insert; negative: sound to drop
     end = 0.0
     for frame in frames:
+        start = end if frame.time is None else frame.time
         if missing is None:
-            missing = round((frame.time - first_picture) * resampler.rate)
-        elif frame.time - end > _GAP:
-            missing += round((frame.time - end) * resampler.rate)
-        end = frame.time + frame.samples / frame.sample_rate
+            missing = round((start - first_picture) * resampler.rate)
+        elif start - end > _GAP:
+            missing += round((start - end) * resampler.rate)
+        end = start + frame.samples / frame.sample_rate
         for resampled in resampler.resample(frame):
             block = resampled.to_ndarray()
             if missing > 0:

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 import torch
 
-T, R = TypeVar("T"), TypeVar("R")
+T = TypeVar("T")
+R = TypeVar("R")
 Tick = Callable[[], None]
 
 _PATIENCE = 0.1  # seconds between two ticks of somebody who waits

@@ -44,8 +44,9 @@ class Change:
         """This change on top of another one. A prompt takes the place of a saved one, and the other way round."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         here = [name for name in _PROMPTS if values[name] is not None]
-        return Change(**{name: getattr(below, name) if value is None and not (here and name in _PROMPTS) else value
-                         for name, value in values.items()})
+        merged: dict[str, Any] = {name: getattr(below, name) if value is None and not (here and name in _PROMPTS)
+                                  else value for name, value in values.items()}
+        return Change(**merged)
 
 
 NOTHING = Change()
@@ -70,7 +71,7 @@ def parse_plan(text: str, segments: Sequence[Segment], rate: Fraction) -> list[C
     """The changes of every segment; later entries win. A stretch of frames or time counts for the segments with more
     than half of their new frames in it, a single one for the segment that makes it.
 
-    Raises ValueError for text that is no such plan, and for a place where no segment is.
+    Raises ValueError for a text that is not such a plan, and for a place without a segment.
     """
     found = [Changes()] * len(segments)
     for number, entry in enumerate(_entries(text), 1):
@@ -111,11 +112,11 @@ def _entries(text: str) -> list[dict[str, Any]]:
     try:
         entries = json.loads(text)
     except json.JSONDecodeError as error:
-        raise ValueError(f"The plan is no JSON ({error}): write a list such as "
+        raise ValueError(f"The plan is not valid JSON ({error}): write a list such as "
                          '[{"segments": "2-3", "prompt": "..."}].') from error
     entries = [entries] if isinstance(entries, dict) else entries
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise ValueError('The plan is no list of entries: write a list such as [{"segments": "2-3", "seed": 7}].')
+        raise ValueError('The plan is not a list of entries: write a list such as [{"segments": "2-3", "seed": 7}].')
     return entries
 
 
@@ -123,14 +124,13 @@ def _change(entry: dict[str, Any], name: str) -> Change:
     values = {key: value for key, value in entry.items() if key not in _PLACES}
     for key, value in values.items():
         if key not in _TYPES:
-            raise ValueError(f'"{key}" in {name} is no place and nothing that can be changed: use '
-                             f'{", ".join((*_PLACES, *_TYPES))}.')
+            raise ValueError(f'"{key}" in {name} is not a known key: use {", ".join((*_PLACES, *_TYPES))}.')
         if not _fits(key, value):
             raise ValueError(f'"{key}" in {name} is {json.dumps(value)}, but it must be {_meant(key)}: correct it.')
     if set(_PROMPTS) <= set(values):
-        raise ValueError(f"There are {' and '.join(_PROMPTS)} in {name}: keep one of them.")
+        raise ValueError(f"Both {' and '.join(_PROMPTS)} are in {name}: keep one of them.")
     if not set(values) - {"only"}:
-        raise ValueError(f"There is no change in {name}: add one of {', '.join(_TYPES)}, or take the entry out.")
+        raise ValueError(f"Nothing changes in {name}: add one of {', '.join(_TYPES)}, or remove the entry.")
     return Change(**values)
 
 
@@ -153,7 +153,7 @@ def _places(entry: dict[str, Any], segments: Sequence[Segment], rate: Fraction, 
     """Indices of the segments that an entry is about: all, if it names no place."""
     places = [key for key in _PLACES if key in entry]
     if len(places) > 1:
-        raise ValueError(f"There are {' and '.join(places)} in {name}: keep one of them.")
+        raise ValueError(f"{' and '.join(places)} are in {name}: keep one of them.")
     if not places:
         return list(range(len(segments)))
     key, place = places[0], entry[places[0]]
@@ -167,7 +167,7 @@ def _places(entry: dict[str, Any], segments: Sequence[Segment], rate: Fraction, 
     found = [index for index, segment in enumerate(segments) if _is_in(segment, first, last)]
     if not found:
         raise ValueError(f"No segment has more than half of its new frames in {place} of {name}: name its number, or a "
-                         f"longer stretch of the video's {segments[-1].stop} frames.")
+                         f"longer range of the video's {segments[-1].stop} frames.")
     return found
 
 
@@ -197,7 +197,7 @@ def _numbers(text: str, count: int, name: str) -> list[int]:
 def _range(text: str, read: Callable[[str], int], name: str) -> tuple[int, int]:
     ends = text.split("-")
     if len(ends) > 2:
-        raise ValueError(f'"{text}" in {name} is no range: write one such as 3-5.')
+        raise ValueError(f'"{text}" in {name} is not a range: write one such as 3-5.')
     first, last = read(ends[0].strip()), read(ends[-1].strip())
     if first > last:
         raise ValueError(f'"{text}" in {name} runs backwards: write the smaller end first.')
@@ -207,7 +207,7 @@ def _range(text: str, read: Callable[[str], int], name: str) -> tuple[int, int]:
 def _whole(name: str) -> Callable[[str], int]:
     def read(text: str) -> int:
         if not text.isdecimal():
-            raise ValueError(f'"{text}" in {name} is no number of a segment: write numbers such as 3, 5-6.')
+            raise ValueError(f'"{text}" in {name} is not a segment number: write numbers such as 3, 5-6.')
         return int(text)
 
     return read

@@ -149,7 +149,7 @@ TRACKS = {
                                               'example "1:'),
     "seven people": (track(people=1, copies=7, reference=7),
                      "There are 7 people, but SCAIL-2 distinguishes at most 6: choose some with binding"),
-    "a binding that is no pair": (track(binding="2"), 'The binding "2" cannot be read at "2": write pairs of'),
+    "a binding that is not a pair": (track(binding="2"), 'The binding "2" cannot be read at "2": write pairs of'),
     "a binding to nobody": (track(binding="1:4"), "names person 4 of the driving mask, but the people there are 1:"),
     "a binding from nobody": (track(binding="2:1"), "names person 2 of the reference mask, but the people there are 1"),
     "a binding twice": (track(people=2, reference=1, binding="1:1, 1:2"), "names person 1 of the reference mask twice"),
@@ -238,7 +238,7 @@ def test_frame_counts(base, refusal, end, options, message):
 
 @pytest.mark.parametrize(("previous", "options", "message"), [
     (3, {"start_frame": 5}, "There are 3 previous frames, but the overlap is 5: connect all frames"),
-    (9, {"start_frame": 0}, "starts at frame 0 with 5 previous frames, which would be before the video"),
+    (9, {"start_frame": 0}, "starts at frame 0 with 5 previous frames, but these would be before the video"),
     (9, {"start_frame": 5, "overlap": 6}, "overlap is 6, but it must be 4n.1"),
 ])
 def test_previous_frames(base, refusal, previous, options, message):

@@ -72,7 +72,7 @@ def test_colours_become_labels_in_palette_order():
 
 
 def test_blurred_edges_are_snapped_and_a_foreign_patch_is_not():
-    """A mask drawn at a third of the size and enlarged has soft edges everywhere, which is no mistake."""
+    """A mask drawn at a third of the size and enlarged has soft edges everywhere, and is accepted."""
     small = colour_frame(*PALETTE).movedim(-1, 1).float()
     soft = torch.nn.functional.interpolate(small, scale_factor=3, mode="bicubic").clamp(0, 255).movedim(1, -1).byte()
     share = ((soft > 30) & (soft < 226)).any(-1).float().mean()
@@ -315,7 +315,7 @@ def test_orders_of_tracks(order, expected):
 
 
 def test_late_entry_leaving_and_crossing():
-    """Colours follow the person, not the place; whoever is away is nowhere."""
+    """Colours follow the person, not the place; a person that is away is nowhere."""
     crossing = [(4 + 8 * step, 10, 12 + 8 * step, 30) for step in range(4)]
     other = [(32 - 8 * step, 2, 44 - 8 * step, 30) for step in range(3)] + [None]
     identities = by_numbers(boxes(*crossing), boxes(*other))
@@ -382,7 +382,7 @@ def test_colours_on_one_side_colour_the_other():
 
 
 def test_a_colour_is_a_number():
-    """Red is person 2 and green person 3, whoever else there is."""
+    """Red is person 2 and green person 3, with or without others."""
     driving = read(colour_frame(PALETTE[2], PALETTE[1]))
     reference = read(colour_frame(PALETTE[1], PALETTE[2], background=(255, 255, 255)), "reference")
     identities = binding.bind("animation", driving, [reference], binding="2:3, 3:2")

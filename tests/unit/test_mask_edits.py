@@ -33,7 +33,7 @@ def test_shrink_takes_away_what_is_near_the_outside():
     at_the_edge = np.zeros((20, 20), bool)
     at_the_edge[:, :10] = True
     shrunk = Edits(grow=-3)(at_the_edge)
-    assert shrunk[:, :7].all()  # the picture's own edge is no edge of the person
+    assert shrunk[:, :7].all()  # the border of the picture does not count as an edge
     assert not shrunk[:, 7:].any()
     assert not Edits(grow=-30)(mask).any()
 

@@ -50,7 +50,7 @@ def test_frames_are_what_numpy_packs(width, share):
 
 
 def test_every_single_pixel_comes_back():
-    """In each place of a frame whose width is no multiple of 8."""
+    """In each place of a frame whose width is not a multiple of 8."""
     masks = np.eye(3 * 13, dtype=bool).reshape(-1, 3, 13)
     made = track_of(masks)
     assert (np.stack(list(made)) == packed(masks)).all()

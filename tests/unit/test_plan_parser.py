@@ -151,13 +151,13 @@ def test_remade_alone():
 # What is refused
 
 @pytest.mark.parametrize(("text", "message"), [
-    ("hello", r"The plan is no JSON \(Expecting value: line 1 column 1 \(char 0\)\): write a list such as "
+    ("hello", r"The plan is not valid JSON \(Expecting value: line 1 column 1 \(char 0\)\): write a list such as "
               r'\[{"segments": "2-3", "prompt": "..."}\]\.'),
-    ("[{'seed': 7}]", r"The plan is no JSON \(.*\): write a list such as .*"),
-    ('[{"seed": 7},]', r"The plan is no JSON \(.*\): write a list such as .*"),
-    ("7", 'The plan is no list of entries: write a list such as .*"seed": 7.*'),
-    ('["3-5"]', "The plan is no list of entries: .*"),
-    ("null", "The plan is no list of entries: .*"),
+    ("[{'seed': 7}]", r"The plan is not valid JSON \(.*\): write a list such as .*"),
+    ('[{"seed": 7},]', r"The plan is not valid JSON \(.*\): write a list such as .*"),
+    ("7", 'The plan is not a list of entries: write a list such as .*"seed": 7.*'),
+    ('["3-5"]', "The plan is not a list of entries: .*"),
+    ("null", "The plan is not a list of entries: .*"),
 ])
 def test_what_is_no_plan(text, message):
     with pytest.raises(ValueError, match=f"^{message}$"):
@@ -165,14 +165,14 @@ def test_what_is_no_plan(text, message):
 
 
 @pytest.mark.parametrize(("entry", "message"), [
-    ({}, "There is no change in E: add one of prompt, .*, or take the entry out"),
-    ({"segments": "2"}, "There is no change in E: .*"),
-    ({"segments": "2", "only": True}, "There is no change in E: .*"),
-    ({"segment": "2", "seed": 7}, '"segment" in E is no place and nothing that can be changed: use segments, time, '
+    ({}, "Nothing changes in E: add one of prompt, .*, or remove the entry"),
+    ({"segments": "2"}, "Nothing changes in E: .*"),
+    ({"segments": "2", "only": True}, "Nothing changes in E: .*"),
+    ({"segment": "2", "seed": 7}, '"segment" in E is not a known key: use segments, time, '
                                   "frames, prompt, .*"),
-    ({"steps": 7}, '"steps" in E is no place and nothing that can be changed: use .*'),
-    ({"segments": 1, "time": "3", "seed": 7}, "There are segments and time in E: keep one of them"),
-    ({"prompt": "a", "saved_prompt": "b"}, "There are prompt and saved_prompt in E: keep one of them"),
+    ({"steps": 7}, '"steps" in E is not a known key: use .*'),
+    ({"segments": 1, "time": "3", "seed": 7}, "segments and time are in E: keep one of them"),
+    ({"prompt": "a", "saved_prompt": "b"}, "Both prompt and saved_prompt are in E: keep one of them"),
     ({"seed": True}, '"seed" in E is true, but it must be a whole number, at least 0 and at most 64 bits long: '
                      "correct it"),
     ({"seed": -1}, '"seed" in E is -1, but it must be a whole number, at least 0 .*'),
@@ -193,11 +193,11 @@ def test_what_is_no_plan(text, message):
     ({"segments": "0", "seed": 7}, "Entry 2 of the plan names the segments 0, but there are 1 to 6: .*"),
     ({"segments": "5-9", "seed": 7}, "Entry 2 of the plan names the segments 5-9, but there are 1 to 6: .*"),
     ({"segments": "4-2", "seed": 7}, '"4-2" in E runs backwards: write the smaller end first'),
-    ({"segments": "1-2-3", "seed": 7}, '"1-2-3" in E is no range: write one such as 3-5'),
-    ({"segments": "-2", "seed": 7}, '"" in E is no number of a segment: write numbers such as 3, 5-6'),
-    ({"segments": "all", "seed": 7}, '"all" in E is no number of a segment: .*'),
-    ({"segments": "", "seed": 7}, '"" in E is no number of a segment: .*'),
-    ({"segments": 1.5, "seed": 7}, '"1.5" in E is no number of a segment: .*'),
+    ({"segments": "1-2-3", "seed": 7}, '"1-2-3" in E is not a range: write one such as 3-5'),
+    ({"segments": "-2", "seed": 7}, '"" in E is not a segment number: write numbers such as 3, 5-6'),
+    ({"segments": "all", "seed": 7}, '"all" in E is not a segment number: .*'),
+    ({"segments": "", "seed": 7}, '"" in E is not a segment number: .*'),
+    ({"segments": 1.5, "seed": 7}, '"1.5" in E is not a segment number: .*'),
     ({"segments": True, "seed": 7}, '"segments" in E is true, but it must be a number, or a text such as "3-5": '
                                     "correct it"),
     ({"segments": [1, 2], "seed": 7}, r'"segments" in E is \[1, 2\], but it must be a number, or a text .*'),
@@ -205,7 +205,7 @@ def test_what_is_no_plan(text, message):
     ({"time": "0:06-0:03", "seed": 7}, '"0:06-0:03" in E runs backwards: .*'),
     ({"time": "soon", "seed": 7}, '"soon" in E is neither a frame nor a time: write 120, 1:05.2 or 65.2s'),
     ({"time": "5:00", "seed": 7}, "No segment has more than half of its new frames in 5:00 of E: name its number, or a "
-                                  "longer stretch of the video's 400 frames"),
+                                  "longer range of the video's 400 frames"),
     ({"frames": 12.5, "seed": 7}, '"12.5" in E is neither a frame nor a time: .*'),
     ({"frames": "", "seed": 7}, '"" in E is neither a frame nor a time: .*'),
 ])
@@ -222,8 +222,8 @@ def test_wrong_entries_are_named_with_the_remedy(entry, message):
     ("7", "Remake names the segments 7, but there are 1 to 6: correct the numbers"),
     ("0-2", "Remake names the segments 0-2, but there are 1 to 6"),
     ("3-1", '"3-1" in remake runs backwards: write the smaller end first'),
-    ("two", '"two" in remake is no number of a segment: write numbers such as 3, 5-6'),
-    (",", '"," in remake is no number of a segment'),
+    ("two", '"two" in remake is not a segment number: write numbers such as 3, 5-6'),
+    (",", '"," in remake is not a segment number'),
 ])
 def test_wrong_remakes(text, message):
     with pytest.raises(ValueError, match=f"^{message}"):

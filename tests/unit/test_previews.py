@@ -31,7 +31,7 @@ def grey(labels, level=128):
 def blended(frames, labels):
     """What overlay has to draw without tags: frames in 0..1 and label maps, arrays of one size."""
     _, height, width = labels.shape
-    padded = np.pad(labels, ((0, 0), (OUTLINE, OUTLINE), (OUTLINE, OUTLINE)), "edge")  # a picture's rim is no outline
+    padded = np.pad(labels, ((0, 0), (OUTLINE, OUTLINE), (OUTLINE, OUTLINE)), "edge")  # none at the border
     edge = np.zeros(labels.shape, bool)
     for y in range(2 * OUTLINE + 1):
         for x in range(2 * OUTLINE + 1):

@@ -181,7 +181,7 @@ def test_a_scene_is_planned_as_a_video_of_its_own(lengths):
 @pytest.mark.parametrize(("cuts", "named"), [
     ((0,), 0), ((-3,), -3), ((100,), 100), ((400,), 400), ((50, 50), 50), ((50, 20), 20), ((20, 50, 100), 100)])
 def test_cuts_that_cannot_be_are_refused_by_value(cuts, named):
-    message = f"A scene cut is at frame {named}, but cuts must rise and lie between 1 and 99: correct scene_cuts"
+    message = f"scene cut at frame {named}, but cuts must be in ascending order and between 1 and 99: correct"
     with pytest.raises(ValueError, match=message):
         plan_scenes(100, cuts)
 

@@ -184,7 +184,7 @@ def test_damaged_sound_is_named_with_the_time(tmp_path):
     path.write_bytes(data)
     with av.open(str(path)) as container:
         track = track_of_file(container, 0.0, Fraction(2))
-        with pytest.raises(RuntimeError, match=r"The sound of .*a.mp4 cannot be decoded behind 1.02 seconds \(Invalid "
+        with pytest.raises(RuntimeError, match=r"The sound of .*a.mp4 cannot be decoded after 1.02 seconds \(Invalid "
                                                r"data.*\): export the video again, or without sound"):
             write_sound(tmp_path / "a.m4a", track, Fraction(2), nothing)
 

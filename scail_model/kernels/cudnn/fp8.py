@@ -1,5 +1,8 @@
 """`kernels.fp8.attention` in cuDNN (`nvidia-cudnn-frontend`, an optional package)."""
 
+# Pyright takes the package cudnn for this folder.
+# pyright: reportAttributeAccessIssue=false
+
 from __future__ import annotations
 
 import functools

@@ -3,6 +3,9 @@
 Results are written over x only where it is contiguous; else over a contiguous copy of it.
 """
 
+# Triton's launch options, such as num_warps, are not in its types.
+# pyright: reportCallIssue=false
+
 from __future__ import annotations
 
 import torch

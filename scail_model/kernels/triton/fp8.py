@@ -1,5 +1,8 @@
 """`kernels.fp8` in Triton, except `attention`, which is cuDNN's."""
 
+# Triton's launch options, such as num_warps, are not in its types.
+# pyright: reportCallIssue=false
+
 from __future__ import annotations
 
 import math

@@ -2,6 +2,9 @@
 sums, on as many programs as the GPU has multiprocessors; tiles of neighbouring rows run together and share what they
 read."""
 
+# Triton's launch options, such as num_warps, are not in its types.
+# pyright: reportCallIssue=false, reportGeneralTypeIssues=false
+
 from __future__ import annotations
 
 import functools
