@@ -101,6 +101,11 @@ def clip_pixels(image: Tensor) -> Tensor:
     return (square * 0.5 + 0.5 - mean) / std
 
 
+def size_of(picture: Tensor) -> tuple[int, int]:
+    """(height, width) of [H, W] or [H, W, 3]."""
+    return picture.shape[0], picture.shape[1]
+
+
 def check_size(width: int, height: int) -> None:
     """Raise ValueError unless both are multiples of 32 pixels."""
     for name, value in (("width", width), ("height", height)):

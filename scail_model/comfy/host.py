@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import comfy.model_management
 import comfy.sample
 import comfy.utils
@@ -21,7 +23,7 @@ from .sampler import make_sampler
 class ComfyHost:
     """The engine's `Host` over a MODEL, a VAE and, for prompts in the plan, a CLIP. Prompts are CONDITIONINGs."""
 
-    def __init__(self, model, vae, clip=None) -> None:
+    def __init__(self, model, vae, clip: Any = None) -> None:
         self.model, self.vae, self.clip = model, vae, clip
 
     @property

@@ -6,7 +6,8 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from ..inputs.placement import Box, box_of, cover, resample_labels, size_of
+from ..geometry import size_of
+from ..inputs.placement import Box, box_of, cover, resample_labels
 from ..inputs.reframe import resample
 from ..levels import to_levels
 from ..masks import people

@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
-import av
 import psutil
+from av.error import FFmpegError
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 _LONGEST = 200  # bytes of a name; file systems allow 255, and the partial file has more
-_WRITING = OSError, SafetensorError, av.FFmpegError
+_WRITING = OSError, SafetensorError, FFmpegError
 
 
 @contextmanager

@@ -17,9 +17,9 @@ from typing import Any
 import ftfy
 import torch
 import transformers
-from diffusers import AutoencoderKLWan
+from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..headless import official_names
 
@@ -115,10 +115,11 @@ class VAE:
         return (video[0].movedim(1, 0) / 2 + 0.5).cpu()
 
 
-def _load_vae(path: Path) -> nn.Module:
+def _load_vae(path: Path) -> Any:
     if path.is_dir():
-        model, report = AutoencoderKLWan.from_pretrained(path, torch_dtype=torch.float32, low_cpu_mem_usage=False,
-                                                         output_loading_info=True)
+        loaded: Any = AutoencoderKLWan.from_pretrained(path, torch_dtype=torch.float32, low_cpu_mem_usage=False,
+                                                       output_loading_info=True)
+        model, report = loaded
         missing = report["missing_keys"]
     else:
         config, state = official_names.vae(_official_state(path))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import psutil
 import torch
@@ -67,8 +67,12 @@ class HeadlessHost:
     def description(self) -> str:
         return f"precision exact, weights {str(self.dtype).removeprefix('torch.')}, attention PyTorch"
 
-    @cached_property
+    @property
     def key(self) -> str:
+        return self._key
+
+    @cached_property
+    def _key(self) -> str:
         return digest(self.weights.key, str(self.dtype), file_key(self.encoders.vae))
 
     # Prompts and references, which are encoded together with the first sampling
@@ -153,7 +157,8 @@ class HeadlessHost:
         if prompt not in self._embeddings:
             self.stage("reading the prompts")
             waiting = [known for known in self._prompts if known not in self._embeddings]
-            texts = encode_texts(self.encoders, [known.tokens for known in waiting], self.device, self.dtype)
+            tokens = [cast(Tensor, known.tokens) for known in waiting]
+            texts = encode_texts(self.encoders, tokens, self.device, self.dtype)
             self._embeddings |= dict(zip(waiting, texts, strict=True))
             self._free()
         return self._embeddings[prompt]

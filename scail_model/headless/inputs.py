@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ..geometry import check_frame_count, check_shape, check_size
+from ..geometry import check_frame_count, check_shape, check_size, size_of
 from ..identity.binding import bind, refuse_other_mode
 from ..identity.identities import ANIMATION, REPLACEMENT, Identities
 from ..identity.mask_sources import DRIVING, Source, from_colours
@@ -87,5 +87,5 @@ def _other_orientation(reference: Tensor, width: int, height: int) -> bool:
 def _reference_mask(path: Path, index: int, reference: Tensor) -> Source:
     name = _reference_name(index)
     mask = read_picture(path, f"mask of the {name}")
-    check_shape(f"mask of the {name}", tuple(mask.shape[:2]), name, tuple(reference.shape[:2]))
+    check_shape(f"mask of the {name}", size_of(mask), name, size_of(reference))
     return from_colours([mask], 1, name)

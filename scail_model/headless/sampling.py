@@ -40,12 +40,12 @@ def sample_latent(transformer: SCAIL2Transformer, positive: Tensor, negative: Te
         return x - transformer(x, timestep, text, clip_features, **conditions).to(x.dtype) * level
 
     def ask(x: Tensor, level: float, mask: Tensor | None) -> Tensor:
-        x = x if mask is None else mixed(x, clean, mask)
+        x = x if mask is None or clean is None else mixed(x, clean, mask)
         answer = denoised(x, level, positive)
         if negative is not None:
             unguided = denoised(x, level, negative)
             answer = unguided + (answer - unguided) * guidance
-        return answer if mask is None else mixed(answer, clean, mask)
+        return answer if mask is None or clean is None else mixed(answer, clean, mask)
 
     sigmas, timesteps = make_schedule(settings.solver, settings.steps, settings.shift)
     return denoise(ask, noise, sigmas, settings.solver, whole_timesteps(settings.solver, sigmas, timesteps),

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..geometry import size_of
 from ..masks import people
 
 _SPECK = 0.002  # share of the person's pixels
@@ -79,11 +80,6 @@ def box_of(mask: Tensor) -> Box | None:
         return None
     (left, right), (top, bottom) = (_extent(mask.sum(dim=axis)) for axis in (0, 1))
     return Box(left, top, right, bottom)
-
-
-def size_of(picture: Tensor) -> tuple[int, int]:
-    """(height, width) of [H, W] or [H, W, 3]."""
-    return picture.shape[0], picture.shape[1]
 
 
 def cover(size: tuple[int, int], height: int, width: int) -> Placement:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..geometry import check_picture_count, check_shape, check_size
+from ..geometry import check_picture_count, check_shape, check_size, size_of
 from ..identity.identities import Identities
 from . import conditioning
 
@@ -35,7 +35,7 @@ def check_pictures(images: Sequence[Tensor], identities: Identities, width: int,
     check_size(width, height)
     check_picture_count(len(images), len(identities.references))
     for index, (image, masks) in enumerate(zip(images, identities.references, strict=True)):
-        check_shape(f"mask of reference {index + 1}", masks.size, "picture", image.shape[:2])
+        check_shape(f"mask of reference {index + 1}", masks.size, "picture", size_of(image))
 
 
 def encode_reference(images: Sequence[Tensor], identities: Identities, width: int, height: int,

@@ -15,22 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..geometry import cover_crop
+from ..geometry import cover_crop, size_of
 from ..identity.identities import Identities
 from ..identity.mask_set import MaskSet, pack_frames
 from ..masks import NAMES, people
-from .placement import (
-    Placement,
-    box_of,
-    centres,
-    cover,
-    covered,
-    outside_share,
-    place,
-    resample_labels,
-    scaled,
-    size_of,
-)
+from .placement import Placement, box_of, centres, cover, covered, outside_share, place, resample_labels, scaled
 
 BLACK_FILL, EXTEND_FILL = "black", "extend"
 FILLS = (BLACK_FILL, EXTEND_FILL)

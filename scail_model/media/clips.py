@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -119,7 +119,7 @@ class PickedClip(Clip):
         return frames[[index - wanted[0] for index in wanted]]
 
     def ticking(self, tick: Tick) -> PickedClip:
-        return PickedClip(self.clip.ticking(tick), self.indices, self.rate)
+        return PickedClip(self.clip.ticking(tick), self.indices, cast(Fraction, self.rate))
 
     def digest(self) -> str:
         return hashlib.blake2b(f"{self.clip.digest()} {self.rate}".encode(), digest_size=16).hexdigest()

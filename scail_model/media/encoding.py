@@ -12,16 +12,20 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import av
 import numpy as np
 import torch
+from av.container import InputContainer, OutputContainer
+from av.error import FFmpegError
+from av.video.reformatter import ColorRange, Colorspace
 from torch import Tensor
 
 from .clips import Tick
 from .workers import together
 
-_BT709, _LIMITED = av.video.reformatter.Colorspace.ITU709, av.video.reformatter.ColorRange.MPEG
+_BT709, _LIMITED = Colorspace.ITU709, ColorRange.MPEG
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ def check_encoder(codec: str) -> None:
     """Raise RuntimeError if FFmpeg was built without the encoder of a codec."""
     try:
         av.Codec(CODECS[codec].encoder, "w")
-    except av.FFmpegError as error:
+    except FFmpegError as error:
         raise RuntimeError(f"The codec {codec} needs {CODECS[codec].encoder}, which this build of PyAV does not have: "
                            "choose another codec, or install the package av from PyPI.") from error
 
@@ -97,7 +101,7 @@ def _piece(frames: Tensor, tick: Tick, *, rate: Fraction, encoding: Encoding) ->
     narrow = _SMALLER if frames.shape[2] <= _BLOCK else ""
     options = {name: value.format(quality=encoding.quality, narrow=narrow) for name, value in codec.options.items()}
     with av.open(file, "w", format="mp4") as output:
-        stream = output.add_stream(codec.encoder, rate=rate, options=options)
+        stream = cast(av.VideoStream, output.add_stream(codec.encoder, rate=rate, options=options))
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = codec.pixels
         if codec.tag:
@@ -121,7 +125,7 @@ def count_frames(path: Path) -> int:
     try:
         with av.open(os.fspath(path)) as container:
             return sum(1 for _ in _packets(container, "video"))
-    except (av.FFmpegError, IndexError):
+    except (FFmpegError, IndexError):
         return 0
 
 
@@ -147,7 +151,7 @@ def join(parts: Sequence[Path | io.BytesIO], target: Path, rate: Fraction, sound
         number = 0
         for part in parts:
             with _opened(part) as container:
-                base = container.streams.video[0].time_base
+                base = cast(Fraction, container.streams.video[0].time_base)
                 for packet in _packets(container, "video"):
                     tick()
                     audio.until(number / rate)
@@ -161,17 +165,18 @@ def join(parts: Sequence[Path | io.BytesIO], target: Path, rate: Fraction, sound
     return number
 
 
-def _opened(part: Path | io.BytesIO) -> av.container.InputContainer:
+def _opened(part: Path | io.BytesIO) -> InputContainer:
     # of its own in memory, because the first part is read twice at once
-    return av.open(io.BytesIO(part.getvalue()) if isinstance(part, io.BytesIO) else os.fspath(part))
+    source = io.BytesIO(part.getvalue()) if isinstance(part, io.BytesIO) else os.fspath(part)
+    return cast(InputContainer, av.open(source))
 
 
 class _Sound:
     """Copies the packets of a sound file, up to a time."""
 
-    def __init__(self, output: av.container.OutputContainer, path: Path | None) -> None:
+    def __init__(self, output: OutputContainer, path: Path | None) -> None:
         self.output, self.source = output, path and av.open(os.fspath(path))
-        self.packets = iter(())
+        self.packets: Iterator[av.Packet] = iter(())
         self.waiting: av.Packet | None = None
         if self.source and self.source.streams.audio:  # there is none if nothing sounds
             self.stream = output.add_stream_from_template(self.source.streams.audio[0])
@@ -181,7 +186,7 @@ class _Sound:
         while True:
             packet = self.waiting or next(self.packets, None)
             self.waiting = packet
-            if packet is None or packet.pts * packet.time_base >= seconds:
+            if packet is None or cast(int, packet.pts) * packet.time_base >= seconds:
                 return
             self.waiting = None
             packet.stream = self.stream
@@ -192,7 +197,7 @@ class _Sound:
             self.source.close()
 
 
-def _packets(container: av.container.InputContainer, kind: str) -> Iterator[av.Packet]:
+def _packets(container: InputContainer, kind: str) -> Iterator[av.Packet]:
     """The packets of the first stream of a kind, without the empty one at the end."""
     stream = getattr(container.streams, kind)[0]
     return (packet for packet in container.demux(stream) if packet.size)
@@ -201,8 +206,8 @@ def _packets(container: av.container.InputContainer, kind: str) -> Iterator[av.P
 def _frame(picture: np.ndarray, codec: Codec, number: int, rate: Fraction) -> av.VideoFrame:
     """picture: float32 [H, W, 3] in 0..1."""
     levels = np.multiply(picture.clip(0, 1), np.float32(codec.white), order="C")
-    levels = np.rint(levels, out=levels).astype(np.uint8 if codec.white == 255 else np.uint16)
-    frame = av.VideoFrame.from_ndarray(levels, format=codec.source)
+    pixels: Any = np.rint(levels, out=levels).astype(np.uint8 if codec.white == 255 else np.uint16)
+    frame = av.VideoFrame.from_ndarray(pixels, format=codec.source)
     if codec.source != codec.pixels:
         frame = frame.reformat(format=codec.pixels, dst_colorspace=_BT709, dst_color_range=_LIMITED)
     frame.pts, frame.time_base = number, 1 / rate

@@ -6,6 +6,7 @@ Pixels are those that ComfyUI's `VideoFromFile` gives, rounded to 8 bits.
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Any, cast
 
 import av
 import av.filter
@@ -37,7 +38,8 @@ def levels(frame: av.VideoFrame) -> np.ndarray:
 def _upright(pixels: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
     """Levels [3, h, w] turned and mirrored by the frame's display matrix, which maps stored places to shown ones:
     x' = a x + c y, y' = b x + d y (FFmpeg, libavutil/display.h). Only turns by 90 degrees and mirrors are done."""
-    stored = next((data for data in frame.side_data if data.type.name == "DISPLAYMATRIX"), None)
+    side_data: Any = frame.side_data  # PyAV declares strings here, but gives objects
+    stored = next((data for data in side_data if data.type.name == "DISPLAYMATRIX"), None)
     if stored is None:
         return pixels
     a, b, _, c, d = np.frombuffer(bytes(stored), "<i4")[:5].tolist()
@@ -67,8 +69,8 @@ def _rounded_planes(frame: av.VideoFrame, height: int, width: int) -> np.ndarray
 def _padded(frame: av.VideoFrame) -> av.VideoFrame:
     """The frame with its right and bottom edges repeated up to a multiple of 32 pixels."""
     width, height = (-(-side // _ALIGNMENT) * _ALIGNMENT for side in (frame.width, frame.height))
-    graph = av.filter.Graph()
-    source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format.name,
+    graph, pixels = av.filter.Graph(), cast(Any, frame.format.name)
+    source = graph.add_buffer(width=frame.width, height=frame.height, format=pixels,
                               time_base=frame.time_base or Fraction(1, 25))
     pad = graph.add("pad", f"{width}:{height}:0:0")
     fill = graph.add("fillborders", f"right={width - frame.width}:bottom={height - frame.height}:mode=smear")
@@ -78,4 +80,4 @@ def _padded(frame: av.VideoFrame) -> av.VideoFrame:
     fill.link_to(sink)
     graph.configure()
     source.push(frame)
-    return sink.pull()
+    return cast(av.VideoFrame, sink.pull())

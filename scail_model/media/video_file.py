@@ -14,12 +14,14 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import cast
 
 import av
-import av.container
 import numpy as np
 import torch
 import torch.nn.functional as F
+from av.container import InputContainer
+from av.error import FFmpegError
 from torch import Tensor
 
 from .clips import Clip, PickedClip, Tick
@@ -65,11 +67,11 @@ class FileClip(Clip):
         self._next = 0  # the frame that the reader gives next
         self._known = identity = _identity(source, window)
         # time stamps of all frames, in the order in which they are shown
-        self._stamps: list[int | None] = _scanned.pop(identity, [])
+        self._stamps: list[int | None] = _scanned.pop(identity, []) if identity else []
         with self._opened() as container:
             stream = container.streams.video[0]
             self.rate = Fraction(stream.average_rate) if stream.average_rate else None
-            self._time_base = stream.time_base
+            self._time_base = cast(Fraction, stream.time_base)
             self._pixel_shape = Fraction(stream.sample_aspect_ratio or 1)
             self._lasts = _frame_seconds(stream)
             ended = not self._stamps and self._scan(container, stream)
@@ -142,8 +144,8 @@ class FileClip(Clip):
 
     def _read(self) -> av.VideoFrame | None:
         try:
-            return next(self._reader, None)
-        except av.FFmpegError as error:
+            return next(self._reader, None) if self._reader else None
+        except FFmpegError as error:
             raise RuntimeError(self._damaged(self._next, error.strerror)) from error
 
     def _check_end(self) -> None:
@@ -174,11 +176,11 @@ class FileClip(Clip):
                 if number >= index:
                     yield frame
 
-    def _scan(self, container: av.container.InputContainer, stream: av.VideoStream) -> bool:
+    def _scan(self, container: InputContainer, stream: av.VideoStream) -> bool:
         """Note all time stamps; returns whether the file ended before the window did."""
         stream.thread_type = "AUTO"
         if self.window.start:
-            container.seek(round(self.window.start / stream.time_base), stream=stream)
+            container.seek(round(self.window.start / self._time_base), stream=stream)
         try:
             for frame in container.decode(stream):
                 self.tick()
@@ -188,17 +190,17 @@ class FileClip(Clip):
                     if frame.is_corrupt:
                         raise RuntimeError(self._damaged(len(self), "it is damaged"))
                     self._stamps.append(frame.pts)
-        except av.FFmpegError as error:
+        except FFmpegError as error:
             raise RuntimeError(self._damaged(len(self), error.strerror)) from error
         return True
 
     def _inside(self, frame: av.VideoFrame, stream: av.VideoStream) -> bool:
         # truncated, as ComfyUI does it
-        return not self.window.start or frame.pts >= int(self.window.start / stream.time_base)
+        return not self.window.start or cast(int, frame.pts) >= int(self.window.start / self._time_base)
 
     def _past(self, frame: av.VideoFrame, stream: av.VideoStream) -> bool:
         end = self.window.start + self.window.duration
-        return bool(self.window.duration) and frame.pts >= int(end / stream.time_base)
+        return bool(self.window.duration) and cast(int, frame.pts) >= int(end / self._time_base)
 
     def _doubts(self) -> list[str]:
         """What a player does to the stored frames that costs quality, or that is not done here."""
@@ -214,14 +216,14 @@ class FileClip(Clip):
                           "export it as SDR (BT.709).")
         return doubts
 
-    def _opened(self) -> av.container.InputContainer:
+    def _opened(self) -> InputContainer:
         return open_video(self.source, self.name)
 
     @property
     def _shown(self) -> str:
         return "in memory" if isinstance(self.source, io.BytesIO) else os.fspath(self.source)
 
-    def _damaged(self, number: int, reason: str) -> str:
+    def _damaged(self, number: int, reason: str | None) -> str:
         return (f"The {self.name} {self._shown} cannot be decoded at frame {number} ({reason}): export it again, or "
                 "cut it before that frame.")
 
@@ -253,7 +255,7 @@ def _identity(source: str | os.PathLike | io.BytesIO, window: Window) -> tuple |
     return os.path.realpath(source), about.st_mtime_ns, about.st_size, window
 
 
-def open_video(source: str | os.PathLike | io.BytesIO, name: str) -> av.container.InputContainer:
+def open_video(source: str | os.PathLike | io.BytesIO, name: str) -> InputContainer:
     """An opened file with a video stream, to be closed by the caller. RuntimeError, that says `name`, for others."""
     if isinstance(source, io.BytesIO):
         source = io.BytesIO(source.getvalue())  # of its own, because every reader has its own place
@@ -261,10 +263,10 @@ def open_video(source: str | os.PathLike | io.BytesIO, name: str) -> av.containe
     try:
         # players show tags of any encoding, and nothing here reads them
         container = av.open(source if isinstance(source, io.BytesIO) else os.fspath(source), metadata_errors="replace")
-    except av.FFmpegError as error:
+    except FFmpegError as error:
         raise RuntimeError(f"The {name} {shown} cannot be opened as a video ({error.strerror}): export it again as "
                            ".mp4.") from error
     if not container.streams.video:
         container.close()
         raise RuntimeError(f"The {name} {shown} has no video stream: give a video file.")
-    return container
+    return cast(InputContainer, container)

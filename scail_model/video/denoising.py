@@ -35,7 +35,7 @@ def denoise(ask: Ask, x: Tensor, sigmas: Tensor, solver: str, timesteps: Mapping
         answer = ask(x, level, softened)
         # The clean latent is mixed into what the model is given, and into its answer. To mix it into the answer again
         # would hold the history more firmly than asked, so what the answer is compared with is mixed as often.
-        start = x if softened is None else mixed(mixed(x, clean, softened), clean, softened)
+        start = x if softened is None or clean is None else mixed(mixed(x, clean, softened), clean, softened)
         denoised = start - sigma / level * (start - answer)
         on_step(step, x, denoised)
         x = stepper.step(x, denoised, step)

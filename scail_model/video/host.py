@@ -41,19 +41,24 @@ class Host(Protocol):
     @property
     def key(self) -> str:
         """Of the models, with everything done to them."""
+        ...
 
     @property
     def description(self) -> str:
         """How the models compute, for reports and the file's metadata."""
+        ...
 
     def check_change(self, change: Change) -> None:
         """Raise ValueError if a change from the plan needs a prompt that cannot be had."""
+        ...
 
     def encode_text(self, text: str, name: str) -> Any:
         """A prompt, called `name` in errors. ValueError for one that is too long."""
+        ...
 
     def saved_prompt(self, name: str) -> Any:
         """A prompt that was encoded before, from its file."""
+        ...
 
     def prompt_key(self, positive: Any, negative: Any) -> str: ...
 
@@ -61,18 +66,22 @@ class Host(Protocol):
 
     def encode(self, frames: Tensor) -> Tensor:
         """Frames [T, H, W, 3] in 0..1, T = 4n+1 -> latents [1, 16, n + 1, H / 8, W / 8]."""
+        ...
 
     def sample(self, request: SampleRequest) -> Tensor:
         """Latent [1, 16, T', H / 8, W / 8]."""
+        ...
 
     def decode(self, latent: Tensor) -> Tensor:
         """Latent -> frames [T, H, W, 3] in 0..1, on the CPU."""
+        ...
 
     def reset_peak(self) -> None:
         """Begin to measure what `memory` says."""
 
     def memory(self) -> str:
         """How much memory there was or is, in words, for the log."""
+        ...
 
 
 class Watch(Protocol):

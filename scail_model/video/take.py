@@ -66,8 +66,9 @@ class Takes:
         index = 0 if take is None else take.index + 1
         if index == len(self.task.plan):
             return None
-        continues = take is not None and self.task.plan[index].overlap
-        return self._take(index, self.task.inputs[index], *(take, take.first or take) if continues else (None, None))
+        if take is None or not self.task.plan[index].overlap:
+            return self._take(index, self.task.inputs[index], None, None)
+        return self._take(index, self.task.inputs[index], take, take.first or take)
 
     def solo(self, take: Take) -> Take | None:
         """The same segment made with inputs of its own, which later segments do not see."""
