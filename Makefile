@@ -33,6 +33,7 @@ node: $(READY)
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .
+	$(VENV)/bin/pyright --pythonpath $(VENV)/bin/python
 
 demo: $(READY)
 	$(VENV)/bin/python tests/demo/make_demo.py demo
