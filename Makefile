@@ -43,7 +43,8 @@ demo-comfyui: $(READY)
 
 $(READY): pyproject.toml tests/constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --constraint tests/constraints.txt --editable ".[dev]"
+	@echo "Installing the packages into $(VENV): some minutes, and about 3 GB."
+	$(VENV)/bin/python -m pip install --progress-bar off --constraint tests/constraints.txt --editable ".[dev]"
 	touch $@
 
 clean:

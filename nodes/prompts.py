@@ -5,9 +5,9 @@ import os
 import folder_paths
 from comfy_api.latest import io
 
-from ..scail_model.comfy import prompts
-from ..scail_model.comfy.prompts import FOLDER
 from ..scail_model.comfy.schema import CATEGORY
+from ..scail_model.files import prompts
+from ..scail_model.files.prompts import FOLDER
 
 folder_paths.add_model_folder_path(FOLDER, os.path.join(folder_paths.models_dir, FOLDER))
 

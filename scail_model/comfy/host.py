@@ -11,11 +11,12 @@ import folder_paths
 import torch
 from torch import Tensor
 
+from ..files import prompts
 from ..files.content_keys import digest
 from ..inputs.reference import Reference
 from ..video.host import SampleRequest
 from ..video.plan_parser import Change
-from . import conditioning, keys, prompts
+from . import conditioning, keys
 from .model import describe
 from .sampler import make_sampler
 

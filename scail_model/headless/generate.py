@@ -58,29 +58,35 @@ class Prepared:
 def run(arguments: argparse.Namespace) -> None:
     """Make the video that the command line asks for. ValueError or RuntimeError, in one sentence, for bad input."""
     written = _written_by(_jobs_folder(arguments), arguments.save_file)
-    if arguments.save_file:
-        check_name(Path(arguments.save_file), mine=bool(written))
-    with Terminal() as terminal, contextlib.ExitStack() as held:
-        if arguments.save_file:
-            held.enter_context(reserved(Path(arguments.save_file), mine=bool(written)))
+    with _output(arguments, written), Terminal() as terminal, contextlib.ExitStack() as held:
         prepared = _prepare(arguments, terminal, timed=False)
         findings.refuse(prepared.findings)
         target = Path(arguments.save_file or default_name(prepared.inputs.width, prepared.inputs.height,
                                                           arguments.prompt))
         if not arguments.save_file:
-            held.enter_context(reserved(target))
+            held.enter_context(reserved(target, replace=False))
         with torch.inference_mode():
             _make(arguments, prepared, target, terminal, written)
     sys.stdout.write(f"wrote {target}\n")
 
 
 def check(arguments: argparse.Namespace) -> bool:
-    """Print everything there is to say of the inputs; returns whether there are no errors."""
-    with Terminal() as terminal:
+    """Print everything there is to say of the inputs; returns whether there are no errors. RuntimeError for an output
+    that cannot be written."""
+    with _output(arguments, _written_by(_jobs_folder(arguments), arguments.save_file)), Terminal() as terminal:
         prepared = _prepare(arguments, terminal, timed=True)
     found = prepared.findings
     sys.stdout.write(f"{findings.as_json(found) if arguments.json else findings.report(found)}\n")
     return not findings.of_level(found, findings.ERROR)
+
+
+def _output(arguments: argparse.Namespace, written: str) -> contextlib.AbstractContextManager[None]:
+    """Hold the output if it has a name already. written: the job that wrote it and was killed before it said so."""
+    if not arguments.save_file:
+        return contextlib.nullcontext()
+    replace = arguments.overwrite or bool(written)
+    check_name(Path(arguments.save_file), replace=replace)
+    return reserved(Path(arguments.save_file), replace=replace)
 
 
 def _prepare(arguments: argparse.Namespace, terminal: Terminal, *, timed: bool) -> Prepared:
@@ -115,7 +121,7 @@ def _make(arguments: argparse.Namespace, prepared: Prepared, target: Path, termi
         seed = _left_seed(folder, unfinished)
     task, name = make_task(options, seed, prepared.cuts, prepared.given, prepared.inputs.driving,
                            prepared.inputs.identities, prepared.host)
-    check_name(target, mine=written == name)
+    check_name(target, replace=arguments.overwrite or written == name)
     _check_room(task, folder / name)
     _say_plan(arguments, prepared, task, target)
     there = folder.exists()
@@ -161,7 +167,7 @@ def _check_room(task: VideoTask, folder: Path) -> None:
 
 
 def _jobs_folder(arguments: argparse.Namespace) -> Path:
-    beside = Path(getattr(arguments, "save_file", None) or ".").parent
+    beside = Path(arguments.save_file or ".").parent
     return Path(arguments.job_dir) if arguments.job_dir else beside / _JOBS
 
 

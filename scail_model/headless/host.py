@@ -14,9 +14,9 @@ from typing import Any, cast
 
 import psutil
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from ..files import prompts
 from ..files.content_keys import digest
 from ..identity.identities import Identities
 from ..inputs.reference import Reference, encode_reference
@@ -27,8 +27,6 @@ from .encoders import VAE, EncoderFiles, encode_clip, encode_texts, tokenize
 from .file_keys import file_key
 from .sampling import sample_latent
 from .weights import Weights
-
-_EMBEDDING = "0.embedding"  # of files that Save Prompt Embedding writes
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,13 +88,11 @@ class HeadlessHost:
         return prompt
 
     def saved_prompt(self, name: str) -> Prompt:
-        path = Path(name)
-        try:
-            with safe_open(path, "pt") as file:
-                return Prompt(embedding=file.get_tensor(_EMBEDDING).float())
-        except (OSError, SafetensorError) as error:
-            raise ValueError(f"The plan's saved_prompt {path} cannot be read ({error}): give the path of a file that "
-                             "Save Prompt Embedding has written.") from error
+        path = Path(prompts.file_name(name))
+        if not path.is_file():
+            raise ValueError(f"The plan's saved_prompt {path} does not exist: give the path of a file that Save Prompt "
+                             "Embedding has written.")
+        return Prompt(embedding=prompts.load(path)[0][0].float())
 
     def prompt_key(self, positive: Prompt, negative: Prompt) -> str:
         return digest([(prompt.tokens, prompt.embedding) for prompt in (positive, negative)],

@@ -26,11 +26,6 @@ _GROUPS = {
 def add_generate(command: argparse.ArgumentParser) -> None:
     """Add the arguments of `scail2 generate` to its parser."""
     add_inputs(command)
-    group = command.add_argument_group("output")
-    group.add_argument("--save_file", metavar="FILE", help=".mp4 to write (default: a name from size, prompt and time)")
-    group.add_argument("--base_seed", type=int, default=-1, metavar="N",
-                       help="below 0 draws one, or takes that of the unfinished run with the same settings "
-                            "(default: -1)")
 
 
 def add_check(command: argparse.ArgumentParser) -> None:
@@ -40,7 +35,7 @@ def add_check(command: argparse.ArgumentParser) -> None:
 
 
 def add_inputs(command: argparse.ArgumentParser) -> None:
-    """What both commands take."""
+    """What both commands take, so that one becomes the other by its first word."""
     _add_models(command)
     _add_pictures(command)
     groups = {name: command.add_argument_group(name) for name in _GROUPS}
@@ -49,6 +44,13 @@ def add_inputs(command: argparse.ArgumentParser) -> None:
     groups["files"].add_argument("--job_dir", metavar="FOLDER",
                                  help="where unfinished and finished segments are kept (default: scail2_jobs beside "
                                       "the output)")
+    output = command.add_argument_group("output")
+    output.add_argument("--save_file", metavar="FILE",
+                        help=".mp4 to write (default: a name from size, prompt and time)")
+    output.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
+    output.add_argument("--base_seed", type=int, default=-1, metavar="N",
+                        help="below 0 draws one, or takes that of the unfinished run with the same settings "
+                             "(default: -1)")
 
 
 def video_options(arguments: argparse.Namespace) -> VideoOptions:

@@ -22,9 +22,9 @@ def default_name(width: int, height: int, prompt: str) -> str:
     return f"scail2_{width}x{height}_{words}_{time.strftime('%Y%m%d_%H%M%S')}.mp4"
 
 
-def check_name(target: Path, mine: bool = False) -> None:
-    """Raise RuntimeError for a name that is not one of an .mp4 file, or that is taken. mine: by this very video, whose
-    run was killed right after it was written."""
+def check_name(target: Path, *, replace: bool) -> None:
+    """Raise RuntimeError for a name that is not one of an .mp4 file, or that is taken by a file that may not be
+    replaced."""
     if target.suffix != ".mp4":
         raise RuntimeError(f"{target} (--save_file) does not end with .mp4: end it with .mp4.")
     if ":" in target.name:
@@ -32,19 +32,18 @@ def check_name(target: Path, mine: bool = False) -> None:
                            "open: choose another name.")
     if not target.parent.is_dir():
         raise RuntimeError(f"The folder {target.parent} (--save_file) does not exist: make it first.")
-    if os.path.lexists(target) and not mine:
-        raise RuntimeError(f"{target} (--save_file) exists: choose another name, or remove it.")
+    if os.path.lexists(target) and not (replace and target.is_file()):
+        raise RuntimeError(f"{target} (--save_file) exists: choose another name, or add --overwrite.")
 
 
 @contextmanager
-def reserved(target: Path, mine: bool = False) -> Iterator[None]:
+def reserved(target: Path, *, replace: bool) -> Iterator[None]:
     """Hold the output: no other run can write it meanwhile. Raises RuntimeError if it is held, or cannot be written.
-    mine: as for `check_name`."""
-    if not mine:
-        _try(target)
+    replace: as for `check_name`."""
+    _try(target.with_name(f".{os.getpid()}.trial") if replace and target.is_file() else target)
     lock = target.with_name(f".{target.name[-100:]}.lock")
     with locked(lock, f"Another run is writing {target} (--save_file): wait for it, or choose another name."):
-        check_name(target, mine)  # the run that held it may have finished
+        check_name(target, replace=replace)  # the run that held it may have finished
         remove_leftovers(target.parent, target.name)
         yield
 
@@ -70,7 +69,7 @@ def _try(target: Path) -> None:
             finally:
                 target.unlink()
     except FileExistsError:
-        check_name(target)
+        check_name(target, replace=False)
         raise
     except OSError as error:
         raise RuntimeError(f"{target} (--save_file) cannot be written ({error.strerror}): choose another name or "

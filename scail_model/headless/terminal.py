@@ -72,7 +72,7 @@ class Terminal:
         if self._bar is not None:
             self._bar.update(max(0, (segment + 1) * self._steps - self._bar.n))
         else:
-            self._line(f"segment {segment + 1} of {len(self._plan)}: {'already finished' if kept else 'finished'}")
+            self._line(f"segment {segment + 1} of {len(self._plan)} is {'there already' if kept else 'written'}")
 
     def tick(self) -> None:
         """Ctrl-C arrives by itself, as KeyboardInterrupt."""

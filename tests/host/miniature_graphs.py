@@ -8,7 +8,7 @@ import words
 from graphs import Graph
 from miniature_scenes import WEIGHTS, Scene
 
-from scail_model.comfy import prompts
+from scail_model.files import prompts
 
 MODEL, VAE = "nano.safetensors", "nano_vae.safetensors"
 NOTHING = "nothing"  # the empty prompt's file

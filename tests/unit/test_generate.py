@@ -302,11 +302,15 @@ def test_bad_input_is_named_before_anything_is_loaded(models, jobs, tmp_path, ou
     assert not list(out.parent.iterdir())
 
 
-def test_a_finished_video_is_not_overwritten(models, jobs, out, capsys):
+def test_a_finished_video_is_not_overwritten_unless_asked_to(models, jobs, out, capsys):
     out.write_bytes(b"precious")
     assert main(command(models, jobs["animation"], out)) == 1
     assert "exists: choose another name" in capsys.readouterr().err
     assert out.read_bytes() == b"precious"
+    assert main(command(models, jobs["animation"], out, overwrite=True, sample_steps=0)) == 1
+    assert out.read_bytes() == b"precious"
+    make(models, jobs["animation"], out, overwrite=True)
+    assert len(frames_of(out)) == FRAMES
 
 
 def test_nan_is_named_with_step_and_segment_and_leaves_nothing(models, jobs, tmp_path, out, capsys):

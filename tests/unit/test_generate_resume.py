@@ -174,10 +174,13 @@ def test_check_says_everything_and_loads_nothing(models, job, out, capsys, monke
 
     for name in ("VAE", "encode_texts", "encode_clip"):
         monkeypatch.delattr(host, name)
-    argv = ["check", *command(models, job, None, base_seed=None)[1:]]
+    argv = ["check", *command(models, job, out)[1:]]
     assert main(argv) == 0
     report = capsys.readouterr().out
     for part in ("Warnings (", "no LoRA", "mode: animation; 13 driving frames", "result: 13 frames of 64x64, in 2"):
         assert part in report
     assert main([*argv, "--json", "--plan", "[{]"]) == 1
     assert '"ok": false' in capsys.readouterr().out
+    out.write_bytes(b"precious")
+    assert main(argv) == 1
+    assert "exists: choose another name" in capsys.readouterr().err

@@ -12,7 +12,7 @@ import golden
 import words
 from safetensors.torch import save_file
 
-from scail_model.comfy import prompts
+from scail_model.files import prompts
 
 WIDTH, HEIGHT = 64, 32  # of the results
 LENGTH = 9  # of a segment

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..files.user_files import user_path
+from .user_files import user_path
 
 FOLDER = "scail2_prompts"
 _FORMAT = "scail2-prompt-1"
