@@ -32,6 +32,22 @@ def _more(name: str, tooltip: str) -> io.Autogrow.Input:
     return io.Autogrow.Input(name, template=template, optional=True, tooltip=tooltip)
 
 
+def _edits() -> list:
+    """Inputs that edit the driving masks."""
+    return [
+        io.Int.Input("grow", default=0, min=-256, max=256, optional=True, advanced=True,
+                     tooltip="Grow the driving masks by this many pixels of the driving video; negative "
+                             "values shrink them."),
+        io.Float.Input("feather", default=0.0, min=0.0, max=64.0, step=0.5, optional=True, advanced=True,
+                       tooltip="Smooth the edges of the driving masks: a blur of this many pixels, then a "
+                               "threshold."),
+        io.Boolean.Input("fill_holes", default=False, optional=True, advanced=True,
+                         tooltip="Fill holes in the driving masks."),
+        io.Boolean.Input("keep_largest", default=False, optional=True, advanced=True,
+                         tooltip="Keep only the largest piece of each person's driving mask."),
+    ]
+
+
 class SCAIL2Identities(io.ComfyNode):
     @classmethod
     def define_schema(cls):
@@ -80,16 +96,7 @@ class SCAIL2Identities(io.ComfyNode):
                                         'as "2, 1". Empty: in numerical order.'),
                 io.String.Input("names", default="", optional=True, advanced=True,
                                 tooltip='Names for previews and reports, such as "Anna, Ben".'),
-                io.Int.Input("grow", default=0, min=-256, max=256, optional=True, advanced=True,
-                             tooltip="Grow the driving masks by this many pixels of the driving video; negative "
-                                     "values shrink them."),
-                io.Float.Input("feather", default=0.0, min=0.0, max=64.0, step=0.5, optional=True, advanced=True,
-                               tooltip="Smooth the edges of the driving masks: a blur of this many pixels, then a "
-                                       "threshold."),
-                io.Boolean.Input("fill_holes", default=False, optional=True, advanced=True,
-                                 tooltip="Fill holes in the driving masks."),
-                io.Boolean.Input("keep_largest", default=False, optional=True, advanced=True,
-                                 tooltip="Keep only the largest piece of each person's driving mask."),
+                *_edits(),
                 io.Int.Input("preview_frames", default=8, min=1, max=64, optional=True, advanced=True,
                              tooltip="How many driving frames the preview shows, spread over the video."),
             ],

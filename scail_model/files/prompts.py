@@ -59,7 +59,7 @@ def load(path: str | os.PathLike) -> list:
             metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
-        raise RuntimeError(f"{path} is no prompt file or was cut short ({error}): save the prompt again.") from error
+        raise RuntimeError(f"{path} is not a prompt file, or is truncated ({error}): save the prompt again.") from error
     if metadata.get("format") != _FORMAT:
         raise RuntimeError(f"{path} is not a prompt embedding: choose a file that Save Prompt Embedding has written.")
     entries = json.loads(metadata["entries"])

@@ -105,7 +105,7 @@ def test_conditioning_with_pictures_is_refused(graph, save, folder):
 
 @pytest.mark.parametrize(("source", "message"), [
     ("loras/lora.safetensors", "is not a prompt embedding: choose a file that Save Prompt Embedding has written"),
-    ("diffusion_models/truncated.safetensors", "is no prompt file or was cut short"),
+    ("diffusion_models/truncated.safetensors", "is not a prompt file, or is truncated"),
 ])
 def test_other_files_are_refused(comfy, graph, tmp_path, folder, source, message):
     folder.mkdir(parents=True, exist_ok=True)
