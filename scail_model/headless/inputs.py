@@ -54,7 +54,8 @@ def read_inputs(files: Files, width: int, height: int, replacement: bool) -> Inp
         width, height = height, width
     masks = [_reference_mask(path, index, references[index]) for index, path in enumerate(files.reference_masks)]
     refuse_other_mode(mode, masks[0])
-    driving, mask = FileClip(files.driving), FileClip(files.driving_mask, name="driving mask")
+    driving = FileClip(files.driving)
+    mask = FileClip(files.driving_mask, name="driving mask").shaped_like(driving)
     check_frame_count(len(driving), len(mask))
     check_shape("driving mask", mask.size, "driving video", driving.size)
     people = from_colours(iter(mask), len(mask), DRIVING)

@@ -1,4 +1,5 @@
-"""One decoded frame -> the pixels that a player shows: RGB levels, turned and mirrored as the file says.
+"""One decoded frame -> the pixels that a player shows: RGB levels, turned, mirrored and with square pixels as the file
+says.
 
 Pixels are those that ComfyUI's `VideoFromFile` gives, rounded to 8 bits.
 """
@@ -11,6 +12,9 @@ from typing import Any, cast
 import av
 import av.filter
 import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 # decoded to 8 bits as they are; everything else through float, which keeps 10-bit video exact until it is rounded
 _EIGHT_BITS = {"yuvj420p", "yuvj422p", "yuvj444p", "rgb24", "rgba", "pal8"}
@@ -33,6 +37,16 @@ def levels(frame: av.VideoFrame) -> np.ndarray:
         floats = aligned.to_ndarray(format="gbrpf32le")[:height, :width]
         pixels = np.rint(floats * np.float32(255)).clip(0, 255).astype(np.uint8).transpose(2, 0, 1)
     return np.ascontiguousarray(_upright(pixels, frame))
+
+
+def squared(frames: Tensor, shape: Fraction) -> Tensor:
+    """Levels uint8 [n, 3, h, w] of pixels `shape` times as wide as high -> square pixels, h stays."""
+    if shape == 1:
+        return frames
+    size = frames.shape[2], max(1, round(frames.shape[3] * shape))
+    # one by one, because the float copies are large
+    return torch.cat([F.interpolate(frame[None].float(), size, mode="bicubic", antialias=True).round_().clamp_(0, 255)
+                      .to(torch.uint8) for frame in frames])
 
 
 def _upright(pixels: np.ndarray, frame: av.VideoFrame) -> np.ndarray:

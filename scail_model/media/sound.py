@@ -35,18 +35,29 @@ class Track:
 
 
 def track_of_file(container: InputContainer, first_picture: float, seconds: Fraction) -> Track | None:
-    """The first audio stream of an open file; None if there is none. first_picture: its time in the file, seconds.
+    """The first audio stream of an open file that can be decoded; None if there is none. first_picture: its time in
+    the file, seconds.
 
     Reading its blocks raises RuntimeError, with the time, where the sound is damaged.
     """
-    if not container.streams.audio:
+    stream = _heard(container)
+    if stream is None:
         return None
-    stream = container.streams.audio[0]
     if first_picture > _SEEK_EARLY:
         container.seek(int((first_picture - _SEEK_EARLY) / (stream.time_base or 1)), stream=stream)
     rate, layout = _form(stream.rate, stream.channels)
     blocks = _aligned(_decoded(container, stream), av.AudioResampler("fltp", layout, rate), first_picture)
     return Track(rate, layout, _cut(blocks, round(seconds * rate)))
+
+
+def doubts_about_sound(container: InputContainer, name: str) -> list[str]:
+    """What has to be said of an open file's sound, in sentences. name: what messages call the file."""
+    tracks, heard = container.streams.audio, _heard(container)
+    if not tracks or heard is tracks[0]:
+        return []
+    instead = "is without sound" if heard is None else f"has sound track {tracks.index(heard) + 1}"
+    return [f"The sound of the {name} is in a format that cannot be decoded here, and the result {instead}: export the "
+            "video with AAC sound."]
 
 
 def track_of_waveform(audio: dict[str, Any], seconds: Fraction) -> Track:
@@ -99,6 +110,11 @@ def _form(rate: int, channels: int) -> tuple[int, str]:
     """Sample rate and layout of the AAC stream. Two channels at most: surround comes in layouts that AAC, or players,
     may not know."""
     return rate if rate in (av.Codec("aac", "w").audio_rates or ()) else _RATE, "mono" if channels == 1 else "stereo"
+
+
+def _heard(container: InputContainer) -> av.AudioStream | None:
+    """The first audio stream that FFmpeg can decode."""
+    return next((stream for stream in container.streams.audio if stream.codec_context is not None), None)
 
 
 def _decoded(container: InputContainer, stream: av.AudioStream) -> Iterator[av.AudioFrame]:

@@ -14,23 +14,25 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain, islice
 from typing import cast
 
 import av
 import numpy as np
 import torch
-import torch.nn.functional as F
 from av.container import InputContainer
 from av.error import FFmpegError
 from torch import Tensor
 
 from .clips import Clip, PickedClip, Tick
-from .frames import levels
+from .frames import levels, squared
+from .sound import doubts_about_sound
 
 _READ_BYTES = 1 << 20
 _THREADS = 8
 _FAR = 250  # frames; most files can be entered again after so many
 _REMEMBERED = 8  # files
+_EARLIER = 0, 8, 64  # frames before the wanted one, at which a file is entered if it cannot be entered later
 _LAST = 32  # frames; more than there are decoding threads, whose errors at the end FFmpeg does not report
 _HDR = {16: "PQ", 18: "HLG"}  # transfer characteristics of ITU-T H.273
 
@@ -65,6 +67,7 @@ class FileClip(Clip):
         self.source, self.window, self.name, self.tick = source, window, name, tick
         self._reader: Iterator[av.VideoFrame] | None = None
         self._next = 0  # the frame that the reader gives next
+        self._entered = False  # whether the reader began in the middle of the file
         self._known = identity = _identity(source, window)
         # time stamps of all frames, in the order in which they are shown
         self._stamps: list[int | None] = _scanned.pop(identity, []) if identity else []
@@ -73,8 +76,9 @@ class FileClip(Clip):
             self.rate = Fraction(stream.average_rate) if stream.average_rate else None
             self._time_base = cast(Fraction, stream.time_base)
             self._pixel_shape = Fraction(stream.sample_aspect_ratio or 1)
-            self._lasts = _frame_seconds(stream)
+            self._lasts = float(1 / self.rate) if self.rate else 0.0  # seconds that a frame is shown
             ended = not self._stamps and self._scan(container, stream)
+            self.warnings = doubts_about_sound(container, name)
         if not self._stamps:
             raise RuntimeError(f"The {self.name} {self._shown} has no frames: export it again, or trim less.")
         if ended:
@@ -83,7 +87,7 @@ class FileClip(Clip):
             _scanned[identity] = self._stamps
             if len(_scanned) > _REMEMBERED:
                 del _scanned[next(iter(_scanned))]
-        self.warnings = self._doubts()
+        self.warnings += self._doubts()
         self.height, self.width = self.read(0, 1).shape[1:3]
 
     def __len__(self) -> int:
@@ -98,7 +102,7 @@ class FileClip(Clip):
         # Turning a frame into RGB takes longer than decoding it. No torch in it: each thread would bring torch's own.
         with ThreadPoolExecutor(_THREADS) as threads:
             converted = list(threads.map(levels, self._ticked(self._decoded(start, stop))))
-        return _squared(torch.from_numpy(np.stack(converted)), self._shown_shape).movedim(1, -1)
+        return squared(torch.from_numpy(np.stack(converted)), self._shown_shape).movedim(1, -1)
 
     def picks(self, rate: Fraction) -> tuple[list[int], Fraction]:
         """For each frame of the same seconds at `rate`, the frame that a player shows at its time; and the rate."""
@@ -126,6 +130,16 @@ class FileClip(Clip):
         other.tick, other._reader = tick, None
         return other
 
+    def shaped_like(self, video: FileClip) -> FileClip:
+        """This clip with the video's shape of pixels if both are stored in one size: a mask that was made of the stored
+        frames lies on their grid, whether its file says so or not."""
+        if self.size == video.size or self._stored != video._stored:
+            return self
+        other = self.ticking(self.tick)
+        other._shown_shape = video._shown_shape
+        other.height, other.width = other.read(0, 1).shape[1:3]
+        return other
+
     def _ticked(self, frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
         for frame in frames:
             self.tick()
@@ -133,11 +147,14 @@ class FileClip(Clip):
 
     def _decoded(self, start: int, stop: int) -> Iterator[av.VideoFrame]:
         if self._reader is None or start < self._next or start > self._next + _FAR:
-            self._reader, self._next = self._from(start), start
+            self._reader, self._next, self._entered = self._from(start), start, True
         while self._next < stop:
             frame = self._read()
-            if frame is None:
-                raise RuntimeError(self._damaged(self._next, "the file has become shorter"))
+            if frame is None or frame.pts != self._stamps[self._next]:
+                if not self._entered:
+                    raise RuntimeError(self._damaged(self._next, "the file has become shorter"))
+                self._reader, self._entered = self._from_the_beginning(self._next), False
+                continue
             self._next += 1
             if self._next > start:
                 yield frame
@@ -155,41 +172,66 @@ class FileClip(Clip):
         self._read()
 
     def _from(self, index: int) -> Iterator[av.VideoFrame]:
-        """Frames from `index` on. By time stamps; where a file has none, everything before is decoded too."""
+        """Frames from `index` on. By time stamps; where these do not lead there, everything before is decoded too."""
         if _identity(self.source, self.window) != self._known:
             raise RuntimeError(f"The {self.name} {self._shown} has been replaced while it was in use: run again, and "
                                "leave the file as it is until the video is finished.")
         with self._opened() as container:
-            stream = container.streams.video[0]
-            stamp = self._stamps[index]
-            if index and stamp is not None:
-                container.seek(stamp, stream=stream)
-                frames = container.decode(stream)
-                first = next((frame for frame in frames if frame.pts is not None and frame.pts >= stamp), None)
-                if first is not None and first.pts == stamp:
-                    yield first
-                    yield from frames
-                    return
-                container.seek(0)
-            frames = (frame for frame in container.decode(stream) if self._inside(frame, stream))
-            for number, frame in enumerate(frames):
-                if number >= index:
-                    yield frame
+            frames = self._found(container, index)
+            if frames is not None:
+                yield from frames
+                return
+        yield from self._from_the_beginning(index)
+
+    def _found(self, container: InputContainer, index: int) -> Iterator[av.VideoFrame] | None:
+        """Frames from `index` on, of a file that is entered shortly before; None if that does not lead there.
+
+        A decoder leaves out frames after the place of entry that need others before it, so the wanted one may be
+        missing. And of several frames with one time stamp, the first is known by an earlier stamp before it.
+        """
+        stream, stamp = container.streams.video[0], self._stamps[index]
+        first = self._stamps.index(stamp)
+        shared = first < index or self._stamps[first + 1 : first + 2] == [stamp]
+        for entry in (first - earlier for earlier in _EARLIER):
+            if entry <= 0 or stamp is None or (place := self._stamps[entry]) is None:
+                return None
+            container.seek(place, stream=stream)
+            frames, passed = container.decode(stream), False
+            for frame in frames:
+                if frame.pts is None or frame.pts >= stamp:
+                    if frame.pts == stamp and (passed or not shared):
+                        return islice(chain([frame], frames), index - first, None)
+                    break
+                passed = True
+        return None
+
+    def _from_the_beginning(self, index: int) -> Iterator[av.VideoFrame]:
+        with self._opened() as container:
+            yield from islice(self._all(container, container.streams.video[0]), index, None)
+
+    def _all(self, container: InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
+        """Frames from the window's start on."""
+        if self.window.start:
+            container.seek(round(self.window.start / self._time_base), stream=stream)
+        return (frame for frame in container.decode(stream) if self._inside(frame, stream))
 
     def _scan(self, container: InputContainer, stream: av.VideoStream) -> bool:
         """Note all time stamps; returns whether the file ended before the window did."""
         stream.thread_type = "AUTO"
-        if self.window.start:
-            container.seek(round(self.window.start / self._time_base), stream=stream)
+        size = None
         try:
-            for frame in container.decode(stream):
+            for frame in self._all(container, stream):
                 self.tick()
                 if self._past(frame, stream):
                     return False
-                if self._inside(frame, stream):
-                    if frame.is_corrupt:
-                        raise RuntimeError(self._damaged(len(self), "it is damaged"))
-                    self._stamps.append(frame.pts)
+                if frame.is_corrupt:
+                    raise RuntimeError(self._damaged(len(self), "it is damaged"))
+                size = size or (frame.width, frame.height)
+                if size != (frame.width, frame.height):
+                    reason = "its size changes from {}x{} to {}x{} there, after {:.2f} seconds".format(
+                        *size, frame.width, frame.height, len(self) * self._lasts)
+                    raise RuntimeError(self._damaged(len(self), reason))
+                self._stamps.append(frame.pts)
         except FFmpegError as error:
             raise RuntimeError(self._damaged(len(self), error.strerror)) from error
         return True
@@ -206,6 +248,7 @@ class FileClip(Clip):
         """What a player does to the stored frames that costs quality, or that is not done here."""
         first = next(self._decoded(0, 1))
         self._reader = None
+        self._stored = first.width, first.height
         self._shown_shape = 1 / self._pixel_shape if abs(round(first.rotation / 90)) % 2 else self._pixel_shape
         doubts = []
         if self._pixel_shape != 1:
@@ -226,21 +269,6 @@ class FileClip(Clip):
     def _damaged(self, number: int, reason: str | None) -> str:
         return (f"The {self.name} {self._shown} cannot be decoded at frame {number} ({reason}): export it again, or "
                 "cut it before that frame.")
-
-
-def _frame_seconds(stream: av.VideoStream) -> float:
-    """How long one frame is shown, by the average rate."""
-    return float(1 / stream.average_rate) if stream.average_rate else 0.0
-
-
-def _squared(frames: Tensor, shape: Fraction) -> Tensor:
-    """Levels uint8 [n, 3, h, w] of pixels `shape` times as wide as high -> square pixels, h stays."""
-    if shape == 1:
-        return frames
-    size = frames.shape[2], max(1, round(frames.shape[3] * shape))
-    # one by one, because the float copies are large
-    return torch.cat([F.interpolate(frame[None].float(), size, mode="bicubic", antialias=True).round_().clamp_(0, 255)
-                      .to(torch.uint8) for frame in frames])
 
 
 # Several nodes of a graph open one file. The time stamps of those that were decoded last, by what tells a file from

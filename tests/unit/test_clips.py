@@ -89,6 +89,74 @@ def test_stretches_where_seeking_is_hard(tmp_path, ending, options):
     check_stretches(FileClip(path), decoded(path)[0])
 
 
+def copied(source, target, change, **options):
+    """The packets of a file in another file, each changed or, where `change` gives False, left out."""
+    with av.open(str(source)) as given, av.open(str(target), "w", options=options) as output:
+        stream = output.add_stream_from_template(given.streams.video[0])
+        for number, packet in enumerate(packet for packet in given.demux(video=0) if packet.size):
+            if change(number, packet) is not False:
+                packet.stream = stream
+                output.mux(packet)
+    return target
+
+
+def test_frames_with_one_time_stamp_are_told_apart(tmp_path):
+    source = write(tmp_path / "a.mkv", options={"bf": "0", "g": "8"})
+
+    def paired(number, packet):
+        packet.pts = packet.dts = number // 2 * 40
+
+    path = copied(source, tmp_path / "paired.mkv", paired)
+    frames, stamps = decoded(path)
+    assert len(set(stamps)) < FRAMES
+    check_stretches(FileClip(path), frames)
+
+
+def test_a_cut_without_encoding_may_begin_in_mid_group(tmp_path):
+    """An open group of pictures, of which an edit list shows the end: a decoder that enters at the next one leaves out
+    the frames before it."""
+    source = write(tmp_path / "a.mp4", pictures(40), codec="libx265", options={
+        "x265-params": "log-level=error:keyint=12:min-keyint=12:open-gop=1:bframes=3:b-adapt=0:scenecut=0"})
+    with av.open(str(source)) as container:
+        keys = [packet.pts for packet in container.demux(video=0) if packet.size and packet.is_keyframe]
+        frame = round(1 / (25 * container.streams.video[0].time_base))
+
+    def earlier(number, packet):
+        packet.pts -= keys[1] - 3 * frame
+        packet.dts -= keys[1] - 3 * frame
+
+    path = copied(source, tmp_path / "cut.mp4", earlier, avoid_negative_ts="disabled")
+    frames, stamps = decoded(path)
+    assert 28 <= len(frames) < 40
+    assert stamps[0] == 0
+    clip = FileClip(path)
+    for index in range(len(frames)):  # every frame is looked for, from the end of the file
+        clip.read(len(clip) - 1, len(clip))
+        assert torch.equal(clip.read(index, index + 1)[0], frames[index]), index
+    check_stretches(clip, frames)
+
+
+def test_a_size_that_changes_is_named_with_frame_and_time(tmp_path):
+    parts = [write(tmp_path / f"{height}.ts", pictures(6, height)) for height in (32, 48)]
+    (tmp_path / "both.ts").write_bytes(b"".join(part.read_bytes() for part in parts))
+    with pytest.raises(RuntimeError, match=r"both.ts cannot be decoded at frame 6 \(its size changes from 64x32 to "
+                                           r"64x48 there, after 0.\d+ seconds\): export it again, or cut it before"):
+        FileClip(tmp_path / "both.ts")
+
+
+def test_a_mask_of_the_stored_size_lies_on_the_grid_of_the_video(tmp_path):
+    """Pixels twice as wide as high, which the mask's file does not say."""
+    path = write(tmp_path / "mask.mkv")
+    write(tmp_path / "wide.mkv", options={**B_FRAMES, "x264-params": "b-adapt=0:sar=2/1"})
+    video, mask = FileClip(tmp_path / "wide.mkv"), FileClip(path)
+    assert (video.size, mask.size) == ((HEIGHT, 2 * WIDTH), (HEIGHT, WIDTH))
+    shaped = mask.shaped_like(video)
+    assert shaped.size == video.size
+    assert torch.equal(shaped.read(3, 5), video.read(3, 5))
+    small = FileClip(write(tmp_path / "small.mkv", pictures(3, 48)))
+    assert small.shaped_like(video) is small
+
+
 def test_a_file_in_memory_may_be_read_by_several_at_once(tmp_path):
     path = write(tmp_path / "a.mp4")
     memory = io.BytesIO(path.read_bytes())

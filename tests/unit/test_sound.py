@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from scail_model.media.sound import track_of_file, track_of_waveform, write_sound
+from scail_model.media.sound import doubts_about_sound, track_of_file, track_of_waveform, write_sound
 
 AAC_FRAME = 1024  # samples
 
@@ -172,6 +172,35 @@ def test_a_silent_film_has_no_track(tmp_path):
         container.mux(video.encode())
     with av.open(str(tmp_path / "a.mp4")) as container:
         assert track_of_file(container, 0.0, Fraction(1)) is None
+
+
+@pytest.mark.parametrize("tracks", [1, 2])
+def test_sound_that_nothing_decodes_is_left_out_and_told(tmp_path, tracks):
+    """The codec of the first track is renamed to one that there is no decoder for; a second one is taken instead."""
+    with av.open(str(tmp_path / "a.mp4"), "w") as container:
+        video = container.add_stream("libx264", rate=25)
+        video.width = video.height = 32
+        sounds = [container.add_stream("aac", rate=48000, layout="mono") for _ in range(tracks)]
+        container.mux(video.encode(av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")))
+        container.mux(video.encode())
+        for index, sound in enumerate(sounds):
+            block = av.AudioFrame.from_ndarray(clicks(48000, 1, 0.3 + 0.3 * index), "fltp", "mono")
+            block.sample_rate, block.pts = 48000, 0
+            container.mux(sound.encode(block))
+            container.mux(sound.encode())
+    data = (tmp_path / "a.mp4").read_bytes()
+    (tmp_path / "a.mp4").write_bytes(data.replace(b"mp4a", b"apac", 1).replace(b"esds", b"free", 1))
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        (doubt,) = doubts_about_sound(container, "driving video")
+        track = track_of_file(container, 0.0, Fraction(1))
+        assert doubt.startswith("The sound of the driving video is in a format that cannot be decoded here")
+        if tracks == 1:
+            assert track is None
+            assert "the result is without sound" in doubt
+        else:
+            assert "the result has sound track 2" in doubt
+            samples, rate = written(tmp_path / "a.m4a", track, 1)
+            assert onsets(samples, rate) == pytest.approx([0.6], abs=0.005)
 
 
 def test_damaged_sound_is_named_with_the_time(tmp_path):
