@@ -34,6 +34,7 @@ _FAR = 250  # frames; most files can be entered again after so many
 _REMEMBERED = 8  # files
 _EARLIER = 0, 8, 64  # frames before the wanted one, at which a file is entered if it cannot be entered later
 _LAST = 32  # frames; more than there are decoding threads, whose errors at the end FFmpeg does not report
+_ASSUMED_RATE = Fraction(16)  # as the nodes' setting fps
 _HDR = {16: "PQ", 18: "HLG"}  # transfer characteristics of ITU-T H.273
 
 
@@ -46,11 +47,15 @@ class Window:
 
 
 def open_clip(path: str | os.PathLike, *, rate: Fraction | float | None = None) -> Clip:
-    """Open a video file. rate: frames per second, picked by time stamp; None takes every frame.
+    """Open a video file. rate: frames per second, picked by time stamp; None takes every frame. A file without a frame
+    rate, such as a single picture, is taken to have 16 per second, and a warning says so.
 
     Raises RuntimeError as `FileClip` does, and ValueError for a rate that is not positive.
     """
     clip = FileClip(path, name="video")
+    if clip.rate is None:
+        clip.rate = _ASSUMED_RATE
+        clip.warnings.append(f"The video {os.fspath(path)} states no frame rate: {_ASSUMED_RATE} per second is assumed.")
     return clip if rate is None else PickedClip(clip, *clip.picks(Fraction(rate).limit_denominator(100_000)))
 
 
