@@ -88,7 +88,7 @@ class SelfAttention(_Attention):
 class CrossAttention(_Attention):
     """Attention to the image tokens and to the text tokens, each with keys of its own; the two results are added.
 
-    `context` [B, 257 + text_len, dim] holds the image tokens first, or only text where there is no image.
+    `context` [B, 257 + text_len, dim] holds the image tokens first, or only text without an image.
     """
 
     def __init__(self, config: TransformerConfig, operations, attention: AttentionFunction,

@@ -16,7 +16,7 @@ from ..video.options import VideoOptions
 from ..video.plan_parser import Changes
 from .plan_costs import LATER, Estimate, costs
 
-_DECISIVE = ("segment_length", "overlap", "lengths", "scene_cuts")  # without these there is no plan
+_DECISIVE = ("segment_length", "overlap", "lengths", "scene_cuts")  # a plan needs all of these
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,8 @@ def _run(argv: list[str]) -> int:
     except (RuntimeError, ValueError, OSError, EOFError) as error:
         return _fail(str(error))
     except KeyboardInterrupt:
-        _fail("interrupted; finished segments are kept: the same command goes on from there")
+        kept = "; finished segments are kept: the same command goes on from there" if argv[:1] == ["generate"] else ""
+        _fail(f"interrupted{kept}")
         return 130
     return 1 if fine is False else 0
 

@@ -161,7 +161,7 @@ def _check(path: Path, naming: Naming) -> None:
     try:
         state = _official_state(path)
     except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
-        raise RuntimeError(f"{path} is no torch file or was cut short: download it again.") from error
+        raise RuntimeError(f"{path} is not a torch file or was cut short: download it again.") from error
     try:
         naming(state)
     except KeyError as error:

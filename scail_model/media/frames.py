@@ -7,7 +7,7 @@ Pixels are those that ComfyUI's `VideoFromFile` gives, rounded to 8 bits.
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import av
 import av.filter
@@ -25,8 +25,19 @@ _ROWS = 64  # of a plane at a time, which stay in the processor's cache
 _ALIGNMENT = 32  # pixels; swscale reads past the right edge of other widths
 
 
-def levels(frame: av.VideoFrame) -> np.ndarray:
-    """RGB levels of a frame, uint8 [3, h, w], upright."""
+class Orientation(NamedTuple):
+    """How stored frames are shown: rows and columns exchanged, then mirrored left to right, then upside down."""
+
+    lying: bool
+    mirrored: bool
+    flipped: bool
+
+
+UPRIGHT = Orientation(False, False, False)
+
+
+def levels(frame: av.VideoFrame, way: Orientation = UPRIGHT) -> np.ndarray:
+    """RGB levels of a frame, uint8 [3, h, w], turned and mirrored."""
     height, width = frame.height, frame.width
     aligned = _padded(frame) if width % _ALIGNMENT and frame.format.name not in _EIGHT_BITS else frame
     if frame.format.name in _EIGHT_BITS:
@@ -36,7 +47,7 @@ def levels(frame: av.VideoFrame) -> np.ndarray:
     else:
         floats = aligned.to_ndarray(format="gbrpf32le")[:height, :width]
         pixels = np.rint(floats * np.float32(255)).clip(0, 255).astype(np.uint8).transpose(2, 0, 1)
-    return np.ascontiguousarray(_upright(pixels, frame))
+    return np.ascontiguousarray(_turned(pixels, way))
 
 
 def squared(frames: Tensor, shape: Fraction) -> Tensor:
@@ -49,19 +60,27 @@ def squared(frames: Tensor, shape: Fraction) -> Tensor:
                       .to(torch.uint8) for frame in frames])
 
 
-def _upright(pixels: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
-    """Levels [3, h, w] turned and mirrored by the frame's display matrix, which maps stored places to shown ones:
-    x' = a x + c y, y' = b x + d y (FFmpeg, libavutil/display.h). Only turns by 90 degrees and mirrors are done."""
+def orientation(frame: av.VideoFrame) -> Orientation:
+    """Of a file, by its first frame, whose display matrix maps stored places to shown ones: x' = a x + c y,
+    y' = b x + d y (FFmpeg, libavutil/display.h). Only turns by 90 degrees and mirrors are known.
+
+    Asked for once: a frame whose side data were looked at is in a circle with them, and stays in memory for a while.
+    """
     side_data: Any = frame.side_data  # PyAV declares strings here, but gives objects
     stored = next((data for data in side_data if data.type.name == "DISPLAYMATRIX"), None)
     if stored is None:
-        return pixels
+        return UPRIGHT
     a, b, _, c, d = np.frombuffer(bytes(stored), "<i4")[:5].tolist()
     lying = abs(b) > abs(a)
-    if lying:
-        pixels = pixels.transpose(0, 2, 1)
     right, down = (c, b) if lying else (a, d)
-    return pixels[:, :: -1 if down < 0 else 1, :: -1 if right < 0 else 1]
+    return Orientation(lying, right < 0, down < 0)
+
+
+def _turned(pixels: np.ndarray, way: Orientation) -> np.ndarray:
+    """Levels [3, h, w] as they are shown."""
+    if way.lying:
+        pixels = pixels.transpose(0, 2, 1)
+    return pixels[:, :: -1 if way.flipped else 1, :: -1 if way.mirrored else 1]
 
 
 def _rounded_planes(frame: av.VideoFrame, height: int, width: int) -> np.ndarray:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from itertools import chain, islice
 from typing import cast
 
@@ -25,7 +26,7 @@ from av.error import FFmpegError
 from torch import Tensor
 
 from .clips import Clip, PickedClip, Tick
-from .frames import levels, squared
+from .frames import levels, orientation, squared
 from .sound import doubts_about_sound
 
 _READ_BYTES = 1 << 20
@@ -55,7 +56,8 @@ def open_clip(path: str | os.PathLike, *, rate: Fraction | float | None = None) 
     clip = FileClip(path, name="video")
     if clip.rate is None:
         clip.rate = _ASSUMED_RATE
-        clip.warnings.append(f"The video {os.fspath(path)} states no frame rate: {_ASSUMED_RATE} per second is assumed.")
+        clip.warnings.append(f"The video {os.fspath(path)} states no frame rate: {_ASSUMED_RATE} per second is "
+                             "assumed.")
     return clip if rate is None else PickedClip(clip, *clip.picks(Fraction(rate).limit_denominator(100_000)))
 
 
@@ -63,8 +65,8 @@ class FileClip(Clip):
     """A video file, or one in memory, as a player shows it: turned, mirrored, with square pixels. name: what messages
     call it.
 
-    Raises RuntimeError with the number of the frame (from 0) for a file that is no video, has no frames in the window,
-    or is damaged.
+    Raises RuntimeError with the number of the frame (from 0) for a file that is not a video, has no frames in the
+    window, or is damaged.
     """
 
     def __init__(self, source: str | os.PathLike | io.BytesIO, window: Window = Window(), name: str = "driving video",
@@ -106,7 +108,7 @@ class FileClip(Clip):
     def read(self, start: int, stop: int) -> Tensor:
         # Turning a frame into RGB takes longer than decoding it. No torch in it: each thread would bring torch's own.
         with ThreadPoolExecutor(_THREADS) as threads:
-            converted = list(threads.map(levels, self._ticked(self._decoded(start, stop))))
+            converted = list(threads.map(partial(levels, way=self._way), self._ticked(self._decoded(start, stop))))
         return squared(torch.from_numpy(np.stack(converted)), self._shown_shape).movedim(1, -1)
 
     def picks(self, rate: Fraction) -> tuple[list[int], Fraction]:
@@ -254,7 +256,8 @@ class FileClip(Clip):
         first = next(self._decoded(0, 1))
         self._reader = None
         self._stored = first.width, first.height
-        self._shown_shape = 1 / self._pixel_shape if abs(round(first.rotation / 90)) % 2 else self._pixel_shape
+        self._way = orientation(first)
+        self._shown_shape = 1 / self._pixel_shape if self._way.lying else self._pixel_shape
         doubts = []
         if self._pixel_shape != 1:
             doubts.append(f"The {self.name} has pixels of {self._pixel_shape.numerator}:{self._pixel_shape.denominator}"

@@ -16,7 +16,7 @@ from ..segments import Segment
 
 WAITING, DECODING, WRITING, DONE, KEPT = "waiting", "decoding", "writing", "done", "kept"  # a segment, among others
 RUNNING, JOINING, CANCELLED, FAILED = "running", "joining", "cancelled", "failed"  # a run, which can be DONE too
-_PAUSE = 0.25  # seconds between two messages of which the second is no news but more of the same
+_PAUSE = 0.25  # seconds between two messages of which the second only continues the first
 _NEWS = {"state", "thumbnail", "seam"}
 _MOST_RUNS = 8
 

@@ -53,7 +53,7 @@ class ComfyUI:
             [python if python.exists() else sys.executable, "main.py", "--cpu",
              "--base-directory", str(self.base), "--port", str(self.port), "--database-url", "sqlite:///:memory:",
              "--disable-api-nodes"],
-            # at tiny sizes a second thread mostly waits, and takes the other core from whoever needs it
+            # at tiny sizes a second thread mostly waits, and takes the other core from those that need it
             env={"OMP_NUM_THREADS": "1", **FASTER, **os.environ},
             cwd=COMFYUI, stdout=self.log.open("w"), stderr=subprocess.STDOUT)
         self._wait_until_up()

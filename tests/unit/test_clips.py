@@ -1,5 +1,6 @@
 """Clips: any stretch of a file is what decoding everything gives, damage is named, and memory is rounded alike."""
 
+import gc
 import io
 import random
 import struct
@@ -12,7 +13,7 @@ import torch
 
 from scail_model.media.clips import TensorClip
 from scail_model.media.frames import levels
-from scail_model.media.video_file import FileClip, Window, open_video
+from scail_model.media.video_file import FileClip, Window, open_clip, open_video
 
 FRAMES, HEIGHT, WIDTH = 19, 32, 64
 B_FRAMES = {"bf": "3", "g": "8", "crf": "20", "x264-params": "b-adapt=0"}
@@ -27,13 +28,15 @@ def pictures(frames=FRAMES, height=HEIGHT, width=WIDTH):
 
 
 def write(target, frames=None, rate=Fraction(25), codec="libx264", pixels="yuv420p", options=B_FRAMES, form=None,
-          container_options=None):
+          container_options=None, aspect=None):
     """A video file of the pictures; target: a path or a BytesIO."""
     frames = pictures() if frames is None else frames
     with av.open(target if isinstance(target, io.BytesIO) else str(target), "w", form,
                  options=container_options or {}) as container:
         stream = container.add_stream(codec, rate=rate, options=options)
         stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], pixels
+        if aspect:
+            stream.codec_context.sample_aspect_ratio = aspect
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
@@ -414,3 +417,67 @@ def test_what_is_read_is_a_copy_of_its_own():
     assert not levels.any()
     assert set(vars(clip)) == {"images", "rate", "audio", "tick", "height", "width",
                                "warnings"}  # nothing is remembered
+
+
+# As a player shows it
+
+def with_matrix(path, target, matrix):
+    """The file with another display matrix (a, b, c, d in whole turns) in `tkhd`."""
+    data = bytearray(path.read_bytes())
+    at = data.find(b"tkhd") + 4 + 4 + 20 + 16  # type, version, times and ids, layer and volume: then the matrix
+    a, b, c, d = (value << 16 for value in matrix)
+    for index, value in enumerate((a, b, 0, c, d, 0, 0, 0, 1 << 30)):
+        data[at + 4 * index : at + 4 * index + 4] = struct.pack(">i", value)
+    target.write_bytes(data)
+    return target
+
+
+@pytest.mark.parametrize("matrix", [(a, 0, 0, d) for a in (1, -1) for d in (1, -1)]
+                         + [(0, b, c, 0) for b in (1, -1) for c in (1, -1)])
+def test_turns_and_mirrors_are_shown(tmp_path, matrix):
+    """The matrix maps a stored pixel (x, y) to (a x + c y, b x + d y), up to where the picture begins."""
+    path = write(tmp_path / "a.mp4")
+    stored = FileClip(path).read(0, 2)
+    shown = open_clip(with_matrix(path, tmp_path / "b.mp4", matrix)).read(0, 2)
+    height, width = stored.shape[1:3]
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    a, b, c, d = matrix
+    columns, rows = a * x + c * y, b * x + d * y
+    expected = torch.empty_like(shown)
+    expected[:, rows - rows.min(), columns - columns.min()] = stored
+    assert torch.equal(shown, expected)
+
+
+def test_pixels_that_are_not_square_are_made_square_and_that_is_said(tmp_path):
+    path = write(tmp_path / "a.mp4", aspect=Fraction(2))
+    clip = open_clip(path)
+    height, width = FileClip(write(tmp_path / "b.mp4")).size
+    assert clip.size == (height, 2 * width)
+    assert "pixels of 2:1" in clip.warnings[0]
+
+
+def test_a_rate_picks_frames_by_time(tmp_path):
+    path = write(tmp_path / "a.mp4")
+    every = open_clip(path)
+    half, double = (open_clip(path, rate=every.rate * factor) for factor in (Fraction(1, 2), 2))
+    assert (len(half), half.rate) == (10, every.rate / 2)  # 19 frames of 40 ms are 9.5 of 80 ms
+    assert torch.equal(half.read(0, len(half)), every.read(0, len(every))[::2][: len(half)])
+    assert torch.equal(double.read(3, 8), every.read(0, len(every))[[1, 2, 2, 3, 3]])
+    assert every.digest() != half.digest()
+    with pytest.raises(ValueError, match="rate is 0, but it must be positive"):
+        open_clip(path, rate=0)
+
+
+def test_frames_that_were_read_leave_memory_at_once(tmp_path):
+    """Without waiting for Python's search for circles, in which a frame is with its side data once these are asked
+    for."""
+    clip = FileClip(write(tmp_path / "a.mp4"))
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in clip:
+            pass
+        frames = [value for value in gc.get_objects() if isinstance(value, av.VideoFrame)]
+    finally:
+        gc.enable()
+    assert len(frames) <= 1

@@ -140,7 +140,7 @@ def test_text_embeddings_are_those_of_the_official_procedure(files):
     ids = small_models.tokenizer()(clean, padding="max_length", max_length=512, return_tensors="pt")
     with torch.inference_mode():
         expected = small_models.text_encoder()(**ids).last_hidden_state[:, : int(ids.attention_mask.sum())]
-        tokens = [encoders.tokenize(files, text, 512) for text in (prompt, "")]
+        tokens = [encoders.tokenize(files, text, 512, "") for text in (prompt, "")]
         found, empty = encoders.encode_texts(files, tokens, CPU, torch.float32)
     assert found.shape == expected.shape
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
@@ -203,9 +203,9 @@ def test_damaged_folders_are_refused(diffusers_folder, tmp_path, name, damage, t
 
 
 @pytest.mark.parametrize(("name", "damage", "text"), [
-    ("Wan2.1_VAE.pth", lambda data: data[: len(data) // 2], "no torch file or was cut short"),
+    ("Wan2.1_VAE.pth", lambda data: data[: len(data) // 2], "not a torch file or was cut short"),
     ("Wan2.1_VAE.pth", None, "has no VAE"),
-    ("umt5-xxl/models_t5_umt5-xxl-enc-bf16.pth", lambda data: b"<html>", "no torch file"),
+    ("umt5-xxl/models_t5_umt5-xxl-enc-bf16.pth", lambda data: b"<html>", "not a torch file"),
 ])
 def test_damaged_official_files_are_refused(official_folder, tmp_path, name, damage, text):
     folder = _copy_with(official_folder, tmp_path, name, damage)

@@ -57,7 +57,7 @@ def test_colours_are_numbers_and_the_place_is_that_of_a_name():
         (2, 0, "red", True), (5, 1, "cyan", True)]
 
 
-def test_whoever_is_never_seen_has_no_card():
+def test_a_person_who_is_never_seen_has_no_card():
     found = cards.cards(masks([None], [RIGHT]), masks([LEFT], [RIGHT], name="reference"), None, None)
     assert [(card.side, card.number) for card in found] == [("reference", 1), ("reference", 2), ("driving", 2)]
 

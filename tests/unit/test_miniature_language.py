@@ -21,7 +21,7 @@ def files(tmp_path_factory):
 
 
 def encoded(files, prompt, dtype=torch.float32):
-    tokens = encoders.tokenize(files, prompt, 512)
+    tokens = encoders.tokenize(files, prompt, 512, "")
     (rows,) = encoders.encode_texts(files, [tokens], torch.device("cpu"), dtype)
     return rows
 
