@@ -16,6 +16,7 @@ from ..preflight.checks import Transformer
 from ..preflight.findings import Finding, error
 from ..video.colour_match import OFF
 from ..video.options import VideoOptions
+from ..video.segment_files import check_sound
 from ..video.segment_inputs import check_changes
 from ..video.task import LATENTS
 from .host import HeadlessHost, Prompt
@@ -40,7 +41,7 @@ def check_inputs(inputs: Inputs, options: VideoOptions, cuts: tuple[int, ...], h
         settings.black_background, _transformer(host), _machine(host.device, timed=timed), options.lengths, cuts,
         options.colour_match != OFF, options.history == LATENTS, options.encoding.lossless,
         shutil.disk_usage(disk).free))
-    return [*_plan_errors(inputs, options, cuts, host), *found]
+    return [*_plan_errors(inputs, options, cuts, host), *_sound_errors(inputs, options), *found]
 
 
 def _plan_errors(inputs: Inputs, options: VideoOptions, cuts: tuple[int, ...], host: HeadlessHost) -> list[Finding]:
@@ -48,6 +49,14 @@ def _plan_errors(inputs: Inputs, options: VideoOptions, cuts: tuple[int, ...], h
         check_changes(options.changes(inputs.driving, options.segments(inputs.driving, cuts)), 1, host)
     except ValueError as refusal:
         return [error("plan", str(refusal))]
+    return []
+
+
+def _sound_errors(inputs: Inputs, options: VideoOptions) -> list[Finding]:
+    try:
+        check_sound(inputs.driving, options.rate(inputs.driving))
+    except RuntimeError as refusal:
+        return [error("driving_file", str(refusal))]
     return []
 
 

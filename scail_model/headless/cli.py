@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import logging
+import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from typing import NoReturn
 
 _MODEL_FILES = "official SAT folder or .pt file, or a .safetensors file"
 
@@ -23,6 +26,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     Wrong usage leaves with SystemExit 2, as argparse does.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files may hold what no encoding has
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     with _ended_politely():
         return _run(argv)
@@ -34,8 +40,8 @@ def _run(argv: list[str]) -> int:
         fine = arguments.run(arguments)
     except ModuleNotFoundError as error:
         return _fail(f'{error.name} is not installed; run: pip install "scail2[headless]"')
-    except (RuntimeError, ValueError, OSError, EOFError) as error:
-        return _fail(str(error))
+    except (OSError, RuntimeError, ValueError, EOFError, MemoryError) as error:
+        return _fail(_sentence(error))
     except KeyboardInterrupt:
         kept = "; finished segments are kept: the same command goes on from there" if argv[:1] == ["generate"] else ""
         _fail(f"interrupted{kept}")
@@ -56,10 +62,17 @@ def _ended_politely() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, without the usage, which is long."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"scail2: {message}: see {self.prog} --help.\n")
+
+
 def _parser(command: Sequence[str]) -> argparse.ArgumentParser:
     """command: the first word; the settings of a video are read, with the libraries behind them, only if it needs
     them."""
-    parser = argparse.ArgumentParser(prog="scail2", description="SCAIL-2 on the command line.")
+    parser = _Parser(prog="scail2", description="SCAIL-2 on the command line.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_convert(commands, "convert", "model", f"write a model ({_MODEL_FILES}) as one .safetensors file")
     _add_convert(commands, "convert-lora", "lora", "write a LoRA of the SCAIL-2 authors (.pt) in ComfyUI form")
@@ -105,6 +118,15 @@ def _check(arguments: argparse.Namespace) -> bool:
     return check(arguments)
 
 
+def _sentence(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return (f"{os.fsdecode(error.filename)} cannot be read or written ({error.strerror}): check the path and its "
+                "permissions.")
+    if isinstance(error, MemoryError) or "t allocate memory" in str(error):
+        return "The main memory is full: choose a smaller width and height or shorter segments, or close programs."
+    return str(error)
+
+
 def _fail(message: str) -> int:
-    sys.stderr.write(f"scail2: {message}\n")
+    sys.stderr.write(f"scail2: {' '.join(message.splitlines())}\n")
     return 1

@@ -40,6 +40,8 @@ from .terminal import Terminal
 from .weights import Weights, open_weights
 
 _JOBS = "scail2_jobs"
+_HIGHEST_SEED = 2**64 - 1
+_SIDE = 8192  # pixels; as in the nodes
 _SEED_BITS = 63  # the official range, 0..sys.maxsize
 
 
@@ -57,10 +59,13 @@ class Prepared:
 
 def run(arguments: argparse.Namespace) -> None:
     """Make the video that the command line asks for. ValueError or RuntimeError, in one sentence, for bad input."""
+    if arguments.base_seed > _HIGHEST_SEED:
+        raise ValueError(f"base_seed is {arguments.base_seed} (--base_seed), but it must be at most {_HIGHEST_SEED}: "
+                         "correct it.")
     written = _written_by(_jobs_folder(arguments), arguments.save_file)
     with _output(arguments, written), Terminal() as terminal, contextlib.ExitStack() as held:
         prepared = _prepare(arguments, terminal, timed=False)
-        findings.refuse(prepared.findings)
+        findings.refuse(prepared.findings, "scail2 check")
         target = Path(arguments.save_file or default_name(prepared.inputs.width, prepared.inputs.height,
                                                           arguments.prompt))
         if not arguments.save_file:
@@ -95,6 +100,9 @@ def _prepare(arguments: argparse.Namespace, terminal: Terminal, *, timed: bool) 
     make_schedule(options.solver, options.steps, options.shift)
     plan_segments(1, options.segment_length, options.overlap)
     check_size(arguments.target_w, arguments.target_h)
+    if max(arguments.target_w, arguments.target_h) > _SIDE:
+        raise ValueError(f"The size is {arguments.target_w}x{arguments.target_h} (--target_w, --target_h), but a side "
+                         f"has at most {_SIDE} pixels: choose a smaller one.")
     options.check()
     weights = open_weights(_transformer_file(arguments))
     device, dtype = _device()

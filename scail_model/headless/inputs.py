@@ -72,7 +72,8 @@ def _check_files(files: Files) -> None:
              "driving video": files.driving, "driving mask": files.driving_mask}
     for name, path in named.items():
         if not path.is_file():
-            raise RuntimeError(f"The {name} {path} does not exist: check the path.")
+            wrong = "is not a file" if path.exists() else "does not exist"
+            raise RuntimeError(f"The {name} {path} {wrong}: check the path.")
 
 
 def _reference_name(index: int) -> str:

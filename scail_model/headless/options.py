@@ -7,7 +7,6 @@ Of what is imported nothing loads a model, so that `--help` answers at once.
 from __future__ import annotations
 
 import argparse
-import math
 from dataclasses import Field
 from pathlib import Path
 
@@ -57,15 +56,23 @@ def video_options(arguments: argparse.Namespace) -> VideoOptions:
     """The settings of a command line. ValueError for a number outside its range."""
     values = {each.name: getattr(arguments, each.name) for each in option_fields()}
     values["guidance"] = max(values["guidance"], 1.0)  # official: at 1 or less there is none
-    if Path(values["plan"]).suffix == ".json":
-        values["plan"] = Path(values["plan"]).read_text(encoding="utf-8")
+    if values["plan"].endswith(".json"):
+        values["plan"] = _plan_file(Path(values["plan"]))
     for each in option_fields():
         how, value = option(each), values[each.name]
-        if how.low is not None and each.name in ("guidance", *_GROUPS["drift"], *_GROUPS["files"], "remake_seed") and (
-                not how.low <= value <= how.high or math.isnan(value)):
-            raise ValueError(f"{each.name} is {value:g} (--{flag(each)}), but it must be {how.low:g} to {how.high:g}: "
+        if how.low is not None and how.high is not None and not how.low <= value <= how.high:  # NaN too
+            raise ValueError(f"{each.name} is {value} (--{flag(each)}), but it must be {how.low} to {how.high}: "
                              "correct it.")
     return VideoOptions(**values)
+
+
+def _plan_file(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ValueError(f"The plan {path} (--plan) cannot be read ({reason}): give a JSON file, or the JSON "
+                         "itself.") from error
 
 
 def flag(of: Field) -> str:

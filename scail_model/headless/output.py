@@ -18,7 +18,7 @@ _TRIAL = b"\0" * (1 << 16)
 
 def default_name(width: int, height: int, prompt: str) -> str:
     """By size, prompt and time."""
-    words = "_".join(re.findall(r"\w+", prompt)[:_NAME_WORDS])[:100] or "video"
+    words = "_".join(re.findall(r"\w+", prompt)[:_NAME_WORDS]).encode()[:100].decode(errors="ignore") or "video"
     return f"scail2_{width}x{height}_{words}_{time.strftime('%Y%m%d_%H%M%S')}.mp4"
 
 
@@ -54,8 +54,8 @@ def check_space(folder: Path, needed: int, there: int) -> None:
     disk = next(parent for parent in (folder, *folder.resolve().parents) if parent.exists())
     free = shutil.disk_usage(disk).free
     if needed - there > free:
-        raise RuntimeError(f"The job folder {folder} needs at least {(needed - there) / 1e9:.2f} GB more and its disk "
-                           f"has {free / 1e9:.2f} GB free: make room, or choose another disk with --job_dir.")
+        raise RuntimeError(f"The job folder {folder} needs at least {(needed - there) / 1e9:.3g} GB more and its disk "
+                           f"has {free / 1e9:.3g} GB free: make room, or choose another disk with --job_dir.")
 
 
 def _try(target: Path) -> None:

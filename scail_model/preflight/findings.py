@@ -67,11 +67,11 @@ def of_level(findings: Sequence[Finding], level: str) -> list[Finding]:
     return [finding for finding in findings if finding.level == level]
 
 
-def refuse(findings: Sequence[Finding]) -> None:
-    """Raise ValueError with the first error, if any, and the number of others."""
+def refuse(findings: Sequence[Finding], all_of_them: str = "Check SCAIL-2 Inputs") -> None:
+    """Raise ValueError with the first error, if any, the number of others, and what shows them all."""
     errors = of_level(findings, ERROR)
     if errors:
-        more = f" (and {len(errors) - 1} more: see Check SCAIL-2 Inputs.)" if len(errors) > 1 else ""
+        more = f" (and {len(errors) - 1} more: see {all_of_them}.)" if len(errors) > 1 else ""
         raise ValueError(errors[0].text + more)
 
 

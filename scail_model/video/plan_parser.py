@@ -111,7 +111,7 @@ def _entries(text: str) -> list[dict[str, Any]]:
         return []
     try:
         entries = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # no JSON, a number of thousands of digits, or a very deep list
         raise ValueError(f"The plan is not valid JSON ({error}): write a list such as "
                          '[{"segments": "2-3", "prompt": "..."}].') from error
     entries = [entries] if isinstance(entries, dict) else entries

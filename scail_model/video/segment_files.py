@@ -112,6 +112,13 @@ class SegmentFiles:
         codecs.join(self.parts, path, self.rate, self.sound, tick, self.comment)
 
 
+def check_sound(clip: Clip, rate: Fraction) -> None:
+    """Raise RuntimeError if the sound of a clip is damaged."""
+    with _track(clip, len(clip) / rate) as track:
+        for _ in track.blocks if track else ():
+            clip.tick()
+
+
 @contextlib.contextmanager
 def _track(clip: Clip, seconds: Fraction) -> Iterator[Track | None]:
     clip = clip.clip if isinstance(clip, PickedClip) else clip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from fractions import Fraction
 
@@ -251,7 +252,36 @@ def _empty_folder(folder, job):
     return folder
 
 
+def _deep(folder, job):
+    return _written(folder / "deep.json", b"[" * 100_000)
+
+
+def _binary(folder, job):
+    return _written(folder / "binary.json", b"\xff\xfe[")
+
+
+def _damaged_sound(folder, job):
+    data = bytearray(job["pose"].read_bytes())
+    with av.open(str(job["pose"])) as container:
+        packet = [packet for packet in container.demux(audio=0) if packet.size][9]
+    data[packet.pos : packet.pos + packet.size] = b"Z" * packet.size
+    return _written(folder / "sound.mp4", data)
+
+
 REFUSED = {
+    "reference is a folder": ({"image": _empty_folder}, "The reference", "is not a file"),
+    "two lines in a name": ({"image": "a\nb.png"}, "The reference a b.png does not exist"),
+    "damaged sound": ({"pose": _damaged_sound}, "The sound of", "cannot be decoded after 0.", "export the video again"),
+    "plan missing": ({"plan": "missing.json"}, "missing.json (--plan) cannot be read (No such file"),
+    "plan is a binary file": ({"plan": _binary}, "binary.json (--plan) cannot be read (it is not UTF-8)"),
+    "plan is too deep": ({"plan": _deep}, "The plan is not valid JSON", "write a list such as"),
+    "plan with an endless number": ({"plan": f'[{{"segments": "1", "seed": {"9" * 5000}}}]'}, "not valid JSON"),
+    "seed of 65 bits": ({"base_seed": 2**64}, "base_seed is 18446744073709551616", "at most 18446744073709551615"),
+    "too many steps": ({"sample_steps": 10**9}, "steps is 1000000000 (--sample_steps)", "1 to 1000"),
+    "shift is not a number": ({"sample_shift": "nan"}, "shift is nan (--sample_shift)"),
+    "endless segments": ({"segment_len": 8197}, "segment_length is 8197 (--segment_len)", "5 to 8193"),
+    "very wide": ({"target_w": 32 * 10**9}, "The size is 32000000000x64", "at most 8192 pixels"),
+    "two errors": ({"scene_cuts": "99"}, "scene cut at frame 99", "see scail2 check"),
     "no reference": ({"image": _missing}, "The reference", "does not exist"),
     "no mask": ({"mask_image": _missing}, "The mask of the reference", "does not exist"),
     "no driving video": ({"pose": _missing}, "The driving video", "does not exist"),
@@ -300,6 +330,32 @@ def test_bad_input_is_named_before_anything_is_loaded(models, jobs, tmp_path, ou
     for text in texts:
         assert text in message
     assert not list(out.parent.iterdir())
+
+
+@pytest.mark.parametrize(("changes", "text"), [
+    ({"base_seed": "abc"}, "argument --base_seed: invalid int value: 'abc': see scail2 generate --help."),
+    ({"codec": "h263"}, "argument --codec: invalid choice"),
+])
+def test_wrong_usage_is_one_line_too(models, jobs, out, capsys, changes, text):
+    with pytest.raises(SystemExit) as exit_info:
+        main(command(models, jobs["animation"], out, **changes))
+    assert exit_info.value.code == 2
+    message = capsys.readouterr().err
+    assert message.startswith("scail2: ")
+    assert text in message
+    assert message.count("\n") == 1
+
+
+def test_names_in_any_letters_and_none(models, jobs, tmp_path, monkeypatch, capsys):
+    """Every letter of a Chinese prompt has three bytes, and a file's name at most 255; a name may be no text."""
+    monkeypatch.chdir(tmp_path)
+    assert main(command(models, jobs["animation"], None, prompt="舞" * 90, sample_steps=1)) == 0
+    (path,) = tmp_path.glob("*.mp4")
+    assert path.name.startswith("scail2_64x64_舞舞舞")
+    raw = os.fsdecode(b"a\xff.mp4")
+    (tmp_path / raw).touch()
+    assert main(command(models, jobs["animation"], raw)) == 1
+    assert "scail2: a\\udcff.mp4 (--save_file) exists: choose another name" in capsys.readouterr().err
 
 
 def test_a_finished_video_is_not_overwritten_unless_asked_to(models, jobs, out, capsys):
