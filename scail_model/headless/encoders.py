@@ -95,7 +95,7 @@ def encode_clip(files: EncoderFiles, pixels: Tensor, device: torch.device) -> Te
 
 
 class VAE:
-    """Wan 2.1's video VAE: pixels 0..1 to normalised latents and back, in float32."""
+    """Wan 2.1's video VAE: pixels 0..1 to latents and back, in float32. The transformer reads normalised latents."""
 
     def __init__(self, files: EncoderFiles, device: torch.device) -> None:
         self.model = _load_vae(files.vae).to(device)
@@ -107,12 +107,20 @@ class VAE:
     def encode(self, pixels: Tensor) -> Tensor:
         """[T, 3, H, W] in 0..1 -> the latent's mean, [1, 16, (T-1)/4+1, H/8, W/8]."""
         video = (pixels.to(self.device) * 2 - 1).movedim(0, 1)[None]  # [1, 3, T, H, W]
-        return (self.model.encode(video).latent_dist.mean - self.mean) / self.std
+        return self.model.encode(video).latent_dist.mean
 
     def decode(self, latent: Tensor) -> Tensor:
         """[1, 16, T', H', W'] -> [4T'-3, 3, 8H', 8W'] in 0..1, on the CPU."""
-        video = self.model.decode(latent * self.std + self.mean).sample  # [1, 3, T, H, W], clamped to -1..1
+        video = self.model.decode(latent).sample  # [1, 3, T, H, W], clamped to -1..1
         return (video[0].movedim(1, 0) / 2 + 0.5).cpu()
+
+    def normalised(self, latent: Tensor) -> Tensor:
+        """As the transformer reads it."""
+        return (latent.to(self.device) - self.mean) / self.std
+
+    def denormalised(self, latent: Tensor) -> Tensor:
+        """As the VAE reads it."""
+        return latent * self.std + self.mean
 
 
 def _load_vae(path: Path) -> Any:

@@ -110,18 +110,20 @@ class HeadlessHost:
     def sample(self, request: SampleRequest) -> Tensor:
         inputs = request.inputs
         positive, negative = self._embedding(inputs.positive), self._embedding(inputs.negative)
-        reference = self._reference(inputs.reference)
-        conditions = {**_reference_conditions(reference, self.device), "replacement": request.replacement,
-                      "driving_latents": request.driving * inputs.driving_strength,
+        reference, normalised = self._reference(inputs.reference), self._vae.normalised
+        # the strength multiplies what the VAE gives, as core's pose_strength does
+        conditions = {**_reference_conditions(reference, list(map(normalised, reference.latents)), self.device),
+                      "replacement": request.replacement,
+                      "driving_latents": normalised(request.driving * inputs.driving_strength),
                       "driving_masks": request.driving_mask[None].to(self.device)}
         transformer = self._transformer.to(self.device)
         latent = sample_latent(transformer, positive, negative if inputs.guidance > 1 else None, reference.clip,
                                conditions, request.noise.to(self.device), request.settings, guidance=inputs.guidance,
-                               history=request.history, history_strength=inputs.history_strength,
-                               on_step=request.on_step)
+                               history=None if request.history is None else normalised(request.history),
+                               history_strength=inputs.history_strength, on_step=request.on_step)
         if self.offload:
             transformer.to("cpu")
-        return latent
+        return self._vae.denormalised(latent)
 
     def decode(self, latent: Tensor) -> Tensor:
         return self._vae.decode(latent.to(self.device)).movedim(1, -1)
@@ -180,11 +182,12 @@ class HeadlessHost:
             torch.cuda.empty_cache()
 
 
-def _reference_conditions(reference: Reference, device: torch.device) -> dict[str, Any]:
-    """The transformer's arguments for the references, the primary apart from the others."""
+def _reference_conditions(reference: Reference, latents: Sequence[Tensor], device: torch.device) -> dict[str, Any]:
+    """The transformer's arguments for the references, the primary apart from the others. latents: the reference's,
+    normalised."""
     masks = reference.masks[0].movedim(0, 1)[None].to(device)  # [1, 28, n, h, w], the primary last
-    conditions = {"reference_latents": reference.latents[0], "reference_masks": masks[:, :, -1:]}
-    if len(reference.latents) > 1:
-        conditions["additional_latents"] = torch.cat(reference.latents[1:], dim=2)  # [1, 16, n, H, W]
+    conditions = {"reference_latents": latents[0], "reference_masks": masks[:, :, -1:]}
+    if len(latents) > 1:
+        conditions["additional_latents"] = torch.cat(tuple(latents[1:]), dim=2)  # [1, 16, n, H, W]
         conditions["additional_masks"] = masks[:, :, :-1]
     return conditions

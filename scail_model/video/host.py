@@ -36,7 +36,7 @@ class SampleRequest:
 
 
 class Host(Protocol):
-    """Latents are in whatever scale the host's VAE and sampler agree on."""
+    """Latents are in the scale of the VAE, not normalised."""
 
     @property
     def key(self) -> str:

@@ -163,10 +163,12 @@ def test_vae_latents_are_normalised_with_wans_numbers(files):
     vae = encoders.VAE(files, CPU)
     pixels = torch.rand(5, 3, 32, 64, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        latent = vae.encode(pixels)
+        encoded = vae.encode(pixels)
+        latent = vae.normalised(encoded)
         raw = small_models.vae().encode(pixels.movedim(0, 1)[None] * 2 - 1).latent_dist.mode()
-        frames = vae.decode(latent)
+        frames = vae.decode(vae.denormalised(latent))
         expected = small_models.vae().decode(raw).sample
+    torch.testing.assert_close(encoded, raw)
     assert latent.shape == (1, 16, 2, 4, 8)
     # first and last channel of Wan 2.1's table
     torch.testing.assert_close(latent[:, 0], (raw[:, 0] + 0.7571) / 2.8184)

@@ -169,8 +169,8 @@ def plain_loop(inputs, transformer, texts, clip, replacement):
             x = x + (following - sigma) * (u + 2.5 * (v - u))
         if known:
             x[:, :, :2] = history
-        latents.append(x)
-        decoded = vae.decode(x * std + mean).sample  # [1, 3, T, H, W]
+        latents.append(x * std + mean)
+        decoded = vae.decode(latents[-1]).sample  # [1, 3, T, H, W]
         result.append((decoded / 2 + 0.5)[0].movedim(0, 1)[known : stop - start])
         start += 4
     return (torch.cat(result).movedim(1, -1) * 255).round().to(torch.uint8), latents

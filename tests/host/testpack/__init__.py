@@ -16,6 +16,7 @@ from comfy_api.latest import ComfyExtension, io
 from comfy_extras import nodes_scail
 from safetensors.torch import load_file, save_file
 
+from .doors import TestRecordDoor, TestTwoHosts
 from .sam3 import TestDrawnDetect, TestDrawnTrack
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "demo"))
@@ -66,19 +67,26 @@ class _TextEncoder:
 
 
 class TestClipVision(io.ComfyNode):
+    """Random weights, or those of a file that transformers has written; ComfyUI's own loader takes no CLIP so small."""
+
     @classmethod
     def define_schema(cls):
         return io.Schema(node_id="TestClipVision", category="test", inputs=[
-            io.Int.Input("width", default=1280, optional=True)], outputs=[io.ClipVision.Output()])
+            io.Int.Input("width", default=1280, optional=True), io.String.Input("weights", default="", optional=True)],
+            outputs=[io.ClipVision.Output()])
 
     @classmethod
-    def execute(cls, width=1280):
+    def execute(cls, width=1280, weights=""):
         path = Path(tempfile.mkdtemp()) / "clip.json"
         path.write_text(json.dumps({**_CLIP, "hidden_size": width}))
         clip = comfy.clip_vision.ClipVisionModel(str(path))
         generator = torch.Generator().manual_seed(0)
         for parameter in clip.model.parameters():
             parameter.data = torch.randn(parameter.shape, generator=generator) * 0.02
+        if weights:
+            missing, unexpected = clip.load_sd({f"vision_model.{name}": tensor
+                                                for name, tensor in load_file(weights).items()})
+            assert {*missing, *unexpected} <= {"visual_projection.weight"}, (missing, unexpected)
         return io.NodeOutput(clip)
 
 
@@ -390,7 +398,7 @@ class TestExtension(ComfyExtension):
     async def get_node_list(self):
         return [TestText, TestClipVision, TestMakeVae, TestImages, TestTrack, TestConditioning, TestToyModel,
                 TestRecord, TestReplaceBlock, TestAttention, TestSaveTensors, TestDrawnTrack, TestDrawnDetect,
-                TestTextEncoder, TestLatent, TestDefaults, TestStoredDtypes, TestPath]
+                TestTextEncoder, TestLatent, TestDefaults, TestStoredDtypes, TestPath, TestRecordDoor, TestTwoHosts]
 
 
 async def comfy_entrypoint():

@@ -1,0 +1,270 @@
+"""ComfyUI and the command line give the same video of the same files.
+
+The trained miniature on both sides, from a user's files. What does not depend on a library of encoders is equal to the
+bit; decoded frames, from two implementations of the VAE, differ by a level of 255 at most. With one VAE for both hosts
+their files are equal.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import assets
+import door_records
+import language
+import pytest
+import torch
+import torch.nn.functional as F
+from graphs import Graph
+from miniature_graphs import MODEL, NOTHING, VAE, add_models, save_prompt
+from miniature_scenes import WEIGHTS
+from safetensors.torch import load_file
+from sampling import sampled
+
+from scail_model.headless import encoders
+from scail_model.headless.cli import main
+from scail_model.headless.host import HeadlessHost
+from scail_model.video import open_clip
+from tests.demo import drawing, small_models
+
+SIZE, FRAMES = (96, 64), 15  # three segments of 9 that share 5; the last is filled up with its last frame
+STEPS, SEED, WORD = 2, 3, "green"
+# so long that ComfyUI asks the network for both prompts one after the other, as the command line does; a batch rounds
+# in other places
+LONG = f"{WORD} and nothing else here"
+
+
+@dataclass(frozen=True)
+class Case:
+    """plan: of both. guidance: where it is 1, the negative prompt is not read."""
+
+    mode: str
+    people: int = 1
+    back: bool = False  # with an additional reference
+    guidance: float = 1.0
+    plan: str = ""
+    history: str = "frames"
+    solver: str = "unipc"
+    history_strength: float = 1.0
+    prompt: str = WORD
+
+    @property
+    def replacement(self) -> bool:
+        return self.mode == "replacement"
+
+
+CASES = {
+    "animation of two": Case("animation", people=2, guidance=3.0,
+                             plan='[{"segments": 2, "driving_strength": 0.5, "seed": 9}]'),
+    "replacement with a view from behind": Case("replacement", back=True, history_strength=0.8, solver="euler"),
+}
+
+
+@dataclass(frozen=True)
+class Door:
+    """What one side has made. job: folder of the finished work; record: of `door_records`."""
+
+    video: Path
+    job: Path
+    record: Path
+
+    @property
+    def samplings(self) -> list:
+        return door_records.read(self.record, "sampled")
+
+    @property
+    def encoded(self) -> dict[tuple, list[torch.Tensor]]:
+        """Frames that the VAE was given, by shape: reference pictures, driving frames and history have others."""
+        found = defaultdict(list)
+        for tensors, _ in door_records.read(self.record, "encoded"):
+            found[tuple(tensors["frames"].shape[:3])].append(tensors["frames"])
+        return found
+
+    @property
+    def frames(self) -> torch.Tensor:
+        clip = open_clip(self.video)
+        return clip.read(0, len(clip)).int()
+
+
+@pytest.fixture(scope="module")
+def models(comfy, tmp_path_factory):
+    """The miniature for both: in ComfyUI's folders, and as a folder of encoders, which is returned."""
+    folder = tmp_path_factory.mktemp("encoders")
+    torch.save(load_file(WEIGHTS / "nano_vae.safetensors"), folder / "Wan2.1_VAE.pth")
+    language.write_text_encoder(folder)
+    small_models.clip().save_pretrained(folder / "image_encoder")
+    written = [*add_models(comfy.base / "models"),
+               *(save_prompt(comfy.base / "models", prompt) for prompt in (WORD, LONG))]
+    yield folder
+    for path in written:
+        path.unlink(missing_ok=True)
+
+
+@pytest.fixture(scope="module")
+def files(comfy, tmp_path_factory):
+    """A case's files, by the options of the command line; ComfyUI has the same in its input folder."""
+
+    def write(case: Case) -> dict[str, Path]:
+        folder = tmp_path_factory.mktemp("files")
+        job = drawing.write_job(folder, SIZE, FRAMES, case.replacement, tone=True, people=case.people, back=case.back)
+        for path in job.values():
+            shutil.copy(path, comfy.base / "input" / path.name)
+        return job
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def doors(comfy, models, files, tmp_path_factory):
+    """Both sides' work of a case, made once."""
+    made = {}
+
+    def make(name: str) -> tuple[Door, Door]:
+        if name not in made:
+            folder, job = tmp_path_factory.mktemp("doors"), files(CASES[name])
+            made[name] = by_comfy(comfy, models, CASES[name], folder), by_command(models, CASES[name], job, folder)
+        return made[name]
+
+    return make
+
+
+def add_files(graph: Graph, models: Path, case: Case) -> None:
+    """The files through ComfyUI's loaders and the pack's nodes, as far as Sample SCAIL-2 Video."""
+    graph.add("model", "SCAIL2LoadModel", model_name=MODEL, weight_dtype="default")
+    graph.add("vae", "VAELoader", vae_name=VAE)
+    graph.add("clip", "TestClipVision", weights=str(models / "image_encoder/model.safetensors"))
+    graph.add("positive", "SCAIL2LoadPrompt", file=f"{case.prompt}.safetensors")
+    graph.add("negative", "SCAIL2LoadPrompt", file=f"{NOTHING}.safetensors")
+    for name, (first, second) in {"image": ("reference", "back"), "mask": ("reference_mask", "back_mask")}.items():
+        graph.add(name, "LoadImage", image=f"{first}.png")
+        if case.back:
+            graph.add(f"{name}_back", "LoadImage", image=f"{second}.png")
+            graph.add(f"{name}s", "ImageBatch", image1=[name, 0], image2=[f"{name}_back", 0])
+    pictures, masks = ([f"{name}s" if case.back else name, 0] for name in ("image", "mask"))
+    graph.add("driving", "LoadVideo", file="driving.mp4")
+    graph.add("driving_mask", "LoadVideo", file="driving_mask.mp4")
+    graph.add("identities", "SCAIL2Identities", mode=case.mode, driving_masks=["driving_mask", 0],
+              reference_masks=masks)
+    graph.add("reference", "SCAIL2EncodeReference", vae=["vae", 0], clip_vision=["clip", 0], image=pictures,
+              identities=["identities", 0], width=SIZE[0], height=SIZE[1])
+
+
+def sampling_inputs() -> dict[str, list]:
+    names = ("model", "positive", "negative", "vae", "reference", "driving", "identities")
+    return {name: [name, 0] for name in names}
+
+
+def by_comfy(comfy, models: Path, case: Case, folder: Path) -> Door:
+    graph = Graph("")
+    add_files(graph, models, case)
+    graph.add("sampled", "SCAIL2SampleVideo", **sampling_inputs(), seed=SEED, solver=case.solver, steps=STEPS,
+              shift=3.0, guidance=case.guidance, segment_length=9, overlap=5, codec="lossless", plan=case.plan,
+              history=case.history, history_strength=case.history_strength)
+    graph.add("report", "PreviewAny", source=["sampled", 1])
+    record = folder / "comfy"
+    comfy.run(recording(str(record)))
+    try:
+        found = sampled(comfy.run(graph)["report"]["text"][0])
+    finally:
+        comfy.run(recording(""))
+    return Door(found.video, found.folder, record)
+
+
+def recording(folder: str) -> Graph:
+    graph = Graph("")
+    graph.add("record", "TestRecordDoor", folder=folder)
+    return graph
+
+
+def by_command(models: Path, case: Case, files: dict[str, Path], folder: Path) -> Door:
+    options = {"ckpt_dir": models, "scail_path": WEIGHTS / "nano_scail2.safetensors", **files, "prompt": case.prompt,
+               "target_w": SIZE[0], "target_h": SIZE[1], "segment_len": 9, "segment_overlap": 5,
+               "sample_solver": case.solver, "sample_steps": STEPS, "sample_guide_scale": case.guidance,
+               "base_seed": SEED, "codec": "lossless", "plan": case.plan, "history": case.history,
+               "history_strength": case.history_strength, "job_dir": folder / "jobs", "save_file": folder / "video.mp4"}
+    record = door_records.DoorRecord(
+        folder / "command", vae=encoders.VAE, host=HeadlessHost, frames=lambda pixels: pixels.movedim(1, -1),
+        reference=lambda host, inputs: host._reference(inputs.reference), clip=lambda reference: reference.clip,
+        text=lambda host, inputs: host._embedding(inputs.positive))
+    try:
+        flags = ["--replace_flag"] if case.replacement else []
+        assert main(["generate", *flags, *(f"--{name}={value}" for name, value in options.items())]) == 0
+    finally:
+        record.stop()
+    (job,) = (folder / "jobs").glob("*/")
+    return Door(folder / "video.mp4", job, record.folder)
+
+
+def padded(text: torch.Tensor) -> torch.Tensor:
+    """As the network reads a prompt: with zero rows after the text."""
+    return F.pad(text, (0, 0, 0, 512 - text.shape[1]))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_pixels_masks_segments_and_noise_are_equal(doors, name):
+    comfy, command = doors(name)
+    assert [about for _, about in comfy.samplings] == [about for _, about in command.samplings]
+    assert [about["segment"] for _, about in command.samplings] == [[0, 9, 9, 0], [4, 13, 9, 5], [8, 15, 9, 5]]
+    for (ours, _), (theirs, _) in zip(comfy.samplings, command.samplings, strict=True):
+        for part in ("noise", "driving_mask", "reference_mask"):
+            assert torch.equal(ours[part], theirs[part]), part
+        torch.testing.assert_close(*(padded(side["text"]) for side in (ours, theirs)), rtol=0, atol=1e-5)
+        for part in ("driving", "clip"):  # from other implementations of the same encoders
+            torch.testing.assert_close(ours[part], theirs[part], rtol=0, atol=1e-3)
+    full = SIZE[::-1]  # height, width
+    half = tuple(side // 2 for side in full)
+    for shape, count in (((1, *full), 1 + CASES[name].back), ((9, *half), 3)):
+        ours, theirs = comfy.encoded[shape], command.encoded[shape]
+        assert len(ours) == len(theirs) == count
+        assert all(map(torch.equal, ours, theirs)), shape
+    assert len(comfy.encoded[(5, *full)]) == len(command.encoded[(5, *full)]) == 2  # history
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_frames_are_equal_but_for_the_rounding_of_two_vaes(doors, name):
+    comfy, command = doors(name)
+    assert comfy.frames.shape == command.frames.shape == (FRAMES, *SIZE[::-1], 3)
+    assert (comfy.frames - command.frames).abs().max() <= 1
+    assert command.frames.float().std() > 20  # not a flat picture
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_rate_and_sound_are_equal(doors, name):
+    comfy, command = doors(name)
+    found = assets.probe(comfy.video)
+    assert found == assets.probe(command.video)
+    assert (found["fps"], found["sound"] > 0) == (drawing.FPS, True)
+    assert (comfy.job / "sound.m4a").read_bytes() == (command.job / "sound.m4a").read_bytes()
+    assert assets.packets_of(comfy.video, "audio") == assets.packets_of(command.video, "audio")
+
+
+TWINS = {
+    "animation": Case("animation", people=2),
+    "replacement, view from behind": Case("replacement", back=True, solver="euler", history_strength=0.8),
+    "guidance": Case("animation", guidance=5.0, history="latents", prompt=LONG,
+                     plan='[{"segments": 2, "driving_strength": 0.5}]'),
+}
+
+
+@pytest.mark.parametrize("name", [pytest.param("animation", marks=pytest.mark.slow), *list(TWINS)[1:]])
+def test_both_hosts_write_the_same_bytes(comfy, models, files, tmp_path, name):
+    """In one process, with one VAE: all else is each host's own."""
+    case = TWINS[name]
+    files(case)
+    graph = Graph("")
+    add_files(graph, models, case)
+    graph.set("model", attention="pytorch")
+    graph.add("hosts", "TestTwoHosts", **sampling_inputs(), weights=str(WEIGHTS / "nano_scail2.safetensors"),
+              folder=str(tmp_path), seed=SEED, solver=case.solver, steps=3, guidance=case.guidance, segment_length=9,
+              history=case.history, history_strength=case.history_strength, plan=case.plan)
+    comfy.run(graph)
+    latents = [[load_file(path)["samples"] for path in sorted((tmp_path / host).glob("*.latent.safetensors"))]
+               for host in ("comfy", "headless")]
+    assert len(latents[0]) == len(latents[1]) == 3
+    for ours, theirs in zip(*latents, strict=True):
+        assert torch.equal(ours, theirs), f"differ by {(ours - theirs).abs().max():.2g}"
+    assert assets.packets_of(tmp_path / "comfy.mp4", "video") == assets.packets_of(tmp_path / "headless.mp4", "video")
+    assert (tmp_path / "comfy/sound.m4a").read_bytes() == (tmp_path / "headless/sound.m4a").read_bytes()
