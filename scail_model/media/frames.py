@@ -21,6 +21,7 @@ _EIGHT_BITS = {"yuvj420p", "yuvj422p", "yuvj444p", "rgb24", "rgba", "pal8"}
 # What swscale makes floats of by dividing 16-bit levels by 65535: these levels are the same picture in a sixth of the
 # time (the tests compare them).
 _SIXTEEN, _MOST_BITS = ("yuv4", "nv12"), 12
+_HDR = {16: "PQ", 18: "HLG"}  # transfer characteristics of ITU-T H.273
 _ROWS = 64  # of a plane at a time, which stay in the processor's cache
 _ALIGNMENT = 32  # pixels; swscale reads past the right edge of other widths
 
@@ -58,6 +59,18 @@ def squared(frames: Tensor, shape: Fraction) -> Tensor:
     # one by one, because the float copies are large
     return torch.cat([F.interpolate(frame[None].float(), size, mode="bicubic", antialias=True).round_().clamp_(0, 255)
                       .to(torch.uint8) for frame in frames])
+
+
+def doubts(first: av.VideoFrame, shape: Fraction, name: str) -> list[str]:
+    """What showing a video costs in quality, or is not done here; by its first frame and the shape of its pixels."""
+    sentences = []
+    if shape != 1:
+        sentences.append(f"The {name} has pixels of {shape.numerator}:{shape.denominator} and is scaled to square "
+                         "ones: export it with square pixels for the best quality.")
+    if first.color_trc in _HDR:
+        sentences.append(f"The {name} is HDR ({_HDR[first.color_trc]}), which is read as SDR and looks pale: export it "
+                         "as SDR (BT.709).")
+    return sentences
 
 
 def orientation(frame: av.VideoFrame) -> Orientation:

@@ -26,7 +26,7 @@ from av.error import FFmpegError
 from torch import Tensor
 
 from .clips import Clip, PickedClip, Tick
-from .frames import levels, orientation, squared
+from .frames import doubts, levels, orientation, squared
 from .sound import doubts_about_sound
 
 _READ_BYTES = 1 << 20
@@ -36,7 +36,6 @@ _REMEMBERED = 8  # files
 _EARLIER = 0, 8, 64  # frames before the wanted one, at which a file is entered if it cannot be entered later
 _LAST = 32  # frames; more than there are decoding threads, whose errors at the end FFmpeg does not report
 _ASSUMED_RATE = Fraction(16)  # as the nodes' setting fps
-_HDR = {16: "PQ", 18: "HLG"}  # transfer characteristics of ITU-T H.273
 
 
 @dataclass(frozen=True)
@@ -258,14 +257,7 @@ class FileClip(Clip):
         self._stored = first.width, first.height
         self._way = orientation(first)
         self._shown_shape = 1 / self._pixel_shape if self._way.lying else self._pixel_shape
-        doubts = []
-        if self._pixel_shape != 1:
-            doubts.append(f"The {self.name} has pixels of {self._pixel_shape.numerator}:{self._pixel_shape.denominator}"
-                          " and is scaled to square ones: export it with square pixels for the best quality.")
-        if first.color_trc in _HDR:
-            doubts.append(f"The {self.name} is HDR ({_HDR[first.color_trc]}), which is read as SDR and looks pale: "
-                          "export it as SDR (BT.709).")
-        return doubts
+        return doubts(first, self._pixel_shape, self.name)
 
     def _opened(self) -> InputContainer:
         return open_video(self.source, self.name)
