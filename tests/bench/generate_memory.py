@@ -1,0 +1,116 @@
+"""Peak main memory and time of `scail2 generate` on a CPU, for a short clip and for a long one.
+
+    python tests/bench/generate_memory.py [--frames 200 2000] [--length 33] [--again] [--json FILE]
+
+Small models with random weights, a drawn driving video and colour mask of 320x192 in .mp4 files, a result of 64x64, one
+step. Every run is a process of its own; its peak is ru_maxrss, which counts pages of files. `--again` runs every
+command a second time, when all segments are finished. Linux and macOS.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+from convert_memory import peak_of
+from PIL import Image
+
+ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests/miniature")]
+
+from tests.demo import small_models  # noqa: E402
+
+WIDTH, HEIGHT, SIZE = 320, 192, 64  # of the clip, and of the square result
+_PROGRAM = """import sys, torch
+from scail_model.headless.cli import main
+from tests.demo.faster import take_onednn
+torch.set_num_threads(1)
+take_onednn()
+sys.exit(main())"""
+
+
+@dataclass(frozen=True)
+class Run:
+    frames: int
+    peak_mib: int
+    seconds: float
+
+
+def write_models(folder: Path) -> None:
+    small_models.write_encoders(folder / "encoders")
+    small_models.write_transformer(folder / "transformer.safetensors")
+
+
+def write_clips(folder: Path, frames: int, scale: int = 1) -> None:
+    """A figure that wanders over a lawn, its mask, and one frame of both as the reference. scale: pixels of the clips
+    for each drawn one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(_picture(0)).save(folder / "reference.png")
+    Image.fromarray(_mask(0, background=255)).save(folder / "reference_mask.png")
+    for name, draw in (("driving", _picture), ("mask", _mask)):
+        with av.open(str(folder / f"{name}.mp4"), "w") as container:
+            stream = container.add_stream("libx264", rate=16, options={"qp": "0", "preset": "ultrafast"})
+            stream.width, stream.height, stream.pix_fmt = WIDTH * scale, HEIGHT * scale, "yuv444p"
+            for number in range(frames):
+                picture = draw(number).repeat(scale, 0).repeat(scale, 1)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            container.mux(stream.encode())
+
+
+def _inside(number: int) -> np.ndarray:
+    rows, columns = np.ogrid[:HEIGHT, :WIDTH]
+    return ((columns - WIDTH / 2 - 30 * np.sin(number / 20)) / 30) ** 2 + ((rows - 100) / 60) ** 2 < 1
+
+
+def _picture(number: int) -> np.ndarray:
+    rows, columns = np.ogrid[:HEIGHT, :WIDTH]
+    lawn = np.stack(np.broadcast_arrays(60 + columns // 4, 120 + (columns + rows) % 40, 50 + rows // 4), -1)
+    return np.where(_inside(number)[..., None], (200, 60, 40), lawn).astype(np.uint8)
+
+
+def _mask(number: int, background: int = 0) -> np.ndarray:
+    return np.where(_inside(number)[..., None], (0, 0, 255), background).astype(np.uint8)
+
+
+def generate(models: Path, clips: Path, output: Path, frames: int, length: int) -> Run:
+    """One run in a process of its own, with segments of `length` frames."""
+    options = {"ckpt_dir": models / "encoders", "scail_path": models / "transformer.safetensors",
+               "image": clips / "reference.png", "mask_image": clips / "reference_mask.png",
+               "pose": clips / "driving.mp4", "mask_video": clips / "mask.mp4", "target_w": SIZE, "target_h": SIZE,
+               "segment_len": length, "sample_solver": "euler", "sample_steps": 1, "sample_guide_scale": 1,
+               "base_seed": 3, "save_file": output}
+    given = [text for name, value in options.items() for text in (f"--{name}", str(value))]
+    peak, seconds = peak_of(_PROGRAM, "generate", *given)
+    return Run(frames, peak >> 20, round(seconds, 1))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--frames", type=int, nargs="+", default=[200, 2000])
+    parser.add_argument("--length", type=int, default=33)
+    parser.add_argument("--again", action="store_true")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    rows = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_models(folder)
+        for frames in options.frames:
+            write_clips(folder / str(frames), frames)
+            for run in range(1 + options.again):
+                found = generate(folder, folder / str(frames), folder / str(frames) / f"{run}.mp4", frames,
+                                 options.length)
+                rows.append({**asdict(found), "again": bool(run)})
+                print(json.dumps(rows[-1]), flush=True)
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+"""`scail2 generate` of a long clip: main memory does not grow with it."""
+
+import generate_memory
+import pytest
+
+LENGTH = 33  # frames of a segment, 28 of them new
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("generate_memory")
+    generate_memory.write_models(folder)
+    return folder
+
+
+# larger pictures let the quick pair see what the slow one sees in many
+@pytest.mark.parametrize(("short", "long", "scale"), [(61, 285, 3), pytest.param(200, 2000, 1, marks=pytest.mark.slow)])
+def test_peak_memory_of_a_long_clip_is_that_of_a_short_one(folder, short, long, scale):
+    few, many = (run(folder, frames, scale) for frames in (short, long))
+    assert many.peak_mib < 1.15 * few.peak_mib
+
+
+def run(folder, frames, scale):
+    clips = folder / f"{frames} {scale}"
+    generate_memory.write_clips(clips, frames, scale)
+    return generate_memory.generate(folder, clips, clips / "result.mp4", frames, LENGTH)
