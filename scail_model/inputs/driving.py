@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future
+from contextlib import closing
 from dataclasses import dataclass
 
 import torch
@@ -80,8 +81,9 @@ class Reader:
         self._workers.stop()
 
     def _pixels(self, index: int, size: Size, tick: Tick) -> Tensor:
-        return segment_pixels(self.clip.ticking(tick), self.identities, self.plan[index], size,
-                              black_background=self.black_background)
+        with closing(self.clip.ticking(tick)) as clip:
+            return segment_pixels(clip, self.identities, self.plan[index], size,
+                                  black_background=self.black_background)
 
     def _mask(self, index: int, size: Size, tick: Tick) -> Tensor:
         return segment_mask(self.identities, self.plan[index], size, tick)

@@ -62,6 +62,9 @@ class Clip(ABC):
     def ticking(self, tick: Tick) -> Clip:
         """The same clip for another thread: with a place in the file of its own, and another tick."""
 
+    def close(self) -> None:  # noqa: B027
+        """Give back what reading holds until the next read: a decoder with its threads and frames."""
+
     def at(self, indices: Sequence[int]) -> Tensor:
         """Some frames, uint8 [n, h, w, 3]."""
         return torch.cat([self.read(index, index + 1) for index in indices])
@@ -121,5 +124,19 @@ class PickedClip(Clip):
     def ticking(self, tick: Tick) -> PickedClip:
         return PickedClip(self.clip.ticking(tick), self.indices, cast(Fraction, self.rate))
 
+    def close(self) -> None:
+        self.clip.close()
+
     def digest(self) -> str:
         return hashlib.blake2b(f"{self.clip.digest()} {self.rate}".encode(), digest_size=16).hexdigest()
+
+
+def picked(clip: Clip, times: Sequence[float], slack: float, rate: Fraction) -> PickedClip:
+    """As many seconds of a clip at `rate`: for each frame the one that a player shows at its time. times: seconds at
+    which each frame is shown, and at which the last one ends; slack: by how much they may be late. Raises ValueError
+    for a rate that is not positive."""
+    if rate <= 0:
+        raise ValueError(f"rate is {rate}, but it must be positive: give frames per second.")
+    count = max(1, round(times[-1] * rate))
+    shown = np.searchsorted(times[:-1], [float(index / rate) + slack for index in range(count)], side="right") - 1
+    return PickedClip(clip, shown.clip(min=0).tolist(), rate)

@@ -10,7 +10,7 @@ import copy
 import hashlib
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
@@ -25,7 +25,7 @@ from av.container import InputContainer
 from av.error import FFmpegError
 from torch import Tensor
 
-from .clips import Clip, PickedClip, Tick
+from .clips import Clip, Tick, picked
 from .frames import doubts, levels, orientation, squared
 from .sound import doubts_about_sound
 
@@ -57,7 +57,10 @@ def open_clip(path: str | os.PathLike, *, rate: Fraction | float | None = None) 
         clip.rate = _ASSUMED_RATE
         clip.warnings.append(f"The video {os.fspath(path)} states no frame rate: {_ASSUMED_RATE} per second is "
                              "assumed.")
-    return clip if rate is None else PickedClip(clip, *clip.picks(Fraction(rate).limit_denominator(100_000)))
+    if rate is None:
+        return clip
+    # a time stamp is rounded to the file's clock, so a frame may come half a tick late
+    return picked(clip, clip.times(), float(clip._time_base) / 2, Fraction(rate).limit_denominator(100_000))
 
 
 class FileClip(Clip):
@@ -71,13 +74,13 @@ class FileClip(Clip):
     def __init__(self, source: str | os.PathLike | io.BytesIO, window: Window = Window(), name: str = "driving video",
                  tick: Tick = lambda: None) -> None:
         self.source, self.window, self.name, self.tick = source, window, name, tick
-        self._reader: Iterator[av.VideoFrame] | None = None
+        self._reader: Generator[av.VideoFrame] | None = None
         self._next = 0  # the frame that the reader gives next
         self._entered = False  # whether the reader began in the middle of the file
         self._known = identity = _identity(source, window)
         # time stamps of all frames, in the order in which they are shown
         self._stamps: list[int | None] = _scanned.pop(identity, []) if identity else []
-        with self._opened() as container:
+        with open_video(self.source, self.name) as container:
             stream = container.streams.video[0]
             self.rate = Fraction(stream.average_rate) if stream.average_rate else None
             self._time_base = cast(Fraction, stream.time_base)
@@ -110,17 +113,11 @@ class FileClip(Clip):
             converted = list(threads.map(partial(levels, way=self._way), self._ticked(self._decoded(start, stop))))
         return squared(torch.from_numpy(np.stack(converted)), self._shown_shape).movedim(1, -1)
 
-    def picks(self, rate: Fraction) -> tuple[list[int], Fraction]:
-        """For each frame of the same seconds at `rate`, the frame that a player shows at its time; and the rate."""
-        if rate <= 0:
-            raise ValueError(f"rate is {rate}, but it must be positive: give frames per second.")
+    def times(self) -> list[float]:
+        """Seconds after the first frame at which each one is shown, and at which the last one ends."""
         first = self._stamps[0] or 0
-        times = [float(((first if stamp is None else stamp) - first) * self._time_base) for stamp in self._stamps]
-        count = max(1, round((times[-1] + self._lasts) * rate))
-        # a time stamp is rounded to the file's clock, so a frame may come half a tick late
-        slack = float(self._time_base) / 2
-        shown = np.searchsorted(times, [float(index / rate) + slack for index in range(count)], side="right") - 1
-        return shown.clip(min=0).tolist(), rate
+        shown = [float(((first if stamp is None else stamp) - first) * self._time_base) for stamp in self._stamps]
+        return [*shown, shown[-1] + self._lasts]
 
     def digest(self) -> str:
         found = hashlib.blake2b(repr(self.window).encode(), digest_size=16)
@@ -145,6 +142,12 @@ class FileClip(Clip):
         other._shown_shape = video._shown_shape
         other.height, other.width = other.read(0, 1).shape[1:3]
         return other
+
+    def close(self) -> None:
+        # reader and clip refer to each other: unclosed, the decoder would stay until Python looks for circles
+        if self._reader is not None:
+            self._reader.close()
+        self._reader = None
 
     def _ticked(self, frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
         for frame in frames:
@@ -177,12 +180,12 @@ class FileClip(Clip):
             self.tick()
         self._read()
 
-    def _from(self, index: int) -> Iterator[av.VideoFrame]:
+    def _from(self, index: int) -> Generator[av.VideoFrame]:
         """Frames from `index` on. By time stamps; where these do not lead there, everything before is decoded too."""
         if _identity(self.source, self.window) != self._known:
             raise RuntimeError(f"The {self.name} {self._shown} has been replaced while it was in use: run again, and "
                                "leave the file as it is until the video is finished.")
-        with self._opened() as container:
+        with open_video(self.source, self.name) as container:
             frames = self._found(container, index)
             if frames is not None:
                 yield from frames
@@ -211,8 +214,8 @@ class FileClip(Clip):
                 passed = True
         return None
 
-    def _from_the_beginning(self, index: int) -> Iterator[av.VideoFrame]:
-        with self._opened() as container:
+    def _from_the_beginning(self, index: int) -> Generator[av.VideoFrame]:
+        with open_video(self.source, self.name) as container:
             yield from islice(self._all(container, container.streams.video[0]), index, None)
 
     def _all(self, container: InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
@@ -253,14 +256,11 @@ class FileClip(Clip):
     def _doubts(self) -> list[str]:
         """What a player does to the stored frames that costs quality, or that is not done here."""
         first = next(self._decoded(0, 1))
-        self._reader = None
+        self.close()
         self._stored = first.width, first.height
         self._way = orientation(first)
         self._shown_shape = 1 / self._pixel_shape if self._way.lying else self._pixel_shape
         return doubts(first, self._pixel_shape, self.name)
-
-    def _opened(self) -> InputContainer:
-        return open_video(self.source, self.name)
 
     @property
     def _shown(self) -> str:
