@@ -46,8 +46,15 @@ class Browser:
         settings = {**SETTINGS, "Comfy.VueNodes.Enabled": vue, **(settings or {})}
         server.post("/settings", settings)
         url = f"http://127.0.0.1:{server.port}"
-        job = {"url": url, "page": json.dumps([url, page, settings, scale]), "scenario": f"{FOLDER / scenario}.mjs",
-               "width": width, "height": height, "scale": scale, "given": given}
+        return self._ask({"url": url, "page": json.dumps([url, page, settings, scale]),
+                          "scenario": f"{FOLDER / scenario}.mjs", "width": width, "height": height, "scale": scale,
+                          "given": given})
+
+    def rest(self) -> None:
+        """Close the page, which draws without end."""
+        self._ask({"scenario": None})
+
+    def _ask(self, job: dict) -> dict[str, Any]:
         self._process.stdin.write(json.dumps(job) + "\n")
         self._process.stdin.flush()
         answer = json.loads(self._process.stdout.readline() or '{"error": "The browser is gone."}')

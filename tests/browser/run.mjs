@@ -2,7 +2,7 @@
 // stdin, and an answer on each line of stdout:
 // {url, page, width, height, scale, scenario, given} -> {answer, messages, requests}, or {error}
 // page: a name. The page stays open for the next job of the same name, because loading the frontend takes seconds.
-// scenario: path of a module whose default export is async (page, given) => answer, with `page` ready.
+// scenario: null closes that page; else path of a module whose default export is async (page, given) => answer, with `page` ready.
 // messages: warnings and errors of the page while the scenario runs. requests: addresses outside the server.
 import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
@@ -24,6 +24,10 @@ for await (const line of createInterface({ input: process.stdin })) {
 await browser.close();
 
 async function run(job) {
+  if (job.scenario === null) {
+    await close();
+    return { answer: null };
+  }
   const { default: scenario } = await import(pathToFileURL(job.scenario));
   if (open?.name !== job.page) {
     await close();

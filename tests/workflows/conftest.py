@@ -5,6 +5,7 @@ from __future__ import annotations
 import browser
 import pytest
 
+_open: list[browser.Browser] = []
 # when it opens, the page looks for files that a new profile does not have and for the models of its own first workflow,
 # and warns of itself
 NOT_OURS = ("404 (Not Found)", "Content Security Policy", "legacy queue/history menu is deprecated",
@@ -22,7 +23,15 @@ def chromium():
     if missing:
         pytest.skip(missing)
     with browser.Browser() as process:
+        _open.append(process)
         yield process
+
+
+@pytest.fixture(scope="module", autouse=True)
+def page_is_closed_after_its_module():
+    yield
+    for process in _open:
+        process.rest()
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["litegraph", "vue"])
