@@ -82,8 +82,7 @@ class SCAIL2Identities(io.ComfyNode):
                 io.MultiType.Input("driving", [io.Image, io.Video], optional=True,
                                    tooltip="The driving video: checked against its mask, and shown in the preview."),
                 io.Image.Input("reference_image", optional=True,
-                               tooltip="The reference pictures: checked against their masks, and shown in the "
-                                       "preview."),
+                               tooltip="The reference pictures: checked against their masks, and previewed."),
                 io.Combo.Input("order", options=list(bindings.ORDERS), default=bindings.LEFT_TO_RIGHT, optional=True,
                                tooltip="How the people of SAM3 tracks are numbered. People seen in an earlier frame "
                                        "come first. Colours and plain MASKs already have numbers."),
@@ -105,8 +104,7 @@ class SCAIL2Identities(io.ComfyNode):
                 io.Image.Output("driving_preview", tooltip="A few driving frames with the colour, number and name of "
                                                            "each person, as the model will see them."),
                 io.Image.Output("reference_preview", tooltip="The same for the reference pictures."),
-                io.String.Output("report", tooltip="The people, how much of the picture each covers, and what was "
-                                                   "done to the masks."),
+                io.String.Output("report", tooltip="The people, their share of the picture, and edits of the masks."),
                 io.Image.Output("channels_preview", tooltip="The 28 mask channels of the reference and of the first "
                                                             "driving frames."),
             ],

@@ -127,7 +127,7 @@ def generate(result: Path, options: list, job: dict[str, Path]) -> None:
 
 
 def model_options(folder: Path, miniature: Miniature) -> list:
-    """Write the encoders (and random weights, where there is no miniature); the options that name the models."""
+    """Write the encoders (and random weights without a miniature); the options that name the models."""
     if miniature.trained:
         small_models.write_encoders(folder / "miniature", trained_vae(miniature.vae))
         language.write_text_encoder(folder / "miniature")

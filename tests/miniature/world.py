@@ -139,7 +139,7 @@ class Scenes(_Batch):
 
     @property
     def word_colours(self) -> Tensor:
-        """[n, 3]; black where there is no word."""
+        """[n, 3]; black without a word."""
         colours = torch.tensor([*WORDS.values(), (0.0, 0.0, 0.0)], device=self.word.device)
         return colours[self.word]
 

@@ -195,7 +195,7 @@ def test_what_comfyui_puts_into_a_module_does_not_count():
 
 
 def test_a_compiled_module_is_known_by_what_it_compiles():
-    """Compiling again, as another process does, is no difference."""
+    """Compiling again, as another process does, changes nothing."""
     first, same, other = (torch.compile(Module(), backend="eager") for _ in range(3))
     assert digest(first) == digest(same) != digest(Module())
     torch.nn.init.zeros_(other.layer.weight)
@@ -223,7 +223,7 @@ def test_a_sample_is_the_beginning_and_the_middle():
 
 
 def test_what_patches_may_hold_besides():
-    """Texts in arrays count, ids of this run do not, and a variable that is not there yet is no reason to fail."""
+    """Texts in arrays count, ids of this run do not, and a variable that is not there yet does not fail."""
     assert digest(np.array(["a", "b"])) != digest(np.array(["a", "c"]))
     assert digest(np.arange(6)[::-1]) == digest(np.arange(6)[::-1].copy())
     assert digest(uuid.uuid4()) == digest(uuid.uuid4())

@@ -176,7 +176,7 @@ def test_the_model_of_an_official_folder_is_found(models, jobs, tmp_path, out, p
 # What is refused
 
 def _text_file(folder, job):
-    return _written(folder / "text.mp4", b"this is no video")
+    return _written(folder / "text.mp4", b"this is text")
 
 
 def _half(folder, job):
@@ -286,8 +286,8 @@ REFUSED = {
     "no mask": ({"mask_image": _missing}, "The mask of the reference", "does not exist"),
     "no driving video": ({"pose": _missing}, "The driving video", "does not exist"),
     "no driving mask": ({"mask_video": _missing}, "The driving mask", "does not exist"),
-    "reference is no picture": ({"image": _text_file}, "The reference", "cannot be read as a picture"),
-    "driving is no video": ({"pose": _text_file}, "The driving video", "cannot be opened as a video"),
+    "reference is text": ({"image": _text_file}, "The reference", "cannot be read as a picture"),
+    "driving is text": ({"pose": _text_file}, "The driving video", "cannot be opened as a video"),
     "driving cut short": ({"pose": _half}, "The driving video", "export it again"),
     "mask cut short": ({"mask_video": _short_mask}, "has 12 frames, but its mask has 5"),
     "mask without colours": ({"mask_image": _grey_mask}, "reference mask contains other colours (100.0% of the pixels"),

@@ -95,7 +95,7 @@ def test_sat_names():
     merged, _ = load_checkpoint(GOLDEN / "G1_sat_checkpoint")
     expected, _ = load_checkpoint(GOLDEN / "G1_sat_checkpoint")
     assert merge_lora(expected, converted, 0.8).unused == []
-    # The base model's own tensor, which such files also hold, is no part of the LoRA.
+    # The base model's own tensor, which such files also hold, is not part of the LoRA.
     assert merge_lora(merged, sat_lora, 0.8).unused == [
         "model.diffusion_model.transformer.layers.0.attention.query_key_value.original.weight"]
     assert all(torch.equal(merged[name], expected[name]) for name in expected)

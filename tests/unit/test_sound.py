@@ -176,7 +176,7 @@ def test_a_silent_film_has_no_track(tmp_path):
 
 @pytest.mark.parametrize("tracks", [1, 2])
 def test_sound_that_nothing_decodes_is_left_out_and_told(tmp_path, tracks):
-    """The codec of the first track is renamed to one that there is no decoder for; a second one is taken instead."""
+    """The codec of the first track is renamed to one without a decoder; a second one is taken instead."""
     with av.open(str(tmp_path / "a.mp4"), "w") as container:
         video = container.add_stream("libx264", rate=25)
         video.width = video.height = 32
