@@ -46,7 +46,8 @@ def check_inputs(inputs: Inputs, options: VideoOptions, cuts: tuple[int, ...], h
 
 def _plan_errors(inputs: Inputs, options: VideoOptions, cuts: tuple[int, ...], host: HeadlessHost) -> list[Finding]:
     try:
-        check_changes(options.changes(inputs.driving, options.segments(inputs.driving, cuts)), 1, host)
+        check_changes(options.changes(inputs.driving, options.segments(inputs.driving, cuts)),
+                      1 + len(inputs.plan_references), host)
     except ValueError as refusal:
         return [error("plan", str(refusal))]
     return []

@@ -113,11 +113,13 @@ def _prepare(arguments: argparse.Namespace, terminal: Terminal, *, timed: bool) 
     terminal.say("reading pictures, videos and masks")
     inputs = read_inputs(_files(arguments), arguments.target_w, arguments.target_h, arguments.replace_flag)
     cuts = options.cuts(inputs.driving)
-    pictures = Pictures(inputs.width, inputs.height, inputs.references, inputs.identities,
-                        cut_out=arguments.replace_flag and not arguments.keep_reference_background,
-                        as_video=arguments.additional_pictures == STILL_VIDEO)
+    references = [Pictures(inputs.width, inputs.height, pictures, identities,
+                           cut_out=arguments.replace_flag and not arguments.keep_reference_background,
+                           as_video=arguments.additional_pictures == STILL_VIDEO)
+                  for pictures, identities in ((inputs.references, inputs.identities),
+                                               *(([picture], bound) for picture, bound in inputs.plan_references))]
     found = check_inputs(inputs, options, cuts, host, prompts, _jobs_folder(arguments), timed=timed)
-    return Prepared(options, inputs, cuts, host, Given(*prompts, [pictures]), found)
+    return Prepared(options, inputs, cuts, host, Given(*prompts, references), found)
 
 
 def _make(arguments: argparse.Namespace, prepared: Prepared, target: Path, terminal: Terminal, written: str) -> None:
@@ -197,7 +199,8 @@ def _loras(arguments: argparse.Namespace, weights: Weights) -> list:
 def _files(arguments: argparse.Namespace) -> Files:
     images = [arguments.image, *arguments.additional_ref_image]
     masks = [arguments.mask_image, *arguments.additional_ref_mask_image]
-    return Files(list(map(Path, images)), list(map(Path, masks)), Path(arguments.pose), Path(arguments.mask_video))
+    return Files(list(map(Path, images)), list(map(Path, masks)), Path(arguments.pose), Path(arguments.mask_video),
+                 list(map(Path, arguments.plan_image)), list(map(Path, arguments.plan_mask_image)))
 
 
 def _say_plan(arguments: argparse.Namespace, prepared: Prepared, task: VideoTask, target: Path) -> None:

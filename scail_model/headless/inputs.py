@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import Tensor
@@ -18,18 +18,21 @@ from ..media.video_file import FileClip
 
 @dataclass(frozen=True)
 class Files:
-    """The files of one video; the primary reference first, masks in the same order."""
+    """The files of one video; the primary reference first, masks in the same order. plan_references: further ones, each
+    by itself, that the plan can choose for a segment."""
 
     references: list[Path]
     reference_masks: list[Path]
     driving: Path
     driving_mask: Path
+    plan_references: list[Path] = field(default_factory=list)
+    plan_reference_masks: list[Path] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Inputs:
     """What a video is made from. references: [h, w, 3] in 0..1. width, height: of the result; swapped: whether they
-    were for the reference's orientation."""
+    were for the reference's orientation. plan_references: pictures that the plan can choose, with their identities."""
 
     references: list[Tensor]
     driving: Clip
@@ -37,6 +40,7 @@ class Inputs:
     width: int
     height: int
     swapped: bool
+    plan_references: list[tuple[Tensor, Identities]] = field(default_factory=list)
 
 
 def read_inputs(files: Files, width: int, height: int, replacement: bool) -> Inputs:
@@ -52,24 +56,35 @@ def read_inputs(files: Files, width: int, height: int, replacement: bool) -> Inp
     swapped = _other_orientation(references[0], width, height)
     if swapped:
         width, height = height, width
-    masks = [_reference_mask(path, index, references[index]) for index, path in enumerate(files.reference_masks)]
+    masks = [_reference_mask(path, _reference_name(index), references[index])
+             for index, path in enumerate(files.reference_masks)]
     refuse_other_mode(mode, masks[0])
     driving = FileClip(files.driving)
     mask = FileClip(files.driving_mask, name="driving mask").shaped_like(driving)
     check_frame_count(len(driving), len(mask))
     check_shape("driving mask", mask.size, "driving video", driving.size)
     people = from_colours(iter(mask), len(mask), DRIVING)
+    others = []
+    for number, (path, mask_path) in enumerate(zip(files.plan_references, files.plan_reference_masks, strict=True), 2):
+        picture = read_picture(path, f"reference {number}")
+        source = _reference_mask(mask_path, f"reference {number}", picture)
+        others.append((picture / 255, bind(mode, people, [source], repaint=False)))
     return Inputs([image / 255 for image in references], driving, bind(mode, people, masks, repaint=False),
-                  width, height, swapped)
+                  width, height, swapped, others)
 
 
 def _check_files(files: Files) -> None:
-    if len(files.references) != len(files.reference_masks):
-        raise ValueError(f"There are {len(files.references) - 1} additional references and "
-                         f"{len(files.reference_masks) - 1} masks for them: give one mask for each.")
-    named = {**{_reference_name(i): path for i, path in enumerate(files.references)},
-             **{f"mask of the {_reference_name(i)}": path for i, path in enumerate(files.reference_masks)},
-             "driving video": files.driving, "driving mask": files.driving_mask}
+    named = {"driving video": files.driving, "driving mask": files.driving_mask}
+    for kind, names, pictures, masks in (
+            ("additional references", _reference_name, files.references, files.reference_masks),
+            ("references for the plan", lambda i: f"reference {i + 2}", files.plan_references,
+             files.plan_reference_masks)):
+        if len(pictures) != len(masks):
+            primary = 1 if pictures is files.references else 0
+            raise ValueError(f"There are {len(pictures) - primary} {kind} and {len(masks) - primary} masks for them: "
+                             "give one mask for each.")
+        named |= {names(i): path for i, path in enumerate(pictures)}
+        named |= {f"mask of the {names(i)}": path for i, path in enumerate(masks)}
     for name, path in named.items():
         if not path.is_file():
             wrong = "is not a file" if path.exists() else "does not exist"
@@ -86,8 +101,7 @@ def _other_orientation(reference: Tensor, width: int, height: int) -> bool:
     return (source_height - source_width) * (height - width) < 0
 
 
-def _reference_mask(path: Path, index: int, reference: Tensor) -> Source:
-    name = _reference_name(index)
+def _reference_mask(path: Path, name: str, reference: Tensor) -> Source:
     mask = read_picture(path, f"mask of the {name}")
     check_shape(f"mask of the {name}", size_of(mask), name, size_of(reference))
     return from_colours([mask], 1, name)

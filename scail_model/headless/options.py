@@ -117,6 +117,9 @@ def _add_pictures(command: argparse.ArgumentParser) -> None:
                      help="their colour masks, in the same order")
     job.add_argument("--additional_pictures", choices=ADDITIONAL_PICTURES, default=EACH_ALONE,
                      help=f"how they are encoded (default: {EACH_ALONE}, as official)")
+    job.add_argument("--plan_image", nargs="+", default=[], metavar="FILE",
+                     help="references 2, 3 and so on, which the plan can choose for a segment by number")
+    job.add_argument("--plan_mask_image", nargs="+", default=[], metavar="FILE", help="their colour masks")
     job.add_argument("--replace_flag", action="store_true",
                      help="replacement: keep the driving video's scene (default: animation, keep the reference's)")
     job.add_argument("--keep_reference_background", action="store_true",

@@ -45,8 +45,8 @@ def check_changes(changes: Sequence[Changes], references: int, host: Host) -> No
     """Raise ValueError if the plan asks for references or prompts that cannot be had."""
     for change in (part for both in changes for part in (both.lasting, both.only or NOTHING)):
         if change.reference is not None and change.reference > references:
-            raise ValueError(f"The plan chooses reference {change.reference}, but {references} are connected: connect "
-                             "more to more_references, or choose another.")
+            raise ValueError(f"The plan chooses reference {change.reference}, but there are {references}: give it more "
+                             "(more_references, --plan_image), or choose another.")
         host.check_change(change)
 
 

@@ -34,8 +34,7 @@ PLANS = {
     "backwards": (_entry(frames="5-2", seed=1), '"5-2" in entry 1 of the plan runs backwards: write the smaller end'),
     "a name for a segment": (_entry(segments="one", seed=1), '"one" in entry 1 of the plan is not a segment number'),
     "no time": (_entry(time="soon", seed=1), '"soon" in entry 1 of the plan is neither a frame nor a time: write 120'),
-    "no such reference": (_entry(reference=2), "The plan chooses reference 2, but 1 are connected: connect more to "
-                                               "more_references, or choose another"),
+    "no such reference": (_entry(reference=2), "The plan chooses reference 2, but there are 1: give it more"),
     "prompt without encoder": (_entry(prompt="x"), "The plan has prompts, but no text encoder is connected: connect "
                                                    "one to clip, or use saved_prompt"),
     "negative prompt": (_entry(negative_prompt="x", only=True), "The plan has prompts, but no text encoder is"),

@@ -184,3 +184,18 @@ def test_check_says_everything_and_loads_nothing(models, job, out, capsys, monke
     out.write_bytes(b"precious")
     assert main(argv) == 1
     assert "exists: choose another name" in capsys.readouterr().err
+
+
+def test_the_plan_chooses_another_reference_by_number(models, job, out, capsys, tmp_path):
+    other = drawing.write_job(tmp_path / "other", SIZE, 1, seed=5)
+    given = {"sample_steps": 1, "plan_image": other["image"], "plan_mask_image": other["mask_image"]}
+    assert main(command(models, job, out, **given)) == 0
+    chosen = out.with_name("chosen.mp4")
+    assert main(command(models, job, chosen, **given, plan='[{"segments": "2", "reference": 2}]')) == 0
+    assert "1 of 2 segments were already finished" in capsys.readouterr().out
+    assert chosen.read_bytes() != out.read_bytes()
+    assert main(command(models, job, out.with_name("third.mp4"), **given, plan='[{"reference": 3}]')) == 1
+    assert "chooses reference 3, but there are 2" in capsys.readouterr().err
+    del given["plan_mask_image"]
+    assert main(command(models, job, out.with_name("mask.mp4"), **given)) == 1
+    assert "1 references for the plan and 0 masks" in capsys.readouterr().err
