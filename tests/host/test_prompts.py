@@ -22,12 +22,20 @@ def save(comfy):
 
 
 @pytest.fixture
-def folder(comfy):
+def folder(comfy, tmp_path):
+    """Empty; the prompts of other tests come back after."""
     folder = comfy.base / "models/scail2_prompts"
-    before = set(folder.glob("*"))  # of other tests
+    folder.mkdir(exist_ok=True)
+    _move(folder, tmp_path / "others")
     yield folder
-    for path in set(folder.glob("*")) - before:  # the folder stays: ComfyUI has listed it
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    _move(folder, tmp_path / "ours")  # the folder stays: ComfyUI has listed it
+    _move(tmp_path / "others", folder)
+
+
+def _move(source, target):
+    target.mkdir(exist_ok=True)
+    for path in source.iterdir():
+        path.rename(target / path.name)
 
 
 def sampled(graph, tensors):
@@ -43,7 +51,7 @@ def test_a_loaded_prompt_samples_like_the_saved_one(comfy, graph, tensors, save,
     add_inputs(graph)
     expected = sampled(graph, tensors)
     save("people/dance", graph, ["positive", 0])
-    assert "people/dance.safetensors" in offered(comfy)
+    assert offered(comfy) == ["people/dance.safetensors"]
     del graph["saved_prompt"]
     graph.add("positive", "SCAIL2LoadPrompt", file="people/dance.safetensors")
     assert torch.equal(sampled(graph, tensors), expected)

@@ -14,7 +14,9 @@ def folder(tmp_path_factory):
 
 
 # larger pictures let the quick pair see what the slow one sees in many
-@pytest.mark.parametrize(("short", "long", "scale"), [(61, 285, 3), pytest.param(200, 2000, 1, marks=pytest.mark.slow)])
+# test_clips.py has the quick test: frames that were read leave memory at once
+@pytest.mark.slow
+@pytest.mark.parametrize(("short", "long", "scale"), [(61, 285, 3), (200, 2000, 1)])
 def test_peak_memory_of_a_long_clip_is_that_of_a_short_one(folder, short, long, scale):
     few, many = (run(folder, frames, scale) for frames in (short, long))
     assert many.peak_mib < 1.15 * few.peak_mib

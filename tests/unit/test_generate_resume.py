@@ -90,7 +90,7 @@ def test_killed_while_it_samples_it_goes_on_with_the_seed_that_it_drew(models, j
     assert f"seed {drawn}\n" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("stop", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_real_process_stops_at_once_and_says_how_to_go_on(models, job, out, undisturbed, stop):
     argv = command(models, job, out, sample_steps=1)
     with subprocess.Popen([sys.executable, "-c", PROGRAM, *argv], cwd=ROOT, env=ALIKE, stderr=subprocess.PIPE,
