@@ -1,7 +1,7 @@
 # make test   everything that needs no GPU, but for the slowest proofs, in a virtual environment of its own
 # make test-all   the slowest proofs too; and the tests of the server once more on the oldest ComfyUI supported, if there
 #     is one at OLDEST_COMFYUI (default: COMFYUI_PATH with -0.27 behind its name)
-# make node NODE=SCAIL2Identities   one node's tests, in less than 20 seconds; without NODE it says which nodes there are
+# make node NODE=SCAIL2Identities   one node's tests, in half a minute; without NODE it says which nodes there are
 # make demo   a video from nothing, without ComfyUI and without a download: into demo/
 # make demo-comfyui   the same through a real ComfyUI at COMFYUI_PATH (default ~/ComfyUI) and workflows/api
 PYTHON ?= python3

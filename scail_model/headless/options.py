@@ -1,7 +1,7 @@
 """The arguments of `scail2 generate` and `scail2 check`: names and defaults of the official `generate.py` where it has
 them, and every setting of the nodes (`video/options.py`).
 
-Of what is imported nothing loads a model, so that `--help` answers at once.
+The tables of settings bring torch with them, so `cli.py` imports this only for these two commands.
 """
 
 from __future__ import annotations
@@ -22,19 +22,15 @@ _GROUPS = {
 }
 
 
-def add_generate(command: argparse.ArgumentParser) -> None:
-    """Add the arguments of `scail2 generate` to its parser."""
-    add_inputs(command)
-
-
 def add_check(command: argparse.ArgumentParser) -> None:
     """Add the arguments of `scail2 check` to its parser."""
-    add_inputs(command)
+    add_generate(command)
     command.add_argument("--json", action="store_true", help="print the findings as JSON, for programs")
 
 
-def add_inputs(command: argparse.ArgumentParser) -> None:
-    """What both commands take, so that one becomes the other by its first word."""
+def add_generate(command: argparse.ArgumentParser) -> None:
+    """Add the arguments of `scail2 generate`, which `scail2 check` takes too: one becomes the other by its first
+    word."""
     _add_models(command)
     _add_pictures(command)
     groups = {name: command.add_argument_group(name) for name in _GROUPS}

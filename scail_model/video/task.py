@@ -47,7 +47,7 @@ class Settings:
 @dataclass(frozen=True)
 class SegmentInputs:
     """What one segment is made with. positive, negative, reference: the host's own objects, for which prompt_key and
-    reference_key stand. width, height: pixels. seed: None for the video's."""
+    reference_key stand. seed: None for the video's."""
 
     positive: Any
     negative: Any

@@ -42,7 +42,7 @@ def exact_norm(x, weight, bias):
     return F.layer_norm(x.double(), x.shape[-1:], eps=1e-6) * weight.double() + bias.double()
 
 
-def close(result, exact, dtype):
+def assert_close(result, exact, dtype):
     """Equal but for the rounding of float32 and of the result."""
     assert result.dtype == dtype
     rtol = 2e-5 if dtype == torch.float32 else 1.6e-2
@@ -53,7 +53,7 @@ def close(result, exact, dtype):
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_layer_norm(backend, lead, dtype):
     x, (weight, bias) = torch.randn(DIMS), affine(lead)
-    close(backend("elementwise").layer_norm(x, weight, bias, 1e-6, dtype), exact_norm(x, weight, bias), dtype)
+    assert_close(backend("elementwise").layer_norm(x, weight, bias, 1e-6, dtype), exact_norm(x, weight, bias), dtype)
 
 
 @pytest.mark.parametrize("rotated", [0, 4, 5])
@@ -66,7 +66,7 @@ def test_rms_norm(backend, rotated, dtype):
         cos, sin = rotation = torch.randn(2, rotated, 64).unbind()
         pairs = torch.view_as_complex(exact.unflatten(-1, (-1, 64, 2)))  # [B, L, heads, 64]
         exact = torch.view_as_real(pairs * torch.complex(cos, sin).to(torch.complex128)[:, None]).flatten(-3)
-    close(backend("elementwise").rms_norm(x.clone(), weight, 1e-6, rotation), exact, dtype)
+    assert_close(backend("elementwise").rms_norm(x.clone(), weight, 1e-6, rotation), exact, dtype)
 
 
 @pytest.mark.parametrize("gated", [False, True])
@@ -74,7 +74,7 @@ def test_add_gated(backend, gated):
     x, y, gate = torch.randn(DIMS), torch.randn(DIMS).bfloat16(), torch.randn(DIMS[0], 1, DIMS[-1]) if gated else None
     exact = x.double() + (y.double() * gate.double() if gated else y.double())
     result = backend("elementwise").add_gated_(x, y, gate)
-    close(result, exact, torch.float32)
+    assert_close(result, exact, torch.float32)
     assert result.data_ptr() == x.data_ptr()
 
 
@@ -85,14 +85,14 @@ def test_add_gated_norm(backend, gated, lead):
     weight, bias = affine(lead)
     exact = x.double() + (y.double() * gate.double() if gated else y.double())
     total, norm = backend("elementwise").add_gated_norm_(x, y, gate, weight, bias, 1e-6, torch.bfloat16)
-    close(total, exact, torch.float32)
-    close(norm, exact_norm(exact, weight, bias), torch.bfloat16)
+    assert_close(total, exact, torch.float32)
+    assert_close(norm, exact_norm(exact, weight, bias), torch.bfloat16)
     assert total.data_ptr() == x.data_ptr()
 
 
 # int8
 
-def stands_for(values, scale, zero, exact):
+def assert_stands_for(values, scale, zero, exact):
     """Whether values and scale mean `exact`, to half a step, and use the whole range."""
     assert values.dtype == torch.int8
     meant = values.double() * scale.double()[..., None] + (0 if zero is None else zero.double()[..., None])
@@ -102,14 +102,14 @@ def stands_for(values, scale, zero, exact):
 
 def test_quantize(backend):
     x = torch.randn(DIMS) * torch.logspace(-3, 3, DIMS[1])[:, None]
-    stands_for(*backend("int8").quantize(x), None, x)
+    assert_stands_for(*backend("int8").quantize(x), None, x)
     assert torch.all(backend("int8").quantize(torch.zeros(DIMS))[0] == 0)
 
 
 @pytest.mark.parametrize("lead", [1, 2])
 def test_layer_norm_in_int8(backend, lead):
     x, (weight, bias) = torch.randn(DIMS), affine(lead)
-    stands_for(*backend("int8").layer_norm(x, weight, bias, 1e-6), None, exact_norm(x, weight, bias))
+    assert_stands_for(*backend("int8").layer_norm(x, weight, bias, 1e-6), None, exact_norm(x, weight, bias))
 
 
 @pytest.mark.parametrize("gated", [False, True])
@@ -119,15 +119,15 @@ def test_add_gated_norm_in_int8(backend, gated, lead):
     weight, bias = affine(lead)
     exact = x.double() + (y.double() * gate.double() if gated else y.double())
     total, values, scale = backend("int8").add_gated_norm_(x, y, gate, weight, bias, 1e-6)
-    close(total, exact, torch.float32)
+    assert_close(total, exact, torch.float32)
     assert total.data_ptr() == x.data_ptr()
-    stands_for(values, scale, None, exact_norm(exact, weight, bias))
+    assert_stands_for(values, scale, None, exact_norm(exact, weight, bias))
 
 
 def test_gelu_in_int8(backend):
     x = 3 * torch.randn(1, 5, 4096)
     values, scale, zero = backend("int8").gelu(x)
-    stands_for(values, scale, zero, F.gelu(x.double(), approximate="tanh"))
+    assert_stands_for(values, scale, zero, F.gelu(x.double(), approximate="tanh"))
     assert values.min() == -127
     assert values.max() == 127
 
