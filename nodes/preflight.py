@@ -5,6 +5,7 @@ from comfy_api.latest import io, ui
 from ..scail_model.comfy import preflight
 from ..scail_model.comfy.host import ComfyHost
 from ..scail_model.comfy.plan_facts import plan_facts
+from ..scail_model.comfy.sampler import sigmas_of, with_sampler
 from ..scail_model.comfy.schema import CATEGORY, as_clip, jobs_folder, segment_inputs, setting_inputs
 from ..scail_model.media.clips import Clip
 from ..scail_model.preflight import findings
@@ -39,12 +40,13 @@ class SCAIL2Preflight(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, positive, negative, vae, reference, driving, identities, clip=None, more_references=None,
-                **options) -> io.NodeOutput:
-        options, frames = VideoOptions(**options), as_clip(driving)
-        cuts, wrong = _plan_errors(options, frames, reference, more_references, ComfyHost(model, vae, clip))
+                sampler=None, sigmas=None, **options) -> io.NodeOutput:
+        options, frames = with_sampler(VideoOptions(**options), sampler), as_clip(driving)
+        cuts, wrong = _plan_errors(options, frames, reference, more_references, ComfyHost(model, vae, clip, sampler))
         found = wrong + preflight.check(
-            model, positive, negative, vae, reference, frames, identities, options.settings(0, cuts),
-            float(options.rate(frames)), lossless=options.encoding.lossless, folder=jobs_folder(), timed=True)
+            model, positive, negative, vae, reference, frames, identities, options.settings(0, cuts, sigmas_of(sigmas)),
+            float(options.rate(frames)), sampler=sampler, history_strength=options.history_strength,
+            lossless=options.encoding.lossless, folder=jobs_folder(), timed=True)
         report = findings.report(found)
         facts = plan_facts(frames, reference, found_cuts=options.found(cuts), model=model, pace=_pace(model))
         return io.NodeOutput(report, findings.as_json(found), not findings.of_level(found, findings.ERROR),

@@ -11,6 +11,7 @@ from ..scail_model.comfy.emitted_videos import emitted
 from ..scail_model.comfy.host import ComfyHost
 from ..scail_model.comfy.plan_facts import measured_coder_pace, measured_pace, plan_facts
 from ..scail_model.comfy.progress import VideoProgress
+from ..scail_model.comfy.sampler import sigmas_of, with_sampler
 from ..scail_model.comfy.schema import CATEGORY, as_clip, jobs_folder, segment_inputs, setting_inputs
 from ..scail_model.files import jobs
 from ..scail_model.preflight.findings import WARNING, of_level, refuse
@@ -54,17 +55,20 @@ class SCAIL2SampleVideo(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, positive, negative, vae, reference, driving, identities, seed: int, clip=None,
-                more_references=None, **options) -> io.NodeOutput:
-        started, options = time.monotonic(), VideoOptions(**options)
+                more_references=None, sampler=None, sigmas=None, **options) -> io.NodeOutput:
+        started, options = time.monotonic(), with_sampler(VideoOptions(**options), sampler)
         options.check()
         frames = as_clip(driving, told_on=cls.hidden.unique_id)
+        levels = sigmas_of(sigmas)
         references, cuts = ordered_references(reference, more_references), options.cuts(frames)
         findings = preflight.check(model, positive, negative, vae, reference, frames, identities,
-                                   options.settings(seed, cuts), float(options.rate(frames)),
-                                   lossless=options.encoding.lossless, folder=jobs_folder(), timed=False)
+                                   options.settings(seed, cuts, levels), float(options.rate(frames)), sampler=sampler,
+                                   history_strength=options.history_strength, lossless=options.encoding.lossless,
+                                   folder=jobs_folder(), timed=False)
         refuse(findings)
-        host = ComfyHost(model, vae, clip)
-        task, name = make_task(options, seed, cuts, Given(positive, negative, references), frames, identities, host)
+        host = ComfyHost(model, vae, clip, sampler)
+        given = Given(positive, negative, references, levels)
+        task, name = make_task(options, seed, cuts, given, frames, identities, host)
         job = open_job(task, jobs_folder() / name)
         with job.locked(), VideoProgress(task, model, cls.hidden) as progress:
             made = make_video(task, host, job, progress)

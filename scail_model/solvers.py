@@ -11,7 +11,7 @@ other loop can drive it in the same way.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,6 +21,8 @@ from torch import Tensor
 
 # Wan's training grid ends one step short of pure noise, and its UniPC starts there, in float32.
 _UNIPC_START = float(np.float32(0.999))
+# Below this level a run would begin from a mixture that the model has hardly seen without its clean half.
+_LOWEST_START = 0.9
 
 
 class Stepper(Protocol):
@@ -143,6 +145,25 @@ def make_schedule(solver: str, steps: int, shift: float) -> tuple[Tensor, Tensor
     if SOLVERS[solver].whole_timesteps:
         return sigmas.float(), (sigmas[:-1] * 1000).to(torch.int64)
     return sigmas.float(), sigmas[:-1].float() * 1000
+
+
+def check_sigmas(sigmas: Sequence[float]) -> None:
+    """Raise ValueError unless these noise levels lead from noise to a clean latent: falling, from about 1 to 0."""
+    if len(sigmas) < 2:
+        raise ValueError(f"sigmas has {len(sigmas)} noise level(s), but a step needs two: connect a scheduler with at "
+                         "least 1 step.")
+    shown = ", ".join(f"{sigma:g}" for sigma in sigmas[:6]) + (", ..." if len(sigmas) > 6 else "")
+    if not all(map(math.isfinite, sigmas)) or any(b >= a for a, b in zip(sigmas, sigmas[1:], strict=False)):
+        raise ValueError(f"sigmas is {shown}, but noise levels must fall from step to step: take them as a scheduler "
+                         "gives them.")
+    if sigmas[0] > 1:
+        raise ValueError(f"sigmas begins at {sigmas[0]:g}, but the noise levels of SCAIL-2 lie between 1 and 0: make "
+                         "them with this MODEL.")
+    if sigmas[0] < _LOWEST_START:
+        raise ValueError(f"sigmas begins at {sigmas[0]:g}, but a video is made from noise, which is level 1: set the "
+                         "scheduler's denoise to 1, and do not split its sigmas.")
+    if sigmas[-1] != 0:
+        raise ValueError(f"sigmas ends at {sigmas[-1]:g}, so noise would be left in the video: let it end at 0.")
 
 
 def make_stepper(solver: str, sigmas: Tensor) -> Stepper:

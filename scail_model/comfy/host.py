@@ -18,24 +18,27 @@ from ..video.host import SampleRequest
 from ..video.plan_parser import Change
 from . import conditioning, keys
 from .model import describe
-from .sampler import make_sampler
+from .sampler import check_sampler, sampler_key, sampler_name, segment_sampler, segment_seed
 
 
 class ComfyHost:
-    """The engine's `Host` over a MODEL, a VAE and, for prompts in the plan, a CLIP. Prompts are CONDITIONINGs."""
+    """The engine's `Host` over a MODEL, a VAE and, for prompts in the plan, a CLIP. Prompts are CONDITIONINGs. sampler:
+    the SAMPLER that takes the place of the setting solver, or None."""
 
-    def __init__(self, model, vae, clip: Any = None) -> None:
-        self.model, self.vae, self.clip = model, vae, clip
+    def __init__(self, model, vae, clip: Any = None, sampler: Any = None) -> None:
+        self.model, self.vae, self.clip, self.sampler = model, vae, clip, sampler
 
     @property
     def description(self) -> str:
-        return describe(self.model)
+        sampler = "" if self.sampler is None else f", sampler {sampler_name(self.sampler)}"
+        return f"{describe(self.model)}{sampler}"
 
     @property
     def key(self) -> str:
-        return digest(keys.model_key(self.model), keys.vae_key(self.vae))
+        return digest(keys.model_key(self.model), keys.vae_key(self.vae), *filter(None, [sampler_key(self.sampler)]))
 
     def check_change(self, change: Change) -> None:
+        check_sampler(self.sampler, 1.0 if change.history_strength is None else change.history_strength)
         if self.clip is None and (change.prompt is not None or change.negative_prompt is not None):
             raise ValueError("The plan has prompts, but no text encoder is connected: connect one to clip, or use "
                              "saved_prompt.")
@@ -65,7 +68,8 @@ class ComfyHost:
 
     def sample(self, request: SampleRequest) -> Tensor:
         inputs, settings = request.inputs, request.settings
-        sampler, sigmas = make_sampler(settings.solver, settings.steps, settings.shift, inputs.history_strength)
+        sampler, sigmas = segment_sampler(self.sampler, settings, inputs.history_strength)
+        seed = settings.seed if inputs.seed is None else inputs.seed
         motion = conditioning.motion(inputs.reference, request.segment, request.driving, request.driving_mask,
                                      replacement=request.replacement, history=request.history,
                                      driving_strength=inputs.driving_strength)
@@ -76,7 +80,7 @@ class ComfyHost:
             motion.latent["samples"], noise_mask=motion.latent.get("noise_mask"),
             callback=lambda step, denoised, x, total: request.on_step(step, denoised),
             disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
-            seed=settings.seed if inputs.seed is None else inputs.seed)
+            seed=segment_seed(self.sampler, seed, request.segment.start))
 
     def decode(self, latent: Tensor) -> Tensor:
         frames = self.vae.decode(latent).cpu()

@@ -5,12 +5,14 @@ Nothing is loaded on the GPU but, for the time, one matrix product.
 
 from __future__ import annotations
 
+import math
 import shutil
 from functools import cache
 from pathlib import Path
 
 import comfy.model_base
 import comfy.model_management
+import comfy.model_sampling
 import torch
 
 from ..config import TransformerConfig
@@ -21,30 +23,38 @@ from ..preflight import checks
 from ..preflight.budget import Machine, probe_tflops
 from ..preflight.checks import Job, Transformer
 from ..preflight.findings import Finding, attempt
+from ..solvers import check_sigmas
 from ..video.colour_match import OFF
 from ..video.task import LATENTS, Settings
 from . import conditioning
 from .model import ComfyTransformer, needs_whole_sequence
+from .sampler import check_sampler, sampler_name
 
 _SIZES = ("dim", "ffn_dim", "num_heads", "num_layers")
 _PROBE_BYTES = 2**29  # three matrices of 8192
 
 
 def check(model, positive: list, negative: list, vae, reference: Reference, driving: Clip, identities: Identities,
-          settings: Settings, fps: float, *, lossless: bool, folder: Path, timed: bool) -> list[Finding]:
+          settings: Settings, fps: float, *, sampler, history_strength: float, lossless: bool, folder: Path,
+          timed: bool) -> list[Finding]:
     """Everything there is to say of the inputs of a video; driving with `fps` frames a second.
 
-    folder: where the job folder will be. `timed` measures how fast the GPU is, for an estimate of the time. Raises
-    nothing.
+    sampler: the SAMPLER that takes the place of the solver, or None. folder: where the job folder will be. `timed`
+    measures how fast the GPU is, for an estimate of the time. Raises nothing.
     """
     prompts = {"positive": positive, "negative": negative}
-    found = [*attempt("model", check_model, model), *attempt("vae", conditioning.check_vae, vae)]
+    found = [*attempt("model", check_model, model), *attempt("model_sampling", check_noise_levels, model, settings),
+             *attempt("vae", conditioning.check_vae, vae),
+             *attempt("sampler", check_sampler, sampler, history_strength)]
+    if settings.sigmas:
+        found += attempt("sigmas", check_sigmas, settings.sigmas)
     for name, entries in prompts.items():
         found += attempt("prompt", conditioning.check_prompt, entries, name)
     hooked = any("hooks" in options for entries in prompts.values() for _, options in entries)
     return found + checks.check(Job(
         identities, driving, fps, reference.width, reference.height, reference.masks[0],
-        {name: _tokens(entries) for name, entries in prompts.items()}, settings.solver, settings.steps, settings.shift,
+        {name: _tokens(entries) for name, entries in prompts.items()},
+        settings.solver if sampler is None else sampler_name(sampler), settings.steps, settings.schedule,
         settings.guidance, settings.segment_length, settings.overlap, settings.black_background,
         _transformer(model, hooked), machine(model.load_device, timed=timed), settings.lengths, settings.cuts,
         settings.colour_match != OFF, settings.history == LATENTS, lossless, _free_disk(folder)))
@@ -60,6 +70,20 @@ def check_model(model) -> None:
     if not isinstance(model.model, comfy.model_base.WAN21_SCAIL2):
         raise ValueError(f"The model is {type(model.model).__name__}, not SCAIL-2: connect Load SCAIL-2 Model, or "
                          "another loader with a SCAIL-2 file.")
+
+
+def check_noise_levels(model, settings: Settings) -> None:
+    """Raise ValueError for noise levels that another node has set on the MODEL and that are not those of the video."""
+    patch = model.object_patches.get("model_sampling")
+    if patch is None:
+        return
+    half = torch.tensor(0.5)
+    if not isinstance(patch, comfy.model_sampling.CONST) or not torch.isclose(patch.timestep(half), 1000 * half):
+        raise ValueError("Another node has given the MODEL noise levels of another kind of model "
+                         f"({type(patch).__mro__[1].__name__}): remove it; ModelSamplingSD3 fits.")
+    if not settings.sigmas and not math.isclose(patch.shift, settings.shift, rel_tol=1e-6):
+        raise ValueError(f"Another node (such as ModelSamplingSD3) has set shift {patch.shift:g} on the MODEL, but the "
+                         f"setting shift is {settings.shift:g}: set it to {patch.shift:g}, or remove that node.")
 
 
 def machine(device: torch.device, *, timed: bool) -> Machine:

@@ -1,7 +1,9 @@
-"""The official solvers as a ComfyUI SAMPLER (see `solvers.py` and `video/denoising.py`)."""
+"""What samples a segment in ComfyUI: the official solvers as a SAMPLER (see `solvers.py` and `video/denoising.py`), or
+the SAMPLER that another node gives."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import comfy.samplers
@@ -9,24 +11,80 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from ..files.content_keys import digest
 from ..solvers import make_schedule
-from ..video.denoising import denoise, whole_timesteps
+from ..video.denoising import denoise, noise_levels, whole_timesteps
+from ..video.options import VideoOptions
+from ..video.task import Settings
 
 # above this sigma a run starts from pure noise
 _FULL_NOISE = 0.99
+_SEEDS = 2**64
 
 
-def make_sampler(solver: str, steps: int, shift: float, history_strength: float = 1.0
-                 ) -> tuple[comfy.samplers.KSAMPLER, Tensor]:
-    """SAMPLER and SIGMAS [steps + 1] of an official schedule. Raises ValueError as `make_schedule` does.
-
-    history_strength: how firmly the history is held in the first step, 0..1; it rises evenly to 1 in the last step.
-    1 is official.
-    """
+def make_sampler(solver: str, steps: int, shift: float) -> tuple[comfy.samplers.KSAMPLER, Tensor]:
+    """SAMPLER and SIGMAS [steps + 1] of an official schedule. Raises ValueError as `make_schedule` does."""
     sigmas, timesteps = make_schedule(solver, steps, shift)
-    options = {"solver": solver, "timesteps": whole_timesteps(solver, sigmas, timesteps),
-               "history_strength": history_strength}
-    return comfy.samplers.KSAMPLER(sample, options), sigmas
+    return _sampler(solver, whole_timesteps(solver, sigmas, timesteps), 1.0), sigmas
+
+
+def segment_sampler(given, settings: Settings, history_strength: float) -> tuple[comfy.samplers.Sampler, Tensor]:
+    """SAMPLER and SIGMAS [steps + 1] of one segment. given: the SAMPLER that takes the place of settings.solver, or
+    None."""
+    sigmas, timesteps = noise_levels(settings)
+    if given is None:
+        return _sampler(settings.solver, timesteps, history_strength), sigmas
+    if is_ours(given):
+        return _sampler(settings.solver, given.extra_options["timesteps"] | timesteps, history_strength), sigmas
+    return given, sigmas
+
+
+def segment_seed(given, seed: int, start: int) -> int:
+    """The seed that a sampler draws its own noise from, at most 64 bits: another one for each segment, which begins at
+    frame `start`. The official solvers draw none, and the first noise is given."""
+    return seed if given is None or is_ours(given) else (seed + start) % _SEEDS
+
+
+def with_sampler(options: VideoOptions, given) -> VideoOptions:
+    """The settings of a video with the solver of a SAMPLER from SCAIL-2 Schedule; unchanged for any other."""
+    return replace(options, solver=given.extra_options["solver"]) if is_ours(given) else options
+
+
+def check_sampler(given, history_strength: float) -> None:
+    """Raise ValueError for a SAMPLER that cannot hold the history as softly as asked."""
+    if given is not None and not is_ours(given) and history_strength != 1:
+        raise ValueError(f"history_strength is {history_strength:g}, but the SAMPLER {sampler_name(given)} can only "
+                         "hold the history with 1: set it to 1, or connect SCAIL-2 Schedule to sampler.")
+
+
+def sampler_key(given) -> str:
+    """Of a SAMPLER from another pack or from core; "" for the solvers, which the settings name."""
+    return "" if given is None or is_ours(given) else digest(type(given).__name__, vars(given))
+
+
+def is_ours(sampler) -> bool:
+    """Whether a SAMPLER comes from SCAIL-2 Schedule."""
+    return getattr(sampler, "sampler_function", None) is sample
+
+
+def sampler_name(sampler) -> str:
+    """What people call a SAMPLER."""
+    if is_ours(sampler):
+        return sampler.extra_options["solver"]
+    function = getattr(sampler, "sampler_function", None)
+    return type(sampler).__name__ if function is None else function.__name__.removeprefix("sample_")
+
+
+def sigmas_of(sigmas: Tensor | None) -> tuple[float, ...]:
+    """SIGMAS as numbers; none if nothing is connected."""
+    return () if sigmas is None else tuple(sigmas.flatten().tolist())
+
+
+def _sampler(solver: str, timesteps: dict[float, int], history_strength: float) -> comfy.samplers.KSAMPLER:
+    """history_strength: how firmly the history is held in the first step, 0..1; it rises evenly to 1 in the last step.
+    1 is official."""
+    return comfy.samplers.KSAMPLER(sample, {"solver": solver, "timesteps": timesteps,
+                                            "history_strength": history_strength})
 
 
 @torch.no_grad()

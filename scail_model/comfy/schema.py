@@ -70,6 +70,9 @@ def _object_inputs() -> list[io.Input]:
     return [
         io.Clip.Input("clip", optional=True, tooltip="The text encoder, if the plan has prompts."),
         io.Autogrow.Input("more_references", template=template, optional=True, tooltip=tooltip),
+        io.Sampler.Input("sampler", optional=True, tooltip="Any SAMPLER, which takes the place of solver."),
+        io.Sigmas.Input("sigmas", optional=True, tooltip="Noise levels from any scheduler, which take the place of "
+                                                         "steps and shift. They have to lead from 1 to 0."),
     ]
 
 

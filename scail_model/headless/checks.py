@@ -18,7 +18,7 @@ from ..video.colour_match import OFF
 from ..video.options import VideoOptions
 from ..video.segment_files import check_sound
 from ..video.segment_inputs import check_changes
-from ..video.task import LATENTS
+from ..video.task import LATENTS, Settings
 from .host import HeadlessHost, Prompt
 from .inputs import Inputs
 
@@ -27,21 +27,20 @@ from .inputs import Inputs
 _DECODER = Coder(21_000, 21_000, 0, 42.9, 52.9)
 
 
-def check_inputs(inputs: Inputs, options: VideoOptions, cuts: tuple[int, ...], host: HeadlessHost,
+def check_inputs(inputs: Inputs, options: VideoOptions, settings: Settings, host: HeadlessHost,
                  prompts: tuple[Prompt, Prompt], folder: Path, *, timed: bool) -> list[Finding]:
     """Everything there is to say of a video. folder: where the job folder will be; timed: measure the GPU's speed."""
     disk = next(parent for parent in (folder, *folder.resolve().parents) if parent.exists())
-    settings = options.settings(0, cuts)
     found = checks.check(checks.Job(
         inputs.identities, inputs.driving, float(options.rate(inputs.driving)), inputs.width, inputs.height,
         reference_masks(inputs.identities, inputs.width, inputs.height)[0],
         {name: prompt.tokens.shape[1] for name, prompt in zip(("positive", "negative"), prompts, strict=True)
          if prompt.tokens is not None},
-        options.solver, options.steps, options.shift, options.guidance, options.segment_length, options.overlap,
-        settings.black_background, _transformer(host), _machine(host.device, timed=timed), options.lengths, cuts,
-        options.colour_match != OFF, options.history == LATENTS, options.encoding.lossless,
+        settings.solver, settings.steps, settings.schedule, settings.guidance, options.segment_length, options.overlap,
+        settings.black_background, _transformer(host), _machine(host.device, timed=timed), options.lengths,
+        settings.cuts, options.colour_match != OFF, options.history == LATENTS, options.encoding.lossless,
         shutil.disk_usage(disk).free))
-    return [*_plan_errors(inputs, options, cuts, host), *_sound_errors(inputs, options), *found]
+    return [*_plan_errors(inputs, options, settings.cuts, host), *_sound_errors(inputs, options), *found]
 
 
 def _plan_errors(inputs: Inputs, options: VideoOptions, cuts: tuple[int, ...], host: HeadlessHost) -> list[Finding]:

@@ -34,7 +34,7 @@ from .checks import check_inputs
 from .encoders import find_encoders
 from .host import HeadlessHost, Pictures
 from .inputs import Files, Inputs, read_inputs
-from .options import flag_of, video_options
+from .options import flag_of, given_sigmas, video_options
 from .output import check_name, check_space, default_name, reserved
 from .terminal import Terminal
 from .weights import Weights, open_weights
@@ -96,7 +96,7 @@ def _output(arguments: argparse.Namespace, written: str) -> contextlib.AbstractC
 
 def _prepare(arguments: argparse.Namespace, terminal: Terminal, *, timed: bool) -> Prepared:
     """Open and check all inputs, the cheap ones first."""
-    options = video_options(arguments)
+    options, sigmas = video_options(arguments), given_sigmas(arguments)
     make_schedule(options.solver, options.steps, options.shift)
     plan_segments(1, options.segment_length, options.overlap)
     check_size(arguments.target_w, arguments.target_h)
@@ -118,8 +118,9 @@ def _prepare(arguments: argparse.Namespace, terminal: Terminal, *, timed: bool) 
                            as_video=arguments.additional_pictures == STILL_VIDEO)
                   for pictures, identities in ((inputs.references, inputs.identities),
                                                *(([picture], bound) for picture, bound in inputs.plan_references))]
-    found = check_inputs(inputs, options, cuts, host, prompts, _jobs_folder(arguments), timed=timed)
-    return Prepared(options, inputs, cuts, host, Given(*prompts, references), found)
+    found = check_inputs(inputs, options, options.settings(0, cuts, sigmas), host, prompts, _jobs_folder(arguments),
+                         timed=timed)
+    return Prepared(options, inputs, cuts, host, Given(*prompts, references, sigmas), found)
 
 
 def _make(arguments: argparse.Namespace, prepared: Prepared, target: Path, terminal: Terminal, written: str) -> None:
@@ -138,7 +139,7 @@ def _make(arguments: argparse.Namespace, prepared: Prepared, target: Path, termi
     job = open_job(task, folder / name, unseeded=unfinished, output=str(target.absolute()))
     try:
         with job.locked():
-            terminal.begin(task.plan, options.steps)
+            terminal.begin(task.plan, task.settings.steps)
             made = make_video(task, prepared.host, job, terminal, target)
         jobs.make_room(folder, round(options.jobs_limit * jobs.GIB), {job.folder})
     finally:
@@ -216,7 +217,7 @@ def _say_plan(arguments: argparse.Namespace, prepared: Prepared, task: VideoTask
     for finding in findings.of_level(prepared.findings, findings.WARNING):
         where = flag_of(finding.input)
         lines.append(f"warning: {finding.text}{f' ({where})' if where else ''}")
-    lines.append(f"{settings.solver}, {settings.steps} steps, shift {settings.shift:g}, "
+    lines.append(f"{settings.solver}, {settings.schedule}, "
                  f"guidance {settings.guidance:g}, seed {settings.seed}")
     lines.append(f"into {target}")
     sys.stdout.write("".join(f"{line}\n" for line in lines))

@@ -11,6 +11,7 @@ from dataclasses import Field
 from pathlib import Path
 
 from ..inputs.reference import ADDITIONAL_PICTURES, EACH_ALONE
+from ..solvers import check_sigmas
 from ..video.options import VideoOptions, option, option_fields
 
 _GROUPS = {
@@ -36,6 +37,9 @@ def add_generate(command: argparse.ArgumentParser) -> None:
     groups = {name: command.add_argument_group(name) for name in _GROUPS}
     for each in option_fields():
         _add_setting(groups[next(name for name, names in _GROUPS.items() if each.name in names)], each)
+    groups["sampling"].add_argument("--sigmas", default="", metavar="LIST",
+                                    help='noise levels in place of steps and shift, from 1 to 0, as in "1, 0.73, 0.29, '
+                                         '0.02, 0"')
     groups["files"].add_argument("--job_dir", metavar="FOLDER",
                                  help="where unfinished and finished segments are kept (default: scail2_jobs beside "
                                       "the output)")
@@ -60,6 +64,19 @@ def video_options(arguments: argparse.Namespace) -> VideoOptions:
             raise ValueError(f"{each.name} is {value} (--{flag(each)}), but it must be {how.low} to {how.high}: "
                              "correct it.")
     return VideoOptions(**values)
+
+
+def given_sigmas(arguments: argparse.Namespace) -> tuple[float, ...]:
+    """The noise levels of a command line, none if it names none. ValueError for some that cannot be used."""
+    if not arguments.sigmas:
+        return ()
+    try:
+        sigmas = tuple(map(float, arguments.sigmas.split(",")))
+    except ValueError as error:
+        raise ValueError(f'sigmas is "{arguments.sigmas}" (--sigmas), but it must be numbers with commas between them: '
+                         "correct it.") from error
+    check_sigmas(sigmas)
+    return sigmas
 
 
 def _plan_file(path: Path) -> str:

@@ -11,9 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..solvers import make_schedule
 from ..transformer import SCAIL2Transformer
-from ..video.denoising import denoise, mixed, whole_timesteps
+from ..video.denoising import denoise, mixed, noise_levels
 from ..video.task import Settings
 
 
@@ -47,7 +46,6 @@ def sample_latent(transformer: SCAIL2Transformer, positive: Tensor, negative: Te
             answer = unguided + (answer - unguided) * guidance
         return answer if mask is None or clean is None else mixed(answer, clean, mask)
 
-    sigmas, timesteps = make_schedule(settings.solver, settings.steps, settings.shift)
-    return denoise(ask, noise, sigmas, settings.solver, whole_timesteps(settings.solver, sigmas, timesteps),
-                   clean=clean, mask=mask, history_strength=history_strength,
-                   on_step=lambda step, x, estimate: on_step(step, estimate))
+    sigmas, timesteps = noise_levels(settings)
+    return denoise(ask, noise, sigmas, settings.solver, timesteps, clean=clean, mask=mask,
+                   history_strength=history_strength, on_step=lambda step, x, estimate: on_step(step, estimate))

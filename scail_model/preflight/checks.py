@@ -53,8 +53,9 @@ class Job:
     """A video to make.
 
     fps: frames per second of the driving video. width, height: of the result. reference_masks: [n, 28, height / 8,
-    width / 8] as encoded, the primary last. tokens: prompt name -> number of tokens. transformer: None for a model that
-    is not SCAIL-2. cuts: frames at which scenes begin. free_disk: bytes at the job folder, None if unknown.
+    width / 8] as encoded, the primary last. tokens: prompt name -> number of tokens. schedule: the noise levels in
+    words. transformer: None for a model that is not SCAIL-2. cuts: frames at which scenes begin. free_disk: bytes at
+    the job folder, None if unknown.
     """
 
     identities: Identities
@@ -66,7 +67,7 @@ class Job:
     tokens: Mapping[str, int]
     solver: str
     steps: int
-    shift: float
+    schedule: str
     guidance: float
     segment_length: int
     overlap: int
@@ -198,8 +199,7 @@ def job_facts(job: Job) -> list[Finding]:
     facts = [fact("mode", summary), *(fact("people", line) for line in people),
              fact("driving", f"driving video: {count} frames of {width}x{height}, {count / job.fps:.1f} s at "
                              f"{job.fps:g} fps"),
-             fact("sampling", f"sampling: {job.solver}, {job.steps} steps, shift {job.shift:g}, guidance "
-                              f"{job.guidance:g}"),
+             fact("sampling", f"sampling: {job.solver}, {job.schedule}, guidance {job.guidance:g}"),
              fact("prompts", f"prompts: {prompts}")]
     if job.transformer is not None:
         facts.append(fact("model", f"model: {_gib(job.transformer.weight_bytes)} of weights, {_lora(job.transformer)}"))

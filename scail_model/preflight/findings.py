@@ -22,6 +22,7 @@ _INPUTS = {
     "model": "model", "vae": "vae", "vae_vram": "reference", "vram": "reference", "ram": "segment_length",
     "prompt": "positive", "prompts": "positive", "guidance": "guidance", "steps": "steps", "sampling": "steps",
     "segments": "segment_length", "segment_length": "segment_length", "overlap": "overlap",
+    "model_sampling": "shift", "sampler": "sampler", "sigmas": "sigmas",
     "colour_match": "colour_match", "plan": "plan", "scene_cuts": "scene_cuts", "disk": "codec",
 }
 

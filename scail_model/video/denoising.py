@@ -10,9 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 
+import torch
 from torch import Tensor
 
-from ..solvers import SOLVERS, make_stepper
+from ..solvers import SOLVERS, make_schedule, make_stepper
+from .task import Settings
 
 Ask = Callable[[Tensor, float, Tensor | None], Tensor]
 
@@ -45,6 +47,15 @@ def denoise(ask: Ask, x: Tensor, sigmas: Tensor, solver: str, timesteps: Mapping
 def whole_timesteps(solver: str, sigmas: Tensor, timesteps: Tensor) -> dict[float, int]:
     """`denoise`'s timesteps of a schedule from `solvers.make_schedule`."""
     return dict(zip(sigmas.tolist(), timesteps.tolist(), strict=False)) if SOLVERS[solver].whole_timesteps else {}
+
+
+def noise_levels(settings: Settings) -> tuple[Tensor, dict[float, int]]:
+    """Sigmas [steps + 1] of a video, and `denoise`'s timesteps: those that are given for it, else the official
+    schedule's. Raises ValueError as `make_schedule` does."""
+    if settings.sigmas:
+        return torch.tensor(settings.sigmas), {}
+    sigmas, timesteps = make_schedule(settings.solver, settings.steps, settings.shift)
+    return sigmas, whole_timesteps(settings.solver, sigmas, timesteps)
 
 
 def mixed(x: Tensor, clean: Tensor, mask: Tensor) -> Tensor:

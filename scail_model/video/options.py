@@ -127,10 +127,12 @@ class VideoOptions:
         """The cuts if they were looked for, None if they are as written."""
         return cuts if self.finds_cuts else None
 
-    def settings(self, seed: int, cuts: tuple[int, ...] = ()) -> Settings:
-        return Settings(self.solver, self.steps, self.shift, self.guidance, seed, self.segment_length, self.overlap,
+    def settings(self, seed: int, cuts: tuple[int, ...] = (), sigmas: tuple[float, ...] = ()) -> Settings:
+        """sigmas: noise levels that take the place of steps and shift, if there are any."""
+        steps = len(sigmas) - 1 if sigmas else self.steps
+        return Settings(self.solver, steps, self.shift, self.guidance, seed, self.segment_length, self.overlap,
                         self.driving_background == BLACK, self.lengths, cuts, self.history, self.colour_match,
-                        self.noise)
+                        self.noise, sigmas)
 
     def check(self) -> None:
         """Raise RuntimeError if a library or an encoder is missing that an option needs."""

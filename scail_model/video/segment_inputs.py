@@ -17,11 +17,12 @@ from .task import SegmentInputs
 @dataclass(frozen=True)
 class Given:
     """What a user gives for the whole video, as the host's objects; the first reference is used where the plan names no
-    other."""
+    other. sigmas: as in `task.Settings`."""
 
     positive: Any
     negative: Any
     references: Sequence[Any]
+    sigmas: tuple[float, ...] = ()
 
 
 def ordered_references(first: Reference, more: Mapping[str, Reference] | None) -> list[Reference]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from ..files.content_keys import digest
@@ -24,11 +24,11 @@ _KEY = 12  # letters in a folder's name
 def make_task(options: VideoOptions, seed: int, cuts: tuple[int, ...], given: Given, driving: Clip,
               identities: Identities, host: Host) -> tuple[VideoTask, str]:
     """The task, and the name of its job folder. Raises ValueError for a plan or remake that cannot be done."""
-    settings, plan = options.settings(seed, cuts), options.segments(driving, cuts)
+    settings, plan = options.settings(seed, cuts, given.sigmas), options.segments(driving, cuts)
     changes = options.changes(driving, plan)
     check_changes(changes, len(given.references), host)
     usual, inputs, solo = segment_inputs(options, changes, given, host)
-    key = digest(host.key, driving.digest(), identities.digest(), asdict(replace(settings, **_BY_SEGMENT)))
+    key = digest(host.key, driving.digest(), identities.digest(), replace(settings, **_BY_SEGMENT).key_values)
     task = VideoTask(driving, identities, settings, plan, inputs, solo, options.rate(driving), options.encoding, key)
     return task, _folder_name(task, usual)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from ..segments import SHORT_LAST, Segment
 from .colour_match import OFF
 from .noise import ONE_GENERATOR
 
+_LATER: dict[str, Any] = {"sigmas": ()}  # settings that have come later, and their defaults
 FRAMES, LATENTS = "frames", "latents"
 HISTORIES = {
     FRAMES: "hands over the decoded last frames, encoded again (official)",
@@ -27,7 +28,8 @@ HISTORIES = {
 @dataclass(frozen=True)
 class Settings:
     """How a video is sampled. Counts are frames; guidance 1 means one forward per step. cuts: frames at which scenes
-    begin. history, colour_match, noise: keys of HISTORIES, COLOUR_MATCHES and NOISES."""
+    begin. history, colour_match, noise: keys of HISTORIES, COLOUR_MATCHES and NOISES. sigmas: noise levels that take
+    the place of the schedule by steps and shift; empty for that schedule."""
 
     solver: str
     steps: int
@@ -42,6 +44,22 @@ class Settings:
     history: str = FRAMES
     colour_match: str = OFF
     noise: str = ONE_GENERATOR
+    sigmas: tuple[float, ...] = ()
+
+    @property
+    def key_values(self) -> dict[str, Any]:
+        """What keys of work are made of. A setting that came later counts where it is used, so that work from before
+        is found."""
+        values = asdict(self)
+        return {name: value for name, value in values.items() if name not in _LATER or value != _LATER[name]}
+
+    @property
+    def schedule(self) -> str:
+        """The noise levels in words."""
+        if not self.sigmas:
+            return f"{self.steps} steps, shift {self.shift:g}"
+        shown = ", ".join(f"{sigma:.4g}" for sigma in self.sigmas[:8])
+        return f"{self.steps} steps at noise levels {shown}{', ...' if len(self.sigmas) > 8 else ''}"
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,7 @@ class Case:
     solver: str = "unipc"
     history_strength: float = 1.0
     prompt: str = WORD
+    sigmas: str = ""
 
     @property
     def replacement(self) -> bool:
@@ -59,7 +60,8 @@ class Case:
 CASES = {
     "animation of two": Case("animation", people=2, guidance=3.0,
                              plan='[{"segments": 2, "driving_strength": 0.5, "seed": 9}]'),
-    "replacement with a view from behind": Case("replacement", back=True, history_strength=0.8, solver="euler"),
+    "replacement with a view from behind": Case("replacement", back=True, history_strength=0.8, solver="euler",
+                                                sigmas="1, 0.6, 0"),
 }
 
 
@@ -163,6 +165,8 @@ def by_comfy(comfy, models: Path, case: Case, folder: Path) -> Door:
     graph.add("sampled", "SCAIL2SampleVideo", **sampling_inputs(), seed=SEED, solver=case.solver, steps=STEPS,
               shift=3.0, guidance=case.guidance, segment_length=9, overlap=5, codec="lossless", plan=case.plan,
               history=case.history, history_strength=case.history_strength)
+    if case.sigmas:
+        graph.set("sampled", sigmas=graph.add("sigmas", "ManualSigmas", sigmas=case.sigmas))
     graph.add("report", "PreviewAny", source=["sampled", 1])
     record = folder / "comfy"
     comfy.run(recording(str(record)))
@@ -184,7 +188,7 @@ def by_command(models: Path, case: Case, files: dict[str, Path], folder: Path) -
                "target_w": SIZE[0], "target_h": SIZE[1], "segment_len": 9, "segment_overlap": 5,
                "sample_solver": case.solver, "sample_steps": STEPS, "sample_guide_scale": case.guidance,
                "base_seed": SEED, "codec": "lossless", "plan": case.plan, "history": case.history,
-               "history_strength": case.history_strength, "job_dir": folder / "jobs", "save_file": folder / "video.mp4"}
+               "history_strength": case.history_strength, "sigmas": case.sigmas, "job_dir": folder / "jobs", "save_file": folder / "video.mp4"}
     record = door_records.DoorRecord(
         folder / "command", vae=encoders.VAE, host=HeadlessHost, frames=lambda pixels: pixels.movedim(1, -1),
         reference=lambda host, inputs: host._reference(inputs.reference), clip=lambda reference: reference.clip,
