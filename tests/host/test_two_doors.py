@@ -188,7 +188,8 @@ def by_command(models: Path, case: Case, files: dict[str, Path], folder: Path) -
                "target_w": SIZE[0], "target_h": SIZE[1], "segment_len": 9, "segment_overlap": 5,
                "sample_solver": case.solver, "sample_steps": STEPS, "sample_guide_scale": case.guidance,
                "base_seed": SEED, "codec": "lossless", "plan": case.plan, "history": case.history,
-               "history_strength": case.history_strength, "sigmas": case.sigmas, "job_dir": folder / "jobs", "save_file": folder / "video.mp4"}
+               "history_strength": case.history_strength, "sigmas": case.sigmas,
+               "job_dir": folder / "jobs", "save_file": folder / "video.mp4"}
     record = door_records.DoorRecord(
         folder / "command", vae=encoders.VAE, host=HeadlessHost, frames=lambda pixels: pixels.movedim(1, -1),
         reference=lambda host, inputs: host._reference(inputs.reference), clip=lambda reference: reference.clip,

@@ -58,8 +58,8 @@ def job(identities=None, width=96, height=128, **changes):
     """A job without errors or warnings, on a machine without a GPU, but for the changes."""
     identities = identities or bound([WHOLE] * 17)
     plain = Job(identities, clip(len(identities.driving), 128, 96), 16.0, width, height,
-                encoded(identities, height, width), {"positive": 80, "negative": 2}, "unipc", 40, "40 steps, shift 3", 5.0, 81, 5,
-                black_background=False, transformer=MODEL, machine=NO_GPU)
+                encoded(identities, height, width), {"positive": 80, "negative": 2}, "unipc", 40,
+                "40 steps, shift 3", 5.0, 81, 5, black_background=False, transformer=MODEL, machine=NO_GPU)
     return replace(plain, **changes)
 
 
