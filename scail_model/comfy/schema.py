@@ -12,7 +12,8 @@ from server import PromptServer
 from torch import Tensor
 
 from ..media.clips import Clip, TensorClip
-from ..media.video_file import FileClip, Window
+from ..media.source import Window
+from ..media.video_file import FileClip
 from ..video.options import option, option_fields
 
 CATEGORY = "SCAIL-2"

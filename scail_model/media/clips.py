@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,14 +23,17 @@ _THREADS = 8
 
 
 class Clip(ABC):
-    """Frames uint8 [h, w, 3] of one size, as a player shows them. rate: frames per second, None if unknown. warnings:
-    sentences about what was done to show them so. tick: called for each frame that is read."""
+    """Frames uint8 [h, w, 3] of one size, as a player shows them. rate: frames per second, the most usual one by time
+    stamp; None if unknown. variable: whether frames would be left out or repeated at that rate (`retiming.py`).
+    warnings: sentences about what was done to show them so. tick: called for each frame that is read."""
 
     height: int
     width: int
     rate: Fraction | None
     tick: Tick
     warnings: list[str]
+    variable: bool = False
+    name: str = "driving video"  # what messages call it
 
     @abstractmethod
     def __len__(self) -> int:
@@ -43,6 +46,22 @@ class Clip(ABC):
     @abstractmethod
     def digest(self) -> str:
         """Hexadecimal; another one for other pictures or sound."""
+
+    @property
+    def indices(self) -> Sequence[int]:
+        """Which of the stored frames each frame is, rising."""
+        return range(len(self))
+
+    @property
+    def stored(self) -> int:
+        """Frames that are stored, of which these were picked."""
+        return len(self)
+
+    def times(self) -> np.ndarray:
+        """Seconds after the first frame at which each one is shown, and at which the last one ends, float64 [n + 1].
+        The clip has a rate."""
+        assert self.rate
+        return np.arange(len(self) + 1) / float(self.rate)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -66,7 +85,7 @@ class Clip(ABC):
         """Give back what reading holds until the next read: a decoder with its threads and frames."""
 
     def at(self, indices: Sequence[int]) -> Tensor:
-        """Some frames, uint8 [n, h, w, 3]."""
+        """Some frames in any order, uint8 [n, h, w, 3]. Rising indices are read in one go."""
         return torch.cat([self.read(index, index + 1) for index in indices])
 
 
@@ -104,39 +123,3 @@ class TensorClip(Clip):
             found.update(repr((int(self.audio["sample_rate"]), waveform.shape)).encode())
             found.update(np.ascontiguousarray(waveform))
         return found.hexdigest()
-
-
-class PickedClip(Clip):
-    """Frames `indices` of another clip, rising, as a clip of its own at `rate` frames per second."""
-
-    def __init__(self, clip: Clip, indices: Sequence[int], rate: Fraction) -> None:
-        self.clip, self.indices, self.rate = clip, indices, rate
-        self.height, self.width, self.tick, self.warnings = clip.height, clip.width, clip.tick, clip.warnings
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def read(self, start: int, stop: int) -> Tensor:
-        wanted = self.indices[start:stop]
-        frames = self.clip.read(wanted[0], wanted[-1] + 1)
-        return frames[[index - wanted[0] for index in wanted]]
-
-    def ticking(self, tick: Tick) -> PickedClip:
-        return PickedClip(self.clip.ticking(tick), self.indices, cast(Fraction, self.rate))
-
-    def close(self) -> None:
-        self.clip.close()
-
-    def digest(self) -> str:
-        return hashlib.blake2b(f"{self.clip.digest()} {self.rate}".encode(), digest_size=16).hexdigest()
-
-
-def picked(clip: Clip, times: Sequence[float], slack: float, rate: Fraction) -> PickedClip:
-    """As many seconds of a clip at `rate`: for each frame the one that a player shows at its time. times: seconds at
-    which each frame is shown, and at which the last one ends; slack: by how much they may be late. Raises ValueError
-    for a rate that is not positive."""
-    if rate <= 0:
-        raise ValueError(f"rate is {rate}, but it must be positive: give frames per second.")
-    count = max(1, round(times[-1] * rate))
-    shown = np.searchsorted(times[:-1], [float(index / rate) + slack for index in range(count)], side="right") - 1
-    return PickedClip(clip, shown.clip(min=0).tolist(), rate)

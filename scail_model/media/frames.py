@@ -37,6 +37,18 @@ class Orientation(NamedTuple):
 UPRIGHT = Orientation(False, False, False)
 
 
+class Traits(NamedTuple):
+    """What the first frame of a clip says of all. size: (width, height) as stored. transfer: of ITU-T H.273."""
+
+    size: tuple[int, int]
+    way: Orientation
+    transfer: int
+
+
+def traits(frame: av.VideoFrame) -> Traits:
+    return Traits((frame.width, frame.height), orientation(frame), frame.color_trc)
+
+
 def levels(frame: av.VideoFrame, way: Orientation = UPRIGHT) -> np.ndarray:
     """RGB levels of a frame, uint8 [3, h, w], turned and mirrored."""
     height, width = frame.height, frame.width
@@ -61,14 +73,14 @@ def squared(frames: Tensor, shape: Fraction) -> Tensor:
                       .to(torch.uint8) for frame in frames])
 
 
-def doubts(first: av.VideoFrame, shape: Fraction, name: str) -> list[str]:
+def doubts(first: Traits, shape: Fraction, name: str) -> list[str]:
     """What showing a video costs in quality, or is not done here; by its first frame and the shape of its pixels."""
     sentences = []
     if shape != 1:
         sentences.append(f"The {name} has pixels of {shape.numerator}:{shape.denominator} and is scaled to square "
                          "ones: export it with square pixels for the best quality.")
-    if first.color_trc in _HDR:
-        sentences.append(f"The {name} is HDR ({_HDR[first.color_trc]}), which is read as SDR and looks pale: export it "
+    if first.transfer in _HDR:
+        sentences.append(f"The {name} is HDR ({_HDR[first.transfer]}), which is read as SDR and looks pale: export it "
                          "as SDR (BT.709).")
     return sentences
 

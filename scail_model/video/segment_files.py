@@ -16,10 +16,11 @@ from ..files.atomic import explained, writing
 from ..files.content_keys import digest
 from ..files.jobs import Job
 from ..media import encoding as codecs
-from ..media.clips import Clip, PickedClip, TensorClip, Tick
+from ..media.clips import Clip, TensorClip, Tick
 from ..media.encoding import Encoding
+from ..media.retiming import PickedClip
 from ..media.sound import Track, track_of_file, track_of_waveform, write_sound
-from ..media.video_file import FileClip, open_video
+from ..media.video_file import FileClip
 from ..media.workers import WorkerPool
 
 KEY = 16  # letters of a digest in file names
@@ -123,7 +124,7 @@ def check_sound(clip: Clip, rate: Fraction) -> None:
 def _track(clip: Clip, seconds: Fraction) -> Iterator[Track | None]:
     clip = clip.clip if isinstance(clip, PickedClip) else clip
     if isinstance(clip, FileClip):
-        with open_video(clip.source, clip.name) as container:
+        with clip.file.open() as container:
             yield track_of_file(container, clip.first_time, seconds)
     else:
         assert isinstance(clip, TensorClip)

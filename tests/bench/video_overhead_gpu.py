@@ -240,7 +240,7 @@ def run(model, vae, folder: Path, job: Path, clock: Clock, options: argparse.Nam
     from scail_model.files.content_keys import digest
     from scail_model.files.jobs import Job
     from scail_model.inputs.reference import encode_reference
-    from scail_model.media import video_file
+    from scail_model.media import scan, video_file
     from scail_model.media.encoding import Encoding
     from scail_model.segments import plan_segments
     from scail_model.video.engine import make_video
@@ -252,7 +252,7 @@ def run(model, vae, folder: Path, job: Path, clock: Clock, options: argparse.Nam
     reference = clock.timed("reference", encode_reference, torch.rand(1, SOURCE_HEIGHT, SOURCE_WIDTH, 3), identities,
                             width, height, vae.encode, lambda _: None, cut_out=True)
     prompt = [[torch.randn(1, 512, text), {}]]
-    for known in (video_file._scanned, keys._known, clock.seconds, clock.beside):
+    for known in (scan._scanned, keys._known, clock.seconds, clock.beside):
         known.clear()  # as in a new graph
 
     started = time.perf_counter()

@@ -13,7 +13,8 @@ import torch
 
 from scail_model.media.clips import TensorClip
 from scail_model.media.frames import levels
-from scail_model.media.video_file import FileClip, Window, open_clip, open_video
+from scail_model.media.source import Window, open_video
+from scail_model.media.video_file import FileClip, open_clip
 
 FRAMES, HEIGHT, WIDTH = 19, 32, 64
 B_FRAMES = {"bf": "3", "g": "8", "crf": "20", "x264-params": "b-adapt=0"}
@@ -286,7 +287,8 @@ def test_a_frame_that_the_decoder_makes_up_is_damage_too(tmp_path, frame):
     """The second half of a noisy picture is lost: it is decoded, and said to be corrupt."""
     noise = np.random.default_rng(0).integers(0, 256, (FRAMES, HEIGHT, WIDTH, 3), dtype=np.uint8)
     path = write(tmp_path / "a.mp4", noise, options={"bf": "0"})
-    with pytest.raises(RuntimeError, match=rf"cannot be decoded at frame {frame} \(it is damaged\)"):
+    with pytest.raises(RuntimeError, match=rf"cannot be decoded at frame {frame} \(it is damaged, after "
+                                           rf"{frame / 25:.2f} seconds\)"):
         FileClip(overwritten(path, frame, 0.5))
 
 

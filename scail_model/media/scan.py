@@ -1,0 +1,128 @@
+"""A video file decoded once from end to end: that counts the frames, finds damage before anything expensive begins, and
+notes the time stamps by which every later read finds its frames exactly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import cast
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.error import FFmpegError
+
+from .clips import Tick
+from .frame_reader import FrameReader, all_frames
+from .frames import Traits, traits
+from .source import VideoSource, pictures
+from .time_stamps import every_frame, seconds_into, shown_times, steady_rate, usual_rate
+
+_REMEMBERED = 8  # files
+_HELD = 1.5  # times as long as usual: a last frame that is meant to be looked at
+_STORE_DURATIONS = {"mov", "gif", "apng"}  # containers that state how long the last frame is shown
+
+
+@dataclass(frozen=True)
+class Scan:
+    """stamps: of all frames, in the order in which they are shown, in ticks of `clock` seconds. times: seconds after
+    the first frame at which each one is shown, and at which the last one ends. rate: the most usual one, None if
+    unknown; variable: whether frames are shown at other times. first: what the first frame says of all."""
+
+    stamps: list[int | None]
+    clock: Fraction
+    times: np.ndarray
+    rate: Fraction | None
+    variable: bool
+    pixel_shape: Fraction
+    first: Traits
+
+
+# Several nodes of a graph open one file.
+_scanned: dict[tuple, Scan] = {}
+
+
+def scan(source: VideoSource, tick: Tick) -> Scan:
+    """What is known of a file, from memory if it was scanned lately. tick: called for each frame that is decoded.
+
+    Raises RuntimeError with the number of the frame (from 0) and its time for a file that has no frames in the window
+    or is damaged.
+    """
+    identity = source.identity()
+    found = _scanned.pop(identity, None) if identity else None
+    if found is None:
+        found = _decoded(source, tick)
+    if identity:
+        _scanned[identity] = found
+        if len(_scanned) > _REMEMBERED:
+            del _scanned[next(iter(_scanned))]
+    return found
+
+
+def _decoded(source: VideoSource, tick: Tick) -> Scan:
+    with source.open() as container:
+        stream = pictures(container)
+        notes = _Notes(source, cast(Fraction, stream.time_base))
+        ended = notes.take(container, stream, tick)
+        stated = Fraction(stream.average_rate) if stream.average_rate else None
+        shape, holds = Fraction(stream.sample_aspect_ratio or 1), container.format.name.split(",")[0]
+    if notes.first is None:
+        raise RuntimeError(f"The {source.name} {source.shown} has no frames: export it again, or trim less.")
+    if ended:
+        reader = FrameReader(source, notes.stamps, notes.clock)
+        reader.check_end(tick)
+        reader.close()
+    lasts = notes.lasts if holds in _STORE_DURATIONS else 0.0
+    return Scan(notes.stamps, notes.clock, *_timing(notes.stamps, notes.clock, stated, lasts), shape, notes.first)
+
+
+class _Notes:
+    """What is noted while frames go by. lasts: seconds that the last one is shown, as the file says."""
+
+    def __init__(self, source: VideoSource, clock: Fraction) -> None:
+        self.source, self.clock = source, clock
+        self.stamps: list[int | None] = []
+        self.first: Traits | None = None
+        self.lasts = 0.0
+
+    def take(self, container: InputContainer, stream: av.VideoStream, tick: Tick) -> bool:
+        """Note all frames; returns whether the file ended before the window did."""
+        stream.thread_type = "AUTO"
+        window = self.source.window
+        end = int((window.start + window.duration) / self.clock) if window.duration else None
+        try:
+            for frame in all_frames(self.source, container):
+                tick()
+                if end is not None and cast(int, frame.pts) >= end:
+                    return False
+                self._note(frame)
+        except FFmpegError as error:
+            raise self._damaged(error.strerror) from error
+        return True
+
+    def _note(self, frame: av.VideoFrame) -> None:
+        self.stamps.append(frame.pts)
+        if frame.is_corrupt:
+            raise self._damaged("it is damaged", -1)
+        if self.first is None:
+            self.first = traits(frame)
+        if (size := (frame.width, frame.height)) != self.first.size:
+            raise self._damaged("its size changes from {}x{} to {}x{} there".format(*self.first.size, *size), -1)
+        self.lasts = float(frame.duration * self.clock)
+
+    def _damaged(self, reason: str | None, back: int = 0) -> RuntimeError:
+        number = len(self.stamps) + back
+        return self.source.damaged(number, seconds_into(self.stamps, number, self.clock), reason)
+
+
+def _timing(stamps: list[int | None], clock: Fraction, stated: Fraction | None, lasts: float
+            ) -> tuple[np.ndarray, Fraction | None, bool]:
+    """Times, rate, and whether it is variable. lasts: seconds that the last frame is shown, 0 if unknown."""
+    times = shown_times(stamps, clock, 1 / float(stated or 25))
+    steady = steady_rate(times, stated)
+    rate = steady or usual_rate(times)
+    if rate is None:
+        return np.append(times, lasts), None, False
+    end = float(times[-1]) + (lasts or 1 / float(rate))
+    constant = lasts * rate < _HELD if steady else every_frame(times, end, rate)
+    return np.arange(len(times) + 1) / float(rate) if constant else np.append(times, end), rate, not constant

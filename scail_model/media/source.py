@@ -1,0 +1,94 @@
+"""A video file, or one in memory, as it is opened, and the sentences about one that cannot be."""
+
+from __future__ import annotations
+
+import io
+import os
+from dataclasses import dataclass
+from typing import cast
+
+import av
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.stream import Disposition
+
+
+@dataclass(frozen=True)
+class Window:
+    """The part of a file that is used: from `start` seconds on, `duration` seconds long; 0 is to the end."""
+
+    start: float = 0.0
+    duration: float = 0.0
+
+
+WHOLE = Window()
+
+
+@dataclass(frozen=True)
+class VideoSource:
+    """What is read: a window of a file. name: what messages call it."""
+
+    file: str | os.PathLike | io.BytesIO
+    window: Window
+    name: str
+
+    @property
+    def shown(self) -> str:
+        """The file as messages show it."""
+        return "in memory" if isinstance(self.file, io.BytesIO) else os.fspath(self.file)
+
+    def open(self) -> InputContainer:
+        """The file, to be closed by the caller. RuntimeError if it is not a video."""
+        return open_video(self.file, self.name)
+
+    def identity(self) -> tuple | None:
+        """What tells the window of a file from another one or from a later version; None in memory."""
+        if isinstance(self.file, io.BytesIO) or not os.path.isfile(self.file):
+            return None
+        about = os.stat(self.file)
+        return os.path.realpath(self.file), about.st_mtime_ns, about.st_size, self.window
+
+    def damaged(self, number: int, seconds: float, reason: str | None) -> RuntimeError:
+        """Of frame `number`, `seconds` after the first one."""
+        return RuntimeError(f"The {self.name} {self.shown} cannot be decoded at frame {number} ({reason}, after "
+                            f"{seconds:.2f} seconds): export it again, or cut it before that frame.")
+
+
+def open_video(file: str | os.PathLike | io.BytesIO, name: str) -> InputContainer:
+    """An opened file with a video stream, to be closed by the caller. RuntimeError, that says `name`, for others."""
+    if isinstance(file, io.BytesIO):
+        file = io.BytesIO(file.getvalue())  # of its own, because every reader has its own place
+    shown = "in memory" if isinstance(file, io.BytesIO) else os.fspath(file)
+    try:
+        # players show tags of any encoding, and nothing here reads them
+        container = av.open(file if isinstance(file, io.BytesIO) else os.fspath(file), metadata_errors="replace")
+    except FFmpegError as error:
+        raise RuntimeError(f"The {name} {shown} cannot be opened as a video ({error.strerror}): export it again as "
+                           ".mp4.") from error
+    try:
+        pictures(cast(InputContainer, container), f"{name} {shown}")
+    except RuntimeError:
+        container.close()
+        raise
+    return cast(InputContainer, container)
+
+
+def pictures(container: InputContainer, shown: str = "video") -> av.VideoStream:
+    """The video stream of an opened file: the first one that is more than a cover picture. RuntimeError, that says
+    `shown`, if there is none or no decoder for it."""
+    streams = container.streams.video
+    if not streams:
+        raise RuntimeError(f"The {shown} has no video stream: give a video file.")
+    videos = moving(container)
+    if not videos:
+        raise RuntimeError(f"The {shown} has a cover picture and no video: give a video file.")
+    found = next((stream for stream in videos if stream.codec_context is not None), None)
+    if found is None:
+        raise RuntimeError(f"The {shown} is in a format that cannot be decoded here: export it again as .mp4 with "
+                           "H.264.")
+    return found
+
+
+def moving(container: InputContainer) -> list[av.VideoStream]:
+    """All video streams but cover pictures."""
+    return [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
