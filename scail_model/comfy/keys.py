@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from comfy.model_patcher import ModelPatcher
 from comfy.quant_ops import QuantizedTensor
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..files.content_keys import digest, sampled_digest
 from ..inputs.reference import Reference
@@ -15,6 +16,8 @@ from ..inputs.reference import Reference
 # attributes of a MODEL's patcher that hold what other nodes have done to it
 _PATCHES = ("patches", "weight_wrapper_patches", "object_patches", "model_options", "attachments", "additional_models",
             "callbacks", "wrappers", "injections", "hook_patches")
+# settings of ComfyUI-GGUF's loader that it keeps on its layers
+_GGUF_SETTINGS = ("dequant_dtype", "patch_dtype")
 
 
 # Some patches keep notes while they sample, which are not settings: a MODEL keeps the key that it had at first.
@@ -33,17 +36,49 @@ def _model_key(model) -> str:
     return sampled_digest(
         type(network).__name__, str(model.model.model_config.unet_config), str(model.model.get_dtype()),
         str(model.model.manual_cast_dtype), *_options(network),
-        _weights(network.state_dict(), model, "diffusion_model."), *(getattr(model, name) for name in _PATCHES))
+        _weights(network, model, "diffusion_model."), *_patches(model), known=_Known(model))
 
 
 def _options(network) -> tuple[str, ...]:
-    """The user's choices of how a network of ours computes; everything else is in its weights."""
-    return (network.precision, network.attention) if hasattr(network, "precision") else ()
+    """The user's choices of how a network computes; everything else is in its weights."""
+    ours = (network.precision, network.attention) if hasattr(network, "precision") else ()
+    return *ours, *sorted({f"{name} {getattr(layer, name)}" for layer in network.modules() for name in _GGUF_SETTINGS
+                           if hasattr(layer, name)})
+
+
+class _Known:
+    """What patches of a MODEL refer to, but have not made: its own modules, and MODELs.
+
+    A patched `forward` is bound to a module of the network, which all MODELs of that file share; KJNodes' NAG and
+    Enhance-A-Video write their settings there while they run. So such a module counts by its name. What the node
+    has set is in the function's closure.
+    """
+
+    def __init__(self, model) -> None:
+        self.model = model.model
+        # while patches are applied, their modules stand in the place of the network's
+        patched: dict[str, Any] = model.object_patches_backup
+        self.names = {id(module): name for name, module in self.model.named_modules()
+                      if not any(f"{name}.".startswith(f"{path}.") for path in patched)}
+        for path, original in patched.items():
+            if isinstance(original, nn.Module):
+                self.names |= {id(module): name for name, module in original.named_modules(prefix=path)}
+
+    def __call__(self, value: Any) -> tuple[str, Sequence[Any]] | None:
+        if isinstance(value, nn.Module) and id(value) in self.names:
+            return f"module {self.names[id(value)]}", ()
+        if isinstance(value, ModelPatcher):  # its other attributes say how it is loaded
+            network: Any = value.model
+            return "MODEL", (network if network is self.model else _weights(network, value, ""), *_patches(value))
+        return None
+
+
+def _patches(patcher) -> Sequence[Any]:
+    return [getattr(patcher, name) for name in _PATCHES]
 
 
 def vae_key(vae) -> str:
-    return sampled_digest(_weights(vae.first_stage_model.state_dict(), vae.patcher, ""), str(vae.vae_dtype),
-                          vae.patcher.patches)
+    return sampled_digest(_weights(vae.first_stage_model, vae.patcher, ""), str(vae.vae_dtype), vae.patcher.patches)
 
 
 def prompt_key(prompts: list[list]) -> str:
@@ -56,12 +91,21 @@ def reference_key(reference: Reference) -> str:
                   reference.clip["penultimate_hidden_states"])
 
 
-def _weights(tensors: Mapping[str, Any], patcher, prefix: str) -> dict[str, Tensor]:
+def _weights(module: nn.Module, patcher, prefix: str) -> dict[str, Any]:
     """The weights as they are in the file: ComfyUI keeps a copy of those into which a LoRA is merged."""
-    found = {name: tensor for name, tensor in tensors.items() if isinstance(tensor, Tensor)}
+    found = {name: tensor for name, tensor in module.state_dict().items() if isinstance(tensor, Tensor)}
+    if any(tensor.is_meta for tensor in found.values()):
+        found = _packed_weights(module)
     for key, kept in patcher.backup.items():
         if key.startswith(prefix):
             name = key.removeprefix(prefix)
             # a merged 8-bit weight has other scales too
             found |= kept.weight.state_dict(name) if isinstance(kept.weight, QuantizedTensor) else {name: kept.weight}
     return found
+
+
+def _packed_weights(module: nn.Module) -> dict[str, Any]:
+    """Weights that ComfyUI-GGUF has loaded: their state dict holds shapes for estimates, their parameters the bytes of
+    the file."""
+    return {name: (str(getattr(parameter, "tensor_type", None)), parameter)
+            for name, parameter in module.named_parameters()}

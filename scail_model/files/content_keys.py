@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from functools import partial
 from logging import Logger
 from numbers import Number
@@ -29,6 +29,9 @@ _CONTAINERS = (list, tuple, dict, set, frozenset)
 _TORCHS_OWN = (vars(torch.nn.Module()).keys() - {"training"}) | {"_torchdynamo_wrapper_id"}
 _VALUE_LIMIT = 100_000
 
+# A name for an object, and the values that count of it; None for one that is to be looked through.
+Known = Callable[[Any], tuple[str, Sequence[Any]] | None]
+
 
 def digest(*values: Any) -> str:
     """Hexadecimal digest of numbers, texts, tensors, containers, functions (by name and what they hold), modules (by
@@ -37,13 +40,13 @@ def digest(*values: Any) -> str:
     return _digested(values, whole=True)
 
 
-def sampled_digest(*values: Any) -> str:
+def sampled_digest(*values: Any, known: Known | None = None) -> str:
     """`digest` that reads at most 2048 elements of each tensor, because reading a whole model takes too long."""
-    return _digested(values, whole=False)
+    return _digested(values, whole=False, known=known)
 
 
-def _digested(values: tuple, *, whole: bool) -> str:
-    digester = _Digester(whole)
+def _digested(values: tuple, *, whole: bool, known: Known | None = None) -> str:
+    digester = _Digester(whole, known)
     digester.value(values, frozenset())
     return digester.hash.hexdigest()
 
@@ -51,8 +54,8 @@ def _digested(values: tuple, *, whole: bool) -> str:
 class _Digester:
     """Walks through values and hashes them. whole: all elements of tensors, not a sample."""
 
-    def __init__(self, whole: bool) -> None:
-        self.whole = whole
+    def __init__(self, whole: bool, known: Known | None) -> None:
+        self.whole, self.known = whole, known
         self.count = 0  # of the values so far
         self.hash = hashlib.blake2b(digest_size=_LENGTH)
 
@@ -69,7 +72,8 @@ class _Digester:
         elif id(value) in outer:
             self.text("again")
         else:
-            self.parts(*_parts(value), outer | {id(value)})
+            known = self.known(value) if self.known else None
+            self.parts(*known or _parts(value), outer | {id(value)})
 
     def parts(self, name: str, values: Sequence[Any], outer: Set[int]) -> None:
         self.text(f"{name}({len(values)}")

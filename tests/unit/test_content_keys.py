@@ -236,3 +236,19 @@ def test_what_patches_may_hold_besides():
     later = 1
     assert digest(patch) != before
     assert digest({"module": math}) == digest({"module": math})
+
+
+def test_a_known_object_counts_by_its_name():
+    shared, own = Module(), Module(blocks=[1])
+
+    def known(value):
+        return ("shared", ()) if value is shared else None
+
+    def key():
+        return sampled_digest(closure(shared), closure(own), known=known)
+
+    before = key()
+    shared.noted = 1
+    assert key() == before
+    own.noted = 1
+    assert key() != before

@@ -17,6 +17,8 @@ from comfy_extras import nodes_scail
 from safetensors.torch import load_file, save_file
 
 from .doors import TestRecordDoor, TestTwoHosts
+from .packed import TestLoadPacked
+from .patches import TestNotingPatch
 from .sam3 import TestDrawnDetect, TestDrawnTrack
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "demo"))
@@ -398,7 +400,8 @@ class TestExtension(ComfyExtension):
     async def get_node_list(self):
         return [TestText, TestClipVision, TestMakeVae, TestImages, TestTrack, TestConditioning, TestToyModel,
                 TestRecord, TestReplaceBlock, TestAttention, TestSaveTensors, TestDrawnTrack, TestDrawnDetect,
-                TestTextEncoder, TestLatent, TestDefaults, TestStoredDtypes, TestPath, TestRecordDoor, TestTwoHosts]
+                TestTextEncoder, TestLatent, TestDefaults, TestStoredDtypes, TestPath, TestRecordDoor, TestTwoHosts,
+                TestLoadPacked, TestNotingPatch]
 
 
 async def comfy_entrypoint():
