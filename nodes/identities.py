@@ -11,6 +11,7 @@ from comfy.utils import ProgressBar
 from comfy_api.latest import io, ui
 
 from ..scail_model.comfy import partial_output
+from ..scail_model.comfy.progress import working
 from ..scail_model.comfy.schema import CATEGORY, IdentitiesType, TrackType, as_clip
 from ..scail_model.drawing import previews
 from ..scail_model.geometry import check_frame_count, check_picture_count, check_shape
@@ -108,10 +109,12 @@ class SCAIL2Identities(io.ComfyNode):
                 io.Image.Output("channels_preview", tooltip="The 28 mask channels of the reference and of the first "
                                                             "driving frames."),
             ],
+            hidden=[io.Hidden.unique_id],
             has_intermediate_output=True,  # sent again to a page that is reopened
         )
 
     @classmethod
+    @working("binding the identities")
     def execute(cls, mode: str, driving_masks, reference_masks, contradicting_background: str = "refuse",
                 more_driving_masks=None, more_reference_masks=None, driving=None, reference_image=None,
                 order: str = bindings.LEFT_TO_RIGHT, binding: str = "", front: str = "", names: str = "", grow: int = 0,

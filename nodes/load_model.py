@@ -6,6 +6,7 @@ from comfy_api.latest import io
 
 from ..scail_model.comfy import attention as comfy_attention
 from ..scail_model.comfy import loader
+from ..scail_model.comfy.progress import working
 from ..scail_model.comfy.schema import CATEGORY
 from ..scail_model.kernels.attention_backends import AUTOMATIC, HELP
 from ..scail_model.kernels.precision import EXACT, PRECISIONS
@@ -44,9 +45,11 @@ class SCAIL2LoadModel(io.ComfyNode):
                                        + " The log says what was chosen and why."),
             ],
             outputs=[io.Model.Output(tooltip="The SCAIL-2 transformer, for LoRA loaders and any sampler.")],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
+    @working("loading the model")
     def execute(cls, model_name: str, weight_dtype: str, precision: str = EXACT,
                 attention: str = AUTOMATIC) -> io.NodeOutput:
         path = folder_paths.get_full_path_or_raise("diffusion_models", model_name)

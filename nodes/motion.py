@@ -5,6 +5,7 @@ from comfy_api.latest import io
 from ..scail_model import segments
 from ..scail_model.comfy import conditioning
 from ..scail_model.comfy.plan_facts import plan_facts
+from ..scail_model.comfy.progress import working
 from ..scail_model.comfy.schema import CATEGORY, as_clip, segment_inputs
 
 
@@ -44,9 +45,11 @@ class SCAIL2MotionTransfer(io.ComfyNode):
                                                 "padded by repeating the last driving frame."),
             ],
             has_intermediate_output=True,  # sent again to a page that is reopened
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
+    @working("encoding the driving video")
     def execute(cls, positive, negative, vae, reference, driving, identities, start_frame: int, length: int,
                 previous_frames=None, overlap: int = 5, driving_background: str = "keep") -> io.NodeOutput:
         segments.check_length(length, "length")

@@ -5,6 +5,7 @@ from comfy_api.latest import io, ui
 from ..scail_model.comfy import preflight
 from ..scail_model.comfy.host import ComfyHost
 from ..scail_model.comfy.plan_facts import plan_facts
+from ..scail_model.comfy.progress import working
 from ..scail_model.comfy.sampler import sigmas_of, with_sampler
 from ..scail_model.comfy.schema import CATEGORY, as_clip, jobs_folder, segment_inputs, setting_inputs
 from ..scail_model.media.clips import Clip
@@ -36,9 +37,11 @@ class SCAIL2Preflight(io.ComfyNode):
                 io.Boolean.Output("ok", tooltip="Whether there are no errors."),
             ],
             is_output_node=True,
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
+    @working("checking the inputs")
     def execute(cls, model, positive, negative, vae, reference, driving, identities, clip=None, more_references=None,
                 sampler=None, sigmas=None, **options) -> io.NodeOutput:
         options, frames = with_sampler(VideoOptions(**options), sampler), as_clip(driving)

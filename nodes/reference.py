@@ -5,6 +5,7 @@ from functools import partial
 from comfy_api.latest import io
 
 from ..scail_model.comfy import conditioning
+from ..scail_model.comfy.progress import working
 from ..scail_model.comfy.schema import CATEGORY, IdentitiesType, ReferenceType
 from ..scail_model.inputs.reference import ADDITIONAL_PICTURES, EACH_ALONE, STILL_VIDEO, encode_reference
 
@@ -41,9 +42,11 @@ class SCAIL2EncodeReference(io.ComfyNode):
                                        "implementations do to prevent distortion of the result."),
             ],
             outputs=[ReferenceType.Output("reference", tooltip="The encoded references and the size of the result.")],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
+    @working("encoding the references")
     def execute(cls, vae, clip_vision, image, identities, width: int, height: int,
                 replacement_background: str = "cut out", additional_pictures: str = EACH_ALONE) -> io.NodeOutput:
         conditioning.check_vae(vae)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io, ui
 
+from ..scail_model.comfy.progress import working
 from ..scail_model.comfy.schema import CATEGORY, IdentitiesType, as_clip
 from ..scail_model.drawing.before_after import before_after
 from ..scail_model.geometry import check_picture_count, check_shape, check_size
@@ -50,9 +51,11 @@ class SCAIL2ReframeReference(io.ComfyNode):
                                                    "person's head and feet."),
                 io.String.Output("report", tooltip="What was done, and the size of the person before and after."),
             ],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
+    @working("reframing the references")
     def execute(cls, image: torch.Tensor, identities, width: int, height: int, driving=None,
                 fill: str = "as the mode needs", scale: float = 1.0) -> io.NodeOutput:
         check_size(width, height)

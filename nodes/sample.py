@@ -10,13 +10,14 @@ from ..scail_model.comfy import preflight
 from ..scail_model.comfy.emitted_videos import emitted
 from ..scail_model.comfy.host import ComfyHost
 from ..scail_model.comfy.plan_facts import measured_coder_pace, measured_pace, plan_facts
-from ..scail_model.comfy.progress import VideoProgress
+from ..scail_model.comfy.progress import VideoProgress, Working, told
 from ..scail_model.comfy.sampler import sigmas_of, with_sampler
 from ..scail_model.comfy.schema import CATEGORY, as_clip, jobs_folder, segment_inputs, setting_inputs
 from ..scail_model.files import jobs
 from ..scail_model.preflight.findings import WARNING, of_level, refuse
 from ..scail_model.video.engine import make_video
 from ..scail_model.video.options import VideoOptions
+from ..scail_model.video.record import write_record
 from ..scail_model.video.segment_inputs import Given, ordered_references
 from ..scail_model.video.start import make_task, open_job
 from ..scail_model.video.task import segments_json
@@ -56,19 +57,19 @@ class SCAIL2SampleVideo(io.ComfyNode):
     @classmethod
     def execute(cls, model, positive, negative, vae, reference, driving, identities, seed: int, clip=None,
                 more_references=None, sampler=None, sigmas=None, **options) -> io.NodeOutput:
-        started, options = time.monotonic(), with_sampler(VideoOptions(**options), sampler)
-        options.check()
-        frames = as_clip(driving, told_on=cls.hidden.unique_id)
-        levels = sigmas_of(sigmas)
-        references, cuts = ordered_references(reference, more_references), options.cuts(frames)
-        findings = preflight.check(model, positive, negative, vae, reference, frames, identities,
-                                   options.settings(seed, cuts, levels), float(options.rate(frames)), sampler=sampler,
-                                   history_strength=options.history_strength, lossless=options.encoding.lossless,
-                                   folder=jobs_folder(), timed=False)
-        refuse(findings)
+        started, options, levels = time.monotonic(), with_sampler(VideoOptions(**options), sampler), sigmas_of(sigmas)
         host = ComfyHost(model, vae, clip, sampler)
-        given = Given(positive, negative, references, levels)
-        task, name = make_task(options, seed, cuts, given, frames, identities, host)
+        options.check()
+        with Working(cls.hidden, "checking the inputs"):
+            frames = as_clip(driving, told_on=cls.hidden.unique_id)
+            references, cuts = ordered_references(reference, more_references), options.cuts(frames)
+            findings = preflight.check(
+                model, positive, negative, vae, reference, frames, identities, options.settings(seed, cuts, levels),
+                float(options.rate(frames)), sampler=sampler, history_strength=options.history_strength,
+                lossless=options.encoding.lossless, folder=jobs_folder(), timed=False)
+            refuse(findings)
+            given = Given(positive, negative, references, levels)
+            task, name = make_task(options, seed, cuts, given, frames, identities, host)
         job = open_job(task, jobs_folder() / name)
         with job.locked(), VideoProgress(task, model, cls.hidden) as progress:
             made = make_video(task, host, job, progress)
@@ -80,12 +81,14 @@ class SCAIL2SampleVideo(io.ComfyNode):
                  *(f"removed for jobs_limit: {other.line()}" for other in removed),
                  f"{len(frames)} frames of {reference.width}x{reference.height} in {len(task.plan)} segment(s){kept}, "
                  f"{time.monotonic() - started:.1f} s"]
+        write_record(made, task, job.folder, lines, findings)
         times = progress.times
         pace = measured_pace(model, reference, options.guidance, times.sampled, times.sampled_seconds)
         coder_pace = measured_coder_pace(reference, times.decoded, times.decoded_seconds)
         return io.NodeOutput(InputImpl.VideoFromFile(str(made.path)), "\n".join(lines), segments_json(task),
-                             ui=plan_facts(frames, reference, found_cuts=options.found(cuts), model=model, pace=pace,
-                                           coder_pace=coder_pace))
+                             ui=told(made.path, lines) | plan_facts(
+                                 frames, reference, found_cuts=options.found(cuts), model=model, pace=pace,
+                                 coder_pace=coder_pace))
 
     @classmethod
     def fingerprint_inputs(cls, **_) -> int:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import folder_paths
 from comfy_api.latest import io
 
+from ..scail_model.comfy.progress import working
 from ..scail_model.comfy.schema import CATEGORY, IdentitiesType, as_clip
 from ..scail_model.identity import tracks_file, video_fingerprint
 from ..scail_model.identity.identities import MODES, report
@@ -39,9 +40,11 @@ class SCAIL2SaveTracks(io.ComfyNode):
                                            "detect another video when the tracks are loaded."),
             ],
             outputs=[IdentitiesType.Output("identities", tooltip="The same identities, unchanged.")],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
+    @working("writing the tracks")
     def execute(cls, identities, name: str, overwrite: bool = False, driving=None) -> io.NodeOutput:
         video = None if driving is None else video_fingerprint.own_fingerprint(identities, as_clip(driving))
         folder = folder_paths.get_folder_paths(_FOLDER)[0]
@@ -79,9 +82,11 @@ class SCAIL2LoadTracks(io.ComfyNode):
                 io.String.Output("report", tooltip="People, how much of the picture each covers, and whether the "
                                                    "driving video is the one that was tracked."),
             ],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
+    @working("reading the tracks")
     def execute(cls, file: str, mode: str = _AS_SAVED, driving=None, other_video: str = "refuse") -> io.NodeOutput:
         identities, video = tracks_file.load(folder_paths.get_full_path_or_raise(_FOLDER, file))
         remarks = ()

@@ -1,8 +1,10 @@
-"""How a long run shows itself: one bar over all segments, a line of text, a picture, and events for the timeline."""
+"""How long work shows itself: a line of text at least every 15 seconds; and while a video is made one bar over all
+segments, a picture, and events for the timeline."""
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable, Sequence
+from functools import partial, wraps
 from pathlib import Path
 
 import comfy.model_management
@@ -18,12 +20,48 @@ from ..drawing.filmstrip import data_url, filmstrip, thumbnail
 from ..media import encoding
 from ..preflight.budget import duration
 from ..video.progress import CANCELLED, DECODING, DONE, FAILED, JOINING, KEPT, Run, Runs
+from ..video.record import record_path
 from ..video.run_times import RunTimes
 from ..video.task import VideoTask
+from ..video.voice import Voice
 from .seam_judge import SeamJudge
 
 EVENT = "scail2.progress"
 runs = Runs()  # the last few, for a page that has missed their events
+
+
+class Working(Voice):
+    """Says on the node that work goes on, for as long as the block that it is used in takes. doing: what is done, as in
+    "loading the model"."""
+
+    def __init__(self, hidden, doing: str) -> None:
+        super().__init__(self._still)
+        self._node_id, self._doing, self._spoken = hidden.unique_id, doing, False
+
+    def __exit__(self, *raised) -> None:
+        super().__exit__(*raised)
+        if self._spoken:  # the line stays on the node
+            self._say("finished" if raised[0] is None else "ended")
+
+    def _still(self, seconds: float) -> None:
+        self._spoken = True
+        self._say(f"{duration(seconds)} so far")
+
+    def _say(self, text: str) -> None:
+        PromptServer.instance.send_progress_text(f"{self._doing}: {text}", self._node_id)
+
+
+def working(doing: str) -> Callable[[Callable], Callable]:
+    """Decorates a node's `execute`, whose class has the hidden input unique_id: see `Working`."""
+    def decorated(execute: Callable) -> Callable:
+        @wraps(execute)
+        def run(cls, *given, **inputs):
+            with Working(cls.hidden, doing):
+                return execute(cls, *given, **inputs)
+
+        return run
+
+    return decorated
 
 
 class VideoProgress:
@@ -38,13 +76,16 @@ class VideoProgress:
         self.parts: list[Path] = []
         self.times = RunTimes([segment.length for segment in self.plan], self.steps)
         self.run = _begin(task, hidden)
+        self.line, self.voice = "", Voice(self._still)
         self.seams = SeamJudge(task.identities, task.size,
                                lambda segment, verdict: self.run.change(segment, seam=verdict))
 
     def __enter__(self) -> VideoProgress:
+        self.voice.__enter__()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_) -> None:
+        self.voice.__exit__()
         # the video is there, and the next node need not wait for the verdict on its last seam
         self.seams.close(cancel=kind is not None)
         cancelled = kind is not None and issubclass(kind, comfy.model_management.InterruptProcessingException)
@@ -89,7 +130,19 @@ class VideoProgress:
         line, left = f"segment {segment + 1} of {len(self.plan)}, {text}", self.times.left()
         if left is not None:
             line += f", about {duration(left)} left"
+        self.line = line
+        self.voice.heard()
         PromptServer.instance.send_progress_text(line, self.node_id)
+
+    def _still(self, seconds: float) -> None:
+        """Nothing has changed for some seconds: a long step, or models that are loaded."""
+        PromptServer.instance.send_progress_text(f"{self.line}; {duration(seconds)} since then", self.node_id)
+
+
+def told(video: Path, report: Sequence[str]) -> dict[str, list]:
+    """A node's ui output for programs that read /history: the report, and where the finished video and its record are,
+    as ComfyUI's /view takes them."""
+    return {"text": ["\n".join(report)], "scail2_files": [_address(video), _address(record_path(video))]}
 
 
 def _begin(task: VideoTask, hidden) -> Run:

@@ -27,6 +27,7 @@ from ..segments import plan_segments
 from ..solvers import make_schedule
 from ..video.engine import make_video
 from ..video.options import VideoOptions
+from ..video.record import write_record
 from ..video.segment_inputs import Given
 from ..video.start import make_task, open_job
 from ..video.task import VideoTask
@@ -134,13 +135,16 @@ def _make(arguments: argparse.Namespace, prepared: Prepared, target: Path, termi
                            prepared.inputs.identities, prepared.host)
     check_name(target, replace=arguments.overwrite or written == name)
     _check_room(task, folder / name)
-    _say_plan(arguments, prepared, task, target)
+    report = _plan_lines(arguments, prepared, task, target)
+    sys.stdout.write("".join(f"{line}\n" for line in report))
+    sys.stdout.flush()
     there = folder.exists()
     job = open_job(task, folder / name, unseeded=unfinished, output=str(target.absolute()))
     try:
         with job.locked():
             terminal.begin(task.plan, task.settings.steps)
             made = make_video(task, prepared.host, job, terminal, target)
+        write_record(made, task, job.folder, report, prepared.findings)
         jobs.make_room(folder, round(options.jobs_limit * jobs.GIB), {job.folder})
     finally:
         if not there:
@@ -204,8 +208,8 @@ def _files(arguments: argparse.Namespace) -> Files:
                  list(map(Path, arguments.plan_image)), list(map(Path, arguments.plan_mask_image)))
 
 
-def _say_plan(arguments: argparse.Namespace, prepared: Prepared, task: VideoTask, target: Path) -> None:
-    """Print what will be done, and what is doubtful about it."""
+def _plan_lines(arguments: argparse.Namespace, prepared: Prepared, task: VideoTask, target: Path) -> list[str]:
+    """What will be done, and what is doubtful about it."""
     inputs, settings, count = prepared.inputs, task.settings, len(task.plan)
     lines = [f"{inputs.identities.mode}, {inputs.width}x{inputs.height}, {len(task.driving)} frames at "
              f"{float(task.rate):g} per second, {count} segment{'s' * (count > 1)}"]
@@ -219,9 +223,7 @@ def _say_plan(arguments: argparse.Namespace, prepared: Prepared, task: VideoTask
         lines.append(f"warning: {finding.text}{f' ({where})' if where else ''}")
     lines.append(f"{settings.solver}, {settings.schedule}, "
                  f"guidance {settings.guidance:g}, seed {settings.seed}")
-    lines.append(f"into {target}")
-    sys.stdout.write("".join(f"{line}\n" for line in lines))
-    sys.stdout.flush()
+    return [*lines, f"into {target}"]
 
 
 def _device() -> tuple[torch.device, torch.dtype]:

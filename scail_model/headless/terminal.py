@@ -1,4 +1,5 @@
-"""Signs of life: a bar on a terminal; in a log a line for each segment, and at least one every 15 seconds."""
+"""What a run shows on the command line: a bar on a terminal; in a log a line for each segment, and one at least every
+15 seconds."""
 
 from __future__ import annotations
 
@@ -6,7 +7,6 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from threading import Event, Thread
 
 from torch import Tensor
 from tqdm import tqdm
@@ -14,10 +14,10 @@ from tqdm import tqdm
 from ..preflight.budget import duration
 from ..segments import Segment
 from ..video.run_times import RunTimes
+from ..video.voice import SILENCE, Voice
 
-_SILENCE = 15.0  # seconds
 _PAUSE = 5.0  # seconds between two lines of which the second only says what goes on
-_BLINK = 1.0  # seconds between two looks at the clock
+_BLINK = 1.0  # seconds after which a bar shows the time anew
 
 
 class Terminal:
@@ -29,16 +29,14 @@ class Terminal:
         self._times: RunTimes | None = None
         self._plan: Sequence[Segment] = ()
         self._steps, self._where, self._stage, self._told = 0, "", "", time.monotonic()
-        self._ended = Event()
-        self._voice = Thread(target=self._keep_talking, daemon=True)
+        self._voice = Voice(self._still, _BLINK if sys.stderr.isatty() else SILENCE)
 
     def __enter__(self) -> Terminal:
-        self._voice.start()
+        self._voice.__enter__()
         return self
 
     def __exit__(self, *_) -> None:
-        self._ended.set()
-        self._voice.join()
+        self._voice.__exit__()
         if self._bar is not None:
             self._bar.close()
 
@@ -90,13 +88,13 @@ class Terminal:
 
     def _line(self, text: str) -> None:
         self._told = time.monotonic()
+        self._voice.heard()
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
 
-    def _keep_talking(self) -> None:
-        """Somebody waits, even while a step takes minutes."""
-        while not self._ended.wait(_BLINK):
-            if self._bar is not None:
-                self._bar.refresh()
-            elif time.monotonic() - self._told >= _SILENCE:
-                self._line(self._status() or "working")
+    def _still(self, seconds: float) -> None:
+        """Nothing was said for some seconds."""
+        if self._bar is not None:
+            self._bar.refresh()
+        elif time.monotonic() - self._told >= SILENCE:
+            self._line(self._status() or "working")

@@ -92,7 +92,12 @@ def as_rows(findings: Sequence[Finding]) -> list[dict[str, str | None]]:
 
 
 def as_json(findings: Sequence[Finding]) -> str:
-    """JSON for programs: {"ok": bool, "errors": [...], "warnings": [...], "facts": [...]}, each {"code", "text"}."""
+    """JSON for programs: see `as_values`."""
+    return json.dumps(as_values(findings), ensure_ascii=False, indent=1)
+
+
+def as_values(findings: Sequence[Finding]) -> dict[str, Any]:
+    """{"ok": bool, "errors": [...], "warnings": [...], "facts": [...]}, each {"code", "text"}."""
     lists = {f"{level}s": [{"code": finding.code, "text": finding.text} for finding in of_level(findings, level)]
              for level in _HEADINGS}
-    return json.dumps({"ok": not lists["errors"], **lists}, ensure_ascii=False, indent=1)
+    return {"ok": not lists["errors"], **lists}

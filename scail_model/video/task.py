@@ -119,8 +119,13 @@ class Made:
 
 def segments_json(task: VideoTask) -> str:
     """The segments for Measure Video Drift and for programs."""
-    return json.dumps({
+    return json.dumps(segments_values(task))
+
+
+def segments_values(task: VideoTask) -> dict[str, Any]:
+    """As `segments_json`, before it is text."""
+    return {
         "frames": len(task.driving), "fps": str(task.rate),
         "segments": [{"start": segment.start, "stop": segment.stop, "overlap": segment.overlap,
                       "cut": segment.start in task.settings.cuts and not segment.overlap}
-                     for segment in task.plan]})
+                     for segment in task.plan]}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -98,10 +100,20 @@ def test_the_video_has_the_driving_clips_frames_rate_and_sound(models, jobs, out
     assert 0 <= samples.shape[1] - FRAMES / FPS * 44100 < 1024
     spectrum = np.abs(np.fft.rfft(samples[0]))
     assert abs(spectrum.argmax() * 44100 / samples.shape[1] - 440) < 5
-    assert {path.name for path in out.parent.iterdir()} == {out.name, "scail2_jobs"}
+    assert {path.name for path in out.parent.iterdir()} == {out.name, f"{out.name}.json", "scail2_jobs"}
     text = capsys.readouterr().out
     for part in ("animation, 64x64, 12 frames at 29.97 per second, 2 segments", "unipc, 2 steps", "seed 3", str(out)):
         assert part in text
+
+
+def test_a_record_lies_beside_the_video(models, jobs, out, capsys):
+    make(models, jobs["animation"], out)
+    record = json.loads(out.with_name(f"{out.name}.json").read_text())
+    assert record["video"] == str(out)
+    assert "\n".join(record["report"]) in capsys.readouterr().out
+    assert record["check"]["ok"] is True
+    assert record["segments"]["segments"][-1]["stop"] == record["segments"]["frames"]
+    assert list(Path(record["job_folder"]).glob("0001-*.mp4"))
 
 
 def test_without_sound_and_with_another_rate(models, tmp_path, out):

@@ -125,7 +125,7 @@ def test_a_second_run_to_one_output_is_refused_and_disturbs_nothing(models, job,
         f"scail2: Another run is writing {out}",
         f"scail2: Another run is making this video in {job_folder}: wait for it, or stop it."]
     assert out.read_bytes() == undisturbed
-    assert {path.name for path in out.parent.iterdir()} == {out.name, "scail2_jobs"}
+    assert {path.name for path in out.parent.iterdir()} == {out.name, f"{out.name}.json", "scail2_jobs"}
 
 
 @pytest.mark.parametrize(("name", "text"), [

@@ -4,12 +4,15 @@ import dataclasses
 import json
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import comfy.clip_vision
 import comfy.ldm.wan.vae
 import comfy.memory_management
+import comfy.samplers
 import torch
+from comfy.k_diffusion.sampling import sample_euler
 from comfy.ldm.sam3.tracker import pack_masks
 from comfy.patcher_extension import WrappersMP
 from comfy_api.latest import ComfyExtension, io
@@ -396,12 +399,31 @@ class TestPath(io.ComfyNode):
         return io.NodeOutput()
 
 
+class TestSlowSampler(io.ComfyNode):
+    """An Euler sampler that sleeps in each step; and how long a run may be silent, in seconds, from here on."""
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(node_id="TestSlowSampler", category="test", is_output_node=True, inputs=[
+            io.Float.Input("sleep"), io.Float.Input("silence")], outputs=[io.Sampler.Output()])
+
+    @classmethod
+    def execute(cls, sleep, silence):
+        def slow(*given, **named):
+            time.sleep(sleep)
+            return sample_euler(*given, **named)
+
+        voice = next(module for name, module in sys.modules.items() if name.endswith("scail_model.video.voice"))
+        voice.SILENCE = silence
+        return io.NodeOutput(comfy.samplers.KSAMPLER(slow))
+
+
 class TestExtension(ComfyExtension):
     async def get_node_list(self):
         return [TestText, TestClipVision, TestMakeVae, TestImages, TestTrack, TestConditioning, TestToyModel,
                 TestRecord, TestReplaceBlock, TestAttention, TestSaveTensors, TestDrawnTrack, TestDrawnDetect,
                 TestTextEncoder, TestLatent, TestDefaults, TestStoredDtypes, TestPath, TestRecordDoor, TestTwoHosts,
-                TestLoadPacked, TestNotingPatch]
+                TestLoadPacked, TestNotingPatch, TestSlowSampler]
 
 
 async def comfy_entrypoint():

@@ -1,0 +1,36 @@
+"""What is kept beside a finished video, for people who come back to it and for programs: a JSON file with its name."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..files.atomic import writing
+from ..preflight.findings import Finding, as_values
+from .task import Made, VideoTask, segments_values
+
+log = logging.getLogger(__name__)
+
+
+def record_path(video: Path) -> Path:
+    """Of the file beside a video: walk.mp4 -> walk.mp4.json."""
+    return video.with_name(f"{video.name}.json")
+
+
+def write_record(made: Made, task: VideoTask, job_folder: Path, report: Sequence[str],
+                 found: Sequence[Finding]) -> None:
+    """Write {"video", "job_folder", "report": lines, "check": as `findings.as_json`, "segments": as `segments_json`}.
+
+    A disk that is full by now costs no finished video: the log says that the file is missing.
+    """
+    values = {"video": str(made.path.absolute()), "job_folder": str(job_folder.absolute()), "report": list(report),
+              "check": as_values(found), "segments": segments_values(task)}
+    path = record_path(made.path)
+    try:
+        with writing(path) as part:
+            part.write_text(json.dumps(values, ensure_ascii=False, indent=1), encoding="utf-8")
+    except OSError as error:
+        log.warning("%s, the record of the finished video, cannot be written (%s): free space there, and queue the "
+                    "same again.", path, error)
