@@ -13,7 +13,7 @@ from ..inputs.reference import reference_masks
 from ..preflight import checks
 from ..preflight.budget import OFFLOADED, RESIDENT, Coder, Machine, probe_tflops
 from ..preflight.checks import Transformer
-from ..preflight.findings import Finding, error
+from ..preflight.findings import Finding, error, warning
 from ..video.colour_match import OFF
 from ..video.options import VideoOptions
 from ..video.segment_files import check_sound
@@ -40,7 +40,8 @@ def check_inputs(inputs: Inputs, options: VideoOptions, settings: Settings, host
         settings.black_background, _transformer(host), _machine(host.device, timed=timed), options.lengths,
         settings.cuts, options.colour_match != OFF, options.history == LATENTS, options.encoding.lossless,
         shutil.disk_usage(disk).free))
-    return [*_plan_errors(inputs, options, settings.cuts, host), *_sound_errors(inputs, options), *found]
+    read = [warning("reference_file", text) for text in inputs.warnings]
+    return [*read, *_plan_errors(inputs, options, settings.cuts, host), *_sound_errors(inputs, options), *found]
 
 
 def _plan_errors(inputs: Inputs, options: VideoOptions, cuts: tuple[int, ...], host: HeadlessHost) -> list[Finding]:

@@ -32,7 +32,8 @@ class Files:
 @dataclass(frozen=True)
 class Inputs:
     """What a video is made from. references: [h, w, 3] in 0..1. width, height: of the result; swapped: whether they
-    were for the reference's orientation. plan_references: pictures that the plan can choose, with their identities."""
+    were for the reference's orientation. plan_references: pictures that the plan can choose, with their identities.
+    warnings: what was done to pictures to read them."""
 
     references: list[Tensor]
     driving: Clip
@@ -41,6 +42,7 @@ class Inputs:
     height: int
     swapped: bool
     plan_references: list[tuple[Tensor, Identities]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
 def read_inputs(files: Files, width: int, height: int, replacement: bool) -> Inputs:
@@ -52,7 +54,8 @@ def read_inputs(files: Files, width: int, height: int, replacement: bool) -> Inp
     check_size(width, height)
     _check_files(files)
     mode = REPLACEMENT if replacement else ANIMATION
-    references = [read_picture(path, _reference_name(index)) for index, path in enumerate(files.references)]
+    warnings: list[str] = []
+    references = [read_picture(path, _reference_name(index), warnings) for index, path in enumerate(files.references)]
     swapped = _other_orientation(references[0], width, height)
     if swapped:
         width, height = height, width
@@ -66,11 +69,11 @@ def read_inputs(files: Files, width: int, height: int, replacement: bool) -> Inp
     people = from_colours(iter(mask), len(mask), DRIVING)
     others = []
     for number, (path, mask_path) in enumerate(zip(files.plan_references, files.plan_reference_masks, strict=True), 2):
-        picture = read_picture(path, f"reference {number}")
+        picture = read_picture(path, f"reference {number}", warnings)
         source = _reference_mask(mask_path, f"reference {number}", picture)
         others.append((picture / 255, bind(mode, people, [source], repaint=False)))
     return Inputs([image / 255 for image in references], driving, bind(mode, people, masks, repaint=False),
-                  width, height, swapped, others)
+                  width, height, swapped, others, warnings)
 
 
 def _check_files(files: Files) -> None:

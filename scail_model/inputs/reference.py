@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..geometry import check_picture_count, check_shape, check_size, size_of
 from ..identity.identities import Identities
+from ..levels import WHITE, opaque
 from . import conditioning
 
 EACH_ALONE, STILL_VIDEO = "each alone", "still video"
@@ -41,7 +42,8 @@ def check_pictures(images: Sequence[Tensor], identities: Identities, width: int,
 def encode_reference(images: Sequence[Tensor], identities: Identities, width: int, height: int,
                      encode: Callable[[Tensor], Tensor], encode_clip: Callable[[Tensor], Any], *, cut_out: bool,
                      as_video: bool = False) -> Reference:
-    """Encode reference pictures [h, w, 3] in 0..1, the primary first, with the masks of `identities`.
+    """Encode reference pictures [h, w, 3] in 0..1, the primary first, with the masks of `identities`. Pictures
+    [h, w, 4] with alpha are shown over white.
 
     encode: frames [T, H, W, 3] in 0..1 -> latents. encode_clip: CLIP's input [1, 3, 224, 224] -> its features. cut_out:
     paint everything in the primary black that is not a person. as_video: all pictures as one video whose frames stand
@@ -49,6 +51,7 @@ def encode_reference(images: Sequence[Tensor], identities: Identities, width: in
     (Wan2GP, WanAnimatePlus). Raises ValueError as `check_pictures` does.
     """
     check_pictures(images, identities, width, height)
+    images = [opaque(image, WHITE) for image in images]
     pixels = [conditioning.reference_pixels(image, identities, index, height, width, cut_out=cut_out)
               for index, image in enumerate(images)]
     clip = encode_clip(conditioning.clip_input(pixels[0]))

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..levels import to_levels
+from ..levels import BLACK, opaque, to_levels
 
 Tick = Callable[[], None]  # called for every frame of long work; raises when the user has cancelled
 
@@ -90,7 +90,8 @@ class Clip(ABC):
 
 
 class TensorClip(Clip):
-    """Frames in memory: [T, h, w, 3 or more], float in 0..1 or uint8. audio: ComfyUI's AUDIO, or None."""
+    """Frames in memory: [T, h, w, 3 or 4], float in 0..1 or uint8; the fourth is alpha, over black. audio: ComfyUI's
+    AUDIO, or None."""
 
     def __init__(self, images: Tensor, rate: Fraction | None = None, audio: dict[str, Any] | None = None,
                  tick: Tick = lambda: None) -> None:
@@ -106,7 +107,7 @@ class TensorClip(Clip):
         levels = torch.empty(stop - start, self.height, self.width, 3, dtype=torch.uint8)
         for frame, target in zip(self.images[start:stop], levels, strict=True):
             self.tick()
-            target.copy_(to_levels(frame[..., :3]))
+            target.copy_(to_levels(opaque(frame, BLACK)))
         return levels
 
     def ticking(self, tick: Tick) -> TensorClip:

@@ -1,29 +1,32 @@
-"""One decoded frame -> the pixels that a player shows: RGB levels, turned, mirrored and with square pixels as the file
-says.
+"""One decoded frame -> the pixels that a player shows: RGB levels, turned and mirrored as the file says, HDR and wide
+gamut in BT.709, one field of interlaced frames, transparent ones over black.
 
-Pixels are those that ComfyUI's `VideoFromFile` gives, rounded to 8 bits.
+Of all other frames pixels are those that ComfyUI's `VideoFromFile` gives, rounded to 8 bits.
 """
 
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import av
-import av.filter
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from ..levels import WHITE
+from .colours import Colours, as_sdr
+from .filters import deinterlaced, filtered
 
 # decoded to 8 bits as they are; everything else through float, which keeps 10-bit video exact until it is rounded
 _EIGHT_BITS = {"yuvj420p", "yuvj422p", "yuvj444p", "rgb24", "rgba", "pal8"}
 # What swscale makes floats of by dividing 16-bit levels by 65535: these levels are the same picture in a sixth of the
 # time (the tests compare them).
 _SIXTEEN, _MOST_BITS = ("yuv4", "nv12"), 12
-_HDR = {16: "PQ", 18: "HLG"}  # transfer characteristics of ITU-T H.273
 _ROWS = 64  # of a plane at a time, which stay in the processor's cache
 _ALIGNMENT = 32  # pixels; swscale reads past the right edge of other widths
+_TOP = 65535  # the highest of 16-bit levels
 
 
 class Orientation(NamedTuple):
@@ -35,32 +38,52 @@ class Orientation(NamedTuple):
 
 
 UPRIGHT = Orientation(False, False, False)
+_TURNS = (UPRIGHT, Orientation(True, False, True), Orientation(False, True, True), Orientation(True, True, False))
 
 
-class Traits(NamedTuple):
-    """What the first frame of a clip says of all. size: (width, height) as stored. transfer: of ITU-T H.273."""
+class Look(NamedTuple):
+    """How stored frames become pixels. over: the level of grey under transparent ones, None for frames without alpha.
+    interlaced: whether frames that say so are made of two fields."""
 
-    size: tuple[int, int]
-    way: Orientation
-    transfer: int
-
-
-def traits(frame: av.VideoFrame) -> Traits:
-    return Traits((frame.width, frame.height), orientation(frame), frame.color_trc)
+    way: Orientation = UPRIGHT
+    colours: Colours = Colours()
+    over: int | None = None
+    interlaced: bool = False
 
 
-def levels(frame: av.VideoFrame, way: Orientation = UPRIGHT) -> np.ndarray:
+PLAIN = Look()
+
+
+def look_of(frame: av.VideoFrame) -> Look:
+    """As much as the first frame of a file tells."""
+    return Look(orientation(frame), Colours(frame.color_trc, frame.color_primaries))
+
+
+def transparent(frame: av.VideoFrame) -> bool:
+    """Whether pixels are not opaque."""
+    alpha = frame.format.name == "pal8" or any(component.is_alpha for component in frame.format.components)
+    return alpha and bool(frame.to_ndarray(format="rgba")[..., 3].min() < WHITE)
+
+
+def levels(frame: av.VideoFrame, look: Look = PLAIN) -> np.ndarray:
     """RGB levels of a frame, uint8 [3, h, w], turned and mirrored."""
     height, width = frame.height, frame.width
-    aligned = _padded(frame) if width % _ALIGNMENT and frame.format.name not in _EIGHT_BITS else frame
-    if frame.format.name in _EIGHT_BITS:
+    if look.interlaced and frame.interlaced_frame:
+        frame = deinterlaced(frame)
+    eight = frame.format.name in _EIGHT_BITS
+    aligned = _padded(frame) if width % _ALIGNMENT and not (eight and look.colours.plain) else frame
+    if look.over is not None:
+        pixels = _composed(frame if eight else aligned, height, width, look.over)
+    elif not look.colours.plain:
+        pixels = _rounded_planes(as_sdr(aligned, look.colours), height, width)
+    elif eight:
         pixels = frame.to_ndarray(format="rgb24").transpose(2, 0, 1)
     elif frame.format.name.startswith(_SIXTEEN) and frame.format.components[0].bits <= _MOST_BITS:
         pixels = _rounded_planes(aligned.reformat(format="gbrp16le"), height, width)
     else:
         floats = aligned.to_ndarray(format="gbrpf32le")[:height, :width]
         pixels = np.rint(floats * np.float32(255)).clip(0, 255).astype(np.uint8).transpose(2, 0, 1)
-    return np.ascontiguousarray(_turned(pixels, way))
+    return np.ascontiguousarray(_turned(pixels, look.way))
 
 
 def squared(frames: Tensor, shape: Fraction) -> Tensor:
@@ -73,15 +96,20 @@ def squared(frames: Tensor, shape: Fraction) -> Tensor:
                       .to(torch.uint8) for frame in frames])
 
 
-def doubts(first: Traits, shape: Fraction, name: str) -> list[str]:
-    """What showing a video costs in quality, or is not done here; by its first frame and the shape of its pixels."""
+def doubts(look: Look, shape: Fraction, name: str) -> list[str]:
+    """What showing a video costs in quality. shape: of its pixels; name: what messages call it."""
     sentences = []
     if shape != 1:
         sentences.append(f"The {name} has pixels of {shape.numerator}:{shape.denominator} and is scaled to square "
                          "ones: export it with square pixels for the best quality.")
-    if first.transfer in _HDR:
-        sentences.append(f"The {name} is HDR ({_HDR[first.transfer]}), which is read as SDR and looks pale: export it "
-                         "as SDR (BT.709).")
+    if not look.colours.plain:
+        sentences.append(look.colours.doubt(name))
+    if look.over is not None:
+        sentences.append(f"The {name} has transparency, which is shown over black: export it over another background "
+                         "if it should have one.")
+    if look.interlaced:
+        sentences.append(f"The {name} is interlaced, and one field of each frame is used: export it deinterlaced for "
+                         "the best quality.")
     return sentences
 
 
@@ -91,7 +119,10 @@ def orientation(frame: av.VideoFrame) -> Orientation:
 
     Asked for once: a frame whose side data were looked at is in a circle with them, and stays in memory for a while.
     """
-    side_data: Any = frame.side_data  # PyAV declares strings here, but gives objects
+    try:
+        side_data: Any = frame.side_data  # PyAV declares strings here, but gives objects
+    except ValueError:  # of a kind that PyAV does not know, such as the EXIF data of a camera
+        return _TURNS[round(frame.rotation / 90) % 4]
     stored = next((data for data in side_data if data.type.name == "DISPLAYMATRIX"), None)
     if stored is None:
         return UPRIGHT
@@ -106,6 +137,17 @@ def _turned(pixels: np.ndarray, way: Orientation) -> np.ndarray:
     if way.lying:
         pixels = pixels.transpose(0, 2, 1)
     return pixels[:, :: -1 if way.flipped else 1, :: -1 if way.mirrored else 1]
+
+
+def _composed(frame: av.VideoFrame, height: int, width: int, over: int) -> np.ndarray:
+    """Levels uint8 [3, h, w] of a frame with alpha, over a level of grey."""
+    if frame.format.name in _EIGHT_BITS:
+        stored, top = frame.to_ndarray(format="rgba"), 255
+    else:
+        stored, top = frame.to_ndarray(format="rgba64le")[:height, :width], _TOP
+    share = stored[..., 3:].astype(np.float32) / top
+    pixels = stored[..., :3] * np.float32(255 / top) * share + over * (1 - share)
+    return np.rint(pixels).clip(0, 255).astype(np.uint8).transpose(2, 0, 1)
 
 
 def _rounded_planes(frame: av.VideoFrame, height: int, width: int) -> np.ndarray:
@@ -127,15 +169,5 @@ def _rounded_planes(frame: av.VideoFrame, height: int, width: int) -> np.ndarray
 def _padded(frame: av.VideoFrame) -> av.VideoFrame:
     """The frame with its right and bottom edges repeated up to a multiple of 32 pixels."""
     width, height = (-(-side // _ALIGNMENT) * _ALIGNMENT for side in (frame.width, frame.height))
-    graph, pixels = av.filter.Graph(), cast(Any, frame.format.name)
-    source = graph.add_buffer(width=frame.width, height=frame.height, format=pixels,
-                              time_base=frame.time_base or Fraction(1, 25))
-    pad = graph.add("pad", f"{width}:{height}:0:0")
-    fill = graph.add("fillborders", f"right={width - frame.width}:bottom={height - frame.height}:mode=smear")
-    sink = graph.add("buffersink")
-    source.link_to(pad)
-    pad.link_to(fill)
-    fill.link_to(sink)
-    graph.configure()
-    source.push(frame)
-    return cast(av.VideoFrame, sink.pull())
+    return filtered(frame, ("pad", {"width": width, "height": height, "x": 0, "y": 0}),
+                    ("fillborders", {"right": width - frame.width, "bottom": height - frame.height, "mode": "smear"}))

@@ -12,9 +12,10 @@ import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
 
+from ..levels import BLACK
 from .clips import Tick
 from .frame_reader import FrameReader, all_frames
-from .frames import Traits, traits
+from .frames import Look, look_of, transparent
 from .source import VideoSource, pictures
 from .time_stamps import every_frame, seconds_into, shown_times, steady_rate, usual_rate
 
@@ -27,7 +28,7 @@ _STORE_DURATIONS = {"mov", "gif", "apng"}  # containers that state how long the 
 class Scan:
     """stamps: of all frames, in the order in which they are shown, in ticks of `clock` seconds. times: seconds after
     the first frame at which each one is shown, and at which the last one ends. rate: the most usual one, None if
-    unknown; variable: whether frames are shown at other times. first: what the first frame says of all."""
+    unknown; variable: whether frames are shown at other times. size: (width, height) as stored."""
 
     stamps: list[int | None]
     clock: Fraction
@@ -35,7 +36,8 @@ class Scan:
     rate: Fraction | None
     variable: bool
     pixel_shape: Fraction
-    first: Traits
+    size: tuple[int, int]
+    look: Look
 
 
 # Several nodes of a graph open one file.
@@ -66,14 +68,15 @@ def _decoded(source: VideoSource, tick: Tick) -> Scan:
         ended = notes.take(container, stream, tick)
         stated = Fraction(stream.average_rate) if stream.average_rate else None
         shape, holds = Fraction(stream.sample_aspect_ratio or 1), container.format.name.split(",")[0]
-    if notes.first is None:
+    if notes.look is None:
         raise RuntimeError(f"The {source.name} {source.shown} has no frames: export it again, or trim less.")
     if ended:
         reader = FrameReader(source, notes.stamps, notes.clock)
         reader.check_end(tick)
         reader.close()
     lasts = notes.lasts if holds in _STORE_DURATIONS else 0.0
-    return Scan(notes.stamps, notes.clock, *_timing(notes.stamps, notes.clock, stated, lasts), shape, notes.first)
+    look = notes.look._replace(interlaced=notes.interlaced, over=BLACK if notes.transparent else None)
+    return Scan(notes.stamps, notes.clock, *_timing(notes.stamps, notes.clock, stated, lasts), shape, notes.size, look)
 
 
 class _Notes:
@@ -82,8 +85,9 @@ class _Notes:
     def __init__(self, source: VideoSource, clock: Fraction) -> None:
         self.source, self.clock = source, clock
         self.stamps: list[int | None] = []
-        self.first: Traits | None = None
-        self.lasts = 0.0
+        self.look: Look | None = None
+        self.size = 0, 0
+        self.lasts, self.interlaced, self.transparent = 0.0, False, False
 
     def take(self, container: InputContainer, stream: av.VideoStream, tick: Tick) -> bool:
         """Note all frames; returns whether the file ended before the window did."""
@@ -104,11 +108,14 @@ class _Notes:
         self.stamps.append(frame.pts)
         if frame.is_corrupt:
             raise self._damaged("it is damaged", -1)
-        if self.first is None:
-            self.first = traits(frame)
-        if (size := (frame.width, frame.height)) != self.first.size:
-            raise self._damaged("its size changes from {}x{} to {}x{} there".format(*self.first.size, *size), -1)
+        size = frame.width, frame.height
+        if self.look is None:
+            self.look, self.size = look_of(frame), size
+        if size != self.size:
+            raise self._damaged("its size changes from {}x{} to {}x{} there".format(*self.size, *size), -1)
         self.lasts = float(frame.duration * self.clock)
+        self.interlaced |= frame.interlaced_frame
+        self.transparent = self.transparent or transparent(frame)
 
     def _damaged(self, reason: str | None, back: int = 0) -> RuntimeError:
         number = len(self.stamps) + back

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .clips import Clip, Tick
 from .frame_reader import FrameReader
-from .frames import doubts, levels, squared
+from .frames import PLAIN, UPRIGHT, doubts, levels, squared
 from .retiming import retimed
 from .scan import scan
 from .sound import doubts_about_sound
@@ -57,10 +57,10 @@ class FileClip(Clip):
         self.known = scan(self.file, tick)
         self.rate, self.variable = self.known.rate, self.known.variable
         self._reader = FrameReader(self.file, self.known.stamps, self.known.clock)
-        shape = self.known.pixel_shape
-        self._shown_shape = 1 / shape if self.known.first.way.lying else shape
+        shape, look = self.known.pixel_shape, self.known.look
+        self._shown_shape = 1 / shape if look.way.lying else shape
         with self.file.open() as container:
-            self.warnings = doubts_about_sound(container, name) + doubts(self.known.first, shape, name)
+            self.warnings = doubts_about_sound(container, name) + doubts(look, shape, name)
         self.height, self.width = self.read(0, 1).shape[1:3]
 
     def __len__(self) -> int:
@@ -94,14 +94,17 @@ class FileClip(Clip):
 
         # Turning a frame into RGB takes longer than decoding it. No torch in it: each thread would bring torch's own.
         with ThreadPoolExecutor(_THREADS) as threads:
-            converted = list(threads.map(partial(levels, way=self.known.first.way), frames()))
+            converted = list(threads.map(partial(levels, look=self.known.look), frames()))
         places = {number: place for place, number in enumerate(sorted(wanted))}
         stacked = np.stack([converted[places[index]] for index in indices])
         return squared(torch.from_numpy(stacked), self._shown_shape).movedim(1, -1)
 
     def digest(self) -> str:
         source = self.file.file
-        found = hashlib.blake2b(repr(self.file.window).encode(), digest_size=16)
+        look = self.known.look._replace(way=UPRIGHT)
+        # what is not plain was read in another way once, and jobs of that time are of other pixels
+        found = hashlib.blake2b(repr((self.file.window, look) if look != PLAIN else self.file.window).encode(),
+                                digest_size=16)
         with io.BytesIO(source.getvalue()) if isinstance(source, io.BytesIO) else open(source, "rb") as file:
             while block := file.read(_READ_BYTES):
                 self.tick()
@@ -116,7 +119,7 @@ class FileClip(Clip):
     def shaped_like(self, video: FileClip) -> FileClip:
         """This clip with the video's shape of pixels if both are stored in one size: a mask that was made of the stored
         frames lies on their grid, whether its file says so or not."""
-        if self.size == video.size or self.known.first.size != video.known.first.size:
+        if self.size == video.size or self.known.size != video.known.size:
             return self
         other = self.ticking(self.tick)
         other._shown_shape = video._shown_shape

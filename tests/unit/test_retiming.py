@@ -143,7 +143,7 @@ def test_reading_holds_the_picked_frames_only(tmp_path, monkeypatch):
     from scail_model.media import video_file
 
     converted = []
-    monkeypatch.setattr(video_file, "levels", lambda frame, way: converted.append(frame.pts) or np.zeros((3, 32, 32)))
+    monkeypatch.setattr(video_file, "levels", lambda frame, look: converted.append(frame.pts) or np.zeros((3, 32, 32)))
     clip = retimed(FileClip(write(tmp_path / "a.mkv", [round(index * 25 / 6) for index in range(480)])), 10)
     converted.clear()
     clip.read(4, 9)
