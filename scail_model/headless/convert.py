@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from io import BufferedReader
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -20,8 +20,9 @@ from safetensors import safe_open
 from torch import Tensor
 from tqdm import tqdm
 
+from .. import lora_names
 from ..checkpoint import SAFETENSORS_DTYPES, CheckpointIndex, open_index
-from ..records import TensorRecord, read_pieces
+from ..records import TensorRecord, map_tensors, read_pieces
 
 DTYPES = {"keep": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 _DTYPE_NAMES = {dtype: name for name, dtype in SAFETENSORS_DTYPES.items()}
@@ -53,7 +54,7 @@ def convert(source: str | os.PathLike, target: str | os.PathLike, *, kind: Liter
     target = Path(target)
     _check_kind(index, kind)
     _check_target(index.path, target, overwrite)
-    outputs = _plan(index, dtype)
+    outputs = _plan(_in_comfy_form(index) if kind == "lora" else index.records, dtype)
     header = _header(outputs, index.metadata)
     size = len(header) + sum(output.nbytes for output in outputs)
     _check_space(target, size)
@@ -94,9 +95,25 @@ def _check_space(target: Path, size: int) -> None:
                            "make room, or write to another disk")
 
 
-def _plan(index: CheckpointIndex, dtype: torch.dtype | None) -> list[_Output]:
-    outputs = [_Output(name, record, _output_dtype(name, record.dtype, dtype))
-               for name, record in index.records.items()]
+def _in_comfy_form(index: CheckpointIndex) -> dict[str, TensorRecord]:
+    """A LoRA's records under the names that ComfyUI loads; what is not for this network is left out."""
+    records = {}
+    for name, record in index.records.items():
+        known = lora_names.comfy_name(name)
+        if known is None:
+            continue
+        if known.endswith(".dora_scale") and len(record.shape) == 1:  # of PEFT; ComfyUI would take rows for columns
+            record = record._replace(shape=(*record.shape, 1), stride=(*record.stride, 1))
+        records[known] = record
+    if not records:
+        made_for = lora_names.made_for(map_tensors(index.path, index.records))
+        raise RuntimeError(f"{index.path} is a LoRA for {made_for or 'another model'}, because SCAIL-2 has none of its "
+                           f"{len(index.records)} modules: give a LoRA made for SCAIL-2 or Wan 2.1 14B.")
+    return records
+
+
+def _plan(records: Mapping[str, TensorRecord], dtype: torch.dtype | None) -> list[_Output]:
+    outputs = [_Output(name, record, _output_dtype(name, record.dtype, dtype)) for name, record in records.items()]
     # Wide types first, as safetensors itself writes them: every tensor then starts at a multiple of its element size.
     return sorted(outputs, key=lambda output: -output.dtype.itemsize)
 

@@ -216,8 +216,7 @@ def _plan_lines(arguments: argparse.Namespace, prepared: Prepared, task: VideoTa
     if inputs.swapped:
         lines.append(f"width and height are swapped ({arguments.target_w}x{arguments.target_h} was asked for), because "
                      "the reference has the other orientation")
-    for lora in prepared.host.weights.loras:
-        lines.append(f"LoRA {lora.path}: {len(lora.report.applied)} tensors merged, {len(lora.report.unused)} unused")
+    lines += map(str, prepared.host.weights.loras)
     for finding in findings.of_level(prepared.findings, findings.WARNING):
         where = flag_of(finding.input)
         lines.append(f"warning: {finding.text}{f' ({where})' if where else ''}")

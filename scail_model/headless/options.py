@@ -111,9 +111,10 @@ def _add_models(command: argparse.ArgumentParser) -> None:
                         help="folder with VAE, text encoder and CLIP: a Wan 2.1 folder in diffusers form (vae, "
                              "text_encoder, tokenizer, image_encoder), or the official SCAIL-2 folder")
     models.add_argument("--scail_path", metavar="FILE", help="SCAIL-2 transformer (default: the model in --ckpt_dir)")
-    models.add_argument("--lora_path", metavar="FILE", nargs="+", default=[], help="LoRAs to merge into the model")
-    models.add_argument("--lora_alpha", type=float, nargs="+", default=[], metavar="X",
-                        help="their strengths (default: 1.0 each)")
+    models.add_argument("--lora_path", metavar="FILE", nargs="+", action="extend", default=[],
+                        help="LoRAs to merge into the model; may be given several times")
+    models.add_argument("--lora_alpha", type=float, nargs="+", action="extend", default=[], metavar="X",
+                        help="their strengths, in the same order (default: 1.0 each)")
     models.add_argument("--offload_model", type=_truth, default=True, metavar="BOOL",
                         help="keep the transformer in main memory while the VAE works (default: true)")
 

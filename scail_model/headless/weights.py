@@ -12,7 +12,7 @@ from torch import Tensor
 from ..checkpoint import load_checkpoint
 from ..config import QUANTISED_COMPANIONS, TransformerConfig
 from ..files.content_keys import digest
-from ..lora import MergeReport, merge_lora
+from ..lora import MergeReport, is_lora, merge_lora
 from ..transformer import SCAIL2Transformer
 from .file_keys import file_key
 
@@ -24,6 +24,15 @@ class Lora:
     path: Path
     strength: float
     report: MergeReport
+
+    def __str__(self) -> str:
+        """For people: what is merged, and why something is not."""
+        report = self.report
+        text = f"LoRA {self.path}, strength {self.strength:g}: {len(report.applied)} tensors merged"
+        if not report.unused:
+            return text
+        why = report.misfits[0] if report.misfits else f"the model has no place for {report.unused[0]}"
+        return f"{text}, {len(report.unused)} unused ({why})"
 
 
 @dataclass
@@ -40,13 +49,16 @@ class Weights:
         return digest(file_key(self.path), [(file_key(lora.path), lora.strength) for lora in self.loras])
 
     def check_lora(self, path: Path, strength: float) -> Lora:
-        """Open a LoRA and compare its shapes with the model's, without merging it. RuntimeError for a file that cannot
-        be read, ValueError if nothing in it fits."""
+        """Open a LoRA, read it and compare its shapes with the model's, without merging it. RuntimeError for a file
+        that cannot be read, ValueError if nothing in it fits or it is not a LoRA."""
         if not path.is_file():
             raise RuntimeError(f"The LoRA {path} (--lora_path) does not exist: check the path.")
-        shapes, pairs = ({name: tensor.to("meta") if tensor.ndim else tensor for name, tensor in tensors.items()}
-                         for tensors in (self.tensors, load_checkpoint(path)[0]))
-        return Lora(path, strength, merge_lora(shapes, pairs, strength))
+        lora = load_checkpoint(path)[0]
+        if not is_lora(lora):
+            raise ValueError(f"{path} (--lora_path) is not a LoRA, because it holds {', '.join(list(lora)[:3])}: give "
+                             "the LoRA's file.")
+        shapes = {name: tensor.to("meta") for name, tensor in self.tensors.items()}
+        return Lora(path, strength, merge_lora(shapes, lora, strength, called=f"The LoRA {path}"))
 
     def build(self, device: torch.device, dtype: torch.dtype) -> SCAIL2Transformer:
         """The network on `device` in `dtype`, with the LoRAs merged. Gives up the tensors, so this works once."""
