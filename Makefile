@@ -1,6 +1,7 @@
 # make test   everything that needs no GPU, but for the slowest proofs, in a virtual environment of its own
-# make test-all   the slowest proofs too; and the tests of the server once more on the oldest ComfyUI supported, if there
-#     is one at OLDEST_COMFYUI (default: COMFYUI_PATH with -0.27 behind its name)
+# make test-oldest   what depends most on ComfyUI, on the oldest one supported, at OLDEST_COMFYUI (default: COMFYUI_PATH
+#     with -0.27 after its name); skipped with a count if there is none
+# make test-all   the slowest proofs too, and all tests of the server on the oldest ComfyUI
 # make node NODE=SCAIL2Identities   one node's tests, in half a minute; without NODE it says which nodes there are
 # make demo   a video from nothing, without ComfyUI and without a download: into demo/
 # make demo-comfyui   the same through a real ComfyUI at COMFYUI_PATH (default ~/ComfyUI) and workflows/api
@@ -15,18 +16,21 @@ PYTEST := $(VENV)/bin/python -m pytest
 # the server's tests first: they take long, and what is left for the end should be short
 SHARED := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 SERVER_TESTS := tests/workflows tests/host
+OLDEST_TESTS := $(patsubst %,tests/host/test_%.py,compatibility core_features errors nodes samplers video video_files) \
+  tests/workflows/test_workflows.py tests/workflows/test_runs.py
 NODE_FILES = $(shell grep -rlF --include='test_*.py' mark.node tests)
 
-.PHONY: test test-all lint node demo demo-comfyui clean
+.PHONY: test test-oldest test-all lint node demo demo-comfyui clean
 
 test: lint
 	$(PYTEST) $(SERVER_TESTS) tests/unit $(SHARED)
 
+test-oldest: $(READY)
+	COMFYUI_PATH=$(OLDEST_COMFYUI) $(PYTEST) $(OLDEST_TESTS) $(SHARED)
+
 test-all: lint
 	$(PYTEST) $(SERVER_TESTS) tests/unit $(SHARED) -m "slow or not slow"
-	@if test -f $(OLDEST_COMFYUI)/main.py; then \
-	  COMFYUI_PATH=$(OLDEST_COMFYUI) $(PYTEST) $(SERVER_TESTS) $(SHARED); \
-	else echo "NOT RUN on the oldest ComfyUI: there is none at $(OLDEST_COMFYUI)."; fi
+	COMFYUI_PATH=$(OLDEST_COMFYUI) $(PYTEST) $(SERVER_TESTS) $(SHARED)
 
 node: $(READY)
 	$(PYTEST) $(NODE_FILES) --node=$(NODE)
