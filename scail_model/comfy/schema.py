@@ -7,14 +7,13 @@ from pathlib import Path
 
 import comfy.model_management
 import folder_paths
-from comfy_api.latest import InputImpl, io
+from comfy_api.latest import io
 from server import PromptServer
 from torch import Tensor
 
 from ..media.clips import Clip, TensorClip
-from ..media.source import Window
-from ..media.video_file import FileClip
 from ..video.options import option, option_fields
+from .videos import clip_of
 
 CATEGORY = "SCAIL-2"
 _TOLD_EVERY = 250  # frames
@@ -81,12 +80,7 @@ def as_clip(video, name: str = "driving video", told_on: str | None = None) -> C
     """IMAGE or VIDEO -> a clip that is read a stretch at a time; `name` is what messages call it. told_on: id of the
     node that shows how far the first reading of a file is."""
     tick = _Tick(name, told_on)
-    if isinstance(video, Tensor):
-        return TensorClip(video, tick=tick)
-    if isinstance(video, InputImpl.VideoFromFile):
-        return FileClip(video.get_stream_source(), Window(*video.get_active_trim_window()), name, tick)
-    parts = video.get_components()
-    return TensorClip(parts.images, parts.frame_rate, parts.audio, tick)
+    return TensorClip(video, tick=tick) if isinstance(video, Tensor) else clip_of(video, name, tick)
 
 
 class _Tick:

@@ -7,6 +7,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from fractions import Fraction
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ..levels import BLACK, opaque, to_levels
+from .sound import Form, Track, feed, track_of_waveform
 
 Tick = Callable[[], None]  # called for every frame of long work; raises when the user has cancelled
 
@@ -46,6 +48,11 @@ class Clip(ABC):
     @abstractmethod
     def digest(self) -> str:
         """Hexadecimal; another one for other pictures or sound."""
+
+    @abstractmethod
+    def sound(self, seconds: Fraction, form: Form | None = None) -> AbstractContextManager[Track | None]:
+        """The first seconds of the sound from the first frame on; None without one. form: of the track, None for the
+        sound's own. Its blocks are read within the context, and raise RuntimeError where the sound is damaged."""
 
     @property
     def indices(self) -> Sequence[int]:
@@ -110,6 +117,9 @@ class TensorClip(Clip):
             target.copy_(to_levels(opaque(frame, BLACK)))
         return levels
 
+    def sound(self, seconds: Fraction, form: Form | None = None) -> AbstractContextManager[Track | None]:
+        return nullcontext(None if self.audio is None else track_of_waveform(self.audio, seconds, form))
+
     def ticking(self, tick: Tick) -> TensorClip:
         return TensorClip(self.images, self.rate, self.audio, tick)
 
@@ -120,7 +130,5 @@ class TensorClip(Clip):
                 for one in threads.map(lambda frame: hashlib.blake2b(frame, digest_size=16).digest(), frames.numpy()):
                     found.update(one)
         if self.audio is not None:
-            waveform = self.audio["waveform"].cpu().numpy()
-            found.update(repr((int(self.audio["sample_rate"]), waveform.shape)).encode())
-            found.update(np.ascontiguousarray(waveform))
+            feed(found, self.audio)
         return found.hexdigest()

@@ -12,7 +12,7 @@ from av.container import InputContainer
 from av.error import FFmpegError
 
 from .clips import Tick
-from .source import VideoSource, pictures
+from .source import VideoSource, decoded, pictures
 from .time_stamps import seconds_into
 
 _FAR = 250  # frames; most files can be entered again after so many
@@ -99,7 +99,7 @@ class FrameReader:
             if entry <= 0 or stamp is None or (place := self.stamps[entry]) is None:
                 return None
             container.seek(place, stream=stream)
-            frames, passed = container.decode(stream), False
+            frames, passed = decoded(container, stream), False
             for frame in frames:
                 if frame.pts is None or frame.pts >= stamp:
                     if frame.pts == stamp and (passed or not shared):
@@ -118,7 +118,7 @@ def all_frames(source: VideoSource, container: InputContainer) -> Iterator[av.Vi
     stream, window = pictures(container), source.window
     clock = cast(Fraction, stream.time_base)
     if not window.start:
-        return container.decode(stream)
+        return decoded(container, stream)
     container.seek(round(window.start / clock), stream=stream)
     # truncated, as ComfyUI does it
-    return (frame for frame in container.decode(stream) if cast(int, frame.pts) >= int(window.start / clock))
+    return (frame for frame in decoded(container, stream) if cast(int, frame.pts) >= int(window.start / clock))

@@ -43,12 +43,14 @@ _TURNS = (UPRIGHT, Orientation(True, False, True), Orientation(False, True, True
 
 class Look(NamedTuple):
     """How stored frames become pixels. over: the level of grey under transparent ones, None for frames without alpha.
-    interlaced: whether frames that say so are made of two fields."""
+    interlaced: whether frames that say so are made of two fields. crop: (x, y, width, height) of the shown pixels that
+    are kept."""
 
     way: Orientation = UPRIGHT
     colours: Colours = Colours()
     over: int | None = None
     interlaced: bool = False
+    crop: tuple[int, int, int, int] | None = None
 
 
 PLAIN = Look()
@@ -83,7 +85,11 @@ def levels(frame: av.VideoFrame, look: Look = PLAIN) -> np.ndarray:
     else:
         floats = aligned.to_ndarray(format="gbrpf32le")[:height, :width]
         pixels = np.rint(floats * np.float32(255)).clip(0, 255).astype(np.uint8).transpose(2, 0, 1)
-    return np.ascontiguousarray(_turned(pixels, look.way))
+    shown = _turned(pixels, look.way)
+    if look.crop is not None:
+        x, y, columns, rows = look.crop
+        shown = shown[:, y : y + rows, x : x + columns]
+    return np.ascontiguousarray(shown)
 
 
 def squared(frames: Tensor, shape: Fraction) -> Tensor:

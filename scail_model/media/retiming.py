@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from fractions import Fraction
 
 import numpy as np
 from torch import Tensor
 
 from .clips import Clip, Tick
+from .sound import Form, Track
 from .time_stamps import half_a_frame, shown_at
 
 _SAME = 1e-4  # 29.97 is 30000/1001
@@ -40,6 +42,9 @@ class PickedClip(Clip):
 
     def read(self, start: int, stop: int) -> Tensor:
         return self.clip.at(self._indices[start:stop])
+
+    def sound(self, seconds: Fraction, form: Form | None = None) -> AbstractContextManager[Track | None]:
+        return self.clip.sound(seconds, form)
 
     def ticking(self, tick: Tick) -> PickedClip:
         other = PickedClip(self.clip.ticking(tick), self._indices, self._rate)

@@ -6,11 +6,12 @@ block at a time.
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
@@ -25,6 +26,13 @@ _GAP = 0.05  # seconds; less is what containers round time stamps by
 _SEEK_EARLY = 1.0  # seconds; the packet before the first picture may reach past it
 
 
+class Form(NamedTuple):
+    """Of a track: samples a second, and the layout of its channels."""
+
+    rate: int
+    layout: str
+
+
 @dataclass
 class Track:
     """Blocks float32 [channels, n]: the sound from the first picture on, at most as long as was asked for."""
@@ -34,9 +42,10 @@ class Track:
     blocks: Iterator[np.ndarray]
 
 
-def track_of_file(container: InputContainer, first_picture: float, seconds: Fraction) -> Track | None:
+def track_of_file(container: InputContainer, first_picture: float, seconds: Fraction, form: Form | None = None
+                  ) -> Track | None:
     """The first audio stream of an open file that can be decoded; None if there is none. first_picture: its time in
-    the file, seconds.
+    the file, seconds. form: of the track, None for the stream's own.
 
     Reading its blocks raises RuntimeError, with the time, where the sound is damaged.
     """
@@ -45,7 +54,7 @@ def track_of_file(container: InputContainer, first_picture: float, seconds: Frac
         return None
     if first_picture > _SEEK_EARLY:
         container.seek(int((first_picture - _SEEK_EARLY) / (stream.time_base or 1)), stream=stream)
-    rate, layout = _form(stream.rate, stream.channels)
+    rate, layout = form or _form(stream.rate, stream.channels)
     blocks = _aligned(_decoded(container, stream), av.AudioResampler("fltp", layout, rate), first_picture)
     return Track(rate, layout, _cut(blocks, round(seconds * rate)))
 
@@ -60,15 +69,22 @@ def doubts_about_sound(container: InputContainer, name: str) -> list[str]:
             "video with AAC sound."]
 
 
-def track_of_waveform(audio: dict[str, Any], seconds: Fraction) -> Track:
-    """ComfyUI's AUDIO, which starts with the first picture."""
+def track_of_waveform(audio: dict[str, Any], seconds: Fraction, form: Form | None = None) -> Track:
+    """ComfyUI's AUDIO, which starts with the first picture. form: as for `track_of_file`."""
     samples, given = audio["waveform"][0].float().cpu().numpy(), int(audio["sample_rate"])
     if len(samples) not in _LAYOUTS:
         samples = samples.mean(0, keepdims=True)
-    rate, layout = _form(given, len(samples))
+    rate, layout = form or _form(given, len(samples))
     frames = _frames_of(samples[:, : round(seconds * given) + given], given)
     return Track(rate, layout, _cut(_aligned(frames, av.AudioResampler("fltp", layout, rate), 0.0),
                                     round(seconds * rate)))
+
+
+def feed(found: hashlib.blake2b, audio: dict[str, Any]) -> None:
+    """Add ComfyUI's AUDIO to a digest."""
+    waveform = audio["waveform"].cpu().numpy()
+    found.update(repr((int(audio["sample_rate"]), waveform.shape)).encode())
+    found.update(np.ascontiguousarray(waveform))
 
 
 class SoundStream:
@@ -106,10 +122,29 @@ def write_sound(path: str | os.PathLike, track: Track, seconds: Fraction, tick) 
         stream.finish()
 
 
-def _form(rate: int, channels: int) -> tuple[int, str]:
-    """Sample rate and layout of the AAC stream. Two channels at most: surround comes in layouts that AAC, or players,
+def joined_tracks(tracks: Iterable[tuple[Track | None, Fraction]], form: Form) -> Track:
+    """Tracks of one form, or silence, each as many seconds long, one after the other."""
+    return Track(*form, _one_after_the_other(tracks, form))
+
+
+def _one_after_the_other(tracks: Iterable[tuple[Track | None, Fraction]], form: Form) -> Iterator[np.ndarray]:
+    position, end = 0, Fraction(0)
+    channels = av.AudioLayout(form.layout).nb_channels
+    for track, seconds in tracks:
+        end += seconds
+        for block in _cut(track.blocks, round(end * form.rate) - position) if track else ():
+            position += block.shape[1]
+            yield block
+        while (silent := min(_BLOCK, round(end * form.rate) - position)) > 0:
+            position += silent
+            yield np.zeros((channels, silent), np.float32)
+
+
+def _form(rate: int, channels: int) -> Form:
+    """Of the AAC stream. Two channels at most: surround comes in layouts that AAC, or players,
     may not know."""
-    return rate if rate in (av.Codec("aac", "w").audio_rates or ()) else _RATE, "mono" if channels == 1 else "stereo"
+    known = rate in (av.Codec("aac", "w").audio_rates or ())
+    return Form(rate if known else _RATE, "mono" if channels == 1 else "stereo")
 
 
 def _heard(container: InputContainer) -> av.AudioStream | None:

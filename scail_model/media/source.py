@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import cast
 
@@ -11,6 +13,10 @@ import av
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.stream import Disposition
+
+from . import animated_webp
+
+_WITH_ALPHA = {"vp9": "libvpx-vp9", "vp8": "libvpx"}  # decoders
 
 
 @dataclass(frozen=True)
@@ -56,15 +62,13 @@ class VideoSource:
 
 def open_video(file: str | os.PathLike | io.BytesIO, name: str) -> InputContainer:
     """An opened file with a video stream, to be closed by the caller. RuntimeError, that says `name`, for others."""
-    if isinstance(file, io.BytesIO):
-        file = io.BytesIO(file.getvalue())  # of its own, because every reader has its own place
     shown = "in memory" if isinstance(file, io.BytesIO) else os.fspath(file)
     try:
         # players show tags of any encoding, and nothing here reads them
-        container = av.open(file if isinstance(file, io.BytesIO) else os.fspath(file), metadata_errors="replace")
-    except FFmpegError as error:
-        raise RuntimeError(f"The {name} {shown} cannot be opened as a video ({error.strerror}): export it again as "
-                           ".mp4.") from error
+        container = av.open(_readable(file), metadata_errors="replace")
+    except (FFmpegError, OSError) as error:
+        raise RuntimeError(f"The {name} {shown} cannot be opened as a video ({error.strerror or error}): export it "
+                           "again as .mp4, or wait until it is written.") from error
     try:
         pictures(cast(InputContainer, container), f"{name} {shown}")
     except RuntimeError:
@@ -89,6 +93,34 @@ def pictures(container: InputContainer, shown: str = "video") -> av.VideoStream:
     return found
 
 
+def decoded(container: InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
+    """All frames from here on."""
+    decoder = _WITH_ALPHA.get(stream.codec.name) if stream.metadata.get("alpha_mode") == "1" else None
+    if decoder is None:
+        yield from container.decode(stream)
+        return
+    # FFmpeg's own decoders leave the alpha of WebM files out
+    context = cast(av.VideoCodecContext, av.CodecContext.create(decoder, "r"))
+    for packet in container.demux(stream):
+        yield from context.decode(packet)
+
+
 def moving(container: InputContainer) -> list[av.VideoStream]:
     """All video streams but cover pictures."""
     return [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+
+
+def _readable(file: str | os.PathLike | io.BytesIO) -> str | io.BytesIO:
+    """What FFmpeg can open."""
+    if isinstance(file, io.BytesIO):
+        data = file.getvalue()
+        # of its own, because every reader has its own place
+        return io.BytesIO(animated_webp.as_video(data) if animated_webp.is_one(data) else data)
+    with open(file, "rb") as opened:
+        head = opened.read(animated_webp.HEAD)
+        if not head:
+            raise OSError(errno.ENODATA, "it is empty")
+        if animated_webp.is_one(head):
+            opened.seek(0)
+            return io.BytesIO(animated_webp.as_video(opened.read()))
+    return os.path.abspath(file)  # a relative name may look like a protocol

@@ -16,6 +16,7 @@ _COMMON = (*map(Fraction, (1, 2, 5, 8, 10, 12, 15, 16, 20, 24, 25, 30, 48, 50, 6
 _NEAR = 0.004  # a rate this near to a common one is taken for it
 _ALIKE = 1.1  # times between frames that differ by no more than this factor are one kind
 _JITTER = 0.5  # of the time of a frame: time stamps of a constant rate are not further apart; a dropped frame is
+_FEW = 8  # frames; of fewer, jitter cannot be told from a variable rate
 _TAIL, _SHARE, _LATE = 4, 8, 3  # so many last frames, of at least so many times as many, may be so many frames late
 _ROUNDING = 1e-6  # seconds; what floats lose
 
@@ -61,9 +62,9 @@ def steady_rate(times: np.ndarray, stated: Fraction | None) -> Fraction | None:
     if there is none. stated: the one that the file states, which is taken if it fits."""
     if len(times) < 2:
         return stated
-    average = (len(times) - 1) / float(times[-1] - times[0])
-    return next((rate for rate in (stated, usual_rate(times), rounded_rate(average)) if rate and _fits(times, rate)),
-                None)
+    average, usual = rounded_rate((len(times) - 1) / float(times[-1] - times[0])), usual_rate(times)
+    return next((rate for rate in (stated, usual, average) if rate and usual and _fits(times, rate)
+                 and (len(times) >= _FEW or 1 / _ALIKE < rate / usual < _ALIKE)), None)
 
 
 def _fits(times: np.ndarray, rate: Fraction) -> bool:

@@ -6,8 +6,9 @@ import copy
 import hashlib
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from fractions import Fraction
 from functools import partial
 
@@ -20,7 +21,7 @@ from .frame_reader import FrameReader
 from .frames import PLAIN, UPRIGHT, doubts, levels, squared
 from .retiming import retimed
 from .scan import scan
-from .sound import doubts_about_sound
+from .sound import Form, Track, doubts_about_sound, track_of_file
 from .source import WHOLE, VideoSource, Window
 
 _READ_BYTES = 1 << 20
@@ -45,19 +46,20 @@ def open_clip(path: str | os.PathLike, *, rate: Fraction | float | None = None) 
 
 class FileClip(Clip):
     """A video file, or one in memory, as a player shows it: turned, mirrored, with square pixels. name: what messages
-    call it.
+    call it. crop: (x, y, width, height) that is kept of it, before pixels are made square.
 
     Raises RuntimeError with the number of the frame (from 0) and its time for a file that is not a video, has no frames
     in the window, or is damaged.
     """
 
     def __init__(self, source: str | os.PathLike | io.BytesIO, window: Window = WHOLE, name: str = "driving video",
-                 tick: Tick = lambda: None) -> None:
+                 tick: Tick = lambda: None, crop: tuple[int, int, int, int] | None = None) -> None:
         self.file, self.name, self.tick = VideoSource(source, window, name), name, tick
         self.known = scan(self.file, tick)
         self.rate, self.variable = self.known.rate, self.known.variable
         self._reader = FrameReader(self.file, self.known.stamps, self.known.clock)
-        shape, look = self.known.pixel_shape, self.known.look
+        self.look = look = self.known.look._replace(crop=crop)
+        shape = self.known.pixel_shape
         self._shown_shape = 1 / shape if look.way.lying else shape
         with self.file.open() as container:
             self.warnings = doubts_about_sound(container, name) + doubts(look, shape, name)
@@ -94,14 +96,14 @@ class FileClip(Clip):
 
         # Turning a frame into RGB takes longer than decoding it. No torch in it: each thread would bring torch's own.
         with ThreadPoolExecutor(_THREADS) as threads:
-            converted = list(threads.map(partial(levels, look=self.known.look), frames()))
+            converted = list(threads.map(partial(levels, look=self.look), frames()))
         places = {number: place for place, number in enumerate(sorted(wanted))}
         stacked = np.stack([converted[places[index]] for index in indices])
         return squared(torch.from_numpy(stacked), self._shown_shape).movedim(1, -1)
 
     def digest(self) -> str:
         source = self.file.file
-        look = self.known.look._replace(way=UPRIGHT)
+        look = self.look._replace(way=UPRIGHT)
         # what is not plain was read in another way once, and jobs of that time are of other pixels
         found = hashlib.blake2b(repr((self.file.window, look) if look != PLAIN else self.file.window).encode(),
                                 digest_size=16)
@@ -110,6 +112,11 @@ class FileClip(Clip):
                 self.tick()
                 found.update(block)
         return found.hexdigest()
+
+    @contextmanager
+    def sound(self, seconds: Fraction, form: Form | None = None) -> Iterator[Track | None]:
+        with self.file.open() as container:
+            yield track_of_file(container, self.first_time, seconds, form)
 
     def ticking(self, tick: Tick) -> FileClip:
         other = copy.copy(self)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Iterator
 from concurrent.futures import Future
 from fractions import Fraction
 from pathlib import Path
@@ -16,11 +15,9 @@ from ..files.atomic import explained, writing
 from ..files.content_keys import digest
 from ..files.jobs import Job
 from ..media import encoding as codecs
-from ..media.clips import Clip, TensorClip, Tick
+from ..media.clips import Clip, Tick
 from ..media.encoding import Encoding
-from ..media.retiming import PickedClip
-from ..media.sound import Track, track_of_file, track_of_waveform, write_sound
-from ..media.video_file import FileClip
+from ..media.sound import write_sound
 from ..media.workers import WorkerPool
 
 KEY = 16  # letters of a digest in file names
@@ -73,7 +70,7 @@ class SegmentFiles:
         """The driving video's sound as a file, if it has one. RuntimeError if it is damaged."""
         path, seconds = self.job.path(_SOUND), len(self.driving) / self.rate
         if not path.exists():
-            with _track(self.driving, seconds) as track:
+            with self.driving.sound(seconds) as track:
                 if track is None:
                     return
                 with self.job.writing(_SOUND) as part:
@@ -115,17 +112,6 @@ class SegmentFiles:
 
 def check_sound(clip: Clip, rate: Fraction) -> None:
     """Raise RuntimeError if the sound of a clip is damaged."""
-    with _track(clip, len(clip) / rate) as track:
+    with clip.sound(len(clip) / rate) as track:
         for _ in track.blocks if track else ():
             clip.tick()
-
-
-@contextlib.contextmanager
-def _track(clip: Clip, seconds: Fraction) -> Iterator[Track | None]:
-    clip = clip.clip if isinstance(clip, PickedClip) else clip
-    if isinstance(clip, FileClip):
-        with clip.file.open() as container:
-            yield track_of_file(container, clip.first_time, seconds)
-    else:
-        assert isinstance(clip, TensorClip)
-        yield None if clip.audio is None else track_of_waveform(clip.audio, seconds)

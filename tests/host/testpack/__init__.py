@@ -23,6 +23,7 @@ from .doors import TestRecordDoor, TestTwoHosts
 from .packed import TestLoadPacked
 from .patches import TestNotingPatch
 from .sam3 import TestDrawnDetect, TestDrawnTrack
+from .videos import TestReadVideo
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "demo"))
 from faster import take_onednn  # noqa: E402
@@ -423,7 +424,7 @@ class TestExtension(ComfyExtension):
         return [TestText, TestClipVision, TestMakeVae, TestImages, TestTrack, TestConditioning, TestToyModel,
                 TestRecord, TestReplaceBlock, TestAttention, TestSaveTensors, TestDrawnTrack, TestDrawnDetect,
                 TestTextEncoder, TestLatent, TestDefaults, TestStoredDtypes, TestPath, TestRecordDoor, TestTwoHosts,
-                TestLoadPacked, TestNotingPatch, TestSlowSampler]
+                TestLoadPacked, TestReadVideo, TestNotingPatch, TestSlowSampler]
 
 
 async def comfy_entrypoint():
