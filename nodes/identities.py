@@ -14,7 +14,7 @@ from ..scail_model.comfy import partial_output
 from ..scail_model.comfy.progress import working
 from ..scail_model.comfy.schema import CATEGORY, IdentitiesType, TrackType, as_clip
 from ..scail_model.drawing import previews
-from ..scail_model.geometry import check_frame_count, check_picture_count, check_shape
+from ..scail_model.geometry import check_frame_count, check_picture_count, check_shape, size_of
 from ..scail_model.identity import binding as bindings
 from ..scail_model.identity import cards, mask_sources
 from ..scail_model.identity.identities import ANIMATION, MODES, Identities, report
@@ -23,6 +23,8 @@ from ..scail_model.identity.mask_sources import DRIVING, REFERENCE, Source
 from ..scail_model.inputs.conditioning import driving_mask, reference_mask
 from ..scail_model.masks import PEOPLE_LIMIT
 from ..scail_model.media.clips import Clip
+from ..scail_model.video.options import REFUSE, TRIM
+from ..scail_model.video.timing import first_frames
 
 _MASKS = [io.Image, io.Mask, TrackType, io.Video, IdentitiesType]
 
@@ -99,6 +101,14 @@ class SCAIL2Identities(io.ComfyNode):
                 *_edits(),
                 io.Int.Input("preview_frames", default=8, min=1, max=64, optional=True, advanced=True,
                              tooltip="How many driving frames the preview shows, spread over the video."),
+                io.Boolean.Input("whole_picture", default=False, optional=True, advanced=True,
+                                 tooltip="There are no masks: one person is all of every picture. Connect the driving "
+                                         "video itself to driving_masks and the reference pictures themselves to "
+                                         "reference_masks. For animation."),
+                io.Combo.Input("length_mismatch", options=[REFUSE, TRIM], default=REFUSE, optional=True, advanced=True,
+                               tooltip="What to do if the masks have another number of frames than driving. trim: "
+                                       "leave the frames at the end out that only one of them has; set it on Sample "
+                                       "SCAIL-2 Video too."),
             ],
             outputs=[
                 IdentitiesType.Output("identities", tooltip="Masks and mode, for the other SCAIL-2 nodes."),
@@ -119,10 +129,15 @@ class SCAIL2Identities(io.ComfyNode):
                 more_driving_masks=None, more_reference_masks=None, driving=None, reference_image=None,
                 order: str = bindings.LEFT_TO_RIGHT, binding: str = "", front: str = "", names: str = "", grow: int = 0,
                 feather: float = 0.0, fill_holes: bool = False, keep_largest: bool = False,
-                preview_frames: int = 8) -> io.NodeOutput:
+                preview_frames: int = 8, whole_picture: bool = False, length_mismatch: str = REFUSE) -> io.NodeOutput:
+        if whole_picture:
+            return _whole(mode, driving_masks, reference_masks, preview_frames, cls)
         people = _source(driving_masks, more_driving_masks, DRIVING, order)
         references = _source(reference_masks, more_reference_masks, REFERENCE, order)
         video = None if driving is None else as_clip(driving)
+        if video is not None and length_mismatch == TRIM:
+            people = replace(people, mask_set=people.mask_set.picked(range(min(len(video), len(people.mask_set)))))
+            video = first_frames(video, len(people.mask_set))
         _check(people, video, references, reference_image)
         made_with = {"order": order, "binding": binding, "front": front, "names": names}
         try:
@@ -134,10 +149,31 @@ class SCAIL2Identities(io.ComfyNode):
                 partial_output.send(_cards(people, references, video, reference_image, made_with))
             raise
         bound = bound.edited(Edits(keep_largest, fill_holes, feather, grow), throw_exception_if_processing_interrupted)
-        pictures = _previews(bound, video, reference_image, preview_frames)
-        return io.NodeOutput(bound, *pictures[:2], report(bound), pictures[2],
-                             ui=ui.PreviewImage(_in_node(*pictures), cls=cls).as_dict()
-                             | _cards(people, references, video, reference_image, made_with))
+        return _shown(bound, video, reference_image, preview_frames, cls,
+                      _cards(people, references, video, reference_image, made_with))
+
+
+def _whole(mode: str, driving, pictures, preview_frames: int, node: type[io.ComfyNode]) -> io.NodeOutput:
+    """The node's output without masks: its mask inputs have the driving video and the reference pictures."""
+    for name, picture, kinds in (("driving_masks", driving, "the driving video"),
+                                 ("reference_masks", pictures, "the reference pictures")):
+        if isinstance(picture, Mapping | Identities) or isinstance(picture, torch.Tensor) and picture.ndim != 4:
+            raise ValueError(f"whole_picture is on, but {name} has masks: connect {kinds} there, or turn whole_picture "
+                             "off.")
+    video = as_clip(driving)
+    bound = bindings.bind_whole(mode, len(video), video.size, [size_of(picture) for picture in pictures])
+    people, references = (mask_sources.whole_pictures(len(mask_set), mask_set.size, name)
+                          for mask_set, name in ((bound.driving, DRIVING), (bound.references[0], REFERENCE)))
+    table = _cards(people, references, video, pictures, {"order": "", "binding": "", "front": "", "names": ""})
+    return _shown(bound, video, pictures, preview_frames, node, table)
+
+
+def _shown(bound: Identities, video: Clip | None, images: torch.Tensor | None, preview_frames: int,
+           node: type[io.ComfyNode], table: dict[str, list]) -> io.NodeOutput:
+    """The node's output: identities, previews and report, and the table on the node."""
+    pictures = _previews(bound, video, images, preview_frames)
+    return io.NodeOutput(bound, *pictures[:2], report(bound), pictures[2],
+                         ui=ui.PreviewImage(_in_node(*pictures), cls=node).as_dict() | table)
 
 
 def _source(masks, more: Mapping[str, torch.Tensor] | None, name: str, order: str) -> Source:
@@ -180,7 +216,7 @@ def _further(more: Mapping[str, torch.Tensor], name: str) -> list[torch.Tensor]:
 def _check(people: Source, video: Clip | None, references: Source, images: torch.Tensor | None) -> None:
     """Raise ValueError if masks and pictures do not belong together."""
     if video is not None:
-        check_frame_count(len(video), len(people.mask_set))
+        check_frame_count(len(video), len(people.mask_set), trim=True)
         check_shape("driving mask", people.mask_set.size, "driving video", video.size)
     if images is not None:
         check_picture_count(len(images), len(references.mask_set))

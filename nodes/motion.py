@@ -6,7 +6,9 @@ from ..scail_model import segments
 from ..scail_model.comfy import conditioning
 from ..scail_model.comfy.plan_facts import plan_facts
 from ..scail_model.comfy.progress import working
-from ..scail_model.comfy.schema import CATEGORY, as_clip, segment_inputs
+from ..scail_model.comfy.schema import CATEGORY, as_clip, segment_inputs, timing_inputs
+from ..scail_model.video.options import TRIM, VideoOptions
+from ..scail_model.video.timing import timed
 
 
 class SCAIL2MotionTransfer(io.ComfyNode):
@@ -35,6 +37,7 @@ class SCAIL2MotionTransfer(io.ComfyNode):
                                advanced=True,
                                tooltip="black hides everything except the masked people from the model, which can help "
                                        "with busy backgrounds in animation."),
+                *timing_inputs(),
             ],
             outputs=[
                 io.Conditioning.Output(display_name="positive", tooltip="The prompt with the inputs of this segment."),
@@ -51,11 +54,15 @@ class SCAIL2MotionTransfer(io.ComfyNode):
     @classmethod
     @working("encoding the driving video")
     def execute(cls, positive, negative, vae, reference, driving, identities, start_frame: int, length: int,
-                previous_frames=None, overlap: int = 5, driving_background: str = "keep") -> io.NodeOutput:
+                previous_frames=None, overlap: int = 5, driving_background: str = "keep", **timing) -> io.NodeOutput:
+        options = VideoOptions(**timing)
+        options.check_values()
         segments.check_length(length, "length")
         conditioning.check_prompt(positive, "positive")
         conditioning.check_prompt(negative, "negative")
-        clip, history = as_clip(driving), None
+        clip, identities = timed(as_clip(driving), identities, options.picked_rate,
+                                 trim=options.length_mismatch == TRIM)
+        history = None
         if previous_frames is not None:
             segments.check_overlap(overlap, length)
             history = conditioning.history_frames(previous_frames, overlap, reference)
@@ -65,6 +72,6 @@ class SCAIL2MotionTransfer(io.ComfyNode):
         motion = conditioning.encode_motion(
             vae, reference, clip, identities, segment, history=None if history is None else vae.encode(history),
             black_background=driving_background == "black")
-        return io.NodeOutput(conditioning.with_values(positive, motion.values),
-                             conditioning.with_values(negative, motion.values), motion.latent, motion.frames,
-                             ui=plan_facts(clip, reference))
+        prompts = (conditioning.with_motion(prompt, motion.values, options.driving_start, options.driving_end)
+                   for prompt in (positive, negative))
+        return io.NodeOutput(*prompts, motion.latent, motion.frames, ui=plan_facts(clip, reference, options.rate))

@@ -44,14 +44,17 @@ class SCAIL2Preflight(io.ComfyNode):
     @working("checking the inputs")
     def execute(cls, model, positive, negative, vae, reference, driving, identities, clip=None, more_references=None,
                 sampler=None, sigmas=None, **options) -> io.NodeOutput:
-        options, frames = with_sampler(VideoOptions(**options), sampler), as_clip(driving)
+        options = with_sampler(VideoOptions(**options), sampler)
+        options.check_values()
+        frames, identities = options.timed(as_clip(driving), identities)
         cuts, wrong = _plan_errors(options, frames, reference, more_references, ComfyHost(model, vae, clip, sampler))
         found = wrong + preflight.check(
             model, positive, negative, vae, reference, frames, identities, options.settings(0, cuts, sigmas_of(sigmas)),
-            float(options.rate(frames)), sampler=sampler, history_strength=options.history_strength,
+            float(options.result_rate(frames)), sampler=sampler, history_strength=options.history_strength,
             lossless=options.encoding.lossless, folder=jobs_folder(), timed=True)
         report = findings.report(found)
-        facts = plan_facts(frames, reference, found_cuts=options.found(cuts), model=model, pace=_pace(model))
+        facts = plan_facts(frames, reference, options.rate, found_cuts=options.found(cuts), model=model,
+                           pace=_pace(model))
         return io.NodeOutput(report, findings.as_json(found), not findings.of_level(found, findings.ERROR),
                              ui={**ui.PreviewText(report).as_dict(), "scail2_findings": findings.as_rows(found),
                                  **facts})

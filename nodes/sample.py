@@ -14,13 +14,15 @@ from ..scail_model.comfy.progress import VideoProgress, Working, told
 from ..scail_model.comfy.sampler import sigmas_of, with_sampler
 from ..scail_model.comfy.schema import CATEGORY, as_clip, jobs_folder, segment_inputs, setting_inputs
 from ..scail_model.files import jobs
-from ..scail_model.preflight.findings import WARNING, of_level, refuse
+from ..scail_model.preflight.findings import FACT, WARNING, of_level, refuse
 from ..scail_model.video.engine import make_video
 from ..scail_model.video.options import VideoOptions
 from ..scail_model.video.record import write_record
 from ..scail_model.video.segment_inputs import Given, ordered_references
 from ..scail_model.video.start import make_task, open_job
 from ..scail_model.video.task import segments_json
+
+_REPORTED = ("driving", "driven")  # facts that the report has too
 
 
 class SCAIL2SampleVideo(io.ComfyNode):
@@ -58,14 +60,15 @@ class SCAIL2SampleVideo(io.ComfyNode):
     def execute(cls, model, positive, negative, vae, reference, driving, identities, seed: int, clip=None,
                 more_references=None, sampler=None, sigmas=None, **options) -> io.NodeOutput:
         started, options, levels = time.monotonic(), with_sampler(VideoOptions(**options), sampler), sigmas_of(sigmas)
+        options.check_values()
         host = ComfyHost(model, vae, clip, sampler)
         options.check()
         with Working(cls.hidden, "checking the inputs"):
-            frames = as_clip(driving, told_on=cls.hidden.unique_id)
+            frames, identities = options.timed(as_clip(driving, told_on=cls.hidden.unique_id), identities)
             references, cuts = ordered_references(reference, more_references), options.cuts(frames)
             findings = preflight.check(
                 model, positive, negative, vae, reference, frames, identities, options.settings(seed, cuts, levels),
-                float(options.rate(frames)), sampler=sampler, history_strength=options.history_strength,
+                float(options.result_rate(frames)), sampler=sampler, history_strength=options.history_strength,
                 lossless=options.encoding.lossless, folder=jobs_folder(), timed=False)
             refuse(findings)
             given = Given(positive, negative, references, levels)
@@ -78,6 +81,7 @@ class SCAIL2SampleVideo(io.ComfyNode):
         kept = f", {made.kept} of them already finished" if made.kept else ""
         lines = [*(f"warning: {finding.text}" for finding in of_level(findings, WARNING)),
                  f"job folder: {job.folder}", f"computed with {host.description}",
+                 *(finding.text for finding in findings if finding.code in _REPORTED and finding.level == FACT),
                  *(f"removed for jobs_limit: {other.line()}" for other in removed),
                  f"{len(frames)} frames of {reference.width}x{reference.height} in {len(task.plan)} segment(s){kept}, "
                  f"{time.monotonic() - started:.1f} s"]
@@ -87,7 +91,7 @@ class SCAIL2SampleVideo(io.ComfyNode):
         coder_pace = measured_coder_pace(reference, times.decoded, times.decoded_seconds)
         return io.NodeOutput(InputImpl.VideoFromFile(str(made.path)), "\n".join(lines), segments_json(task),
                              ui=told(made.path, lines) | plan_facts(
-                                 frames, reference, found_cuts=options.found(cuts), model=model, pace=pace,
+                                 frames, reference, options.rate, found_cuts=options.found(cuts), model=model, pace=pace,
                                  coder_pace=coder_pace))
 
     @classmethod

@@ -121,11 +121,19 @@ def nearest_sides(pixels: int) -> tuple[int, int]:
     return below, below + 32
 
 
-def check_frame_count(frames: int, masks: int) -> None:
-    """Raise ValueError unless the driving video has one mask for each of its frames."""
-    if frames != masks:
-        raise ValueError(f"The driving video has {frames} frames, but its mask has {masks}: use a mask made from the "
-                         "same video.")
+def check_frame_count(frames: int, masks: int, *, stored: int | None = None, trim: bool = False) -> None:
+    """Raise ValueError unless the driving video has one mask for each of its frames.
+
+    stored: number of frames in its file, of which `frames` were picked. trim: whether the door has length_mismatch.
+    """
+    if frames == masks:
+        return
+    video, picked = (frames, "") if stored in (None, frames) else (stored, f" ({frames} at the result's rate)")
+    longer, by = ("driving video", video - masks) if video > masks else ("mask", masks - video)
+    last = "last frame" if by == 1 else f"last {by} frames"
+    offer = f", or set length_mismatch to trim, which leaves out the {last} of the {longer}" if trim else ""
+    raise ValueError(f"The driving video has {video} frames{picked}, but its mask has {masks}: use a mask made from "
+                     f"the same video{offer}.")
 
 
 def check_picture_count(pictures: int, masks: int) -> None:

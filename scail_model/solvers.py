@@ -13,7 +13,7 @@ other loop can drive it in the same way.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -140,8 +140,7 @@ def make_schedule(solver: str, steps: int, shift: float) -> tuple[Tensor, Tensor
         raise ValueError(f"steps is {steps}, but sampling needs at least 1: raise it (40 is the official default)")
     if not 0 < shift < math.inf:
         raise ValueError(f"shift is {shift}, but it must be positive: take 3.0, the official default, or 1.0 for none")
-    sigmas = np.linspace(SOLVERS[solver].start, 0.0, steps + 1)
-    sigmas = torch.from_numpy(shift * sigmas / (1 + (shift - 1) * sigmas))  # [steps+1] float64
+    sigmas = torch.from_numpy(shifted(np.linspace(SOLVERS[solver].start, 0.0, steps + 1), shift))  # [steps+1] float64
     if SOLVERS[solver].whole_timesteps:
         return sigmas.float(), (sigmas[:-1] * 1000).to(torch.int64)
     return sigmas.float(), sigmas[:-1].float() * 1000
@@ -164,6 +163,11 @@ def check_sigmas(sigmas: Sequence[float]) -> None:
                          "scheduler's denoise to 1, and do not split its sigmas.")
     if sigmas[-1] != 0:
         raise ValueError(f"sigmas ends at {sigmas[-1]:g}, so noise would be left in the video: let it end at 0.")
+
+
+def shifted(sigma: Any, shift: float) -> Any:
+    """Noise levels of an even schedule -> those of a shifted one; of a number or an array."""
+    return shift * sigma / (1 + (shift - 1) * sigma)
 
 
 def make_stepper(solver: str, sigmas: Tensor) -> Stepper:

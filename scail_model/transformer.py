@@ -35,6 +35,7 @@ class Layout(NamedTuple):
     width: int
     replacement: bool
     additional_references: int
+    driven: bool = True
 
     @property
     def video(self) -> slice:
@@ -84,9 +85,10 @@ class SCAIL2Transformer(nn.Module):
         return self.get_parameter("blocks.0.self_attn.q.weight").dtype
 
     def forward(self, x: Tensor, timestep: Tensor, context: Tensor, clip_features: Tensor | None, *,
-                reference_latents: Tensor, reference_masks: Tensor, driving_latents: Tensor, driving_masks: Tensor,
-                replacement: bool, history_mask: Tensor | None = None, additional_latents: Tensor | None = None,
-                additional_masks: Tensor | None = None, transformer_options: dict[str, Any] | None = None) -> Tensor:
+                reference_latents: Tensor, reference_masks: Tensor, driving_latents: Tensor | None,
+                driving_masks: Tensor | None, replacement: bool, history_mask: Tensor | None = None,
+                additional_latents: Tensor | None = None, additional_masks: Tensor | None = None,
+                transformer_options: dict[str, Any] | None = None) -> Tensor:
         """Velocity of the video latent, float32 [B, 16, T, H, W].
 
         x [B, 16, T, H, W], latents are normalised Wan 2.1 latents
@@ -94,7 +96,7 @@ class SCAIL2Transformer(nn.Module):
         context [B, L <= 512, 4096], text embeddings; rows after the text are zero
         clip_features [B, 257, 1280] of the reference, or None
         reference_latents [B, 16, 1, H, W], reference_masks [B, 28, 1, H, W] (or 1+T frames)
-        driving_latents [B, 16, T, H/2, W/2], driving_masks [B, 28, T, H/2, W/2]
+        driving_latents [B, 16, T, H/2, W/2], driving_masks [B, 28, T, H/2, W/2]; both None: without a driving video
         history_mask [B, 4, T, H, W], 1 where x holds clean frames of the segment before
         additional_latents [B, 16, n, H, W], additional_masks [B, 28, n, H, W]
 
@@ -121,8 +123,8 @@ class SCAIL2Transformer(nn.Module):
     # Tokens
 
     def embed_tokens(self, x: Tensor, history_mask: Tensor | None, reference_latents: Tensor, reference_masks: Tensor,
-                     driving_latents: Tensor, driving_masks: Tensor, additional_latents: Tensor | None,
-                     additional_masks: Tensor | None) -> Tensor:
+                     driving_latents: Tensor | None, driving_masks: Tensor | None,
+                     additional_latents: Tensor | None, additional_masks: Tensor | None) -> Tensor:
         """All inputs -> the token sequence, float32 [B, L, dim]."""
         if additional_latents is not None and additional_masks is not None:
             reference_latents = torch.cat((additional_latents, reference_latents), dim=2)
@@ -134,14 +136,16 @@ class SCAIL2Transformer(nn.Module):
         history = torch.zeros_like(x[:, :4]) if history_mask is None else history_mask
         mask = self.patch_embedding_mask
         empty = cast(Tensor, self.parameters_of(mask, x)[1])  # the bias: what zeros are embedded as
-        segments = (
+        segments = [
             self.patches(self.patch_embedding, _with_channels(reference_latents, clean))
             + self.patches(mask, reference_masks[:, :, :references]),
             self.patches(self.patch_embedding, _with_channels(x, history))
             + (self.patches(mask, video_masks) if video_masks.shape[2] else empty),
-            self.patches(self.patch_embedding_pose, _with_channels(driving_latents, clean[..., ::2, ::2]))
-            + self.patches(mask, driving_masks),
-        )
+        ]
+        if driving_latents is not None and driving_masks is not None:
+            segments.append(self.patches(self.patch_embedding_pose,
+                                         _with_channels(driving_latents, clean[..., ::2, ::2]))
+                            + self.patches(mask, driving_masks))
         return torch.cat(segments, dim=1)
 
     def patches(self, layer: nn.Module, latents: Tensor) -> Tensor:
@@ -161,6 +165,8 @@ class SCAIL2Transformer(nn.Module):
         if self._rotations is None or self._rotations[0] != key:
             cos, sin = segment_rotations(layout.frames, layout.height, layout.width, replacement=layout.replacement,
                                          additional_references=layout.additional_references)
+            if not layout.driven:
+                cos, sin = cos[: layout.video.stop], sin[: layout.video.stop]
             self._rotations = key, (cos.float().to(device), sin.float().to(device))
         return self._rotations[1]
 
@@ -223,6 +229,9 @@ class SCAIL2Transformer(nn.Module):
         additional = conditions["additional_latents"]
         if (additional is None) != (conditions["additional_masks"] is None):
             raise ValueError("additional_latents and additional_masks belong together: give both or neither.")
+        driven = conditions["driving_latents"] is not None
+        if driven != (conditions["driving_masks"] is not None):
+            raise ValueError("driving_latents and driving_masks belong together: give both or neither.")
         extra = 0 if additional is None else additional.shape[2]
         mask_frames = (1, 1 + frames)
         expected = {
@@ -242,7 +251,7 @@ class SCAIL2Transformer(nn.Module):
                 wanted = " or ".join(str(list(shape)) for shape in expected[name])
                 raise ValueError(f"{name} has shape {list(value.shape)}, but a video latent of {list(x.shape)} needs "
                                  f"{wanted}: encode it for the same size and frame count.")
-        return Layout(frames, height, width, bool(replacement), extra)
+        return Layout(frames, height, width, bool(replacement), extra, driven)
 
 
 def _with_channels(latents: Tensor, clean: Tensor) -> Tensor:

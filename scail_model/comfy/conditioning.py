@@ -5,11 +5,14 @@ The keys and layouts are those of core's `WanSCAILToVideo`, so core's SCAIL-2 mo
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import comfy.clip_vision
 import comfy.model_management
+import node_helpers
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,7 +24,9 @@ from ..inputs import driving
 from ..inputs.reference import Reference
 from ..media.clips import Clip
 from ..segments import Segment, segment_at
+from ..video.task import Settings
 
+_DRIVING = "pose_video_latent"
 _TEXT_TOKENS = TransformerConfig().text_len
 
 
@@ -78,7 +83,7 @@ def motion(reference: Reference, segment: Segment, latents: Tensor, mask: Tensor
     values = {
         "reference_latents": reference.latents,
         "ref_mask_28ch": torch.cat((reference.masks, video_masks), dim=1),
-        "pose_video_latent": latents * driving_strength,
+        _DRIVING: latents * driving_strength,
         "driving_mask_28ch": mask.movedim(1, 0)[None],  # [1, T', 28, h', w']
         "ref_mask_flag": not replacement,
         "clip_vision_output": reference.clip,
@@ -92,7 +97,7 @@ def single_segment(clip: Clip, identities: Identities, start: int, length: int, 
 
     Raises ValueError if the masks do not belong to the video, or `start` lies outside of it.
     """
-    geometry.check_frame_count(len(clip), len(identities.driving))
+    geometry.check_frame_count(len(clip), len(identities.driving), stored=clip.stored, trim=True)
     geometry.check_shape("driving mask", identities.driving.size, "driving video", clip.size)
     return segment_at(len(clip), start, length, overlap)
 
@@ -126,3 +131,51 @@ def check_vae(vae) -> None:
 def with_values(entries: list, values: dict[str, Any]) -> list:
     """A CONDITIONING with `values` set on every entry."""
     return [[embedding, {**options, **values}] for embedding, options in entries]
+
+
+def with_motion(entries: list, values: dict[str, Any], start: float = 0.0, end: float = 1.0) -> list:
+    """A CONDITIONING with a motion's values, the driving video from `start` to `end` of the sampling only.
+
+    The parts are those of core's node: of the steps as the MODEL's own shift spreads them.
+    """
+    if (start, end) == (0.0, 1.0):
+        return with_values(entries, values)
+    driving, others = _split(values)
+    return node_helpers.conditioning_set_values_with_timestep_range(with_values(entries, others), driving, start, end)
+
+
+def driving_levels(settings: Settings, model) -> tuple[float, float]:
+    """The noise levels between which the driving video is followed: by the schedule's shift, or, for noise levels that
+    another node gives, by the MODEL's, as in core's graphs."""
+    if not settings.sigmas:
+        return settings.driving_levels
+    sigma = model.get_model_object("model_sampling").percent_to_sigma
+    return sigma(settings.driving_start), sigma(settings.driving_end)
+
+
+def with_motion_between(entries: list, values: dict[str, Any], levels: tuple[float, float], model) -> list:
+    """The same, the driving video between two noise levels of the sampling, the higher one first."""
+    driving, others = _split(values)
+    sigma = model.get_model_object("model_sampling").percent_to_sigma
+    divided = []
+    for embedding, options in entries:
+        options = {**options, **others}
+        # in a prompt's own range, whose parts ComfyUI turns into levels before the sampling
+        highest = sigma(max(options.pop("clip_start_percent", 0.0), options.pop("start_percent", 0.0)))
+        lowest = sigma(min(options.pop("clip_end_percent", 1.0), options.pop("end_percent", 1.0)))
+        for upper, lower, more in ((math.inf, _next(levels[0], math.inf), {}), (*levels, driving),
+                                   (_next(levels[1], -math.inf), -math.inf, {})):
+            upper, lower = min(upper, highest), max(lower, lowest)
+            if lower <= upper:
+                divided.append([embedding, {**options, **more, "timestep_start": upper, "timestep_end": lower}])
+    return divided
+
+
+def _split(values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The driving video's values, and the others; masks stay with these, as in core's node."""
+    return ({_DRIVING: values[_DRIVING]}, {name: value for name, value in values.items() if name != _DRIVING})
+
+
+def _next(level: float, towards: float) -> float:
+    """The next float32 number: levels are compared in float32."""
+    return float(np.nextafter(np.float32(level), np.float32(towards)))

@@ -16,6 +16,7 @@ from ..files.content_keys import digest
 from ..inputs.reference import Reference
 from ..video.host import SampleRequest
 from ..video.plan_parser import Change
+from ..video.task import Settings
 from . import conditioning, keys
 from .model import describe
 from .sampler import check_sampler, sampler_key, sampler_name, segment_sampler, segment_seed
@@ -75,12 +76,17 @@ class ComfyHost:
                                      driving_strength=inputs.driving_strength)
         return comfy.sample.sample_custom(
             self.model, request.noise, inputs.guidance, sampler, sigmas,
-            conditioning.with_values(inputs.positive, motion.values),
-            conditioning.with_values(inputs.negative, motion.values),
+            *(self._conditioned(prompt, motion, settings) for prompt in (inputs.positive, inputs.negative)),
             motion.latent["samples"], noise_mask=motion.latent.get("noise_mask"),
             callback=lambda step, denoised, x, total: request.on_step(step, denoised),
             disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
             seed=segment_seed(self.sampler, seed, request.segment.start))
+
+    def _conditioned(self, prompt: list, motion: conditioning.Motion, settings: Settings) -> list:
+        if settings.always_driven:
+            return conditioning.with_values(prompt, motion.values)
+        levels = conditioning.driving_levels(settings, self.model)
+        return conditioning.with_motion_between(prompt, motion.values, levels, self.model)
 
     def decode(self, latent: Tensor) -> Tensor:
         frames = self.vae.decode(latent).cpu()

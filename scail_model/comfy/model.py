@@ -135,10 +135,12 @@ class ComfyTransformer(SCAIL2Transformer):
         # core stacks the references, additional ones first, and appends four channels of ones, which are ours to add
         references, masks = conditions["reference_latent"][:, :16], conditions["ref_mask_latents"]
         extra = references.shape[2] - 1
+        driving = conditions.get("pose_latents")  # missing where the sampling is outside of pose_start and pose_end
         return super().forward(
             x[:, :16], timestep, context, clip_fea,
             reference_latents=references[:, :, extra:], reference_masks=masks[:, :, extra:],
-            driving_latents=conditions["pose_latents"][:, :16], driving_masks=conditions["sam_latents"],
+            driving_latents=None if driving is None else driving[:, :16],
+            driving_masks=None if driving is None else conditions["sam_latents"],
             replacement=not conditions["ref_mask_flag"], history_mask=x[:, 16:],
             additional_latents=references[:, :, :extra] if extra else None,
             additional_masks=masks[:, :, :extra] if extra else None, transformer_options=transformer_options,
@@ -213,10 +215,13 @@ def _run_replaced(block: nn.Module, replacement, tokens: Tensor, modulation: Ten
 
 
 def _refuse_missing(conditions: dict[str, Any]) -> None:
-    missing = [what for name, what in _CONDITIONS.items() if conditions.get(name) is None]
+    missing = {name: what for name, what in _CONDITIONS.items() if conditions.get(name) is None}
+    if "sam_latents" not in missing:
+        # outside of pose_start and pose_end the mask is given without its video
+        missing.pop("pose_latents", None)
     if missing:
-        raise ValueError(f"SCAIL-2 cannot run without {', '.join(missing)}: connect it to the node that builds the "
-                         "motion latent.")
+        raise ValueError(f"SCAIL-2 cannot run without {', '.join(missing.values())}: connect it to the node that "
+                         "builds the motion latent.")
 
 
 def describe(model) -> str:

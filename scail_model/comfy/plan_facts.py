@@ -11,22 +11,25 @@ import comfy.model_management
 from ..config import TransformerConfig
 from ..inputs.reference import Reference
 from ..media.clips import Clip
+from ..media.retiming import PickedClip, retimed
 from ..preflight.budget import DECODING, Work, sampling_seconds
 
 _SIZES = ("dim", "ffn_dim", "num_heads", "num_layers")
 
 
-def plan_facts(clip: Clip, reference: Reference, *, found_cuts: Sequence[int] | None = None, model=None,
+def plan_facts(clip: Clip, reference: Reference, rate: float, *, found_cuts: Sequence[int] | None = None, model=None,
                pace: float | None = None, coder_pace: float | None = None) -> dict[str, list[dict[str, Any]]]:
     """A node's ui output, which the page keeps and sends along when it asks for a plan (`plan_view`).
 
-    found_cuts: frames at which scenes begin, if the run has looked for them. pace, coder_pace: seconds here for one on
-    an NVIDIA H200, of the network and of the VAE, None if it was not measured. fps is None if the driving video has
-    none; gpu_bytes is 0 without a CUDA or ROCm GPU.
+    clip: as it was read at the setting `rate`; `every` has what it is without one. found_cuts: frames at which scenes
+    begin, if the run has looked for them. pace, coder_pace: seconds here for one on an NVIDIA H200, of the network and
+    of the VAE, None if it was not measured. fps is None if the driving video has none; gpu_bytes is 0 without a CUDA or
+    ROCm GPU.
     """
     device = comfy.model_management.get_torch_device() if model is None else model.load_device
     facts = {
         "frames": len(clip), "fps": None if clip.rate is None else str(clip.rate), "found_cuts": found_cuts,
+        "rate": rate, "every": _every(clip),
         "width": reference.width, "height": reference.height, "additional": reference.masks.shape[1] - 1,
         "gpu_bytes": comfy.model_management.get_total_memory(device) if device.type == "cuda" else 0, "pace": pace,
         "coder_pace": coder_pace,
@@ -35,6 +38,13 @@ def plan_facts(clip: Clip, reference: Reference, *, found_cuts: Sequence[int] | 
         config = _config(model)
         facts |= {"weight_bytes": model.model_size(), "model": {name: getattr(config, name) for name in _SIZES}}
     return {"scail2_plan": [facts]}
+
+
+def _every(clip: Clip) -> dict[str, Any]:
+    """A driving video as it is read without a rate: its frames, these a second, and its length."""
+    stored = clip.clip if isinstance(clip, PickedClip) else clip
+    usual, fps = retimed(stored), None if stored.rate is None else str(stored.rate)
+    return {"frames": len(usual), "fps": fps, "seconds": None if fps is None else float(stored.times()[-1])}
 
 
 def measured_pace(model, reference: Reference, guidance: float, steps: Mapping[int, int], spent: float) -> float | None:

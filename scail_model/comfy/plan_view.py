@@ -16,6 +16,7 @@ from ..video.options import VideoOptions
 from ..video.plan_parser import Changes
 from .plan_costs import LATER, Estimate, costs
 
+_STATED_RATE = VideoOptions().fps
 _DECISIVE = ("segment_length", "overlap", "lengths", "scene_cuts")  # a plan needs all of these
 
 
@@ -36,9 +37,33 @@ class Question:
     machine: Mapping[str, Any]
 
     @property
+    def picked(self) -> float:
+        """The setting rate; 0 for every frame."""
+        return self.values.get("rate", (self.video or {}).get("rate", 0.0))
+
+    @property
+    def as_run(self) -> bool:
+        """Whether the driving video is read at the rate of the last run."""
+        return self.picked == (self.video or {}).get("rate", 0.0)
+
+    @property
     def rate(self) -> Fraction | None:
-        """Frames per second that the driving video has of its own."""
-        return Fraction(self.video["fps"]) if self.video and self.video["fps"] else None
+        """Frames per second that the driving video has of its own, or that are picked from it."""
+        if self.picked:
+            return Fraction(self.picked).limit_denominator(100_000)
+        fps = (self.video["fps"] if self.as_run else self.video["every"]["fps"]) if self.video else None
+        return Fraction(fps) if fps else None
+
+    @property
+    def frames(self) -> int:
+        """Of the driving video as it will be read; 0 before the first run."""
+        if self.video is None or self.as_run:
+            return self.video["frames"] if self.video else 0
+        every = self.video["every"]
+        if not self.rate:
+            return every["frames"]
+        seconds = every["seconds"] or every["frames"] / self.values.get("fps", _STATED_RATE)
+        return max(1, round(seconds * self.rate)) if self.picked else every["frames"]
 
     @property
     def result(self) -> tuple[int, int] | None:
@@ -122,10 +147,11 @@ def _whole_video(question: Question) -> View:
         return View(problems)
     options = VideoOptions(**{"solver": "", "steps": 0, "shift": 0.0, "guidance": 1.0} | {
         field.name: values[field.name] for field in fields(VideoOptions) if field.name in values})
-    known = question.video or {"frames": 0, "found_cuts": None}
-    video = KnownVideo(known["frames"], question.rate)
+    video, found_cuts = KnownVideo(question.frames, question.rate), None
+    if question.video and question.as_run:
+        found_cuts = question.video["found_cuts"]
     try:
-        cuts = tuple(known["found_cuts"] or ()) if options.finds_cuts else options.written_cuts(video)
+        cuts = tuple(found_cuts or ()) if options.finds_cuts else options.written_cuts(video)
         segments = options.segments(video, cuts) if question.video else []
     except ValueError as error:
         return View([Problem(str(error), "scene_cuts")])
@@ -136,8 +162,8 @@ def _whole_video(question: Question) -> View:
         return View([], lines, estimate=estimate)
     problems, changed, remade = _named(options, video, segments)
     estimate, cost = _costs(question, [segment.length for segment in segments])
-    unsure = f" Scene cuts: {LATER}." if options.finds_cuts and known["found_cuts"] is None else ""
-    rate = options.rate(video)
+    unsure = f" Scene cuts: {LATER}." if options.finds_cuts and found_cuts is None else ""
+    rate = options.result_rate(video)
     lines = [f"{_size_text(question)}{_frames_text(len(video), rate)}: {_segments_text(segments)}.{unsure}", cost]
     pieces = [_piece(segments, index, rate, changed[index], remade[index]) for index in range(len(segments))]
     return View(problems, lines, pieces, estimate)
@@ -153,7 +179,7 @@ def _one_segment(question: Question) -> View:
     if problems:
         return View(problems)
     start, length, overlap = values["start_frame"], values["length"], values["overlap"] if question.continued else 0
-    total = video["frames"] if video else start - overlap + length
+    total = question.frames if video else start - overlap + length
     try:
         segment = segment_at(total, start, length, overlap)
     except ValueError as error:

@@ -25,6 +25,7 @@ from ..preflight.checks import Job, Transformer
 from ..preflight.findings import Finding, attempt
 from ..solvers import check_sigmas
 from ..video.colour_match import OFF
+from ..video.denoising import driven_steps
 from ..video.task import LATENTS, Settings
 from . import conditioning
 from .model import ComfyTransformer, needs_whole_sequence
@@ -57,7 +58,8 @@ def check(model, positive: list, negative: list, vae, reference: Reference, driv
         settings.solver if sampler is None else sampler_name(sampler), settings.steps, settings.schedule,
         settings.guidance, settings.segment_length, settings.overlap, settings.black_background,
         _transformer(model, hooked), machine(model.load_device, timed=timed), settings.lengths, settings.cuts,
-        settings.colour_match != OFF, settings.history == LATENTS, lossless, _free_disk(folder)))
+        settings.colour_match != OFF, settings.history == LATENTS, lossless, _free_disk(folder),
+        None if settings.always_driven else driven_steps(settings, conditioning.driving_levels(settings, model))))
 
 
 def _free_disk(folder: Path) -> int:

@@ -33,7 +33,7 @@ def segment_inputs() -> list[io.Input]:
         ReferenceType.Input("reference", tooltip="From Encode SCAIL-2 Reference; it sets the size."),
         io.MultiType.Input("driving", [io.Image, io.Video],
                            tooltip="The driving video whose motion is followed, as frames or as a VIDEO. One driving "
-                                   "frame gives one frame of the result; nothing is resampled."),
+                                   "frame gives one frame of the result, unless rate asks for another."),
         IdentitiesType.Input("identities", tooltip="From Bind SCAIL-2 Identities."),
     ]
 
@@ -41,6 +41,12 @@ def segment_inputs() -> list[io.Input]:
 def solver_inputs() -> list[io.Input]:
     """What SCAIL-2 Schedule asks for."""
     return [_widget(each) for each in option_fields() if each.name in ("solver", "steps", "shift")]
+
+
+def timing_inputs() -> list[io.Input]:
+    """Which frames of the driving video are read, and in which part of the sampling they are followed."""
+    names = ("rate", "driving_start", "driving_end", "length_mismatch")
+    return [_widget(each) for each in option_fields() if each.name in names]
 
 
 def setting_inputs() -> list[io.Input]:

@@ -15,6 +15,7 @@ from ..preflight.budget import OFFLOADED, RESIDENT, Coder, Machine, probe_tflops
 from ..preflight.checks import Transformer
 from ..preflight.findings import Finding, error, warning
 from ..video.colour_match import OFF
+from ..video.denoising import driven_steps
 from ..video.options import VideoOptions
 from ..video.segment_files import check_sound
 from ..video.segment_inputs import check_changes
@@ -32,14 +33,15 @@ def check_inputs(inputs: Inputs, options: VideoOptions, settings: Settings, host
     """Everything there is to say of a video. folder: where the job folder will be; timed: measure the GPU's speed."""
     disk = next(parent for parent in (folder, *folder.resolve().parents) if parent.exists())
     found = checks.check(checks.Job(
-        inputs.identities, inputs.driving, float(options.rate(inputs.driving)), inputs.width, inputs.height,
+        inputs.identities, inputs.driving, float(options.result_rate(inputs.driving)), inputs.width, inputs.height,
         reference_masks(inputs.identities, inputs.width, inputs.height)[0],
         {name: prompt.tokens.shape[1] for name, prompt in zip(("positive", "negative"), prompts, strict=True)
          if prompt.tokens is not None},
         settings.solver, settings.steps, settings.schedule, settings.guidance, options.segment_length, options.overlap,
         settings.black_background, _transformer(host), _machine(host.device, timed=timed), options.lengths,
         settings.cuts, options.colour_match != OFF, options.history == LATENTS, options.encoding.lossless,
-        shutil.disk_usage(disk).free))
+        shutil.disk_usage(disk).free,
+        None if settings.always_driven else driven_steps(settings, settings.driving_levels)))
     read = [warning("reference_file", text) for text in inputs.warnings]
     return [*read, *_plan_errors(inputs, options, settings.cuts, host), *_sound_errors(inputs, options), *found]
 
@@ -55,7 +57,7 @@ def _plan_errors(inputs: Inputs, options: VideoOptions, cuts: tuple[int, ...], h
 
 def _sound_errors(inputs: Inputs, options: VideoOptions) -> list[Finding]:
     try:
-        check_sound(inputs.driving, options.rate(inputs.driving))
+        check_sound(inputs.driving, options.result_rate(inputs.driving))
     except RuntimeError as refusal:
         return [error("driving_file", str(refusal))]
     return []

@@ -98,6 +98,8 @@ def _output(arguments: argparse.Namespace, written: str) -> contextlib.AbstractC
 def _prepare(arguments: argparse.Namespace, terminal: Terminal, *, timed: bool) -> Prepared:
     """Open and check all inputs, the cheap ones first."""
     options, sigmas = video_options(arguments), given_sigmas(arguments)
+    options.check_values()
+    _check_masks(arguments)
     make_schedule(options.solver, options.steps, options.shift)
     plan_segments(1, options.segment_length, options.overlap)
     check_size(arguments.target_w, arguments.target_h)
@@ -112,7 +114,7 @@ def _prepare(arguments: argparse.Namespace, terminal: Terminal, *, timed: bool) 
     prompts = host.encode_text(arguments.prompt, ""), host.encode_text(arguments.negative_prompt, "negative")
     weights.loras = _loras(arguments, weights)
     terminal.say("reading pictures, videos and masks")
-    inputs = read_inputs(_files(arguments), arguments.target_w, arguments.target_h, arguments.replace_flag)
+    inputs = read_inputs(_files(arguments), arguments.target_w, arguments.target_h, arguments.replace_flag, options)
     cuts = options.cuts(inputs.driving)
     references = [Pictures(inputs.width, inputs.height, pictures, identities,
                            cut_out=arguments.replace_flag and not arguments.keep_reference_background,
@@ -201,10 +203,24 @@ def _loras(arguments: argparse.Namespace, weights: Weights) -> list:
     return [weights.check_lora(Path(path), strength) for path, strength in zip(paths, strengths, strict=True)]
 
 
+def _check_masks(arguments: argparse.Namespace) -> None:
+    """Raise ValueError for masks that are missing, or given although there are none."""
+    given = {name: getattr(arguments, name) for name in ("mask_image", "mask_video", "additional_ref_mask_image",
+                                                         "plan_mask_image")}
+    if arguments.whole_picture and any(given.values()):
+        name = next(name for name, value in given.items() if value)
+        raise ValueError(f"--whole_picture says that there are no masks, but --{name} is given: leave one of them out.")
+    missing = [f"--{name}" for name in ("mask_image", "mask_video") if not given[name]]
+    if missing and not arguments.whole_picture:
+        raise ValueError(f"{' and '.join(missing)} {'are' if len(missing) > 1 else 'is'} missing: give the mask, or "
+                         "set --whole_picture if one person is all of the picture.")
+
+
 def _files(arguments: argparse.Namespace) -> Files:
     images = [arguments.image, *arguments.additional_ref_image]
-    masks = [arguments.mask_image, *arguments.additional_ref_mask_image]
-    return Files(list(map(Path, images)), list(map(Path, masks)), Path(arguments.pose), Path(arguments.mask_video),
+    masks = [] if arguments.whole_picture else [arguments.mask_image, *arguments.additional_ref_mask_image]
+    return Files(list(map(Path, images)), list(map(Path, masks)), Path(arguments.pose),
+                 None if arguments.whole_picture else Path(arguments.mask_video),
                  list(map(Path, arguments.plan_image)), list(map(Path, arguments.plan_mask_image)))
 
 

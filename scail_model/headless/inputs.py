@@ -7,24 +7,28 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ..geometry import check_frame_count, check_shape, check_size, size_of
-from ..identity.binding import bind, refuse_other_mode
+from ..geometry import check_shape, check_size, size_of
+from ..identity.binding import bind, bind_whole, refuse_other_mode
 from ..identity.identities import ANIMATION, REPLACEMENT, Identities
 from ..identity.mask_sources import DRIVING, Source, from_colours
 from ..media.clips import Clip
 from ..media.pictures import read_picture
 from ..media.video_file import FileClip
+from ..video.options import VideoOptions
+
+_USUAL = VideoOptions()
 
 
 @dataclass(frozen=True)
 class Files:
-    """The files of one video; the primary reference first, masks in the same order. plan_references: further ones, each
-    by itself, that the plan can choose for a segment."""
+    """The files of one video; the primary reference first, masks in the same order. driving_mask: None, as no masks of
+    references, for one person, the whole picture. plan_references: further ones, each by itself, that the plan can
+    choose for a segment."""
 
     references: list[Path]
     reference_masks: list[Path]
     driving: Path
-    driving_mask: Path
+    driving_mask: Path | None
     plan_references: list[Path] = field(default_factory=list)
     plan_reference_masks: list[Path] = field(default_factory=list)
 
@@ -45,11 +49,12 @@ class Inputs:
     warnings: list[str] = field(default_factory=list)
 
 
-def read_inputs(files: Files, width: int, height: int, replacement: bool) -> Inputs:
+def read_inputs(files: Files, width: int, height: int, replacement: bool,
+                options: VideoOptions = _USUAL) -> Inputs:
     """Open everything. Raises ValueError or RuntimeError, in one sentence, for the first thing that is wrong.
 
     width, height: pixels of the result as asked for; swapped if the primary reference has the other orientation. The
-    driving video stays in its file.
+    driving video stays in its file, and is read at the rate that the options ask for.
     """
     check_size(width, height)
     _check_files(files)
@@ -59,30 +64,45 @@ def read_inputs(files: Files, width: int, height: int, replacement: bool) -> Inp
     swapped = _other_orientation(references[0], width, height)
     if swapped:
         width, height = height, width
+    further = [read_picture(path, f"reference {number}", warnings)
+               for number, path in enumerate(files.plan_references, 2)]
+    stored = FileClip(files.driving)
+    identities, *others = (_masked(files, mode, references, further, stored, options) if files.driving_mask else
+                           _whole(mode, references, further, stored))
+    driving, identities = options.timed(stored, identities)
+    return Inputs([image / 255 for image in references], driving, identities, width, height, swapped,
+                  [(image / 255, bound) for image, bound in zip(further, others, strict=True)], warnings)
+
+
+def _masked(files: Files, mode: str, references: list[Tensor], further: list[Tensor], driving: FileClip,
+            options: VideoOptions) -> list[Identities]:
+    """Identities of the references together, and of each further one, from mask files."""
+    assert files.driving_mask is not None
     masks = [_reference_mask(path, _reference_name(index), references[index])
              for index, path in enumerate(files.reference_masks)]
     refuse_other_mode(mode, masks[0])
-    driving = FileClip(files.driving)
     mask = FileClip(files.driving_mask, name="driving mask").shaped_like(driving)
-    check_frame_count(len(driving), len(mask))
+    options.check_masks(driving, len(mask))  # before all of them are read
     check_shape("driving mask", mask.size, "driving video", driving.size)
     people = from_colours(iter(mask), len(mask), DRIVING)
-    others = []
-    for number, (path, mask_path) in enumerate(zip(files.plan_references, files.plan_reference_masks, strict=True), 2):
-        picture = read_picture(path, f"reference {number}", warnings)
-        source = _reference_mask(mask_path, f"reference {number}", picture)
-        others.append((picture / 255, bind(mode, people, [source], repaint=False)))
-    return Inputs([image / 255 for image in references], driving, bind(mode, people, masks, repaint=False),
-                  width, height, swapped, others, warnings)
+    others = [_reference_mask(path, f"reference {number}", picture) for number, (path, picture) in enumerate(
+        zip(files.plan_reference_masks, further, strict=True), 2)]
+    return [bind(mode, people, pictures, repaint=False) for pictures in (masks, *([other] for other in others))]
+
+
+def _whole(mode: str, references: list[Tensor], further: list[Tensor], driving: FileClip) -> list[Identities]:
+    """The same without masks: one person, the whole picture."""
+    return [bind_whole(mode, len(driving), driving.size, list(map(size_of, pictures)))
+            for pictures in (references, *([picture] for picture in further))]
 
 
 def _check_files(files: Files) -> None:
-    named = {"driving video": files.driving, "driving mask": files.driving_mask}
+    named = {"driving video": files.driving} | ({"driving mask": files.driving_mask} if files.driving_mask else {})
     for kind, names, pictures, masks in (
             ("additional references", _reference_name, files.references, files.reference_masks),
             ("references for the plan", lambda i: f"reference {i + 2}", files.plan_references,
              files.plan_reference_masks)):
-        if len(pictures) != len(masks):
+        if files.driving_mask and len(pictures) != len(masks):
             primary = 1 if pictures is files.references else 0
             raise ValueError(f"There are {len(pictures) - primary} {kind} and {len(masks) - primary} masks for them: "
                              "give one mask for each.")

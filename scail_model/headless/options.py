@@ -12,14 +12,15 @@ from pathlib import Path
 
 from ..inputs.reference import ADDITIONAL_PICTURES, EACH_ALONE
 from ..solvers import check_sigmas
-from ..video.options import VideoOptions, option, option_fields
+from ..video.options import VideoOptions, check_value, option, option_fields
 
 _GROUPS = {
-    "sampling": ("solver", "steps", "shift", "guidance"),
+    "sampling": ("solver", "steps", "shift", "guidance", "driving_start", "driving_end"),
     "long videos": ("segment_length", "overlap", "lengths", "scene_cuts", "plan", "remake", "remake_scope",
                     "remake_seed"),
     "drift": ("history", "history_strength", "colour_match", "noise"),
-    "files": ("driving_background", "fps", "codec", "quality", "jobs_limit"),
+    "driving video": ("driving_background", "rate", "length_mismatch", "fps"),
+    "files": ("codec", "quality", "jobs_limit"),
 }
 
 
@@ -59,10 +60,7 @@ def video_options(arguments: argparse.Namespace) -> VideoOptions:
     if values["plan"].endswith(".json"):
         values["plan"] = _plan_file(Path(values["plan"]))
     for each in option_fields():
-        how, value = option(each), values[each.name]
-        if how.low is not None and how.high is not None and not how.low <= value <= how.high:  # NaN too
-            raise ValueError(f"{each.name} is {value} (--{flag(each)}), but it must be {how.low} to {how.high}: "
-                             "correct it.")
+        check_value(each, values[each.name], f" (--{flag(each)})")
     return VideoOptions(**values)
 
 
@@ -122,9 +120,11 @@ def _add_models(command: argparse.ArgumentParser) -> None:
 def _add_pictures(command: argparse.ArgumentParser) -> None:
     job = command.add_argument_group("pictures, videos and prompts")
     job.add_argument("--image", required=True, metavar="FILE", help="reference picture of the character")
-    job.add_argument("--mask_image", required=True, metavar="FILE", help="colour mask of the reference picture")
+    job.add_argument("--mask_image", metavar="FILE", help="colour mask of the reference picture")
     job.add_argument("--pose", required=True, metavar="FILE", help="driving video (or a rendered skeleton)")
-    job.add_argument("--mask_video", required=True, metavar="FILE", help="colour mask of the driving video")
+    job.add_argument("--mask_video", metavar="FILE", help="colour mask of the driving video")
+    job.add_argument("--whole_picture", action="store_true",
+                     help="there are no masks: one person is all of every picture (for animation)")
     job.add_argument("--additional_ref_image", "--additional_image", nargs="+", default=[], metavar="FILE",
                      help="more reference pictures")
     job.add_argument("--additional_ref_mask_image", "--additional_mask_image", nargs="+", default=[], metavar="FILE",

@@ -5,19 +5,21 @@ The velocity of each prompt becomes a denoised latent, guidance mixes these, and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..transformer import SCAIL2Transformer
-from ..video.denoising import denoise, mixed, noise_levels
+from ..video.denoising import denoise, mixed, noise_levels, within
 from ..video.task import Settings
+
+_UNDRIVEN = {"driving_latents": None, "driving_masks": None}
 
 
 def sample_latent(transformer: SCAIL2Transformer, positive: Tensor, negative: Tensor | None, clip_features: Tensor,
-                  conditions: Mapping[str, Any], noise: Tensor, settings: Settings, *, guidance: float,
+                  conditions: dict[str, Any], noise: Tensor, settings: Settings, *, guidance: float,
                   history: Tensor | None = None, history_strength: float = 1.0,
                   on_step: Callable[[int, Tensor], None] = lambda step, denoised: None) -> Tensor:
     """Noise [1, 16, T, H, W] -> normalised latent of one segment.
@@ -36,7 +38,9 @@ def sample_latent(transformer: SCAIL2Transformer, positive: Tensor, negative: Te
 
     def denoised(x: Tensor, level: float, text: Tensor) -> Tensor:
         timestep = x.new_full((1,), level) * 1000
-        return x - transformer(x, timestep, text, clip_features, **conditions).to(x.dtype) * level
+        driven = settings.always_driven or within(level, settings.driving_levels)
+        given = conditions if driven else conditions | _UNDRIVEN
+        return x - transformer(x, timestep, text, clip_features, **given).to(x.dtype) * level
 
     def ask(x: Tensor, level: float, mask: Tensor | None) -> Tensor:
         x = x if mask is None or clean is None else mixed(x, clean, mask)

@@ -27,9 +27,9 @@ from .binding_text import (
     parse_pairs,
     usual_pairs,
 )
-from .identities import MODES, REPLACEMENT, Identities
+from .identities import MODES, REPLACEMENT, WHOLE_PICTURE, Identities
 from .mask_set import MaskSet, overlaps
-from .mask_sources import DRIVING, Source
+from .mask_sources import DRIVING, REFERENCE, Source, whole_pictures
 from .packed_mask import EMPTY, MaskTrack
 
 LEFT_TO_RIGHT, BY_SIZE, BY_APPEARANCE, AS_GIVEN = "left to right", "by size", "by first appearance", "as given"
@@ -86,6 +86,19 @@ def bind(mode: str, driving: Source, references: Sequence[Source], *, binding: s
                       parse_names(names, in_reference, labels, known_names),
                       parse_front(front, reference_numbers, known_front),
                       _notes(driving, reference, pairs))
+
+
+def bind_whole(mode: str, frames: int, size: tuple[int, int], pictures: Sequence[tuple[int, int]]) -> Identities:
+    """Identities without masks: one person, who is all of every frame of the driving video and of every reference.
+
+    size, pictures: (height, width) of the driving video and of the references. Raises ValueError in replacement.
+    """
+    if mode == REPLACEMENT:
+        raise ValueError("whole_picture is set in replacement, but then nothing of the driving video's scene would be "
+                         "kept: choose animation, or give masks.")
+    driving = whole_pictures(frames, size, DRIVING)
+    references = [whole_pictures(1, picture, REFERENCE) for picture in pictures]
+    return replace(bind(mode, driving, references), notes=(WHOLE_PICTURE,))
 
 
 def refuse_other_mode(mode: str, source: Source) -> None:

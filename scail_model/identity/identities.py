@@ -15,7 +15,7 @@ Source: SCAIL-2, arXiv 2606.10804 (environment switch), and section "Mask" of th
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -30,6 +30,7 @@ from .packed_mask import unpacked
 
 ANIMATION, REPLACEMENT = "animation", "replacement"
 MODES = (ANIMATION, REPLACEMENT)
+WHOLE_PICTURE = "no masks: one person, the whole picture, as whole_picture asks for"  # a note
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,11 @@ class Identities:
         """Display name of a person: "blue", or "Anna (blue)" if it has a name."""
         colour, given = NAMES[self.labels[person] - 1], self.names[person]
         return colour if given == colour else f"{given} ({colour})"
+
+    @property
+    def whole_picture(self) -> bool:
+        """Whether there are no masks, as the user has said."""
+        return WHOLE_PICTURE in self.notes
 
     @property
     def replacement(self) -> bool:
@@ -132,6 +138,10 @@ class Identities:
                 raise ValueError(f"Nothing is left of {NAMES[label - 1]} in the driving mask after grow {edits.grow} "
                                  f"and feather {edits.feather:g}: shrink or feather less.")
         return replace(self, driving=driving)
+
+    def picked(self, frames: Sequence[int]) -> Identities:
+        """The same with these frames of the driving video, in this order."""
+        return replace(self, driving=self.driving.picked(frames))
 
     def _frames(self, start: int, stop: int, end: int | None) -> np.ndarray:
         return np.arange(start, stop).clip(max=(len(self.driving) if end is None else end) - 1)

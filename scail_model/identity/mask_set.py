@@ -41,6 +41,12 @@ class MaskSet:
         """The people with these indices, in this order; the tracks are shared."""
         return replace(self, tracks=tuple(self.tracks[person] for person in order))
 
+    def picked(self, frames: Sequence[int]) -> MaskSet:
+        """The frames with these numbers, in this order; the masks are shared."""
+        tracks = (MaskTrack(tuple(track.masks[frame] for frame in frames), self.height, self.width)
+                  for track in self.tracks)
+        return replace(self, tracks=tuple(tracks), frames=len(frames))
+
     def rows(self, frame: int | np.integer) -> np.ndarray:
         """One frame as bits, uint8 [people, H, ceil(W / 8)]."""
         rows = np.zeros((self.people, self.height, -(-self.width // 8)), np.uint8)

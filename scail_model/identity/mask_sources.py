@@ -107,6 +107,13 @@ def from_masks(masks: Sequence[Tensor], name: str) -> Source:
     return Source(name, pack_frames(frames, count, len(masks), height, width))
 
 
+def whole_pictures(count: int, size: tuple[int, int], name: str) -> Source:
+    """A source of one person who is all of `count` pictures of a size (height, width)."""
+    height, width = size
+    mask = pack(packed(np.ones((height, width), bool)))
+    return Source(name, MaskSet((MaskTrack((mask,) * count, height, width),), count, height, width))
+
+
 def from_tracks(track: Mapping[str, Any], name: str) -> Source:
     """Read ComfyUI's SAM3 tracks: packed_masks uint8 [T, n, h, w/8], enlarged to orig_size as core does.
 
@@ -180,7 +187,8 @@ def _snap(levels: np.ndarray, index: int, name: str) -> tuple[np.ndarray, np.nda
     share = histogram[_FLAGS & _UNCLEAR > 0].sum() / flags.size
     if share > _UNCLEAR_LIMIT or share > _PATCH_LIMIT and _patches(flags & _UNCLEAR > 0) > _PATCH_LIMIT:
         raise ValueError(f"Frame {index} of the {name} mask contains other colours ({share:.1%} of the pixels): use "
-                         f"pure black, white, {', '.join(NAMES)}, and save it without heavy compression.")
+                         f"pure black, white, {', '.join(NAMES)}, and save it without heavy compression; or, if there "
+                         "is no mask and this is the picture itself, set whole_picture.")
     counts = np.array([histogram[label == _LABELS].sum() for label in range(8)])
     return _LABELS.take(flags), counts, int(histogram[_FLAGS & _IMPURE > 0].sum())
 

@@ -14,6 +14,7 @@ from ..identity.identities import Identities
 from ..levels import WHITE, opaque
 from . import conditioning
 
+_TOLERANCE = 1e-3  # of a cell's share, for rounding
 EACH_ALONE, STILL_VIDEO = "each alone", "still video"
 ADDITIONAL_PICTURES = (EACH_ALONE, STILL_VIDEO)
 
@@ -62,6 +63,15 @@ def encode_reference(images: Sequence[Tensor], identities: Identities, width: in
     else:  # together they would be encoded as frames of a video
         latents = [encode(picture.movedim(1, -1)) for picture in pixels]
     return Reference(width, height, latents, reference_masks(identities, width, height), clip)
+
+
+def white_background(masks: Tensor) -> bool | None:
+    """Whether the background of a primary reference's channels [28, h, w] is white, which means animation; None if
+    people cover all of it."""
+    colours = masks[:7]  # white first
+    if colours[0].any():
+        return True
+    return False if (colours.sum(0) < 1 - _TOLERANCE).any() else None
 
 
 def reference_masks(identities: Identities, width: int, height: int) -> Tensor:

@@ -8,7 +8,7 @@ with an overlap of 5; 512x896 to 704x1280 pixels. Memory and time are estimates 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -17,20 +17,22 @@ from ..config import TransformerConfig
 from ..geometry import check_frame_count, check_shape
 from ..identity.identities import MODES, Identities, report
 from ..inputs.conditioning import reference_mask
+from ..inputs.reference import white_background
 from ..media.clips import Clip
 from ..segments import SHORT_LAST, Segment, plan_scenes
-from . import budget, capacity, mask_checks
-from .budget import DECODING, OFFLOADED, RESIDENT, STREAMED, Coder, Machine, Need, Work
-from .capacity import Residence
+from . import mask_checks, memory_checks, track_checks
+from .budget import DECODING, STREAMED, Coder, Machine, Work
 from .findings import Finding, attempt, error, fact, warning
+from .memory_checks import gib
 
 _TRAINED_LENGTH, _TRAINED_OVERLAP = 81, 5  # frames
+_TRAINED_RATE = 16  # frames a second
+_FASTER, _FAST = 20.0, 31.0  # 24 to 30 are usual, and a fact only
+_REPEATED = 1.01
 _LARGEST_AREA = 1.25 * 704 * 1280
 _ENLARGED = 2.0  # up to here no detail is lost: the model sees the driving video at half the size of the result
 _DISTILLED_STEPS, _PLAIN_STEPS = 10, 20
 _MASK_TOLERANCE = 1e-3  # of a cell's share, for rounding
-_WHITE = 0  # mask channel
-_GIB = 2**30
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Job:
     fps: frames per second of the driving video. width, height: of the result. reference_masks: [n, 28, height / 8,
     width / 8] as encoded, the primary last. tokens: prompt name -> number of tokens. schedule: the noise levels in
     words. transformer: None for a model that is not SCAIL-2. cuts: frames at which scenes begin. free_disk: bytes at
-    the job folder, None if unknown.
+    the job folder, None if unknown. driven_steps: steps in which the driving video is followed, None for all.
     """
 
     identities: Identities
@@ -80,6 +82,7 @@ class Job:
     latent_history: bool = False
     lossless: bool = False
     free_disk: int | None = None
+    driven_steps: int | None = None
 
 
 def check(job: Job) -> list[Finding]:
@@ -90,9 +93,12 @@ def check(job: Job) -> list[Finding]:
     findings = [*mask_errors, *plan_errors, *(warning("driving_file", text) for text in job.driving.warnings),
                 *references(job), *guidance(job), *size(job)]
     if plan:
-        findings += [*segments(job, plan), *memory(job, plan)]
-    if not mask_errors:
+        findings += [*segments(job, plan), *rate(job), *driven(job)]
+        if job.transformer is not None:
+            findings += memory_checks.check(job.machine, _work(job, job.transformer, plan), job.free_disk)
+    if not mask_errors and not job.identities.whole_picture:
         findings += mask_checks.check(job.identities, plan, job.height, job.width)
+        findings += track_checks.check(job.identities, job.driving, plan, job.cuts, job.fps)
         if not job.identities.replacement and not job.black_background:
             findings += mask_checks.background(job.identities, job.driving)
     findings += job_facts(job)
@@ -102,7 +108,8 @@ def check(job: Job) -> list[Finding]:
 def driving_errors(job: Job) -> list[Finding]:
     """Masks that do not fit the driving video."""
     masks = job.identities.driving
-    return [*attempt("driving_mask_frames", check_frame_count, len(job.driving), len(masks)),
+    return [*attempt("driving_mask_frames", lambda: check_frame_count(len(job.driving), len(masks),
+                                                                      stored=job.driving.stored, trim=True)),
             *attempt("driving_mask_shape", check_shape, "driving mask", masks.size, "driving video",
                      job.driving.size)]
 
@@ -116,8 +123,7 @@ def references(job: Job) -> list[Finding]:
     order = [*range(1, count), 0]
     expected = torch.cat([reference_mask(job.identities, index, job.height, job.width) for index in order], dim=1)
     expected = expected.movedim(1, 0)
-    # a white background of the primary means animation
-    if encoded[-1, _WHITE].any() != expected[-1, _WHITE].any():
+    if {white_background(masks[-1]) for masks in (encoded, expected)} == {True, False}:
         mode = job.identities.mode
         other = next(name for name in MODES if name != mode)
         return [error("reference_mode", f"The reference was encoded for {other}, but the identities are for {mode}: "
@@ -160,6 +166,32 @@ def segments(job: Job, plan: list[Segment]) -> Iterator[Finding]:
                                       "segment starts from the unchanged latents: set history to frames.")
 
 
+def rate(job: Job) -> list[Finding]:
+    """Frames that follow each other much faster than those that the model was trained with, or are repeated."""
+    if len(job.driving) > _REPEATED * job.driving.stored:
+        stored = job.driving.stored * job.fps / len(job.driving)
+        return [warning("rate", f"rate asks for {job.fps:g} frames a second, but the driving video has {stored:.3g}, "
+                                "so frames are repeated and the motion will be jerky: lower rate, or set it to 0.")]
+    if job.fps <= _FASTER:
+        return []
+    length = job.segment_length
+    text = (f"The driving video is read at {job.fps:g} frames a second, but the model was trained with "
+            f"{_TRAINED_RATE}, so a segment of {length} frames shows only {length / job.fps:.2f} s of it: set rate to "
+            f"{_TRAINED_RATE} for {length / _TRAINED_RATE:.2f} s, which makes a result of {_TRAINED_RATE} frames a "
+            "second.")
+    return [warning("rate", text) if job.fps > _FAST else fact("rate", text)]
+
+
+def driven(job: Job) -> Iterator[Finding]:
+    """In how many steps the driving video is followed, if not in all."""
+    if job.driven_steps == 0:
+        yield warning("driven", f"No step of the {job.steps} is between driving_start and driving_end, so the driving "
+                                "video is not followed at all: widen the range.")
+    elif job.driven_steps is not None:
+        yield fact("driven", f"the driving video is followed in {job.driven_steps} of {job.steps} steps, by "
+                             "driving_start and driving_end")
+
+
 def size(job: Job) -> Iterator[Finding]:
     """A result that is too large for the model, or a driving video that is too small for the result."""
     height, width = job.driving.size
@@ -173,24 +205,6 @@ def size(job: Job) -> Iterator[Finding]:
                                      "704x1280: use such a size, and enlarge the video afterwards.")
 
 
-def memory(job: Job, plan: list[Segment]) -> Iterator[Finding]:
-    """A run that does not fit into the machine; optional needs are not counted."""
-    if job.transformer is None:
-        return
-    work = _work(job, job.transformer, plan)
-    machine = job.machine
-    need = budget.estimate(work, machine.total_vram)
-    if machine.total_vram and need.least > machine.free_vram:
-        yield _too_little_vram(work, need, machine)
-    if need.ram > machine.free_ram:
-        yield error("ram", f"The frames of a segment need {_gib(need.ram)} of main memory, but "
-                           f"{_gib(machine.free_ram)} are free: lower segment_length, or make the video smaller.")
-    if job.free_disk is not None and need.disk > job.free_disk:
-        # only a warning: some segments may exist already, and a full disk loses nothing
-        yield warning("disk", f"The job folder will grow to about {_gib(need.disk)}, but {_gib(job.free_disk)} are "
-                              "free on its disk: clear old jobs with Manage SCAIL-2 Jobs, or free space.")
-
-
 def job_facts(job: Job) -> list[Finding]:
     """Facts that need no plan."""
     summary, *people = report(job.identities).splitlines()
@@ -198,92 +212,32 @@ def job_facts(job: Job) -> list[Finding]:
     prompts = ", ".join(f"{tokens} tokens in the {name}" for name, tokens in job.tokens.items())
     facts = [fact("mode", summary), *(fact("people", line) for line in people),
              fact("driving", f"driving video: {count} frames of {width}x{height}, {count / job.fps:.1f} s at "
-                             f"{job.fps:g} fps"),
+                             f"{job.fps:g} fps{_picked(job)}"),
              fact("sampling", f"sampling: {job.solver}, {job.schedule}, guidance {job.guidance:g}"),
              fact("prompts", f"prompts: {prompts}")]
     if job.transformer is not None:
-        facts.append(fact("model", f"model: {_gib(job.transformer.weight_bytes)} of weights, {_lora(job.transformer)}"))
+        facts.append(fact("model", f"model: {gib(job.transformer.weight_bytes)} of weights, {_lora(job.transformer)}"))
     return facts
+
+
+def _picked(job: Job) -> str:
+    return "" if job.driving.stored == len(job.driving) else f", of {job.driving.stored} in the file"
 
 
 def plan_facts(job: Job, plan: list[Segment]) -> Iterator[Finding]:
     """Facts about segments, memory and time."""
     lengths = ", ".join(str(segment.length) for segment in plan)
+    lasting = f" ({max(segment.length for segment in plan) / job.fps:.2f} s at the most)"
     scenes = f", {len(job.cuts) + 1} scenes" if job.cuts else ""
     yield fact("segments", f"result: {len(job.driving)} frames of {job.width}x{job.height}, in {len(plan)} segment(s) "
-                           f"of {lengths} frames{scenes}")
+                           f"of {lengths} frames{lasting}{scenes}")
     if job.transformer is None:
         return
-    work, machine = _work(job, job.transformer, plan), job.machine
-    need, seconds = budget.estimate(work, machine.total_vram), budget.seconds(work, machine)
-    yield fact("ram", f"main memory: about {_gib(need.ram)} for the frames of a segment; {_gib(machine.free_ram)} are "
-                      "free")
-    free = "" if job.free_disk is None else f"; {_gib(job.free_disk)} are free"
-    yield fact("disk", f"job folder: about {_gib(need.disk)}{free}")
-    yield fact("vram", _vram(work, need, machine))
-    if machine.total_vram:
-        yield fact("longest", _longest(work, need, machine))
-    if work.weights == STREAMED and (where := capacity.residence(work, machine)) is not None:
-        yield fact("weights", _weights(where))
-    if seconds is not None:
-        yield fact("time", f"time: about {budget.duration(seconds)}, from measurements on an NVIDIA H200 and the speed "
-                           "of this GPU")
+    yield from memory_checks.facts(job.machine, _work(job, job.transformer, plan), job.free_disk)
 
 
 def _plan(job: Job) -> list[Segment]:
     return plan_scenes(len(job.driving), job.cuts, job.segment_length, job.overlap, job.lengths)
-
-
-def _work(job: Job, transformer: Transformer, plan: list[Segment]) -> Work:
-    height, width = job.driving.size
-    return Work(transformer.config, job.width, job.height, tuple(segment.length for segment in plan),
-                len(job.reference_masks) - 1, job.steps, job.guidance, transformer.weight_bytes, width, height,
-                job.overlap, job.lossless, transformer.in_chunks, transformer.weights, transformer.decoder)
-
-
-def _too_little_vram(work: Work, need: Need, machine: Machine) -> Finding:
-    free, streamed = machine.free_vram, work.weights == STREAMED
-    if streamed and need.sampling <= free:
-        return warning("vae_vram", f"The VAE needs about {_gib(need.vae)} of GPU memory in one piece, but {_gib(free)} "
-                                   "can be free: use a smaller size, or let ComfyUI use tiles, which is slower.")
-    advice = capacity.smaller(work, free, machine.total_vram)
-    if work.weights == RESIDENT and budget.estimate(replace(work, weights=OFFLOADED)).least <= free:
-        advice = "offload_model, which keeps the weights in main memory while the VAE works"
-    elsewhere = "use a much smaller size, or another GPU" if streamed else (
-        "run it with the ComfyUI nodes, which load the weights piece by piece")
-    remedy = f"use {advice}" if advice else elsewhere
-    needed = need.sampling if streamed else need.least
-    return error("vram", f"{work.width}x{work.height} in segments of {max(work.lengths)} frames needs at least about "
-                         f"{_gib(needed)} of GPU memory, but {_gib(free)} can be free: {remedy}.")
-
-
-def _longest(work: Work, need: Need, machine: Machine) -> str:
-    frames = capacity.longest_segment(work, machine.free_vram, machine.total_vram,
-                                      tiles=work.weights == STREAMED and need.vae > machine.free_vram)
-    if frames is None:
-        return f"longest segment: no frame of {work.width}x{work.height} fits on this GPU"
-    more = " or more" if frames == capacity.MOST_FRAMES else ""
-    return f"longest segment: {frames} frames{more} of {work.width}x{work.height} fit on this GPU"
-
-
-def _weights(where: Residence) -> str:
-    streamed = sum(where.streamed)
-    if not streamed:
-        return "weights: all can stay on the GPU"
-    return (f"weights: about {_gib(where.resident)} can stay on the GPU and {_gib(streamed)} are streamed in every "
-            f"forward, which costs no time if main memory delivers {where.needed_rate() / 1e9:.1f} GB/s")
-
-
-def _vram(work: Work, need: Need, machine: Machine) -> str:
-    if not machine.total_vram:
-        return "GPU memory and time are not estimated, because the model does not run on a CUDA or ROCm GPU"
-    if work.weights != STREAMED:
-        return (f"GPU memory: about {_gib(need.least)} at the peak; {_gib(machine.free_vram)} of "
-                f"{_gib(machine.total_vram)} can be free")
-    both = need.activations_together - need.activations
-    more = f" ({_gib(both)} more with both prompts in one batch)" if both else ""
-    return (f"GPU memory: about {_gib(need.whole)} if all weights stay there{more}, {_gib(need.least)} if they are "
-            f"streamed; {_gib(machine.free_vram)} of {_gib(machine.total_vram)} can be free")
 
 
 def _lora(transformer: Transformer) -> str:
@@ -292,5 +246,8 @@ def _lora(transformer: Transformer) -> str:
     return "a LoRA that leaves them unchanged" if transformer.lora else "no LoRA"
 
 
-def _gib(count: int) -> str:
-    return f"{count / _GIB:.1f} GiB"
+def _work(job: Job, transformer: Transformer, plan: list[Segment]) -> Work:
+    height, width = job.driving.size
+    return Work(transformer.config, job.width, job.height, tuple(segment.length for segment in plan),
+                len(job.reference_masks) - 1, job.steps, job.guidance, transformer.weight_bytes, width, height,
+                job.overlap, job.lossless, transformer.in_chunks, transformer.weights, transformer.decoder)

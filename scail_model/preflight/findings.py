@@ -13,7 +13,9 @@ _HEADINGS = {ERROR: "Errors", WARNING: "Warnings", FACT: "Facts"}
 # Finding code -> the input of the check and sampler nodes that it is about, if there is one.
 _INPUTS = {
     "driving_mask_frames": "identities", "driving_mask_shape": "identities", "coincide": "identities",
-    "hidden": "identities", "unseen": "identities", "people": "identities", "mode": "identities",
+    "hidden": "identities", "unseen": "identities", "nobody": "identities", "hole": "identities",
+    "merged": "identities", "exchanged": "identities", "jump": "identities", "cut": "scene_cuts",
+    "people": "identities", "mode": "identities",
     "driving_crop": "driving", "driving_size": "driving", "driving": "driving",
     "driving_file": "driving", "busy_background": "driving_background",
     "reference_count": "reference", "reference_mode": "reference", "reference_masks": "reference",
@@ -24,6 +26,7 @@ _INPUTS = {
     "segments": "segment_length", "segment_length": "segment_length", "overlap": "overlap",
     "model_sampling": "shift", "sampler": "sampler", "sigmas": "sigmas",
     "colour_match": "colour_match", "plan": "plan", "scene_cuts": "scene_cuts", "disk": "codec",
+    "rate": "rate", "driven": "driving_end",
 }
 
 

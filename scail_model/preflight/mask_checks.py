@@ -42,10 +42,12 @@ def check(identities: Identities, plan: Sequence[Segment], height: int, width: i
 
 
 def unseen(identities: Identities, plan: Sequence[Segment]) -> Iterator[Finding]:
-    """People that no frame of a segment shows."""
+    """People that no frame of a segment shows, although it shows others."""
+    spans = [(segment.start, segment.stop) for segment in plan]
+    somebody = np.any([extent.seen for extent in identities.driving.extents], axis=0)
     for person, extent in enumerate(identities.driving.extents):
         gaps = [(first, last) for first, last in runs(~extent.seen)
-                if any(first <= segment.start and segment.stop <= last + 1 for segment in plan)]
+                if any(first <= start and stop <= last + 1 and somebody[start:stop].any() for start, stop in spans)]
         if gaps:
             yield warning("unseen", f"{identities.title(person)} is missing in frames {in_words(gaps)} of "
                                     f"{len(identities.driving)}, which cover a whole segment: check the driving mask "
@@ -91,7 +93,7 @@ def sizes(identities: Identities) -> Iterator[Finding]:
 def coinciding(identities: Identities) -> Iterator[Finding]:
     """Pairs of people in nearly the same place: often one person tracked twice."""
     for (left, one), (right, other) in combinations(enumerate(identities.driving.extents), 2):
-        flags = _box_overlap(one.box, other.box) > _SAME_PLACE
+        flags = box_overlap(one.box, other.box) > _SAME_PLACE
         if _lasts(flags, one.seen & other.seen):
             yield warning("coincide", f"{identities.title(left)} and {identities.title(right)} are in nearly the same "
                                       f"place in frames {in_words(runs(flags))} of {len(flags)}: check whether the "
@@ -162,7 +164,7 @@ def _lasts(flags: np.ndarray, seen: np.ndarray) -> bool:
     return 0 < min(_LASTING, seen.sum()) <= flags.sum()
 
 
-def _box_overlap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def box_overlap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Intersection over union of boxes [T, 4]; 0 where one is empty."""
     sides = np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2])
     both = sides.clip(min=0).prod(1)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -56,6 +57,19 @@ def noise_levels(settings: Settings) -> tuple[Tensor, dict[float, int]]:
         return torch.tensor(settings.sigmas), {}
     sigmas, timesteps = make_schedule(settings.solver, settings.steps, settings.shift)
     return sigmas, whole_timesteps(settings.solver, sigmas, timesteps)
+
+
+def within(level: float, levels: tuple[float, float]) -> bool:
+    """Whether a noise level is between two others, the higher one first; in float32, as the levels of a sampling
+    are."""
+    highest, lowest = map(np.float32, levels)
+    return bool(lowest <= np.float32(level) <= highest)
+
+
+def driven_steps(settings: Settings, levels: tuple[float, float]) -> int:
+    """In how many steps the driving video is followed: those whose noise levels are between these two."""
+    sigmas, timesteps = noise_levels(settings)
+    return sum(within(_model_sigma(sigma, settings.solver, timesteps), levels) for sigma in sigmas.tolist()[:-1])
 
 
 def mixed(x: Tensor, clean: Tensor, mask: Tensor) -> Tensor:

@@ -11,11 +11,15 @@ from dataclasses import Field, dataclass, field, fields
 from fractions import Fraction
 from typing import Any, Protocol
 
+from ..geometry import check_frame_count
+from ..identity.identities import Identities
 from ..media import scene_cuts
 from ..media.clips import Clip
 from ..media.encoding import CODECS, Encoding, check_encoder
+from ..media.retiming import retimed
 from ..segments import LENGTHS, SHORT_LAST, Segment, plan_scenes
 from ..solvers import SOLVERS
+from . import timing
 from .colour_match import COLOUR_MATCHES, OFF
 from .noise import NOISES, ONE_GENERATOR
 from .plan_parser import Changes, parse_cuts, parse_plan, with_remakes
@@ -23,6 +27,7 @@ from .task import FRAMES, HISTORIES, Settings
 
 AND_AFTER, ONLY = "and everything after", "only these"
 KEEP, BLACK = "keep", "black"
+REFUSE, TRIM = "refuse", "trim"
 _FIND = "find"
 
 
@@ -58,6 +63,32 @@ def _option(default: Any, text: str, choices: Sequence[str] | Mapping[str, str] 
 
 def option(of: Field) -> Option:
     return of.metadata["option"]
+
+
+def check_value(of: Field, value: Any, shown: str = "") -> None:
+    """Raise ValueError for a value that a setting cannot have. shown: how it was given, after the value."""
+    how = option(of)
+    if how.choices:
+        right, meant = value in how.choices, f"one of {', '.join(how.choices)}"
+    elif isinstance(of.default, str):
+        right, meant = isinstance(value, str), "a text"
+    else:
+        kind = int if isinstance(of.default, int) else (int, float)
+        assert how.low is not None  # every number has a range
+        assert how.high is not None
+        right = isinstance(value, kind) and not isinstance(value, bool) and how.low <= value <= how.high  # NaN too
+        meant = f"{'a whole number from ' * (kind is int)}{how.low} to {how.high}"
+    if not right:
+        value = f'"{value}"' if isinstance(value, str) else value
+        raise ValueError(f"{of.name} is {value}{shown}, but it must be {meant}: correct it.")
+
+
+def check_range(start: float, end: float) -> None:
+    """Raise ValueError for a part of the sampling that is none; start, end: driving_start and driving_end."""
+    if not 0 <= start < end <= 1:
+        raise ValueError(f"driving_start is {start:g} and driving_end {end:g}, but the driving video must be followed "
+                         "from one part of the sampling to a later one, 0 to 1: raise driving_end, or lower "
+                         "driving_start.")
 
 
 def option_fields() -> tuple[Field, ...]:
@@ -110,10 +141,30 @@ class VideoOptions:
     quality: int = _option(14, "CRF: lower is better and larger; without effect on lossless.", low=0, high=51)
     jobs_limit: float = _option(100.0, "GiB that all job folders together may take; beyond it the oldest finished "
                                        "ones are removed.", low=1.0, high=100000.0, step=1.0)
+    rate: float = _option(0.0, "Frames per second of the result, picked from the driving video and its masks by time "
+                               "stamp; it stays as many seconds long. 0: every frame. The model was trained with 16.",
+                          low=0.0, high=240.0, step=0.01)
+    driving_start: float = _option(0.0, "From which part of the sampling on the driving video is followed, as core's "
+                                        "pose_start: 0 is the first step.", low=0.0, high=1.0, step=0.01)
+    driving_end: float = _option(1.0, "Up to which part of the sampling the driving video is followed, as core's "
+                                      "pose_end: 1 is the last step.", low=0.0, high=1.0, step=0.01)
+    length_mismatch: str = _option(REFUSE, "What to do if the masks have another number of frames than the driving "
+                                           "video. trim: leave the frames at the end out that only one of them has.",
+                                   (REFUSE, TRIM))
 
-    def rate(self, clip: Timed) -> Fraction:
-        """Frames per second of the result."""
-        return clip.rate or Fraction(self.fps).limit_denominator(1001)
+    def result_rate(self, clip: Timed) -> Fraction:
+        """Frames per second of the result; clip: as `timing.timed` gives it."""
+        return clip.rate or self.stated_rate
+
+    @property
+    def stated_rate(self) -> Fraction:
+        """Frames per second of a driving video that has no rate of its own."""
+        return Fraction(self.fps).limit_denominator(1001)
+
+    @property
+    def picked_rate(self) -> Fraction | None:
+        """Frames per second that were asked for; None for every frame."""
+        return Fraction(self.rate).limit_denominator(100_000) if self.rate else None
 
     @property
     def encoding(self) -> Encoding:
@@ -132,7 +183,24 @@ class VideoOptions:
         steps = len(sigmas) - 1 if sigmas else self.steps
         return Settings(self.solver, steps, self.shift, self.guidance, seed, self.segment_length, self.overlap,
                         self.driving_background == BLACK, self.lengths, cuts, self.history, self.colour_match,
-                        self.noise, sigmas)
+                        self.noise, sigmas, self.driving_start, self.driving_end)
+
+    def timed(self, driving: Clip, identities: Identities) -> tuple[Clip, Identities]:
+        """Driving video and masks as a run reads them (`timing.timed`)."""
+        return timing.timed(driving, identities, self.picked_rate, assumed=self.stated_rate,
+                            trim=self.length_mismatch == TRIM)
+
+    def check_masks(self, driving: Clip, masks: int) -> None:
+        """Raise ValueError if `timed` will not bring masks of this number and the driving video together."""
+        clip = retimed(driving, self.picked_rate, assumed=self.stated_rate)
+        if masks != clip.stored and self.length_mismatch != TRIM:
+            check_frame_count(len(clip), masks, stored=clip.stored, trim=True)
+
+    def check_values(self) -> None:
+        """Raise ValueError for a value that an option cannot have."""
+        for each in option_fields():
+            check_value(each, getattr(self, each.name))
+        check_range(self.driving_start, self.driving_end)
 
     def check(self) -> None:
         """Raise RuntimeError if a library or an encoder is missing that an option needs."""
@@ -146,12 +214,12 @@ class VideoOptions:
 
     def written_cuts(self, clip: Timed) -> tuple[int, ...]:
         """Cuts that need no search. Raises ValueError as `parse_cuts` does."""
-        return tuple(parse_cuts(self.scene_cuts, self.rate(clip)))
+        return tuple(parse_cuts(self.scene_cuts, self.result_rate(clip)))
 
     def segments(self, clip: Timed, cuts: tuple[int, ...]) -> list[Segment]:
         return plan_scenes(len(clip), cuts, self.segment_length, self.overlap, self.lengths)
 
     def changes(self, clip: Timed, segments: list[Segment]) -> list[Changes]:
         """What differs, by segment. Raises ValueError for a plan or remake that cannot be read."""
-        return with_remakes(parse_plan(self.plan, segments, self.rate(clip)), self.remake, self.remake_seed,
+        return with_remakes(parse_plan(self.plan, segments, self.result_rate(clip)), self.remake, self.remake_seed,
                             self.remake_scope == ONLY)

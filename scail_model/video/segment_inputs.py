@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from ..inputs.reference import Reference
+from ..inputs.reference import Reference, white_background
 from .host import Host
 from .options import VideoOptions
 from .plan_parser import NOTHING, Change, Changes
@@ -35,7 +35,7 @@ def ordered_references(first: Reference, more: Mapping[str, Reference] | None) -
         if (reference.width, reference.height) != (first.width, first.height):
             raise ValueError(f"{name} is encoded at {reference.width}x{reference.height}, but reference at "
                              f"{first.width}x{first.height}: encode all at one size.")
-        if bool(reference.masks[0, -1, 0].any()) != bool(first.masks[0, -1, 0].any()):
+        if {white_background(each.masks[0, -1]) for each in (reference, first)} == {True, False}:
             raise ValueError(f"{name} was encoded for the other mode than reference: connect identities of the same "
                              "mode to both Encode SCAIL-2 Reference nodes.")
         references.append(reference)

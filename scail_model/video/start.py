@@ -29,7 +29,8 @@ def make_task(options: VideoOptions, seed: int, cuts: tuple[int, ...], given: Gi
     check_changes(changes, len(given.references), host)
     usual, inputs, solo = segment_inputs(options, changes, given, host)
     key = digest(host.key, driving.digest(), identities.digest(), replace(settings, **_BY_SEGMENT).key_values)
-    task = VideoTask(driving, identities, settings, plan, inputs, solo, options.rate(driving), options.encoding, key)
+    task = VideoTask(driving, identities, settings, plan, inputs, solo, options.result_rate(driving), options.encoding,
+                     key)
     return task, _folder_name(task, usual)
 
 

@@ -14,10 +14,12 @@ from ..identity.identities import Identities
 from ..media.clips import Clip
 from ..media.encoding import Encoding
 from ..segments import SHORT_LAST, Segment
+from ..solvers import shifted
 from .colour_match import OFF
 from .noise import ONE_GENERATOR
 
-_LATER: dict[str, Any] = {"sigmas": ()}  # settings that have come later, and their defaults
+# settings that have come later, and their defaults
+_LATER: dict[str, Any] = {"sigmas": (), "driving_start": 0.0, "driving_end": 1.0}
 FRAMES, LATENTS = "frames", "latents"
 HISTORIES = {
     FRAMES: "hands over the decoded last frames, encoded again (official)",
@@ -29,7 +31,8 @@ HISTORIES = {
 class Settings:
     """How a video is sampled. Counts are frames; guidance 1 means one forward per step. cuts: frames at which scenes
     begin. history, colour_match, noise: keys of HISTORIES, COLOUR_MATCHES and NOISES. sigmas: noise levels that take
-    the place of the schedule by steps and shift; empty for that schedule."""
+    the place of the schedule by steps and shift; empty for that schedule. driving_start, driving_end: the part of the
+    sampling in which the driving video is followed, 0..1."""
 
     solver: str
     steps: int
@@ -45,6 +48,8 @@ class Settings:
     colour_match: str = OFF
     noise: str = ONE_GENERATOR
     sigmas: tuple[float, ...] = ()
+    driving_start: float = 0.0
+    driving_end: float = 1.0
 
     @property
     def key_values(self) -> dict[str, Any]:
@@ -52,6 +57,16 @@ class Settings:
         is found."""
         values = asdict(self)
         return {name: value for name, value in values.items() if name not in _LATER or value != _LATER[name]}
+
+    @property
+    def always_driven(self) -> bool:
+        """Whether the driving video is followed in the whole sampling."""
+        return (self.driving_start, self.driving_end) == (0.0, 1.0)
+
+    @property
+    def driving_levels(self) -> tuple[float, float]:
+        """The noise levels between which the driving video is followed, the higher one first."""
+        return shifted(1 - self.driving_start, self.shift), shifted(1 - self.driving_end, self.shift)
 
     @property
     def schedule(self) -> str:

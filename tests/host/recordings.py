@@ -18,9 +18,11 @@ def forward(network: SCAIL2Transformer, call: dict[str, Tensor]) -> Tensor:
     """The velocity that `network` gives for the inputs of one recorded call."""
     extra = call["reference_latent"].shape[2] - 1
     references, masks = call["reference_latent"][:, :16], call["ref_mask_latents"]
+    driving = call.get("pose_latents")  # missing outside of pose_start and pose_end
     return network(
         call["x"][:, :16], call["timestep"], call["context"], call["clip"], reference_latents=references[:, :, extra:],
-        reference_masks=masks[:, :, extra : extra + 1], driving_latents=call["pose_latents"][:, :16],
-        driving_masks=call["sam_latents"], replacement=not call["ref_mask_flag"], history_mask=call["x"][:, 16:],
-        additional_latents=references[:, :, :extra] if extra else None,
+        reference_masks=masks[:, :, extra : extra + 1],
+        driving_latents=None if driving is None else driving[:, :16],
+        driving_masks=None if driving is None else call["sam_latents"], replacement=not call["ref_mask_flag"],
+        history_mask=call["x"][:, 16:], additional_latents=references[:, :, :extra] if extra else None,
         additional_masks=masks[:, :, :extra] if extra else None)

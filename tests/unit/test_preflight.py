@@ -83,7 +83,7 @@ def test_a_good_job_has_facts_only():
         "sampling": "sampling: unipc, 40 steps, shift 3, guidance 5",
         "prompts": "prompts: 80 tokens in the positive, 2 tokens in the negative",
         "model": "model: 0.0 GiB of weights, no LoRA",
-        "segments": "result: 17 frames of 96x128, in 1 segment(s) of 17 frames",
+        "segments": "result: 17 frames of 96x128, in 1 segment(s) of 17 frames (1.06 s at the most)",
         "ram": "main memory: about 0.0 GiB for the frames of a segment; 64.0 GiB are free",
         "disk": "job folder: about 0.0 GiB",
         "vram": "GPU memory and time are not estimated, because the model does not run on a CUDA or ROCm GPU",
@@ -102,7 +102,7 @@ def test_masks_of_another_video():
     other = clip(16, 96, 128)
     assert texts(job(driving=other)) == {
         "driving_mask_frames": "The driving video has 16 frames, but its mask has 17: use a mask made from the same "
-                               "video.",
+                               "video, or set length_mismatch to trim, which leaves out the last frame of the mask.",
         "driving_mask_shape": "The driving mask (96x128 pixels) and the driving video (128x96) have different "
                               "shapes: make the mask from the picture that it belongs to."}
     half = clip(17, 64, 48)
@@ -304,7 +304,8 @@ def test_long_segments_and_other_overlaps():
     assert "overlap" not in facts(job(bound(people)))
     assert facts(job(bound(people), overlap=9))["overlap"] == "The overlap is 9; the model was trained with 5."
     assert "overlap" not in facts(job(bound(people[:81]), overlap=9))
-    assert facts(job(bound(people)))["segments"] == "result: 100 frames of 96x128, in 2 segment(s) of 81, 25 frames"
+    assert facts(job(bound(people)))["segments"] == ("result: 100 frames of 96x128, in 2 segment(s) of 81, 25 frames "
+                                                     "(5.06 s at the most)")
 
 
 def test_sizes_that_lose_quality():
@@ -330,8 +331,8 @@ def test_somebody_who_is_missing_for_a_segment():
 
     options = {"segment_length": 9}
     found = texts(job(seen(*range(3, 14)), **options))
-    assert found == {"unseen": "blue is missing in frames 3-13 of 17, which cover a whole segment: check the driving "
-                               "mask there, unless the person has left the picture."}
+    assert found == {"nobody": "The driving mask shows nobody in frames 3-13 (0.19 s), which cover a whole segment: "
+                               "check the mask there, unless everybody has left the picture."}
     assert texts(job(seen(*range(5, 14)), **options)) == {}  # as long, but in two segments
     assert texts(job(seen(*range(3, 14)))) == {}  # one segment of 17
     two = bound([WHOLE] * 17, [(0, 16, 30, 112)] * 9 + [None] * 8, names="Anna, Ben",
