@@ -22,7 +22,7 @@ from ..scail_model.video.segment_inputs import Given, ordered_references
 from ..scail_model.video.start import make_task, open_job
 from ..scail_model.video.task import segments_json
 
-_REPORTED = ("driving", "driven")  # facts that the report has too
+_REPORTED = ("picked", "driven")  # facts that the report has too
 
 
 class SCAIL2SampleVideo(io.ComfyNode):
@@ -80,8 +80,8 @@ class SCAIL2SampleVideo(io.ComfyNode):
         removed = jobs.make_room(jobs_folder(), round(options.jobs_limit * jobs.GIB), emitted.folders_of_this_run())
         kept = f", {made.kept} of them already finished" if made.kept else ""
         lines = [*(f"warning: {finding.text}" for finding in of_level(findings, WARNING)),
+                 *(finding.text for finding in of_level(findings, FACT) if finding.code in _REPORTED),
                  f"job folder: {job.folder}", f"computed with {host.description}",
-                 *(finding.text for finding in findings if finding.code in _REPORTED and finding.level == FACT),
                  *(f"removed for jobs_limit: {other.line()}" for other in removed),
                  f"{len(frames)} frames of {reference.width}x{reference.height} in {len(task.plan)} segment(s){kept}, "
                  f"{time.monotonic() - started:.1f} s"]
@@ -91,8 +91,8 @@ class SCAIL2SampleVideo(io.ComfyNode):
         coder_pace = measured_coder_pace(reference, times.decoded, times.decoded_seconds)
         return io.NodeOutput(InputImpl.VideoFromFile(str(made.path)), "\n".join(lines), segments_json(task),
                              ui=told(made.path, lines) | plan_facts(
-                                 frames, reference, options.rate, found_cuts=options.found(cuts), model=model, pace=pace,
-                                 coder_pace=coder_pace))
+                                 frames, reference, options.rate, found_cuts=options.found(cuts), model=model,
+                                 pace=pace, coder_pace=coder_pace))
 
     @classmethod
     def fingerprint_inputs(cls, **_) -> int:

@@ -212,16 +212,19 @@ def job_facts(job: Job) -> list[Finding]:
     prompts = ", ".join(f"{tokens} tokens in the {name}" for name, tokens in job.tokens.items())
     facts = [fact("mode", summary), *(fact("people", line) for line in people),
              fact("driving", f"driving video: {count} frames of {width}x{height}, {count / job.fps:.1f} s at "
-                             f"{job.fps:g} fps{_picked(job)}"),
-             fact("sampling", f"sampling: {job.solver}, {job.schedule}, guidance {job.guidance:g}"),
+                             f"{job.fps:g} fps"),
+             *_picked(job), fact("sampling", f"sampling: {job.solver}, {job.schedule}, guidance {job.guidance:g}"),
              fact("prompts", f"prompts: {prompts}")]
     if job.transformer is not None:
         facts.append(fact("model", f"model: {gib(job.transformer.weight_bytes)} of weights, {_lora(job.transformer)}"))
     return facts
 
 
-def _picked(job: Job) -> str:
-    return "" if job.driving.stored == len(job.driving) else f", of {job.driving.stored} in the file"
+def _picked(job: Job) -> Iterator[Finding]:
+    clip = job.driving
+    if clip.indices != range(clip.stored):
+        yield fact("picked", f"{len(clip)} frames are read of the {clip.stored} in the driving video, {job.fps:g} a "
+                             "second")
 
 
 def plan_facts(job: Job, plan: list[Segment]) -> Iterator[Finding]:

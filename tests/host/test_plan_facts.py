@@ -72,6 +72,7 @@ def test_motion_tells_of_the_video_alone(graph, told, tmp_path):
     graph.save(tmp_path / "x.safetensors", conditioning=add_motion(graph, length=9))
     facts, _ = told(graph, "motion")
     assert facts == CPU | SIZES | {"frames": 17, "fps": None, "found_cuts": None, "additional": 1, "pace": None,
+                                   "rate": 0.0, "every": {"frames": 17, "fps": None, "seconds": None},
                                    "coder_pace": None}
 
 
@@ -80,6 +81,7 @@ def test_a_check_tells_of_the_model_too(graph, told, weights):
     add_check(graph, scene_cuts="8")
     facts, _ = told(graph, "check")
     assert facts == CPU | SIZES | {"frames": 17, "fps": None, "found_cuts": None, "additional": 1, "pace": None,
+                                   "rate": 0.0, "every": {"frames": 17, "fps": None, "seconds": None},
                                    "coder_pace": None, "weight_bytes": weights, "model": MODEL}
 
 
@@ -87,7 +89,8 @@ def test_a_video_tells_how_fast_it_was_made(graph, two_scenes, told, weights):
     add_video(graph, steps=3, seed=30)
     facts, seconds = told(graph, "sampled")
     pace, coder_pace = facts.pop("pace"), facts.pop("coder_pace")
-    assert facts == CPU | SIZES | {"frames": FRAMES, "fps": "25/2", "found_cuts": None, "additional": 0,
+    assert facts == CPU | SIZES | {"frames": FRAMES, "fps": "25/2", "found_cuts": None, "additional": 0, "rate": 0.0,
+                                   "every": {"frames": FRAMES, "fps": "25/2", "seconds": FRAMES / 12.5},
                                    "weight_bytes": weights, "model": MODEL}
     # no faster than the matrix products alone on an H200 at its peak, 989 TFLOPS, and no slower than the whole run
     tokens = 3 * (SIZES["width"] // 16) * (SIZES["height"] // 16)  # of 9 frames, which are fewer than a segment has

@@ -55,7 +55,8 @@ def test_a_good_graph_has_facts(graph, checked):
     assert found["errors"] == []
     assert report.count("\n- ") == sum(len(found[level]) for level in ("warnings", "facts"))
     assert "Errors" not in report
-    assert text(found, "facts", "segments") == "result: 9 frames of 64x64, in 1 segment(s) of 9 frames"
+    assert text(found, "facts", "segments") == ("result: 9 frames of 64x64, in 1 segment(s) of 9 "
+                                                 "frames (0.38 s at the most)")
     assert text(found, "facts", "driving") == "driving video: 9 frames of 96x64, 0.4 s at 24 fps"
     assert text(found, "facts", "prompts") == "prompts: 6 tokens in the positive, 2 tokens in the negative"
     assert "no LoRA" in text(found, "facts", "model")

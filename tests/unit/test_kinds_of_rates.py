@@ -144,5 +144,6 @@ def test_facts_speak_in_seconds_and_frames(tmp_path):
     driving, identities, *_ = read(tmp_path, STEADY_30, 120, {"rate": 16.0})
     wide = replace(job(identities, driving=driving, width=512, height=32), segment_length=33)
     found = texts(wide, "fact")
-    assert found["driving"] == "driving video: 64 frames of 32x32, 4.0 s at 16 fps, of 120 in the file"
+    assert found["driving"] == "driving video: 64 frames of 32x32, 4.0 s at 16 fps"
+    assert found["picked"] == "64 frames are read of the 120 in the driving video, 16 a second"
     assert "in 3 segment(s) of 33, 33, 9 frames (2.06 s at the most)" in found["segments"]

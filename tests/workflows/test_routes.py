@@ -75,6 +75,23 @@ def test_times_of_cuts_are_read_as_in_a_run(plan, rate, text):
         assert [piece["start"] for piece in answer["pieces"] if piece["cut"]] == parse_cuts(text, fps)
 
 
+def test_another_rate_than_in_the_last_run(plan):
+    """The video is 305 frames in 19.06 s; the last run read it at 8 a second, or every frame of it."""
+    every = {"every": {"frames": 305, "fps": "16", "seconds": 305 / 16}}
+    taken, picked = (VIDEO | every | {"rate": 0.0}), (VIDEO | every | {"rate": 8.0, "frames": 152, "fps": "8"})
+    for video in (taken, picked):
+        for rate, words in ((0.0, "305 frames at 16 fps (19.1 s)"), (8.0, "152 frames at 8 fps (19.0 s)"),
+                            (20.0, "381 frames at 20 fps (19.1 s)")):
+            assert words in plan(video=video, rate=rate)["lines"][0]
+        assert "152 frames at 8 fps" in plan(node="SCAIL2MotionTransfer", video=video, values=MOTION, rate=8.0,
+                                             continued=True)["lines"][0]
+    images = VIDEO | {"fps": None, "rate": 0.0, "every": {"frames": 305, "fps": None, "seconds": None}}
+    assert "102 frames at 8 fps" in plan(video=images, fps=24.0, rate=8.0)["lines"][0]
+    # cuts are frames of the rate at which they were found
+    found = plan(video=picked | {"found_cuts": [100]}, scene_cuts="find", rate=16.0)
+    assert found["lines"][0].endswith("Scene cuts: known after the first run or check.")
+
+
 def test_cuts_that_a_run_has_found(plan):
     found = plan(video=VIDEO | {"found_cuts": [100]}, scene_cuts="find")
     assert [piece["start"] for piece in found["pieces"] if piece["cut"]] == [100]
