@@ -8,6 +8,7 @@ Tensors are memory mapped, so loading costs no memory until a weight is used. No
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -17,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from . import lora, sat_names
+from .file_kinds import format_of
 from .pickles import index_pickle
 from .records import TensorRecord, contiguous_stride, map_tensors
 
@@ -35,12 +37,7 @@ SAFETENSORS_DTYPES = {
     }.items()
     if hasattr(torch, dtype)
 }
-_ANOTHER_FORMAT = {
-    b"GGUF": "is a GGUF file; load it with a GGUF loader node, or take the .safetensors file of the model",
-    b"version https://git-lfs": "is a Git LFS pointer, not the file itself; run `git lfs pull` in its folder",
-    b"<": "is a web page, not a model; download the file again, with a login where the site asks for one",
-    b"\x80": "is a torch file of the old format without zip; load and save it once with a current torch",
-}
+_ONE_OF_SEVERAL = re.compile(r"-(\d+)-of-(\d+)\.")
 
 Entry = TypeVar("Entry", Tensor, TensorRecord)
 
@@ -76,16 +73,19 @@ def open_index(path: str | os.PathLike) -> CheckpointIndex:
     Accepts and refuses what `load_checkpoint` does.
     """
     file = _checkpoint_file(Path(path))
+    part = _ONE_OF_SEVERAL.search(file.name)
+    if part and int(part[2]) > 1:
+        raise RuntimeError(f"{file} is part {int(part[1])} of {int(part[2])} of a model: give the model as one file.")
     if _is_torch_zip(file):
         records, metadata = _state_dict_of(index_pickle(file)), {}
     else:
         records, metadata = _index_safetensors(file)
     if not records:
-        raise RuntimeError(f"{file} holds no tensors; download it again, or give a model or LoRA file")
+        raise RuntimeError(f"{file} holds no tensors: download it again, or give a model or LoRA file.")
     try:
         return CheckpointIndex(file, with_official_names(records), metadata)
     except ValueError as error:
-        raise RuntimeError(f"{file} is not a SCAIL-2 file: {error}; give a SCAIL-2 model or LoRA") from error
+        raise RuntimeError(f"{file} is not a SCAIL-2 file, because {error}: give a SCAIL-2 model or LoRA.") from error
 
 
 def convert_sat(state_dict: Mapping[str, Entry]) -> dict[str, Entry]:
@@ -131,16 +131,25 @@ def _checkpoint_file(path: Path) -> Path:
     if path.is_file():
         return path
     if not path.is_dir():
-        raise RuntimeError(f"{path} does not exist; check the path")
+        raise RuntimeError(f"{path} does not exist: check the path.")
     folder = next((folder for folder in (path, path / "model") if (folder / "latest").is_file()), None)
     if folder is None:
-        raise RuntimeError(f"{path} is a folder without model/latest; give the official SCAIL-2 folder or one file")
+        raise RuntimeError(f"{path} is a folder without model/latest{_what_it_holds(path)}: give the official SCAIL-2 "
+                           "folder or one file.")
     step = folder / (folder / "latest").read_text().strip()
     files = sorted(step.glob("*.pt"))
     if len(files) != 1:
         raise RuntimeError(f"{step}, which {folder / 'latest'} names, has {len(files)} .pt files where there should be "
-                           "one; download the folder again")
+                           "one: download the folder again.")
     return files[0]
+
+
+def _what_it_holds(folder: Path) -> str:
+    """Said of a folder that is not the official one."""
+    if (folder / "model_index.json").is_file():
+        return ", a model in diffusers form"
+    files = sorted(path.name for ending in ("safetensors", "pt") for path in folder.glob(f"*.{ending}"))
+    return f", which holds {', '.join(files[:3])}" if files else ""
 
 
 def _is_torch_zip(file: Path) -> bool:
@@ -152,11 +161,7 @@ def _is_torch_zip(file: Path) -> bool:
     # A safetensors file starts with eight bytes of header length, which may look like anything.
     if start[8:9] == b"{":
         return False
-    for magic, finding in _ANOTHER_FORMAT.items():
-        if start.lstrip().startswith(magic):
-            raise RuntimeError(f"{file} {finding}")
-    finding = "is neither a safetensors nor a torch file" if start else "is empty"
-    raise RuntimeError(f"{file} {finding}; download it again")
+    raise RuntimeError(f"{file} {format_of(start)}.")
 
 
 def _state_dict_of(tree: object) -> dict[str, TensorRecord]:
@@ -175,13 +180,13 @@ def _index_safetensors(file: Path) -> tuple[dict[str, TensorRecord], dict[str, s
             header_bytes = int.from_bytes(stream.read(8), "little")
             header = json.loads(stream.read(header_bytes))
     except SafetensorError as error:
-        raise RuntimeError(f"{file} is damaged or was cut short ({error}); download or copy it again") from error
+        raise RuntimeError(f"{file} is damaged or was cut short ({error}): download or copy it again.") from error
     metadata = header.pop("__metadata__", {})
     records = {}
     for name, entry in header.items():
         if entry["dtype"] not in SAFETENSORS_DTYPES:
-            raise RuntimeError(f"{file} stores {name} as {entry['dtype']}, which torch {torch.__version__} cannot hold;"
-                               " take the bf16, fp16 or fp8 file of the model")
+            raise RuntimeError(f"{file} stores {name} as {entry['dtype']}, which torch {torch.__version__} cannot hold:"
+                               " take the bf16, fp16 or fp8 file of the model.")
         shape = tuple(entry["shape"])
         offset = 8 + header_bytes + entry["data_offsets"][0]
         dtype = SAFETENSORS_DTYPES[entry["dtype"]]

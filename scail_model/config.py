@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
+from .file_kinds import Shaped, other_model
 
 HEAD_DIM = 128
 CLIP_DIM = 1280
@@ -46,21 +46,23 @@ class TransformerConfig:
             )
 
     @classmethod
-    def from_state_dict(cls, state_dict: Mapping[str, torch.Tensor]) -> TransformerConfig:
+    def from_state_dict(cls, state_dict: Mapping[str, Shaped], *,
+                        called: str = "The checkpoint") -> TransformerConfig:
         """Read the sizes from the tensor shapes of a checkpoint with official names.
 
         Only shapes are read, so tensors on the meta device and mapped files cost nothing. Raises ValueError that names
-        the model if it is another one, the missing tensors, or the tensors of a wrong shape.
+        the model if it is another one, the missing tensors, or the tensors of a wrong shape. called: how messages name
+        the file.
         """
-        _refuse_other_models(state_dict)
+        refuse_other_models(state_dict, called)
         required = ("patch_embedding.weight", "patch_embedding_mask.weight", "head.head.bias", "blocks.0.ffn.0.bias",
                     "time_embedding.0.weight", "text_embedding.0.weight")
-        _refuse_missing([name for name in required if name not in state_dict])
+        _refuse_missing([name for name in required if name not in state_dict], called)
         dim, in_dim, frames, height, width = state_dict["patch_embedding.weight"].shape
         if dim == 0 or dim % HEAD_DIM:
             raise ValueError(
-                f"patch_embedding.weight has width {dim}, which is not a multiple of the head size {HEAD_DIM}: "
-                "this is not a SCAIL-2 transformer."
+                f"{called} is not a SCAIL-2 transformer, because patch_embedding.weight has width {dim}, which is not "
+                f"a multiple of the head size {HEAD_DIM}: give a SCAIL-2 file."
             )
         config = cls(
             dim=dim,
@@ -74,7 +76,7 @@ class TransformerConfig:
             out_dim=state_dict["head.head.bias"].shape[0] // (frames * height * width),
             patch_size=(frames, height, width),
         )
-        _refuse_misfits(state_dict, config.parameter_shapes())
+        _refuse_misfits(state_dict, config.parameter_shapes(), called)
         return config
 
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -115,59 +117,27 @@ class TransformerConfig:
         return shapes
 
 
-def _count_layers(state_dict: Mapping[str, torch.Tensor]) -> int:
+def _count_layers(state_dict: Mapping[str, Shaped]) -> int:
     return 1 + max(int(name.split(".")[1]) for name in state_dict if name.startswith("blocks."))
 
 
-# Tensor names, or their beginnings, that identify another model; tried in this order.
-_FOREIGN_NAMES = (
-    ("model.diffusion_model.transformer.layers.", "a SCAIL-2 checkpoint in SAT form: pass it through convert_sat"),
-    ("model.diffusion_model.mixins.", "a SCAIL-2 checkpoint in SAT form: pass it through convert_sat"),
-    ("diffusion_model.", "a file whose names still carry a prefix: read it with load_checkpoint"),
-    ("model.diffusion_model.", "a file whose names still carry a prefix: read it with load_checkpoint"),
-    ("vace_blocks.", "Wan 2.1 VACE"),
-    ("face_adapter.", "Wan 2.2 Animate"),
-    ("motion_encoder.", "Wan 2.2 Animate"),
-    ("double_blocks.", "a Flux or Hunyuan transformer"),
-    ("transformer_blocks.", "a diffusers transformer"),
-    ("decoder.middle.", "a Wan VAE"),
-    ("shared.weight", "a T5 text encoder"),
-)
-_WAN_BY_CHANNELS = {16: "Wan 2.1 text-to-video", 36: "Wan 2.1 image-to-video", 48: "Wan 2.2 5B"}
-
-
-def _refuse_other_models(state_dict: Mapping[str, torch.Tensor]) -> None:
-    """Raise ValueError that names the model, if the tensor names show that it is not SCAIL-2."""
-    if "patch_embedding_mask.weight" in state_dict:
-        return
-    other = _other_model(state_dict)
+def refuse_other_models(tensors: Mapping[str, Shaped], called: str) -> None:
+    """Raise ValueError that names the model, if names and shapes show that it is not SCAIL-2."""
+    other = other_model(tensors)
     if other is not None:
-        raise ValueError(f"The checkpoint is not a SCAIL-2 transformer but {other}.")
+        raise ValueError(f"{called} is not a SCAIL-2 transformer but {other}: give a SCAIL-2 file.")
 
 
-def _other_model(state_dict: Mapping[str, torch.Tensor]) -> str | None:
-    if any(".lora_" in name for name in state_dict):
-        return "a LoRA"
-    for beginning, model in _FOREIGN_NAMES:
-        if any(name.startswith(beginning) for name in state_dict):
-            return model
-    if "patch_embedding_pose.weight" in state_dict:
-        return "SCAIL-1 (SCAIL-Preview), which has no mask embedding"
-    if "patch_embedding.weight" in state_dict:
-        return _WAN_BY_CHANNELS.get(state_dict["patch_embedding.weight"].shape[1])
-    return None
-
-
-def _refuse_missing(names: list[str]) -> None:
+def _refuse_missing(names: list[str], called: str) -> None:
     if names:
         raise ValueError(
-            f"The checkpoint lacks {len(names)} tensors of SCAIL-2, first {', '.join(names[:3])}: "
+            f"{called} lacks {len(names)} tensors of SCAIL-2, first {', '.join(names[:3])}: "
             "it is incomplete or another model; download it again or choose another file."
         )
 
 
-def _refuse_misfits(state_dict: Mapping[str, torch.Tensor], expected: dict[str, tuple[int, ...]]) -> None:
-    _refuse_missing([name for name in expected if name not in state_dict])
+def _refuse_misfits(state_dict: Mapping[str, Shaped], expected: dict[str, tuple[int, ...]], called: str) -> None:
+    _refuse_missing([name for name in expected if name not in state_dict], called)
     quantised = {name.rpartition(".")[0] for name in state_dict if name.rpartition(".")[2] in QUANTISED_COMPANIONS}
     wrong = [
         name
@@ -177,7 +147,7 @@ def _refuse_misfits(state_dict: Mapping[str, torch.Tensor], expected: dict[str, 
     if wrong:
         first = wrong[0]
         raise ValueError(
-            f"{len(wrong)} tensors of the checkpoint do not have the shape of a SCAIL-2 of width "
+            f"{called} has {len(wrong)} tensors that do not have the shape of a SCAIL-2 of width "
             f"{expected['head.modulation'][2]}, first {first} with {list(state_dict[first].shape)} "
             f"instead of {list(expected[first])}: choose another file."
         )

@@ -79,18 +79,18 @@ def index_pickle(path: str | os.PathLike) -> Any:
             entries = {entry.filename: entry for entry in archive.infolist()}
             root = next((name.removesuffix("data.pkl") for name in entries if name.endswith("/data.pkl")), None)
             if root is None:
-                raise RuntimeError(f"{path} is a zip archive but not a torch file; give the .pt or .safetensors file")
+                raise RuntimeError(f"{path} is a zip archive but not a torch file: give the .pt or .safetensors file.")
             if f"{root}byteorder" in entries and archive.read(f"{root}byteorder") != b"little":
-                raise RuntimeError(f"{path} was written on a big-endian machine; save it again on a little-endian one")
+                raise RuntimeError(f"{path} was written on a big-endian machine: save it again on a little-endian one.")
             with archive.open(f"{root}data.pkl") as program:
                 return _Reader(program, path, file, f"{root}data/", entries).load()
     except (RuntimeError, OSError):
         raise
     except zipfile.BadZipFile as error:
-        raise RuntimeError(f"{path} is damaged or was cut short; download or copy it again") from error
+        raise RuntimeError(f"{path} is damaged or was cut short: download or copy it again.") from error
     # A damaged pickle makes the unpickler fail with nearly any type of error.
     except Exception as error:
-        raise RuntimeError(f"{path} holds a damaged pickle ({error}); download or copy it again") from error
+        raise RuntimeError(f"{path} holds a damaged pickle ({error}): download or copy it again.") from error
 
 
 class _Reader(pickle.Unpickler):
@@ -119,7 +119,7 @@ class _Reader(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in self._allowed:
             raise RuntimeError(f"{self._path} asks for {module}.{name}, which no checkpoint needs and which could run "
-                               "code, so it was not opened; get the file from its authors, or as .safetensors")
+                               "code, so it was not opened: get the file from its authors, or as .safetensors.")
         return self._allowed[module, name]
 
     def persistent_load(self, pid: Any) -> _Storage:
@@ -131,14 +131,14 @@ class _Reader(pickle.Unpickler):
     def _place(self, dtype: torch.dtype, key: str) -> _Storage:
         entry = self._entries[f"{self._data}{key}"]
         if entry.compress_type != zipfile.ZIP_STORED:
-            raise RuntimeError(f"{self._path} was packed again with compression; use the file that torch.save wrote")
+            raise RuntimeError(f"{self._path} was packed again with compression: use the file that torch.save wrote.")
         # The local header can be longer than the central directory says: torch pads it to align the data.
         self._file.seek(entry.header_offset)
         header = self._file.read(_LOCAL_HEADER_BYTES)
         names = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
         offset = entry.header_offset + _LOCAL_HEADER_BYTES + names
         if offset + entry.file_size > self._file_bytes:
-            raise RuntimeError(f"{self._path} was cut short inside {entry.filename}; download or copy it again")
+            raise RuntimeError(f"{self._path} was cut short inside {entry.filename}: download or copy it again.")
         return _Storage(dtype, offset, entry.file_size)
 
     def _rebuild_tensor_v2(self, storage: _Storage, start: int, shape: Any, stride: Any, *_: Any) -> TensorRecord:
@@ -159,5 +159,5 @@ class _Reader(pickle.Unpickler):
         inside = start * dtype.itemsize + record.nbytes <= storage.nbytes
         if min((start, *record.shape, *record.stride)) < 0 or not inside:
             raise RuntimeError(f"{self._path} has a tensor of shape {record.shape} that reaches outside its storage of "
-                               f"{storage.nbytes} bytes; download or copy it again")
+                               f"{storage.nbytes} bytes: download or copy it again.")
         return record

@@ -104,7 +104,7 @@ def read_pieces(file: BufferedReader, record: TensorRecord) -> Iterator[Tensor]:
 def _read(file: BufferedReader, dtype: torch.dtype, count: int) -> Tensor:
     piece = torch.empty(count, dtype=dtype)
     if file.readinto(piece.view(torch.uint8).numpy()) != piece.nbytes:
-        raise EOFError(f"{file.name} became shorter while it was read")
+        raise EOFError(f"{file.name} became shorter while it was read: wait until it is complete, and try again.")
     return piece
 
 

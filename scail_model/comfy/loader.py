@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import zipfile
 from typing import Any
 
 import comfy.model_management
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..checkpoint import load_checkpoint, open_index, with_official_names
-from ..config import TransformerConfig
+from ..config import TransformerConfig, refuse_other_models
 from ..kernels.attention_backends import AUTOMATIC
 from ..kernels.precision import EIGHT_BIT, EXACT, int8_linears
 from . import attention, int8
@@ -33,19 +34,19 @@ def load(path: str | os.PathLike, model_options: dict[str, Any] | None = None,
     Raises RuntimeError for files that cannot be read and ValueError, naming the model, for files of another one.
     """
     state_dict, metadata = _read(os.fspath(path))
-    patcher = load_state_dict(state_dict, metadata, model_options, disable_dynamic)
+    patcher = load_state_dict(state_dict, metadata, model_options, disable_dynamic, called=os.fspath(path))
     # compile, weight hooks and several GPUs build the model again, without dynamic memory
     patcher.cached_patcher_init = (load, (path, model_options))
     return patcher
 
 
 def load_state_dict(state_dict: dict[str, Tensor], metadata: dict[str, str],
-                    model_options: dict[str, Any] | None = None,
-                    disable_dynamic: bool = False) -> comfy.model_patcher.ModelPatcher:
-    """`load` for tensors under official names; the dict is emptied."""
+                    model_options: dict[str, Any] | None = None, disable_dynamic: bool = False, *,
+                    called: str = "The checkpoint") -> comfy.model_patcher.ModelPatcher:
+    """`load` for tensors under official names; the dict is emptied. called: how messages name the file."""
     options = {} if model_options is None else model_options
     state_dict, _ = comfy.utils.convert_old_quants(state_dict, "", metadata=metadata)
-    config = TransformerConfig.from_state_dict(state_dict)
+    config = TransformerConfig.from_state_dict(state_dict, called=called)
     load_device = comfy.model_management.get_torch_device()
     precision = options.get("precision", EXACT)
     backend = attention.choose(options.get("attention", AUTOMATIC), load_device, precision)
@@ -70,10 +71,10 @@ def load_state_dict(state_dict: dict[str, Tensor], metadata: dict[str, str],
 
 
 def _read(path: str) -> tuple[dict, dict[str, str]]:
-    # open_index first: it names what is wrong with a file better than the readers do
-    if not path.lower().endswith(_SAFETENSORS):
+    # first: this names what is wrong with a file better than the readers do
+    refuse_other_models(open_index(path).records, path)
+    if not path.lower().endswith(_SAFETENSORS) or zipfile.is_zipfile(path):
         return load_checkpoint(path)
-    open_index(path)
     state_dict, metadata = comfy.utils.load_torch_file(path, return_metadata=True)
     return with_official_names(state_dict), metadata or {}
 

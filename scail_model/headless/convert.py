@@ -7,6 +7,7 @@ Format: huggingface/safetensors, README: header length (8 bytes), JSON header, d
 """
 
 import json
+import logging
 import os
 import shutil
 import zlib
@@ -22,7 +23,11 @@ from tqdm import tqdm
 
 from .. import lora_names
 from ..checkpoint import SAFETENSORS_DTYPES, CheckpointIndex, open_index
+from ..config import refuse_other_models
+from ..file_kinds import other_model
 from ..records import TensorRecord, map_tensors, read_pieces
+
+log = logging.getLogger(__name__)
 
 DTYPES = {"keep": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 _DTYPE_NAMES = {dtype: name for name, dtype in SAFETENSORS_DTYPES.items()}
@@ -47,8 +52,8 @@ def convert(source: str | os.PathLike, target: str | os.PathLike, *, kind: Liter
 
     dtype: for float tensors of 16 and 32 bits, None keeps them. Quantised tensors and all scales stay as they are.
     Returns the size of the file in bytes. RuntimeError, and no file under the name `target`, when the source is not of
-    this kind or cannot be opened, the target exists and `overwrite` is off, the disk is too small, a value is outside
-    the range of float16, or the written file does not read back.
+    this kind or cannot be opened, the target exists and `overwrite` is off, the disk is too small, a value is NaN or
+    outside the range of float16, or the written file does not read back.
     """
     index = open_index(source)
     target = Path(target)
@@ -70,29 +75,42 @@ def convert(source: str | os.PathLike, target: str | os.PathLike, *, kind: Liter
 
 def _check_kind(index: CheckpointIndex, kind: str) -> None:
     if index.is_lora and kind == "model":
-        raise RuntimeError(f"{index.path} is a LoRA, not a model; use `scail2 convert-lora`")
+        raise RuntimeError(f"{index.path} is a LoRA, not a model: use `scail2 convert-lora`.")
     if not index.is_lora and kind == "lora":
-        raise RuntimeError(f"{index.path} is a model, not a LoRA; use `scail2 convert`")
+        other = other_model(index.records)
+        raise RuntimeError(f"{index.path} is {other}, not a LoRA: give a LoRA file." if other else
+                           f"{index.path} is a model, not a LoRA: use `scail2 convert`.")
+    unsupported = lora_names.unsupported(index.records)
+    if unsupported:
+        raise RuntimeError(f"{index.path} holds {unsupported[1]} ({unsupported[0]}), which is not supported: take a "
+                           "LoRA, LoHa, LoKr or DoRA file.")
+    if kind == "model":
+        try:
+            refuse_other_models(index.records, str(index.path))
+        except ValueError as error:
+            raise RuntimeError(str(error)) from error
 
 
 def _check_target(source: Path, target: Path, overwrite: bool) -> None:
     if target.suffix != ".safetensors":
-        raise RuntimeError(f"{target} has the wrong ending; end the output name with .safetensors")
+        raise RuntimeError(f"{target} has the wrong ending: end the output name with .safetensors.")
     if not target.parent.is_dir():
-        raise RuntimeError(f"the folder {target.parent} does not exist; make it first")
+        raise RuntimeError(f"The folder {target.parent} does not exist: make it first.")
     if not target.exists():
         return
+    if target.is_dir():
+        raise RuntimeError(f"{target} is a folder: choose another output name.")
     if target.samefile(source):
-        raise RuntimeError(f"{target} is the input itself; choose another output name")
+        raise RuntimeError(f"{target} is the input itself: choose another output name.")
     if not overwrite:
-        raise RuntimeError(f"{target} exists; choose another name, or add --overwrite")
+        raise RuntimeError(f"{target} exists: choose another name, or add --overwrite.")
 
 
 def _check_space(target: Path, size: int) -> None:
     free = shutil.disk_usage(target.parent).free
     if size > free:
-        raise RuntimeError(f"{target} needs {_gigabytes(size)} GB and {target.parent} has {_gigabytes(free)} GB free; "
-                           "make room, or write to another disk")
+        raise RuntimeError(f"{target} needs {_gigabytes(size)} GB and {target.parent} has {_gigabytes(free)} GB free: "
+                           "make room, or write to another disk.")
 
 
 def _in_comfy_form(index: CheckpointIndex) -> dict[str, TensorRecord]:
@@ -105,6 +123,10 @@ def _in_comfy_form(index: CheckpointIndex) -> dict[str, TensorRecord]:
         if known.endswith(".dora_scale") and len(record.shape) == 1:  # of PEFT; ComfyUI would take rows for columns
             record = record._replace(shape=(*record.shape, 1), stride=(*record.stride, 1))
         records[known] = record
+    if len(records) < len(index.records):
+        left_out = next(name for name in index.records if lora_names.comfy_name(name) is None)
+        log.warning("%d of %d tensors are not for SCAIL-2's network and are left out, first %s.",
+                    len(index.records) - len(records), len(index.records), left_out)
     if not records:
         made_for = lora_names.made_for(map_tensors(index.path, index.records))
         raise RuntimeError(f"{index.path} is a LoRA for {made_for or 'another model'}, because SCAIL-2 has none of its "
@@ -161,10 +183,13 @@ def _write(partial: Path, header: bytes, source: Path, outputs: list[_Output]) -
 
 def _converted(reader: BufferedReader, output: _Output, progress: tqdm) -> Iterator[Tensor]:
     for piece in read_pieces(reader, output.source):
+        if piece.is_floating_point() and (piece.float() if piece.itemsize == 1 else piece).isnan().any():
+            raise RuntimeError(f"{reader.name} holds NaN in {output.name}, so it is damaged or its training failed: "
+                               "download it again, or take another file.")
         converted = piece.to(output.dtype)
         if output.dtype == torch.float16 and (infinite := converted.isinf()).any() and piece[infinite].isfinite().any():
-            raise RuntimeError(f"{output.name} has values up to {piece.abs().max():.3g}, beyond the 65504 of fp16; "
-                               "use --dtype bf16")
+            raise RuntimeError(f"{output.name} has values up to {piece.abs().max():.3g}, beyond the 65504 of fp16: "
+                               "use --dtype bf16.")
         yield converted
         progress.update(piece.nbytes)
 
@@ -188,7 +213,7 @@ def _verify(partial: Path, outputs: list[_Output], checksums: dict[str, int]) ->
         sound = found == expected and all(_checksum(reader, records[name]) == checksum
                                           for name, checksum in checksums.items())
     if not sound:
-        raise RuntimeError(f"{partial.with_suffix('')} did not read back as written; check the disk and try again")
+        raise RuntimeError(f"{partial.with_suffix('')} did not read back as written: check the disk and try again.")
 
 
 def _checksum(reader: BufferedReader, record: TensorRecord) -> int:

@@ -76,7 +76,7 @@ def open_weights(path: Path) -> Weights:
     RuntimeError for a file that cannot be read, ValueError for another model and for a quantised one.
     """
     tensors, _ = load_checkpoint(path)
-    config = TransformerConfig.from_state_dict(tensors)
+    config = TransformerConfig.from_state_dict(tensors, called=str(path))
     quantised = next((name for name in config.parameter_shapes()
                       if not tensors[name].is_floating_point() or tensors[name].dtype.itemsize == 1), None)
     if quantised or any(name.rpartition(".")[2] in QUANTISED_COMPANIONS for name in tensors):

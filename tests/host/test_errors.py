@@ -202,7 +202,7 @@ def test_clip_of_another_model(base, refusal):
     ("scail1", "is not a SCAIL-2 transformer but SCAIL-1"),
     ("truncated", r"truncated.safetensors is damaged or was cut short .* download or copy it again"),
     ("missing", r"lacks 2 tensors of SCAIL-2, first .*blocks\.1\..*(download it again|choose another file)"),
-    ("page", "page.safetensors is a web page, not a model; download the file again"),
+    ("page", "page.safetensors is a web page, not a model: download the file again"),
     ("lora_as_model", "is not a SCAIL-2 transformer but a LoRA"),
     ("vae_as_model", "is not a SCAIL-2 transformer but a Wan VAE"),
 ])

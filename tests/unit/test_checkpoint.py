@@ -45,7 +45,8 @@ def refusal(path, call=load_checkpoint):
     message = str(caught.value)
     assert "\n" not in message
     assert str(path) in message
-    assert ";" in message or "so it was not opened" in message, "a remedy follows the finding"
+    assert message.endswith(".")
+    assert ": " in message, "a remedy follows the finding"
     return message
 
 

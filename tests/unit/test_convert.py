@@ -127,8 +127,8 @@ def test_values_out_of_range_of_fp16(out, tmp_path, capsys):
 # What is refused
 
 def test_wrong_kind_names_the_other_command(out, capsys):
-    assert "is a LoRA, not a model; use `scail2 convert-lora`" in refusal(capsys, "convert", SAT_LORA, out)
-    assert "is a model, not a LoRA; use `scail2 convert`" in refusal(capsys, "convert-lora", SAT_FOLDER, out)
+    assert "is a LoRA, not a model: use `scail2 convert-lora`" in refusal(capsys, "convert", SAT_LORA, out)
+    assert "is a model, not a LoRA: use `scail2 convert`" in refusal(capsys, "convert-lora", SAT_FOLDER, out)
     lora = GOLDEN / "F1_lora_fp32.safetensors"
     assert "use `scail2 convert-lora`" in refusal(capsys, "convert", lora, out)
 
@@ -156,7 +156,7 @@ def test_output_that_is_the_input(tmp_path, capsys, link):
 def test_output_names(tmp_path, capsys):
     assert "end the output name with .safetensors" in refusal(capsys, "convert", SAT_FOLDER, tmp_path / "model.pt")
     target = tmp_path / "none" / "model.safetensors"
-    assert f"folder {target.parent} does not exist" in refusal(capsys, "convert", SAT_FOLDER, target)
+    assert f"The folder {target.parent} does not exist" in refusal(capsys, "convert", SAT_FOLDER, target)
 
 
 def test_unreadable_input(out, tmp_path, capsys):
