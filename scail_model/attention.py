@@ -44,7 +44,8 @@ class _Attention(nn.Module):
                  parameters: ParametersFunction, linears: FullPrecision, device=None, dtype=None) -> None:
         super().__init__()
         dim, factory = config.dim, {"device": device, "dtype": dtype}
-        self.heads, self.eps = config.num_heads, config.eps
+        # nodes for Wan models read these names
+        self.num_heads, self.head_dim, self.eps = config.num_heads, dim // config.num_heads, config.eps
         self.attention, self.parameters_of, self.product = attention, parameters, linears.product
         self.q = operations.Linear(dim, dim, **factory)
         self.k = operations.Linear(dim, dim, **factory)
@@ -77,12 +78,25 @@ class SelfAttention(_Attention):
         """
         prepare = getattr(self.attention, "prepare_kv", None)
         if prepare is not None:
-            return prepare(keys, values, self.heads, transformer_options)
-        return partial(self.attention, k=keys, v=values, heads=self.heads, transformer_options=transformer_options)
+            return prepare(keys, values, self.num_heads, transformer_options)
+        return partial(self.attention, k=keys, v=values, heads=self.num_heads, transformer_options=transformer_options)
 
-    def forward(self, queries: Tensor, attention: QueryFunction) -> Tensor:
+    def output(self, queries: Tensor, attention: QueryFunction) -> Tensor:
         """Queries [B, n, dim] and what `prepare_kv` returned -> attention's output [B, n, dim]."""
         return self.product(self.o, attention(queries))
+
+    def forward(self, x: Tensor, freqs: Tensor, transformer_options: dict[str, Any] | None = None) -> Tensor:
+        """All steps for a whole sequence [B, L, dim], in the convention of core's Wan models: patches of other nodes
+        that wrap this module call it so. freqs as from `rotation_matrices`."""
+        rotation = freqs[0, :, 0, :, 0, 0], freqs[0, :, 0, :, 1, 0]
+        attention = self.prepare_kv(*self.keys_and_values(x, rotation), transformer_options)
+        return self.output(self.queries(x, rotation), attention)
+
+
+def rotation_matrices(rotation: Rotation) -> Tensor:
+    """(cos, sin) of each row [L, 64] as the 2x2 matrices of core's Wan models, float32 [1, L, 1, 64, 2, 2]."""
+    cos, sin = rotation
+    return torch.stack((cos, -sin, sin, cos), -1).unflatten(-1, (2, 2))[None, :, None]
 
 
 class CrossAttention(_Attention):
@@ -100,9 +114,15 @@ class CrossAttention(_Attention):
         self.v_img = operations.Linear(dim, dim, **factory)
         self.norm_k_img = operations.RMSNorm(dim, eps=config.eps, **factory)
 
-    def forward(self, x: Input, sources: Sources, transformer_options: dict[str, Any] | None = None) -> Tensor:
+    def output(self, x: Input, sources: Sources, transformer_options: dict[str, Any] | None = None) -> Tensor:
         """Rows x [B, n, dim] and the `sources_of` a context -> attention's output [B, n, dim]."""
         return self.product(self.o, self.attend(self.queries(x), sources, transformer_options))
+
+    def forward(self, x: Tensor, context: Tensor, context_img_len: int | None = None,
+                transformer_options: dict[str, Any] | None = None) -> Tensor:
+        """The same for a context [B, M, dim], in the convention of core's Wan models, as `SelfAttention.forward`. How
+        many rows are the image's is known here anyway."""
+        return self.output(x, self.sources_of(context), transformer_options)
 
     def sources_of(self, context: Tensor) -> Sources:
         """Keys and values of the text, and of the image where there is one, each [B, n, dim]."""
@@ -113,9 +133,14 @@ class CrossAttention(_Attention):
         return sources
 
     def attend(self, q: Tensor, sources: Sources, transformer_options: dict[str, Any] | None) -> Tensor:
-        """The sum of attention to each source, [B, n, dim]."""
-        attended, *others = (self.attention(q, k, v, heads=self.heads, transformer_options=transformer_options)
-                             for k, v in sources)
-        for other in others:
-            attended = attended + other
+        """The sum of attention to each source, [B, n, dim].
+
+        An attention function that may compute in few bits has a method `exact`, with the same arguments, that does
+        not: for the image, where some such kernels give NaN, and with so few keys that they save nothing.
+        """
+        (keys, values), *images = sources
+        attended = self.attention(q, keys, values, heads=self.num_heads, transformer_options=transformer_options)
+        exact = getattr(self.attention, "exact", self.attention)
+        for keys, values in images:
+            attended = attended + exact(q, keys, values, heads=self.num_heads, transformer_options=transformer_options)
         return attended

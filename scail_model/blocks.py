@@ -65,13 +65,13 @@ class Block(nn.Module):
         y = linears.norm(x, 1 + scale1, shift1, self.eps, dtype, self.self_attn.q)
         attention = self.self_attn.prepare_kv(*self.self_attn.keys_and_values(y, rotation), transformer_options)
         y = self.self_attn.queries(y[:, queries], _rows(rotation, queries))
-        y = self.self_attn(y, attention)
+        y = self.self_attn.output(y, attention)
         del attention  # it holds the keys and values of all rows
         x, y = linears.add_norm_(x[:, queries], y, gate1, *self.affine(self.norm3, x), self.eps, dtype,
                                  self.cross_attn.q)
 
         # cross-attention to text and image
-        y = self.cross_attn(y, self.cross_attn.sources_of(context), transformer_options)
+        y = self.cross_attn.output(y, self.cross_attn.sources_of(context), transformer_options)
         x, y = linears.add_norm_(x, y, None, 1 + scale2, shift2, self.eps, dtype, self.ffn[0])
 
         # feed-forward
@@ -94,11 +94,11 @@ class Block(nn.Module):
             # self-attention of these rows to all rows
             y = linears.norm(x[:, part], 1 + scale1, shift1, self.eps, dtype, self.self_attn.q)
             y = self.self_attn.queries(y, _rows(rotation, part))
-            y = self.self_attn(y, attention)
+            y = self.self_attn.output(y, attention)
             stream, y = linears.add_norm_(x[:, part], y, gate1, *norm3, self.eps, dtype, self.cross_attn.q)
 
             # cross-attention to text and image
-            y = self.cross_attn(y, sources, transformer_options)
+            y = self.cross_attn.output(y, sources, transformer_options)
             stream, y = linears.add_norm_(stream, y, None, 1 + scale2, shift2, self.eps, dtype, self.ffn[0])
 
             # feed-forward

@@ -17,6 +17,8 @@ Everything is float64 from integer positions. In bfloat16 a position of 120.5 co
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -26,9 +28,27 @@ SHIFT = 120  # of references in height (replacement) and of the pose in width
 MAX_POSITION = 8192
 
 
-def segment_rotations(
-    frames: int, height: int, width: int, *, replacement: bool, additional_references: int = 0
-) -> tuple[Tensor, Tensor]:
+class Stretch(NamedTuple):
+    """Positions of one axis stretched and moved: position i becomes start + shift + scale * (i - start)."""
+
+    scale: float = 1.0
+    shift: float = 0.0
+
+
+class Positions(NamedTuple):
+    """A stretch of each axis, for the video's tokens, and in animation for the references' as well (as core's)."""
+
+    time: Stretch = Stretch()
+    height: Stretch = Stretch()
+    width: Stretch = Stretch()
+
+
+TRAINED = Stretch()
+TRAINED_POSITIONS = Positions()
+
+
+def segment_rotations(frames: int, height: int, width: int, *, replacement: bool, additional_references: int = 0,
+                      positions: Positions = TRAINED_POSITIONS) -> tuple[Tensor, Tensor]:
     """Multipliers of every token of a sequence: cos and sin, float64 [tokens, 64].
 
     `frames`, `height` and `width` are those of the video latent (pixels / 8). Token order is additional
@@ -44,23 +64,26 @@ def segment_rotations(
         raise ValueError(f"A latent of {frames}x{height}x{width} is too large: positions end at {MAX_POSITION}.")
 
     time, vertical, horizontal = (_table(pairs) for pairs in AXIS_PAIRS)
-    reference_shift = SHIFT if replacement else 0
-    video_time = time(start, frames)
-    segments = [
-        _grid(time(0, references), vertical(reference_shift, rows), horizontal(0, columns)),
-        _grid(video_time, vertical(0, rows), horizontal(0, columns)),
-        _grid(video_time, _average_pairs(vertical(0, rows)), _average_pairs(horizontal(SHIFT, columns))),
-    ]
+    driving = _grid(time(start, frames), _average_pairs(vertical(0, rows)), _average_pairs(horizontal(SHIFT, columns)))
+    if replacement:
+        reference = _grid(time(0, references), vertical(SHIFT, rows), horizontal(0, columns))
+        video = _grid(time(start, frames, positions.time), vertical(0, rows, positions.height),
+                      horizontal(0, columns, positions.width))
+        segments = [reference, video, driving]
+    else:  # references and video are one grid
+        segments = [_grid(time(0, references + frames, positions.time), vertical(0, rows, positions.height),
+                          horizontal(0, columns, positions.width)), driving]
     multipliers = torch.cat(segments)  # [tokens, 64]
     return multipliers.real.contiguous(), multipliers.imag.contiguous()
 
 
 def _table(pairs: int):
-    """A function (start, count) -> complex multipliers [count, pairs] of one axis."""
+    """A function (start, count, stretch) -> complex multipliers [count, pairs] of one axis."""
     frequencies = THETA ** (-torch.arange(pairs, dtype=torch.float64) / pairs)
 
-    def multipliers(start: int, count: int) -> Tensor:
-        angles = torch.outer(torch.arange(start, start + count, dtype=torch.float64), frequencies)
+    def multipliers(start: int, count: int, stretch: Stretch = TRAINED) -> Tensor:
+        angles = torch.outer(start + stretch.shift + stretch.scale * torch.arange(count, dtype=torch.float64),
+                             frequencies)
         return torch.polar(torch.ones_like(angles), angles)
 
     return multipliers

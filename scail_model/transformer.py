@@ -24,7 +24,7 @@ from .config import CLIP_DIM, CLIP_TOKENS, TransformerConfig
 from .kernels import elementwise
 from .kernels.backends import uncompiled
 from .kernels.linears import FullPrecision
-from .rope import segment_rotations
+from .rope import TRAINED_POSITIONS, Positions, segment_rotations
 
 
 class Layout(NamedTuple):
@@ -36,6 +36,7 @@ class Layout(NamedTuple):
     replacement: bool
     additional_references: int
     driven: bool = True
+    positions: Positions = TRAINED_POSITIONS
 
     @property
     def video(self) -> slice:
@@ -45,6 +46,21 @@ class Layout(NamedTuple):
         return slice(first, first + self.frames * area)
 
 
+class Surroundings(NamedTuple):
+    """What the blocks read besides the tokens.
+
+    latent: the video latent with its mask [B, 20, T, H, W] and `embedding` of the time [B, dim]: for patches that
+    other nodes run between blocks.
+    """
+
+    modulation: Tensor
+    rotation: tuple[Tensor, Tensor]
+    context: Tensor
+    layout: Layout
+    embedding: Tensor
+    latent: Tensor
+
+
 class SCAIL2Transformer(nn.Module):
     """The network under the official checkpoint's names.
 
@@ -52,6 +68,8 @@ class SCAIL2Transformer(nn.Module):
     transformer_options=)` on [B, L, heads * 128]; `parameters(layer, x)` returns a layer's weight and bias in float32
     on x's device; `linears` computes the blocks' linears, in full precision if not given.
     """
+
+    block_type: type[Block] = Block
 
     def __init__(self, config: TransformerConfig, *, operations=nn, attention: AttentionFunction = sdpa,
                  parameters: ParametersFunction = float32_parameters, linears: FullPrecision | None = None,
@@ -73,7 +91,7 @@ class SCAIL2Transformer(nn.Module):
         self.time_projection = nn.Sequential(nn.SiLU(), operations.Linear(dim, 6 * dim, **factory))
         self.img_emb = ImageEmbedding(config, operations, parameters, **factory)
         self.blocks = nn.ModuleList(
-            Block(config, operations, attention, parameters, linears or FullPrecision(), **factory)
+            self.block_type(config, operations, attention, parameters, linears or FullPrecision(), **factory)
             for _ in range(config.num_layers)
         )
         self.head = Head(config, operations, parameters, **factory)
@@ -88,6 +106,7 @@ class SCAIL2Transformer(nn.Module):
                 reference_latents: Tensor, reference_masks: Tensor, driving_latents: Tensor | None,
                 driving_masks: Tensor | None, replacement: bool, history_mask: Tensor | None = None,
                 additional_latents: Tensor | None = None, additional_masks: Tensor | None = None,
+                positions: Positions = TRAINED_POSITIONS,
                 transformer_options: dict[str, Any] | None = None) -> Tensor:
         """Velocity of the video latent, float32 [B, 16, T, H, W].
 
@@ -99,22 +118,25 @@ class SCAIL2Transformer(nn.Module):
         driving_latents [B, 16, T, H/2, W/2], driving_masks [B, 28, T, H/2, W/2]; both None: without a driving video
         history_mask [B, 4, T, H, W], 1 where x holds clean frames of the segment before
         additional_latents [B, 16, n, H, W], additional_masks [B, 28, n, H, W]
+        positions: rotary positions other than the trained ones
 
         Raises ValueError for sizes, frame counts and text lengths that do not fit.
         """
         layout = self.check_inputs(
-            x, context, clip_features, replacement,
+            x, context, clip_features, replacement, positions,
             reference_latents=reference_latents, reference_masks=reference_masks, driving_latents=driving_latents,
             driving_masks=driving_masks, history_mask=history_mask, additional_latents=additional_latents,
             additional_masks=additional_masks,
         )
         elementwise.prepare(x.device)
+        history_mask = torch.zeros_like(x[:, :4]) if history_mask is None else history_mask
         tokens = self.embed_tokens(x, history_mask, reference_latents, reference_masks, driving_latents, driving_masks,
                                    additional_latents, additional_masks)
         embedding, modulation = self.embed_time(timestep.to(x.device).reshape(-1).expand(x.shape[0]))
         context = self.embed_context(context, clip_features)
-        tokens = self.run_blocks(tokens, modulation, self.rotations(layout, x.device), context, layout.video,
-                                 {} if transformer_options is None else transformer_options)
+        around = Surroundings(modulation, self.rotations(layout, x.device), context, layout, embedding,
+                              _with_channels(x, history_mask))
+        tokens = self.run_blocks(tokens, around, {} if transformer_options is None else transformer_options)
         patches = self.head(tokens, embedding)
         _, patch_height, patch_width = self.config.patch_size
         return rearrange(patches, "b (t h w) (p q c) -> b c t (h p) (w q)", t=layout.frames,
@@ -122,7 +144,7 @@ class SCAIL2Transformer(nn.Module):
 
     # Tokens
 
-    def embed_tokens(self, x: Tensor, history_mask: Tensor | None, reference_latents: Tensor, reference_masks: Tensor,
+    def embed_tokens(self, x: Tensor, history_mask: Tensor, reference_latents: Tensor, reference_masks: Tensor,
                      driving_latents: Tensor | None, driving_masks: Tensor | None,
                      additional_latents: Tensor | None, additional_masks: Tensor | None) -> Tensor:
         """All inputs -> the token sequence, float32 [B, L, dim]."""
@@ -133,13 +155,12 @@ class SCAIL2Transformer(nn.Module):
         # official pipeline: zeros on the video's frames; given frames are embedded like any other
         video_masks = reference_masks[:, :, references:]
         clean = torch.ones_like(x[:, :4, :1])  # [B, 4, 1, H, W]: references and driving frames are never noisy
-        history = torch.zeros_like(x[:, :4]) if history_mask is None else history_mask
         mask = self.patch_embedding_mask
         empty = cast(Tensor, self.parameters_of(mask, x)[1])  # the bias: what zeros are embedded as
         segments = [
             self.patches(self.patch_embedding, _with_channels(reference_latents, clean))
             + self.patches(mask, reference_masks[:, :, :references]),
-            self.patches(self.patch_embedding, _with_channels(x, history))
+            self.patches(self.patch_embedding, _with_channels(x, history_mask))
             + (self.patches(mask, video_masks) if video_masks.shape[2] else empty),
         ]
         if driving_latents is not None and driving_masks is not None:
@@ -164,7 +185,8 @@ class SCAIL2Transformer(nn.Module):
         key = (layout, device)
         if self._rotations is None or self._rotations[0] != key:
             cos, sin = segment_rotations(layout.frames, layout.height, layout.width, replacement=layout.replacement,
-                                         additional_references=layout.additional_references)
+                                         additional_references=layout.additional_references,
+                                         positions=layout.positions)
             if not layout.driven:
                 cos, sin = cos[: layout.video.stop], sin[: layout.video.stop]
             self._rotations = key, (cos.float().to(device), sin.float().to(device))
@@ -197,16 +219,17 @@ class SCAIL2Transformer(nn.Module):
 
     # Blocks
 
-    def run_blocks(self, tokens: Tensor, modulation: Tensor, rotation: tuple[Tensor, Tensor], context: Tensor,
-                   video: slice, transformer_options: dict[str, Any]) -> Tensor:
-        """Tokens [B, L, dim] -> the video's tokens [B, rows of `video`, dim].
+    def run_blocks(self, tokens: Tensor, around: Surroundings, transformer_options: dict[str, Any]) -> Tensor:
+        """Tokens [B, L, dim] -> the video's tokens [B, rows of the video, dim].
 
         The last block computes only those: it uses reference and driving tokens as keys, and nothing reads them later.
         """
         rows = self.rows_at_once(tokens, transformer_options)
-        for block in self.blocks[:-1]:
-            tokens = block(tokens, modulation, rotation, context, None, transformer_options, rows)
-        return self.blocks[-1](tokens, modulation, rotation, context, video, transformer_options, rows)
+        for block in self.blocks:
+            queries = around.layout.video if block is self.blocks[-1] else None
+            tokens = block(tokens, around.modulation, around.rotation, around.context, queries, transformer_options,
+                           rows)
+        return tokens
 
     def rows_at_once(self, tokens: Tensor, transformer_options: dict[str, Any]) -> int | None:
         """How many rows a block works on at a time; None for all. A binding that knows the memory may choose."""
@@ -215,7 +238,7 @@ class SCAIL2Transformer(nn.Module):
     # Checks
 
     def check_inputs(self, x: Tensor, context: Tensor, clip_features: Tensor | None, replacement: bool,
-                     **conditions: Tensor | None) -> Layout:
+                     positions: Positions, **conditions: Tensor | None) -> Layout:
         """The layout of the sequence; ValueError if a size, frame count, text length or batch does not fit."""
         batch, channels, frames, height, width = x.shape
         if height % 4 or width % 4:
@@ -251,7 +274,7 @@ class SCAIL2Transformer(nn.Module):
                 wanted = " or ".join(str(list(shape)) for shape in expected[name])
                 raise ValueError(f"{name} has shape {list(value.shape)}, but a video latent of {list(x.shape)} needs "
                                  f"{wanted}: encode it for the same size and frame count.")
-        return Layout(frames, height, width, bool(replacement), extra, driven)
+        return Layout(frames, height, width, bool(replacement), extra, driven, positions)
 
 
 def _with_channels(latents: Tensor, clean: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Which attention a model computes with: ComfyUI's own, or a faster one that is installed.
 
-Whatever is chosen here, a node that sets ComfyUI's `optimized_attention_override` comes first.
+Whatever is chosen here, a node that sets ComfyUI's `optimized_attention_override` comes first (`attend`).
 """
 
 from __future__ import annotations
@@ -16,16 +16,18 @@ import torch
 from torch import Tensor
 
 from ..attention import QueryFunction
+from ..kernels import cudnn_attention as cudnn
 from ..kernels import flash_attention, fp8_attention
-from ..kernels.attention_backends import AUTOMATIC, BACKENDS, CORE, FLASH4, FP8, HELP, fastest
+from ..kernels.attention_backends import AUTOMATIC, BACKENDS, CORE, CUDNN, FLASH4, FP8, HELP, fastest
 from ..kernels.precision import EXACT
 
 log = logging.getLogger(__name__)
 
+OVERRIDE = "optimized_attention_override"  # core's name of the option that a node sets
 _SIXTEEN_BITS = (torch.bfloat16, torch.float16)
 _FEW_KEYS = 4096  # below, 8 bits gain nothing
 
-AttentionFunction = Callable[[Tensor, Tensor, Tensor, int, dict[str, Any]], Tensor]
+AttentionFunction = Callable[..., Tensor]  # (q, k, v, heads, transformer_options, **options) in core's convention
 PrepareFunction = Callable[[Tensor, Tensor, int, dict[str, Any]], QueryFunction]
 
 
@@ -65,6 +67,8 @@ def choose(name: str, device: torch.device, precision: str) -> Backend:
 
 def _automatic(device: torch.device, precision: str) -> Backend:
     backend, reasons = fastest(precision, device)
+    if backend.name == CUDNN and CORE_NAME != "pytorch":  # of the same speed as cuDNN, or faster, and the user's choice
+        return _build(CORE, device, f"ComfyUI was started with {CORE_NAME}")
     if backend.name != CORE:
         reasons.insert(0, f"the fastest for {precision} here")
     return _build(backend.name, device, "; ".join(reasons))
@@ -75,17 +79,20 @@ def _build(name: str, device: torch.device, reason: str) -> Backend:
         return Backend(CORE_NAME, core_attention, reason)
     if name == FLASH4:
         return Backend(FLASH4, flash4_attention, reason)
+    if name == CUDNN:
+        return Backend(CUDNN, cudnn_attention, reason)
     exact = _build(fastest(EXACT, device)[0].name, device, "").function
 
     def prepare_kv(k: Tensor, v: Tensor, heads: int, transformer_options: dict[str, Any]) -> QueryFunction:
         in_8_bits = None
-        if k.shape[1] >= _FEW_KEYS and _replaceable(k, heads, transformer_options):
+        if k.shape[1] >= _FEW_KEYS and _replaceable(k, heads):
             in_8_bits = fp8_attention.prepare_kv(k, v, heads)
             if in_8_bits is None:
                 _log_large_keys()
         return in_8_bits or (lambda q: exact(q, k, v, heads, transformer_options))
 
-    def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_options: dict[str, Any]) -> Tensor:
+    def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_options: dict[str, Any],
+                  **options: Any) -> Tensor:
         return prepare_kv(k, v, heads, transformer_options)(q)
 
     return Backend(FP8, attention, reason, prepare_kv)
@@ -97,29 +104,60 @@ def _log_large_keys() -> None:
              "which is slower.")
 
 
-def core_attention(q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_options: dict[str, Any]) -> Tensor:
+def attend(backend: Backend, q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_options: dict[str, Any],
+           **options: Any) -> Tensor:
+    """Attention by a node's override, if there is one, which gets the backend for what it does not compute itself.
+
+    options: further keywords of core's attention functions.
+    """
+    override = transformer_options.get(OVERRIDE)
+    if override is None:
+        return backend.function(q, k, v, heads, transformer_options, **options)
+    others = {name: value for name, value in transformer_options.items() if name != OVERRIDE}
+
+    @functools.wraps(core.optimized_attention)
+    def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None = None, **options: Any) -> Tensor:
+        options |= {"transformer_options": others}
+        if mask is not None or options.get("skip_reshape") or options.get("skip_output_reshape"):
+            return core.optimized_attention(q, k, v, heads, mask=mask, **options)
+        return backend.function(q, k, v, heads, **options)
+
+    return override(attention, q, k, v, heads=heads, transformer_options=transformer_options, **options)
+
+
+def core_attention(q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_options: dict[str, Any],
+                   **options: Any) -> Tensor:
     """The attention that ComfyUI was started with."""
-    return core.optimized_attention(q, k, v, heads=heads, transformer_options=transformer_options)
+    return core.optimized_attention(q, k, v, heads=heads, transformer_options=transformer_options, **options)
 
 
-def flash4_attention(q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_options: dict[str, Any]) -> Tensor:
-    """FlashAttention 4, and ComfyUI's attention where a node overrides it or where the dtype does not fit."""
-    if _replaceable(q, heads, transformer_options):
+def flash4_attention(q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_options: dict[str, Any],
+                     **options: Any) -> Tensor:
+    """FlashAttention 4, and ComfyUI's attention where the dtype does not fit."""
+    if _replaceable(q, heads):
         return flash_attention.attention(q, k, v, heads)
-    return core_attention(q, k, v, heads, transformer_options)
+    return core_attention(q, k, v, heads, transformer_options, **options)
 
 
-def _replaceable(q: Tensor, heads: int, transformer_options: dict[str, Any]) -> bool:
+def cudnn_attention(q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_options: dict[str, Any],
+                    **options: Any) -> Tensor:
+    """PyTorch's attention computed by cuDNN, and ComfyUI's attention where the dtype does not fit."""
+    if _replaceable(q, heads):
+        return cudnn.attention(q, k, v, heads)
+    return core_attention(q, k, v, heads, transformer_options, **options)
+
+
+def _replaceable(q: Tensor, heads: int) -> bool:
     """Whether another attention than ComfyUI's may compute with q or k."""
-    return ("optimized_attention_override" not in transformer_options and q.dtype in _SIXTEEN_BITS
-            and q.shape[-1] == heads * flash_attention.HEAD)
+    return q.dtype in _SIXTEEN_BITS and q.shape[-1] == heads * flash_attention.HEAD
 
 
 def _registered(name: str) -> AttentionFunction:
     function = core.REGISTERED_ATTENTION_FUNCTIONS[name]
 
-    def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_options: dict[str, Any]) -> Tensor:
-        return function(q, k, v, heads=heads, transformer_options=transformer_options)
+    def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_options: dict[str, Any],
+                  **options: Any) -> Tensor:
+        return function(q, k, v, heads=heads, transformer_options=transformer_options, **options)
 
     return attention
 

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from ..kernels import int8
 from ..kernels.eager import int8 as eager
+from ..kernels.linears import Int8
+from .blocks import is_replaced
 
 _LAYOUT = "TensorWiseINT8Layout"
 _FORMAT = {"format": "int8_tensorwise"}
@@ -37,7 +39,18 @@ def convert(state_dict: dict[str, Tensor], linears: Iterable[str], device: torch
 def stored(layer: nn.Module) -> bool:
     """Whether a layer's weight is in this format, from us or from a file. ComfyUI computes rotated weights itself."""
     weight: Any = layer.weight
-    return isinstance(weight, QuantizedTensor) and weight._layout_cls == _LAYOUT and not weight._params.convrot
+    return (isinstance(weight, QuantizedTensor) and weight._layout_cls == _LAYOUT and not weight._params.convrot
+            and not is_replaced(layer))
+
+
+class ComfyInt8(Int8):
+    """`Int8` for layers of ComfyUI, which may fold GELU into linears of the formats that it computes itself."""
+
+    def activated(self, layer: nn.Module, x: Tensor) -> Tensor:
+        fused = getattr(comfy.ops, "linear_input_act", None)
+        if fused is None or not isinstance(layer.weight, QuantizedTensor) or is_replaced(layer):
+            return super().activated(layer, x)
+        return fused(layer, x, "gelu_tanh")
 
 
 @contextmanager

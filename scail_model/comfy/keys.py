@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..files.content_keys import digest, sampled_digest
 from ..inputs.reference import Reference
+from .patches import without_check
 
 # attributes of a MODEL's patcher that hold what other nodes have done to it
 _PATCHES = ("patches", "weight_wrapper_patches", "object_patches", "model_options", "attachments", "additional_models",
@@ -74,7 +75,8 @@ class _Known:
 
 
 def _patches(patcher) -> Sequence[Any]:
-    return [getattr(patcher, name) for name in _PATCHES]
+    # our own check is in every model of ours, and changes nothing
+    return [without_check(patcher.wrappers) if name == "wrappers" else getattr(patcher, name) for name in _PATCHES]
 
 
 def vae_key(vae) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import zipfile
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import comfy.model_management
@@ -17,12 +19,13 @@ from ..checkpoint import load_checkpoint, open_index, with_official_names
 from ..config import TransformerConfig, refuse_other_models
 from ..kernels.attention_backends import AUTOMATIC
 from ..kernels.precision import EIGHT_BIT, EXACT, int8_linears
-from . import attention, int8
+from . import attention, int8, patches
 from .model import SCAIL2Config
 
 log = logging.getLogger(__name__)
 
 _SAFETENSORS = (".safetensors", ".sft")
+_ATTENTION_PREFERENCE = ".comfy_attention.config"
 
 
 def load(path: str | os.PathLike, model_options: dict[str, Any] | None = None,
@@ -45,6 +48,8 @@ def load_state_dict(state_dict: dict[str, Tensor], metadata: dict[str, str],
                     called: str = "The checkpoint") -> comfy.model_patcher.ModelPatcher:
     """`load` for tensors under official names; the dict is emptied. called: how messages name the file."""
     options = {} if model_options is None else model_options
+    patcher_options = _disk(state_dict)
+    _drop_attention_preferences(state_dict)
     state_dict, _ = comfy.utils.convert_old_quants(state_dict, "", metadata=metadata)
     config = TransformerConfig.from_state_dict(state_dict, called=called)
     load_device = comfy.model_management.get_torch_device()
@@ -63,11 +68,39 @@ def load_state_dict(state_dict: dict[str, Tensor], metadata: dict[str, str],
     log.info("SCAIL-2: precision %s, attention %s (%s).", precision, backend.name, backend.reason)
     # looked up at every call: ComfyUI exchanges the class when dynamic memory is on
     patcher_class = comfy.model_patcher.ModelPatcher if disable_dynamic else comfy.model_patcher.CoreModelPatcher
-    patcher = patcher_class(model, load_device=load_device, offload_device=offload_device)
+    patcher = patcher_class(model, load_device=load_device, offload_device=offload_device, **patcher_options)
+    patches.add_check(patcher)
     if not comfy.model_management.is_device_cpu(offload_device):
         model.to(offload_device)
     model.load_model_weights(state_dict, "", assign=patcher.is_dynamic())
+    if not patcher.is_dynamic() and model_config.quant_config is None:
+        _cast_late_parameters(model)
     return patcher
+
+
+def _disk(state_dict: dict[str, Tensor]) -> dict[str, Any]:
+    """Whether the file lies on a fast disk, as an argument of the patcher of those ComfyUIs that ask for it."""
+    if find_spec("comfy.storage") is None:
+        return {}
+    return {"fast_disk": import_module("comfy.storage").state_dict_fast_disk(state_dict)}
+
+
+def _drop_attention_preferences(state_dict: dict[str, Tensor]) -> None:
+    """A file may name an attention for each layer. Here the node chooses one for all."""
+    layers = [name for name in state_dict if name.endswith(_ATTENTION_PREFERENCE)]
+    for name in layers:
+        del state_dict[name]
+    if layers:
+        log.warning("SCAIL-2: the file asks for attention functions of its own in %d layers, which are not used: "
+                    "choose one for the whole model with attention in Load SCAIL-2 Model.", len(layers))
+
+
+def _cast_late_parameters(model: torch.nn.Module) -> None:
+    """To the dtype that ComfyUI has noted for them. Linears that get their parameters only when the file is read keep
+    the file's; dynamic memory casts them on the way to the GPU, but without it nothing would."""
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            parameter.data = parameter.data.to(getattr(module, f"{name}_comfy_model_dtype", None) or parameter.dtype)
 
 
 def _read(path: str) -> tuple[dict, dict[str, str]]:

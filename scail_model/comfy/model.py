@@ -6,7 +6,7 @@ conditioning keys of core's own SCAIL-2, so that either's conditioning nodes wor
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from functools import partial
 from typing import Any, cast
@@ -24,12 +24,14 @@ from ..attention import QueryFunction
 from ..blocks import Block
 from ..config import TransformerConfig
 from ..kernels.chunks import rows_at_once
-from ..kernels.linears import Int8
 from ..kernels.precision import EXACT
-from ..transformer import SCAIL2Transformer
+from ..rope import Positions, Stretch
+from ..transformer import SCAIL2Transformer, Surroundings
 from . import attention as comfy_attention
 from . import int8
-from .attention import Backend
+from .attention import OVERRIDE, Backend
+from .blocks import PatchableBlock, is_patched, patches, run_patches
+from .patches import check_options
 
 # What a sampler passes under core's names, and what to connect if it is missing.
 _CONDITIONS = {
@@ -53,13 +55,18 @@ def float32_parameters(layer: nn.Module, x: Tensor) -> tuple[Tensor, Tensor | No
 
 
 class Attention:
-    """What the blocks call for attention; its backend can be exchanged."""
+    """What the blocks call for attention; its backend can be exchanged, and a node's override comes first."""
 
     def __init__(self) -> None:
         self.backend = comfy_attention.CORE_BACKEND
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_options: dict[str, Any]) -> Tensor:
-        return self.backend.function(q, k, v, heads, transformer_options)
+        return comfy_attention.attend(self.backend, q, k, v, heads, transformer_options)
+
+    def exact(self, q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_options: dict[str, Any]) -> Tensor:
+        """See `CrossAttention.attend`."""
+        return comfy_attention.attend(self.backend, q, k, v, heads, transformer_options,
+                                      low_precision_attention=False)
 
 
 class PatchedAttention:
@@ -70,7 +77,7 @@ class PatchedAttention:
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_options: dict[str, Any]) -> Tensor:
         x = self.attention(q, k, v, heads, transformer_options)
-        for patch in _attention_patches(transformer_options):
+        for patch in patches(transformer_options, "attn1_patch"):
             x = patch({"x": x, "q": q.unflatten(-1, (heads, -1)), "k": k.unflatten(-1, (heads, -1)),
                        "transformer_options": transformer_options})
         return x
@@ -78,7 +85,8 @@ class PatchedAttention:
     def prepare_kv(self, k: Tensor, v: Tensor, heads: int, transformer_options: dict[str, Any]) -> QueryFunction:
         """See `SelfAttention.prepare_kv`."""
         backend = self.attention.backend
-        if backend.prepare_kv is not None and not _attention_patches(transformer_options):
+        patched = OVERRIDE in transformer_options or patches(transformer_options, "attn1_patch")
+        if backend.prepare_kv is not None and not patched:
             return backend.prepare_kv(k, v, heads, transformer_options)
         return partial(self, k=k, v=v, heads=heads, transformer_options=transformer_options)
 
@@ -89,10 +97,12 @@ class ComfyTransformer(SCAIL2Transformer):
     `precision` is the mode that its weights were loaded in, a name for reports.
     """
 
+    block_type = PatchableBlock
+
     def __init__(self, *, operations, device=None, dtype=None, **sizes: Any) -> None:
         attention = Attention()
         super().__init__(TransformerConfig(**sizes), operations=operations, attention=attention,
-                         parameters=float32_parameters, linears=Int8(int8.stored, int8.weights),
+                         parameters=float32_parameters, linears=int8.ComfyInt8(int8.stored, int8.weights),
                          device=device, dtype=dtype)
         self._dtype: Any = dtype  # None: as in the file
         self._attention, self.precision = attention, EXACT
@@ -109,6 +119,11 @@ class ComfyTransformer(SCAIL2Transformer):
     def attention(self) -> str:
         """Name of the backend."""
         return self._attention.backend.name
+
+    @property
+    def dim(self) -> int:
+        """Width of the network, which nodes for Wan models read."""
+        return self.config.dim
 
     @property
     def dtype(self) -> torch.dtype:
@@ -132,6 +147,7 @@ class ComfyTransformer(SCAIL2Transformer):
     def _forward(self, x: Tensor, timestep: Tensor, context: Tensor, clip_fea: Tensor | None,
                  transformer_options: dict[str, Any], **conditions: Any) -> Tensor:
         _refuse_missing(conditions)
+        check_options(transformer_options)
         # core stacks the references, additional ones first, and appends four channels of ones, which are ours to add
         references, masks = conditions["reference_latent"][:, :16], conditions["ref_mask_latents"]
         extra = references.shape[2] - 1
@@ -143,28 +159,37 @@ class ComfyTransformer(SCAIL2Transformer):
             driving_masks=None if driving is None else conditions["sam_latents"],
             replacement=not conditions["ref_mask_flag"], history_mask=x[:, 16:],
             additional_latents=references[:, :, :extra] if extra else None,
-            additional_masks=masks[:, :, :extra] if extra else None, transformer_options=transformer_options,
+            additional_masks=masks[:, :, :extra] if extra else None, positions=_positions(transformer_options),
+            transformer_options=transformer_options,
         )
 
-    def run_blocks(self, tokens: Tensor, modulation: Tensor, rotation: tuple[Tensor, Tensor], context: Tensor,
-                   video: slice, transformer_options: dict[str, Any]) -> Tensor:
-        """As in the base class, with weights fetched one block ahead and ComfyUI's block replacements."""
+    def run_blocks(self, tokens: Tensor, around: Surroundings, transformer_options: dict[str, Any]) -> Tensor:
+        """As in the base class, with weights fetched one block ahead and all that other nodes do between blocks."""
         replacements = transformer_options.get("patches_replace", {}).get("dit", {})
-        transformer_options["total_blocks"] = len(self.blocks)
-        transformer_options["block_type"] = "double"
+        layout = around.layout
+        transformer_options |= {
+            "total_blocks": len(self.blocks), "block_type": "double",
+            "grid_sizes": (layout.additional_references + 1 + layout.frames, layout.height // 2, layout.width // 2)}
         rows = self.rows_at_once(tokens, transformer_options)
+        # patches read all rows, also of the last block
+        whole = needs_whole_sequence(transformer_options) or patches(transformer_options, "double_block")
+        last = None if whole else layout.video
         queue = comfy.model_prefetch.make_prefetch_queue(list(self.blocks), tokens.device, transformer_options)
-        for index, block in enumerate(self.blocks):
+        for index, block in enumerate(cast("Iterable[PatchableBlock]", self.blocks)):
             comfy.model_prefetch.prefetch_queue_pop(queue, tokens.device, block)
             transformer_options["block_index"] = index
+            run = partial(block, patched=is_patched(block, transformer_options))
             replacement = replacements.get(("double_block", index))
             if replacement is not None:
-                tokens = _run_replaced(block, replacement, tokens, modulation, rotation, context, transformer_options)
+                tokens = _run_replaced(run, replacement, tokens, around, transformer_options)
             else:
-                queries = video if index + 1 == len(self.blocks) else None
-                tokens = block(tokens, modulation, rotation, context, queries, transformer_options, rows)
+                queries = last if index + 1 == len(self.blocks) else None
+                tokens = run(tokens, around.modulation, around.rotation, around.context, queries, transformer_options,
+                             rows)
+            tokens = _run_after_block(index, tokens, around, transformer_options)
         comfy.model_prefetch.prefetch_queue_pop(queue, tokens.device, None)
-        # a replaced last block returns the whole sequence
+        # a replaced or patched last block returns the whole sequence
+        video = layout.video
         return tokens if tokens.shape[1] == video.stop - video.start else tokens[:, video]
 
     def rows_at_once(self, tokens: Tensor, transformer_options: dict[str, Any]) -> int | None:
@@ -192,16 +217,19 @@ class ComfyTransformer(SCAIL2Transformer):
 
 
 def needs_whole_sequence(transformer_options: dict[str, Any]) -> bool:
-    """Whether the options hold patches or an override of attention: both expect the queries of the whole sequence."""
-    return bool(_attention_patches(transformer_options)) or "optimized_attention_override" in transformer_options
+    """Whether the options hold patches or an override of attention: both expect the rows of the whole sequence."""
+    return OVERRIDE in transformer_options or bool(
+        patches(transformer_options, "attn1_patch") or patches(transformer_options, "attn2_patch"))
 
 
-def _attention_patches(transformer_options: dict[str, Any]) -> Sequence[Any]:
-    return transformer_options.get("patches", {}).get("attn1_patch", ())
+def _positions(transformer_options: dict[str, Any]) -> Positions:
+    """ScaleROPE's options, by core's names."""
+    options = transformer_options.get("rope_options") or {}
+    return Positions(*(Stretch(options.get(f"scale_{axis}", 1.0), options.get(f"shift_{axis}", 0.0)) for axis in "tyx"))
 
 
-def _run_replaced(block: nn.Module, replacement, tokens: Tensor, modulation: Tensor, rotation: tuple[Tensor, Tensor],
-                  context: Tensor, transformer_options: dict[str, Any]) -> Tensor:
+def _run_replaced(block: Callable[..., Tensor], replacement, tokens: Tensor, around: Surroundings,
+                  transformer_options: dict[str, Any]) -> Tensor:
     """Call a block replacement with the arguments it has in core's Wan models."""
 
     def original_block(args: dict[str, Any]) -> dict[str, Tensor]:
@@ -209,9 +237,17 @@ def _run_replaced(block: nn.Module, replacement, tokens: Tensor, modulation: Ten
         return {"img": block(args["img"].clone(), args["vec"], args["pe"], args["txt"],
                              transformer_options=args["transformer_options"])}
 
-    arguments = {"img": tokens, "txt": context, "vec": modulation, "pe": rotation,
+    arguments = {"img": tokens, "txt": around.context, "vec": around.modulation, "pe": around.rotation,
                  "transformer_options": transformer_options}
     return replacement(arguments, {"original_block": original_block})["img"]
+
+
+def _run_after_block(index: int, tokens: Tensor, around: Surroundings, transformer_options: dict[str, Any]) -> Tensor:
+    """Run the `double_block` patches with the arguments they have in core's Wan models."""
+    dtype = around.context.dtype
+    return run_patches(patches(transformer_options, "double_block"), tokens, dtype, lambda patch, stream: patch({
+        "img": stream, "x": around.latent, "vec": around.embedding[:, None].to(dtype), "block_index": index,
+        "img_offset": around.layout.video.start, "transformer_options": transformer_options})["img"])
 
 
 def _refuse_missing(conditions: dict[str, Any]) -> None:

@@ -27,7 +27,7 @@ from ..solvers import check_sigmas
 from ..video.colour_match import OFF
 from ..video.denoising import driven_steps
 from ..video.task import LATENTS, Settings
-from . import conditioning
+from . import conditioning, patches
 from .model import ComfyTransformer, needs_whole_sequence
 from .sampler import check_sampler, sampler_name
 
@@ -68,10 +68,12 @@ def _free_disk(folder: Path) -> int:
 
 
 def check_model(model) -> None:
-    """Raise ValueError unless this is SCAIL-2, ours or core's."""
+    """Raise ValueError unless this is SCAIL-2, ours or core's, and ours runs all that other nodes have set on it."""
     if not isinstance(model.model, comfy.model_base.WAN21_SCAIL2):
         raise ValueError(f"The model is {type(model.model).__name__}, not SCAIL-2: connect Load SCAIL-2 Model, or "
                          "another loader with a SCAIL-2 file.")
+    if isinstance(model.model.diffusion_model, ComfyTransformer):
+        patches.check(model)
 
 
 def check_noise_levels(model, settings: Settings) -> None:

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import torch
 
-from . import flash_attention, fp8_attention
+from . import cudnn_attention, flash_attention, fp8_attention
 from .precision import EIGHT_BIT, EXACT
 
-AUTOMATIC, CORE, FLASH4, FP8 = "automatic", "core", "flash_attn_4", "cudnn_fp8"
+AUTOMATIC, CORE, CUDNN, FLASH4, FP8 = "automatic", "core", "cudnn", "flash_attn_4", "cudnn_fp8"
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,8 @@ class AttentionBackend:
 # from the slowest to the fastest; the first works everywhere
 BACKENDS = (
     AttentionBackend(CORE, EXACT, lambda device: None, "The attention that ComfyUI was started with."),
+    AttentionBackend(CUDNN, EXACT, cudnn_attention.why_not,
+                     "PyTorch's attention in cuDNN: exact, and on NVIDIA Hopper faster than PyTorch's usual one."),
     AttentionBackend(FLASH4, EXACT, flash_attention.why_not,
                      "FlashAttention 4: exact, and faster than PyTorch's on NVIDIA Hopper; needs the package "
                      "flash-attn-4."),

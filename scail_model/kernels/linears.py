@@ -71,7 +71,11 @@ class Int8(FullPrecision):
         middle = self.product(first, x)
         if self.uses(second, middle.device):
             return self.product(second, int8.gelu(middle))
-        return second(elementwise.gelu(middle))
+        return self.activated(second, middle)
+
+    def activated(self, layer: nn.Module, x: Tensor) -> Tensor:
+        """A linear that is not stored in int8 of GELU(x)."""
+        return layer(elementwise.gelu(x))
 
     def uses(self, layer: nn.Module, device: torch.device) -> bool:
         return self.stored(layer) and int8.ready(device) and not torch.is_grad_enabled()

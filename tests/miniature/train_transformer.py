@@ -104,18 +104,18 @@ class Network(SCAIL2Transformer):
             self.kept[layout, device] = super().rotations(layout, device)
         return self.kept[layout, device]
 
-    def run_blocks(self, tokens, modulation, rotation, context, video, transformer_options):
+    def run_blocks(self, tokens, around, transformer_options):
         # all blocks alike, and free in batch and length, so that one compilation serves them all
         free = torch._dynamo.maybe_mark_dynamic
-        for tensor in (modulation, context):
+        for tensor in (around.modulation, around.context):
             free(tensor, 0)
-        for tensor in rotation:
+        for tensor in around.rotation:
             free(tensor, 0)
         for block in self.blocks:
             free(tokens, 0)
             free(tokens, 1)
-            tokens = block(tokens, modulation, rotation, context)
-        return tokens[:, video]
+            tokens = block(tokens, around.modulation, around.rotation, around.context)
+        return tokens[:, around.layout.video]
 
 
 def initialise(network: SCAIL2Transformer, seed: int) -> None:

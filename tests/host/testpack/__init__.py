@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 
 from .doors import TestRecordDoor, TestTwoHosts
 from .packed import TestLoadPacked
+from .patched import TestPatched
 from .patches import TestNotingPatch
 from .sam3 import TestDrawnDetect, TestDrawnTrack
 from .videos import TestReadVideo
@@ -424,7 +425,7 @@ class TestExtension(ComfyExtension):
         return [TestText, TestClipVision, TestMakeVae, TestImages, TestTrack, TestConditioning, TestToyModel,
                 TestRecord, TestReplaceBlock, TestAttention, TestSaveTensors, TestDrawnTrack, TestDrawnDetect,
                 TestTextEncoder, TestLatent, TestDefaults, TestStoredDtypes, TestPath, TestRecordDoor, TestTwoHosts,
-                TestLoadPacked, TestReadVideo, TestNotingPatch, TestSlowSampler]
+                TestLoadPacked, TestReadVideo, TestNotingPatch, TestPatched, TestSlowSampler]
 
 
 async def comfy_entrypoint():
