@@ -16,8 +16,8 @@ from ..files.content_keys import digest
 from ..inputs.reference import Reference
 from ..video.host import SampleRequest
 from ..video.plan_parser import Change
-from ..video.task import Settings
-from . import conditioning, keys
+from ..video.task import SegmentInputs, Settings
+from . import conditioning, keys, not_finite
 from .model import describe
 from .sampler import check_sampler, sampler_key, sampler_name, segment_sampler, segment_seed
 
@@ -87,6 +87,9 @@ class ComfyHost:
             return conditioning.with_values(prompt, motion.values)
         levels = conditioning.driving_levels(settings, self.model)
         return conditioning.with_motion_between(prompt, motion.values, levels, self.model)
+
+    def find_not_finite(self, inputs: SegmentInputs) -> str:
+        return not_finite.find(self.model, inputs)
 
     def decode(self, latent: Tensor) -> Tensor:
         frames = self.vae.decode(latent).cpu()

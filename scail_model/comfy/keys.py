@@ -37,7 +37,7 @@ def _model_key(model) -> str:
     return sampled_digest(
         type(network).__name__, str(model.model.model_config.unet_config), str(model.model.get_dtype()),
         str(model.model.manual_cast_dtype), *_options(network),
-        _weights(network, model, "diffusion_model."), *_patches(model), known=_Known(model))
+        weights(network, model, "diffusion_model."), *_patches(model), known=_Known(model))
 
 
 def _options(network) -> tuple[str, ...]:
@@ -70,7 +70,7 @@ class _Known:
             return f"module {self.names[id(value)]}", ()
         if isinstance(value, ModelPatcher):  # its other attributes say how it is loaded
             network: Any = value.model
-            return "MODEL", (network if network is self.model else _weights(network, value, ""), *_patches(value))
+            return "MODEL", (network if network is self.model else weights(network, value, ""), *_patches(value))
         return None
 
 
@@ -80,7 +80,7 @@ def _patches(patcher) -> Sequence[Any]:
 
 
 def vae_key(vae) -> str:
-    return sampled_digest(_weights(vae.first_stage_model, vae.patcher, ""), str(vae.vae_dtype), vae.patcher.patches)
+    return sampled_digest(weights(vae.first_stage_model, vae.patcher, ""), str(vae.vae_dtype), vae.patcher.patches)
 
 
 def prompt_key(prompts: list[list]) -> str:
@@ -93,7 +93,7 @@ def reference_key(reference: Reference) -> str:
                   reference.clip["penultimate_hidden_states"])
 
 
-def _weights(module: nn.Module, patcher, prefix: str) -> dict[str, Any]:
+def weights(module: nn.Module, patcher, prefix: str) -> dict[str, Any]:
     """The weights as they are in the file: ComfyUI keeps a copy of those into which a LoRA is merged."""
     found = {name: tensor for name, tensor in module.state_dict().items() if isinstance(tensor, Tensor)}
     if any(tensor.is_meta for tensor in found.values()):

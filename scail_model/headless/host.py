@@ -21,8 +21,10 @@ from ..files.content_keys import digest
 from ..identity.identities import Identities
 from ..inputs.reference import Reference, encode_reference
 from ..transformer import SCAIL2Transformer
+from ..video import not_finite
 from ..video.host import SampleRequest
 from ..video.plan_parser import Change
+from ..video.task import SegmentInputs
 from .encoders import VAE, EncoderFiles, encode_clip, encode_texts, tokenize
 from .file_keys import file_key
 from .sampling import sample_latent
@@ -124,6 +126,19 @@ class HeadlessHost:
         if self.offload:
             transformer.to("cpu")
         return self._vae.denormalised(latent)
+
+    def find_not_finite(self, inputs: SegmentInputs) -> str:
+        weight = not_finite.first(self._transformer.state_dict().items())
+        if weight is not None:  # LoRAs were looked through before
+            return not_finite.in_weight(weight) if self.weights.spoilt(weight) else not_finite.by_strength(weight)
+        prompt = not_finite.first((name, self._embedding(prompt)) for name, prompt in (
+            ("positive", inputs.positive), ("negative", inputs.negative)))
+        if prompt is not None:
+            return not_finite.in_prompt(prompt)
+        reference = self._reference(inputs.reference)
+        part = not_finite.first([*(("VAE", latent) for latent in reference.latents),
+                                 ("CLIP", reference.clip["penultimate_hidden_states"])])
+        return not_finite.AROSE if part is None else not_finite.in_reference(part)
 
     def decode(self, latent: Tensor) -> Tensor:
         return self._vae.decode(latent.to(self.device)).movedim(1, -1)

@@ -69,6 +69,10 @@ class Weights:
         model.load_state_dict({name: self.tensors.pop(name).to(device, dtype) for name in names}, assign=True)
         return model.eval().requires_grad_(False)
 
+    def spoilt(self, name: str) -> bool:
+        """Whether a tensor of the file itself, without the LoRAs, holds NaN or infinite numbers."""
+        return not load_checkpoint(self.path)[0][name].isfinite().all()
+
 
 def open_weights(path: Path) -> Weights:
     """Open a checkpoint and check its tensors against the network; nothing is loaded.

@@ -72,6 +72,11 @@ class Host(Protocol):
         """Latent [1, 16, T', H / 8, W / 8]."""
         ...
 
+    def find_not_finite(self, inputs: SegmentInputs) -> str:
+        """What to do about a latent with NaN or infinite numbers, and which model, LoRA, prompt or picture they come
+        from: the end of a sentence, see `not_finite.py`."""
+        ...
+
     def decode(self, latent: Tensor) -> Tensor:
         """Latent -> frames [T, H, W, 3] in 0..1, on the CPU."""
         ...

@@ -20,7 +20,7 @@ from ..files.content_keys import digest
 from ..files.jobs import Job
 from ..inputs.conditioning import person_shares
 from ..inputs.driving import Reader
-from . import colour_match
+from . import colour_match, not_finite
 from .host import Host, SampleRequest, Watch
 from .noise import Noise
 from .segment_files import KEY
@@ -133,13 +133,14 @@ class Takes:
             history = self._history(take)
             pixels, mask = self.reader.take(index, take.inputs.size)
             driving = self.host.encode(pixels.movedim(1, -1))  # [1, 16, T', H / 16, W / 16]
+            self._check_latents(index, driving, history)
             mask = self.reader.waited(mask)
         if task.solo[index] is None:  # else the next segment is there, or this one is sampled twice
             self.read_ahead(self.after(take))
         with self._timed(take, "sampling"):
             return self.host.sample(SampleRequest(
                 task.plan[index], take.inputs, task.settings, task.identities.replacement,
-                self.noise.of(index, take.inputs.seed), driving, mask, history, self._step_watch(index)))
+                self.noise.of(index, take.inputs.seed), driving, mask, history, self._step_watch(index, take.inputs)))
 
     def _history(self, take: Take) -> Tensor | None:
         """Clean latent frames [1, 16, t, H / 8, W / 8] that a segment begins with."""
@@ -169,12 +170,19 @@ class Takes:
             return None
         return person_shares(self.task.identities, segment.start, segment.stop, *take.inputs.size)
 
-    def _step_watch(self, index: int) -> Callable[[int, Tensor], None]:
+    def _check_latents(self, index: int, driving: Tensor, history: Tensor | None) -> None:
+        for what, latents in (("driving video", driving), ("history", history)):
+            if latents is not None and not latents.isfinite().all():
+                raise ValueError(not_finite.in_latents(what, self._name(index)))
+
+    def _name(self, index: int) -> str:
+        return f"segment {index + 1} of {len(self.task.plan)}"
+
+    def _step_watch(self, index: int, inputs: SegmentInputs) -> Callable[[int, Tensor], None]:
         def on_step(step: int, denoised: Tensor) -> None:
             if not torch.isfinite(denoised).all():
-                raise ValueError(f"The latent of segment {index + 1} of {len(self.task.plan)} has NaN or infinite "
-                                 f"values after step {step + 1} of {self.task.settings.steps}: use a bf16 model file, "
-                                 "or another attention backend.")
+                raise ValueError(f"The latent of {self._name(index)} has NaN or infinite values after step {step + 1} "
+                                 f"of {self.task.settings.steps}: {self.host.find_not_finite(inputs)}.")
             self.after_step()
             self.watch.step(index, step, denoised)
 

@@ -2,12 +2,17 @@
 loaded, and nothing left behind."""
 
 import json
+import math
 import re
 import time
 
 import pytest
+import torch
 from graphs import add_inputs, add_ksampler, add_motion, add_sample_video, load
+from safetensors.torch import load_file, save_file
 from wrong_plans import CUTS, PLANS, REFERENCES
+
+from scail_model.files import prompts
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -286,7 +291,46 @@ def test_nan_names_step_and_segment(base, refusal, steps, count, where):
     add_inputs(base, frames=count)
     base.set("model", model_name="nan.safetensors")
     message = refusal(sampled(base, steps=steps, segment_length=9), loaded=True)
-    assert f"The latent of {where} has NaN or infinite values after step 1 of {steps}: use a" in message
+    assert (f"The latent of {where} has NaN or infinite values after step 1 of {steps}: use another file of the model, "
+            "because head.head.bias in this one holds such values.") in message
+
+
+def _spoilt_lora(comfy, base):
+    """Sound but for one tensor."""
+    pair = {"diffusion_model.blocks.1.ffn.0.lora_down.weight": torch.ones(2, 256),
+            "diffusion_model.blocks.1.ffn.0.lora_up.weight": torch.ones(512, 2)}
+    lora = pair | {"diffusion_model.blocks.0.ffn.2.diff_b": torch.full((256,), math.nan)}
+    save_file(lora, comfy.base / "models/loras/spoilt.safetensors")
+    base.add("lora", "LoraLoaderModelOnly", model=["model", 0], lora_name="spoilt.safetensors", strength_model=1.0)
+    base.set("recorded", model=["lora", 0])
+    return comfy.base / "models/loras/spoilt.safetensors"
+
+
+def _spoilt_prompt(comfy, base):
+    base.add("positive", "SCAIL2LoadPrompt", file="spoilt.safetensors")
+    return prompts.save([[torch.full((1, 4, 4096), math.nan), {}]], comfy.base / "models/scail2_prompts", "spoilt",
+                        overwrite=True)
+
+
+def _spoilt_vae(comfy, base):
+    path = comfy.base / "models/vae/spoilt.safetensors"
+    tensors = load_file(comfy.base / "models/vae/wan_tiny.safetensors")
+    save_file(tensors | {"conv1.bias": tensors["conv1.bias"] * math.nan}, path)
+    base.set("vae", vae_name="spoilt.safetensors")
+    return path
+
+
+@pytest.mark.parametrize(("spoil", "message"), [
+    (_spoilt_lora, "after step 1 of 2: use another LoRA, or none, because the one for blocks.0.ffn.2.bias holds such"),
+    (_spoilt_prompt, "after step 1 of 2: use another text encoder file or prompt, because the positive prompt holds"),
+    (_spoilt_vae, "The VAE's latents of the driving video in segment 1 of 1 hold NaN or infinite values: use"),
+], ids=["LoRA", "prompt", "VAE"])
+def test_nan_names_what_it_comes_from(comfy, base, refusal, spoil, message):
+    path = spoil(comfy, base)
+    try:
+        assert message in refusal(sampled(base), loaded=True)
+    finally:
+        path.unlink()
 
 
 def test_choices_and_ranges_are_checked_before_anything_runs(comfy, base):

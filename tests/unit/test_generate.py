@@ -256,6 +256,12 @@ def _lora_of_another_model(folder, job):
     return folder / "lora.safetensors"
 
 
+def _lora_with_nan(folder, job):
+    lora = {"diffusion_model.blocks.0.ffn.2.diff_b": torch.full((128,), float("nan"))}
+    save_file(lora, folder / "spoilt.safetensors")
+    return folder / "spoilt.safetensors"
+
+
 def _missing(folder, job):
     return folder / "missing.png"
 
@@ -322,6 +328,7 @@ REFUSED = {
     "transformer incomplete": ({"scail_path": _weights(_no_tensor)}, "lacks 1 tensors", "blocks.1.ffn.0.weight"),
     "transformer quantised": ({"scail_path": _weights(_quantised)}, "is quantised"),
     "no lora": ({"lora_path": _missing}, "The LoRA", "does not exist"),
+    "lora with NaN": ({"lora_path": _lora_with_nan}, "spoilt.safetensors holds NaN", "first in diffusion_model"),
     "lora of another model": ({"lora_path": _lora_of_another_model}, "none of the 2 LoRA tensors fits"),
     "wrong ending": ({"save_file": "result.avi"}, "end it with .mp4"),
     "no folder to save in": ({"save_file": "/nowhere/at/all/result.mp4"}, "does not exist: make it first"),
@@ -384,7 +391,8 @@ def test_a_finished_video_is_not_overwritten_unless_asked_to(models, jobs, out, 
 def test_nan_is_named_with_step_and_segment_and_leaves_nothing(models, jobs, tmp_path, out, capsys):
     broken = _weights(lambda state: state["head.head.bias"].fill_(float("nan")))(tmp_path, None)
     assert main(command(models, jobs["animation"], out, scail_path=broken)) == 1
-    assert "segment 1 of 2 has NaN or infinite values after step 1 of 2" in capsys.readouterr().err
+    assert ("segment 1 of 2 has NaN or infinite values after step 1 of 2: use another file of the model, because "
+            "head.head.bias in this one holds such values.") in capsys.readouterr().err
     assert not list(out.parent.iterdir())
 
 
