@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import cast
 
 import av
+import numpy as np
 from PIL import Image, ImageSequence
 
 HEAD = 21  # bytes by which one is known
@@ -29,7 +30,7 @@ def as_video(data: bytes) -> bytes:
         stream.width, stream.height, stream.pix_fmt = *image.size, "rgba"
         stream.codec_context.time_base = stream.time_base = _CLOCK
         for picture in ImageSequence.Iterator(image):
-            frame = av.VideoFrame.from_image(picture.convert("RGBA"))
+            frame = av.VideoFrame.from_ndarray(np.asarray(picture.convert("RGBA")), format="rgba")
             lasts = picture.info["duration"]
             lasts = lasts if lasts >= _SHORTEST else _INSTEAD
             frame.pts, frame.time_base, frame.duration = stamp, _CLOCK, lasts

@@ -19,13 +19,14 @@ import numpy as np
 import torch
 from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
-from av.video.reformatter import ColorRange, Colorspace
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from torch import Tensor
 
 from .clips import Tick
 from .workers import together
 
 _BT709, _LIMITED = Colorspace.ITU709, ColorRange.MPEG
+_RGB, _FULL = 0, ColorRange.JPEG
 
 
 @dataclass(frozen=True)
@@ -106,9 +107,10 @@ def _piece(frames: Tensor, tick: Tick, *, rate: Fraction, encoding: Encoding) ->
         stream.pix_fmt = codec.pixels
         if codec.tag:
             stream.codec_context.codec_tag = codec.tag
-        if codec.pixels.startswith("yuv"):
-            # players take small videos for BT.601 and large ones for BT.709 unless the file says which
-            stream.codec_context.colorspace, stream.codec_context.color_range = _BT709, _LIMITED
+        # players take small videos for BT.601 and large ones for BT.709, and guess the rest, unless the file says it
+        tags, yuv = stream.codec_context, codec.pixels.startswith("yuv")
+        tags.colorspace, tags.color_range = (_BT709, _LIMITED) if yuv else (_RGB, _FULL)
+        tags.color_primaries, tags.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
         for number, picture in enumerate(frames):
             tick()
             output.mux(stream.encode(_frame(picture.cpu().float().numpy(), codec, number, rate)))

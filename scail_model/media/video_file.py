@@ -14,6 +14,7 @@ from functools import partial
 
 import numpy as np
 import torch
+from av.container import InputContainer
 from torch import Tensor
 
 from .clips import Clip, Tick
@@ -22,7 +23,7 @@ from .frames import PLAIN, UPRIGHT, doubts, levels, squared
 from .retiming import retimed
 from .scan import scan
 from .sound import Form, Track, doubts_about_sound, track_of_file
-from .source import WHOLE, VideoSource, Window
+from .source import WHOLE, VideoSource, Window, moving
 
 _READ_BYTES = 1 << 20
 _THREADS = 8
@@ -62,7 +63,7 @@ class FileClip(Clip):
         shape = self.known.pixel_shape
         self._shown_shape = 1 / shape if look.way.lying else shape
         with self.file.open() as container:
-            self.warnings = doubts_about_sound(container, name) + doubts(look, shape, name)
+            self.warnings = doubts_about_streams(container, name) + doubts(look, shape, name)
         self.height, self.width = self.read(0, 1).shape[1:3]
 
     def __len__(self) -> int:
@@ -135,3 +136,10 @@ class FileClip(Clip):
 
     def close(self) -> None:
         self._reader.close()
+
+
+def doubts_about_streams(container: InputContainer, name: str) -> list[str]:
+    """What has to be said of the streams of an open file, in sentences. name: what messages call it."""
+    count = len(moving(container))
+    several = [f"The {name} has {count} video streams, of which the first is read: export the one that you mean alone."]
+    return several * (count > 1) + doubts_about_sound(container, name)

@@ -1,5 +1,6 @@
 """Parts and what they are joined to: every frame in its place, exact rates, sound in time, the same bytes again."""
 
+import io
 import os
 import subprocess
 import sys
@@ -8,13 +9,16 @@ import threading
 from fractions import Fraction
 from pathlib import Path
 from time import monotonic
+from types import SimpleNamespace
 from unittest import mock
 
 import av
 import numpy as np
 import pytest
 import torch
+from av.bitstream import BitStreamFilterContext
 
+from scail_model.media import encoding
 from scail_model.media.encoding import _PIECE, CODECS, Encoding, count_frames, first_picture, join, write_part
 from scail_model.media.sound import track_of_waveform, write_sound
 from scail_model.media.video_file import FileClip
@@ -124,6 +128,51 @@ def test_colours_are_those_of_the_standard_that_the_file_names(tmp_path, codec):
             chroma = planes[32:].reshape(2, 16, 32)[:, 8, 16] / depth  # blue, red
             assert chroma[0] == pytest.approx(128 + 224 * (blue - luma) / 1.8556, abs=1.5)
             assert chroma[1] == pytest.approx(128 + 224 * (red - luma) / 1.5748, abs=1.5)
+
+
+def tags(container):
+    """Matrix, range, primaries and transfer of the stream and of its first frame (ITU-T H.273)."""
+    stream = container.streams.video[0]
+    frame = next(container.decode(stream))
+    return [(of.colorspace, of.color_range, of.color_primaries, of.color_trc) for of in (stream.codec_context, frame)]
+
+
+def bitstream(path):
+    """A file without the container, which may have tags of its own."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        bare = BitStreamFilterContext(f"{stream.codec.canonical_name}_mp4toannexb", stream)
+        return io.BytesIO(b"".join(bytes(out) for packet in container.demux(stream) if packet.size
+                                   for out in bare.filter(packet)))
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_files_say_what_their_colours_are(tmp_path, codec):
+    """In the container, in the bitstream and in every frame: nothing is left for a player to guess."""
+    expected = (0, 2, 1, 1) if codec == "lossless" else (1, 1, 1, 1)
+    parts = parts_of(tmp_path, Encoding(codec, 14))
+    join(parts, tmp_path / "all.mp4", RATES[0], None, nothing)
+    for path in (parts[0], tmp_path / "all.mp4"):
+        assert b"colrnclx" in path.read_bytes()
+        with av.open(str(path)) as container:
+            assert tags(container) == [expected] * 2
+        with av.open(bitstream(path)) as container:
+            assert tags(container)[1] == expected
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_parts_without_tags_are_joined_with_new_ones(tmp_path, codec, monkeypatch):
+    """Of jobs that were begun by an earlier version."""
+    new = parts_of(tmp_path, Encoding(codec, 14))
+    monkeypatch.setattr(encoding, "ColorPrimaries", SimpleNamespace(BT709=2))
+    monkeypatch.setattr(encoding, "ColorTrc", SimpleNamespace(BT709=2))
+    (tmp_path / "old").mkdir()
+    old = parts_of(tmp_path / "old", Encoding(codec, 14))
+    with av.open(str(old[0])) as container:
+        assert tags(container)[1][2:] == (2, 2)
+    mixed = [old[0], new[1], old[2], new[3]]
+    assert join(mixed, tmp_path / "all.mp4", RATES[0], None, nothing) == TOTAL
+    assert torch.equal(read(tmp_path / "all.mp4")[0], torch.cat([read(part)[0] for part in new]))
 
 
 @pytest.mark.parametrize("codec", CODECS)
