@@ -18,7 +18,6 @@ from ..levels import WHITE
 from .frames import UPRIGHT, Look, Orientation, levels
 
 _MANY = {"GIF", "PNG", "WEBP", "AVIF", "TIFF"}  # formats whose further pictures are meant to be looked at
-_LOSSY = {"JPEG", "MPO", "WEBP", "AVIF"}  # formats that every decoder shows a little differently
 _HIGHEST = 2.0  # of floats in a picture whose white is 1; others are in another unit
 # values of EXIF's Orientation
 _WAYS = {2: Orientation(False, True, False), 3: Orientation(False, True, True), 4: Orientation(False, False, True),
@@ -52,7 +51,7 @@ def _pixels(path: Path, image: Image.Image, name: str, warnings: list[str]) -> n
     if transparent:
         warnings.append(f"The {name} {path} has transparency, which is shown over white: save it over another "
                         "background if it should have one.")
-    if frame is not None and (frame.width, frame.height) == image.size and (image.format in _LOSSY or _deep(frame)):
+    if frame is not None and (frame.width, frame.height) == image.size:
         way = _WAYS.get(image.getexif().get(ExifTags.Base.Orientation, 1), UPRIGHT)
         return levels(frame, Look(way, over=WHITE if transparent else None)).transpose(1, 2, 0)
     image = ImageOps.exif_transpose(image)
@@ -65,17 +64,13 @@ def _pixels(path: Path, image: Image.Image, name: str, warnings: list[str]) -> n
 
 
 def _decoded(path: Path) -> av.VideoFrame | None:
-    """As ComfyUI decodes it, but for its orientation; None if FFmpeg cannot."""
+    """As ComfyUI decodes it, but for its orientation; None if FFmpeg cannot. Decoders differ by a level here and there,
+    Pillow leaves out the lower half of 16 bits or makes them white."""
     try:
         with av.open(io.BytesIO(path.read_bytes())) as container:  # of a file, FFmpeg would read a name as a pattern
             return next(cast(InputContainer, container).decode(video=0), None)
     except (FFmpegError, IndexError):
         return None
-
-
-def _deep(frame: av.VideoFrame) -> bool:
-    """Whether it has more than 8 bits, of which Pillow leaves out the lower ones or makes white."""
-    return max(component.bits for component in frame.format.components) > 8
 
 
 def _transparent(image: Image.Image) -> bool:
