@@ -16,7 +16,7 @@ from ..scail_model.comfy.schema import CATEGORY, as_clip, jobs_folder, segment_i
 from ..scail_model.files import jobs
 from ..scail_model.preflight.findings import FACT, WARNING, of_level, refuse
 from ..scail_model.video.engine import make_video
-from ..scail_model.video.options import VideoOptions
+from ..scail_model.video.options import VideoOptions, check_seed
 from ..scail_model.video.record import write_record
 from ..scail_model.video.segment_inputs import Given, ordered_references
 from ..scail_model.video.start import make_task, open_job
@@ -60,6 +60,7 @@ class SCAIL2SampleVideo(io.ComfyNode):
     def execute(cls, model, positive, negative, vae, reference, driving, identities, seed: int, clip=None,
                 more_references=None, sampler=None, sigmas=None, **options) -> io.NodeOutput:
         started, options, levels = time.monotonic(), with_sampler(VideoOptions(**options), sampler), sigmas_of(sigmas)
+        check_seed(seed)
         options.check_values()
         host = ComfyHost(model, vae, clip, sampler)
         options.check()

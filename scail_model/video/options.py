@@ -28,6 +28,7 @@ from .task import FRAMES, HISTORIES, Settings
 AND_AFTER, ONLY = "and everything after", "only these"
 KEEP, BLACK = "keep", "black"
 REFUSE, TRIM = "refuse", "trim"
+HIGHEST_SEED = 0xFFFFFFFFFFFFFFFF
 _FIND = "find"
 
 
@@ -83,6 +84,13 @@ def check_value(of: Field, value: Any, shown: str = "") -> None:
         raise ValueError(f"{of.name} is {value}{shown}, but it must be {meant}: correct it.")
 
 
+def check_seed(seed: int) -> None:
+    """Raise ValueError for a seed that a generator cannot have."""
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= HIGHEST_SEED:
+        raise ValueError(f"seed is {seed}, but it must be a whole number of at most 64 bits, 0 to {HIGHEST_SEED}: "
+                         "correct it.")
+
+
 def check_range(start: float, end: float) -> None:
     """Raise ValueError for a part of the sampling that is none; start, end: driving_start and driving_end."""
     if not 0 <= start < end <= 1:
@@ -135,7 +143,7 @@ class VideoOptions:
                                            "segments stay as they are, and both ends of the new ones are cross-faded.",
                                 (AND_AFTER, ONLY))
     remake_seed: int = _option(1, "Seed of the first remade segment, + 1 for each further one. The same number finds "
-                                  "the same result again.", low=0, high=0xFFFFFFFFFFFFFFFF)
+                                  "the same result again.", low=0, high=HIGHEST_SEED)
     codec: str = _option(next(iter(CODECS)), "How the video is encoded.",
                          {name: codec.help for name, codec in CODECS.items()})
     quality: int = _option(14, "CRF: lower is better and larger; without effect on lossless.", low=0, high=51)

@@ -134,6 +134,19 @@ class TestImages(io.ComfyNode):
         return io.NodeOutput(images, (images.amax(-1) > 0.5).float())
 
 
+class TestAnything(io.ComfyNode):
+    """A value, written as JSON, for any input: as nodes give that are for every type."""
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(node_id="TestAnything", category="test", inputs=[io.String.Input("text")],
+                         outputs=[io.AnyType.Output()])
+
+    @classmethod
+    def execute(cls, text):
+        return io.NodeOutput(json.loads(text))
+
+
 class TestLatent(io.ComfyNode):
     """A latent from a file of a job."""
 
@@ -424,8 +437,8 @@ class TestExtension(ComfyExtension):
     async def get_node_list(self):
         return [TestText, TestClipVision, TestMakeVae, TestImages, TestTrack, TestConditioning, TestToyModel,
                 TestRecord, TestReplaceBlock, TestAttention, TestSaveTensors, TestDrawnTrack, TestDrawnDetect,
-                TestTextEncoder, TestLatent, TestDefaults, TestStoredDtypes, TestPath, TestRecordDoor, TestTwoHosts,
-                TestLoadPacked, TestReadVideo, TestNotingPatch, TestPatched, TestSlowSampler]
+                TestTextEncoder, TestLatent, TestAnything, TestDefaults, TestStoredDtypes, TestPath, TestRecordDoor,
+                TestTwoHosts, TestLoadPacked, TestReadVideo, TestNotingPatch, TestPatched, TestSlowSampler]
 
 
 async def comfy_entrypoint():

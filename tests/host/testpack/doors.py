@@ -62,12 +62,12 @@ class TestTwoHosts(io.ComfyNode):
             io.Custom("SCAIL2_IDENTITIES").Input("identities"), io.String.Input("weights"), io.String.Input("folder"),
             io.Int.Input("seed"), io.String.Input("solver"), io.Int.Input("steps"), io.Float.Input("guidance"),
             io.Int.Input("segment_length"), io.String.Input("history"), io.Float.Input("history_strength"),
-            io.String.Input("plan")], outputs=[])
+            io.String.Input("plan"), io.Float.Input("rate"), io.Float.Input("driving_end")], outputs=[])
 
     @classmethod
     def execute(cls, model, positive, negative, vae, reference, driving, identities, weights, folder, seed, **options):
         options = pack("video.options").VideoOptions(codec="lossless", **options)
-        clip = pack("comfy.schema").as_clip(driving)
+        clip, identities = options.timed(pack("comfy.schema").as_clip(driving), identities)
         given = pack("video.segment_inputs").Given
         hosts = {
             "comfy": (pack("comfy.host").ComfyHost(model, vae), given(positive, negative, [reference])),
