@@ -52,6 +52,11 @@ class Look(NamedTuple):
     interlaced: bool = False
     crop: tuple[int, int, int, int] | None = None
 
+    @property
+    def plain(self) -> bool:
+        """Whether pixels are shown as they are stored, turned and mirrored at the most."""
+        return self.colours.plain and self.over is None and not self.interlaced and self.crop is None
+
 
 PLAIN = Look()
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from .clips import Clip, Tick
 from .frame_reader import FrameReader
-from .frames import PLAIN, UPRIGHT, doubts, levels, squared
+from .frames import UPRIGHT, doubts, levels, squared
 from .retiming import retimed
 from .scan import scan
 from .sound import Form, Track, doubts_about_sound, track_of_file
@@ -104,10 +104,10 @@ class FileClip(Clip):
 
     def digest(self) -> str:
         source = self.file.file
-        look = self.look._replace(way=UPRIGHT)
         # what is not plain was read in another way once, and jobs of that time are of other pixels
-        found = hashlib.blake2b(repr((self.file.window, look) if look != PLAIN else self.file.window).encode(),
-                                digest_size=16)
+        found = hashlib.blake2b(repr(self.file.window).encode(), digest_size=16)
+        if not self.look.plain:
+            found.update(repr(self.look._replace(way=UPRIGHT)).encode())
         with io.BytesIO(source.getvalue()) if isinstance(source, io.BytesIO) else open(source, "rb") as file:
             while block := file.read(_READ_BYTES):
                 self.tick()

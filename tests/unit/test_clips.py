@@ -1,6 +1,7 @@
 """Clips: any stretch of a file is what decoding everything gives, damage is named, and memory is rounded alike."""
 
 import gc
+import hashlib
 import io
 import random
 import struct
@@ -29,7 +30,7 @@ def pictures(frames=FRAMES, height=HEIGHT, width=WIDTH):
 
 
 def write(target, frames=None, rate=Fraction(25), codec="libx264", pixels="yuv420p", options=B_FRAMES, form=None,
-          container_options=None, aspect=None):
+          container_options=None, aspect=None, tags=None):
     """A video file of the pictures; target: a path or a BytesIO."""
     frames = pictures() if frames is None else frames
     with av.open(target if isinstance(target, io.BytesIO) else str(target), "w", form,
@@ -38,6 +39,8 @@ def write(target, frames=None, rate=Fraction(25), codec="libx264", pixels="yuv42
         stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], pixels
         if aspect:
             stream.codec_context.sample_aspect_ratio = aspect
+        if tags:
+            stream.codec_context.color_primaries, stream.codec_context.color_trc = tags
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
@@ -371,6 +374,17 @@ def test_digests_of_files(tmp_path):
         (path, Window(0.1)), (path, Window(0.0, 0.1)), (path, Window(0.1, 0.1)))]
     assert found[0] == found[1] == found[2]
     assert len(set(found)) == 5
+
+
+@pytest.mark.parametrize("tags", [(2, 2), (1, 1), (6, 6)])
+def test_the_digest_of_a_plain_file_is_that_of_its_window_and_bytes(tmp_path, tags):
+    """As it always was, or finished segments of jobs would be lost."""
+    path = write(tmp_path / "a.mp4", tags=tags)
+    expected = hashlib.blake2b(b"Window(start=0.0, duration=0.0)" + path.read_bytes(), digest_size=16)
+    assert FileClip(path).digest() == expected.hexdigest()
+    hdr = write(tmp_path / "b.mp4", tags=(9, 18))
+    assert FileClip(hdr).digest() != hashlib.blake2b(
+        b"Window(start=0.0, duration=0.0)" + hdr.read_bytes(), digest_size=16).hexdigest()
 
 
 def test_digests_of_tensors():
