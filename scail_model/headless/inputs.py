@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -109,8 +110,8 @@ def _check_files(files: Files) -> None:
         named |= {names(i): path for i, path in enumerate(pictures)}
         named |= {f"mask of the {names(i)}": path for i, path in enumerate(masks)}
     for name, path in named.items():
-        if not path.is_file():
-            wrong = "is not a file" if path.exists() else "does not exist"
+        if not os.path.isfile(path):  # also of a name that is too long
+            wrong = "is not a file" if os.path.exists(path) else "does not exist"
             raise RuntimeError(f"The {name} {path} {wrong}: check the path.")
 
 

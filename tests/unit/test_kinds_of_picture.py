@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from scail_model.headless.inputs import Files, read_inputs
 from scail_model.media.pictures import read_picture
 
 HEIGHT, WIDTH = 32, 48
@@ -235,3 +236,9 @@ def test_a_kind_that_cannot_be_read_gives_one_sentence(tmp_path, name, make, sen
     make(tmp_path / name)
     with pytest.raises(RuntimeError, match=rf"^The reference .*{name} {sentence}"):
         read_picture(tmp_path / name, "reference")
+
+
+def test_a_very_long_name(tmp_path):
+    path = tmp_path / ("x" * 300 + ".png")
+    with pytest.raises(RuntimeError, match=r"^The driving video .*xxx.png does not exist: check the path"):
+        read_inputs(Files([], [], path, path), 64, 64, False)
