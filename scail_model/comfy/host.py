@@ -38,7 +38,7 @@ class ComfyHost:
     def key(self) -> str:
         return digest(keys.model_key(self.model), keys.vae_key(self.vae), *filter(None, [sampler_key(self.sampler)]))
 
-    def check_change(self, change: Change) -> None:
+    def check_change(self, change: Change, number: int) -> None:
         check_sampler(self.sampler, 1.0 if change.history_strength is None else change.history_strength)
         if self.clip is None and (change.prompt is not None or change.negative_prompt is not None):
             raise ValueError("The plan has prompts, but no text encoder is connected: connect one to clip, or use "

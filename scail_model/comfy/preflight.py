@@ -23,6 +23,7 @@ from ..preflight import checks
 from ..preflight.budget import Machine, probe_tflops
 from ..preflight.checks import Job, Transformer
 from ..preflight.findings import Finding, attempt
+from ..preflight.memory_checks import check_folder
 from ..solvers import check_sigmas
 from ..video.colour_match import OFF
 from ..video.denoising import driven_steps
@@ -45,7 +46,7 @@ def check(model, positive: list, negative: list, vae, reference: Reference, driv
     """
     prompts = {"positive": positive, "negative": negative}
     found = [*attempt("model", check_model, model), *attempt("model_sampling", check_noise_levels, model, settings),
-             *attempt("vae", conditioning.check_vae, vae),
+             *attempt("vae", conditioning.check_vae, vae), *attempt("disk", check_folder, folder),
              *attempt("sampler", check_sampler, sampler, history_strength)]
     if settings.sigmas:
         found += attempt("sigmas", check_sigmas, settings.sigmas)

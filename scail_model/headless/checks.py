@@ -13,7 +13,8 @@ from ..inputs.reference import reference_masks
 from ..preflight import checks
 from ..preflight.budget import OFFLOADED, RESIDENT, Coder, Machine, probe_tflops
 from ..preflight.checks import Transformer
-from ..preflight.findings import Finding, error, warning
+from ..preflight.findings import Finding, attempt, error, warning
+from ..preflight.memory_checks import check_folder
 from ..video.colour_match import OFF
 from ..video.denoising import driven_steps
 from ..video.options import VideoOptions
@@ -43,7 +44,8 @@ def check_inputs(inputs: Inputs, options: VideoOptions, settings: Settings, host
         shutil.disk_usage(disk).free,
         None if settings.always_driven else driven_steps(settings, settings.driving_levels)))
     read = [warning("reference_file", text) for text in inputs.warnings]
-    return [*read, *_plan_errors(inputs, options, settings.cuts, host), *_sound_errors(inputs, options), *found]
+    return [*read, *attempt("disk", check_folder, folder), *_plan_errors(inputs, options, settings.cuts, host),
+            *_sound_errors(inputs, options), *found]
 
 
 def _plan_errors(inputs: Inputs, options: VideoOptions, cuts: tuple[int, ...], host: HeadlessHost) -> list[Finding]:

@@ -24,6 +24,7 @@ from ..transformer import SCAIL2Transformer
 from ..video import not_finite
 from ..video.host import SampleRequest
 from ..video.plan_parser import Change
+from ..video.segment_inputs import prompt_texts
 from ..video.task import SegmentInputs
 from .encoders import VAE, EncoderFiles, encode_clip, encode_texts, tokenize
 from .file_keys import file_key
@@ -77,10 +78,9 @@ class HeadlessHost:
 
     # Prompts and references, which are encoded together with the first sampling
 
-    def check_change(self, change: Change) -> None:
-        for text in (change.prompt, change.negative_prompt):
-            if text is not None:
-                self.encode_text(text, "plan's")
+    def check_change(self, change: Change, number: int) -> None:
+        for text, name in prompt_texts(change, number):
+            self.encode_text(text, name)
         if change.saved_prompt is not None:
             self.saved_prompt(change.saved_prompt)
 

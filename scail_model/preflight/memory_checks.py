@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 from . import budget, capacity
 from .budget import OFFLOADED, RESIDENT, STREAMED, Machine, Need, Work
@@ -11,6 +13,16 @@ from .capacity import Residence
 from .findings import Finding, error, fact, warning
 
 _GIB = 2**30
+
+
+def check_folder(folder: Path) -> None:
+    """Raise ValueError if the job folder cannot be made there."""
+    there = next(parent for parent in (folder, *folder.resolve().parents) if parent.exists())
+    if not there.is_dir():
+        raise ValueError(f"The job folder cannot be made in {folder}, because {there} is a file: move that file away.")
+    if not os.access(there, os.W_OK):
+        raise ValueError(f"The job folder cannot be made in {folder}, because {there} may not be written: change its "
+                         "permissions, or choose another folder.")
 
 
 def check(machine: Machine, work: Work, free_disk: int | None) -> Iterator[Finding]:

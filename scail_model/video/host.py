@@ -48,8 +48,9 @@ class Host(Protocol):
         """How the models compute, for reports and the file's metadata."""
         ...
 
-    def check_change(self, change: Change) -> None:
-        """Raise ValueError if a change from the plan needs a prompt that cannot be had."""
+    def check_change(self, change: Change, number: int) -> None:
+        """Raise ValueError if a change from the plan, for segment `number` from 1, needs a prompt that cannot be
+        had."""
         ...
 
     def encode_text(self, text: str, name: str) -> Any:

@@ -44,11 +44,18 @@ def ordered_references(first: Reference, more: Mapping[str, Reference] | None) -
 
 def check_changes(changes: Sequence[Changes], references: int, host: Host) -> None:
     """Raise ValueError if the plan asks for references or prompts that cannot be had."""
-    for change in (part for both in changes for part in (both.lasting, both.only or NOTHING)):
+    parts = ((number, part) for number, both in enumerate(changes, 1) for part in (both.lasting, both.only or NOTHING))
+    for number, change in parts:
         if change.reference is not None and change.reference > references:
             raise ValueError(f"The plan chooses reference {change.reference}, but there are {references}: give it more "
                              "(more_references, --plan_image), or choose another.")
-        host.check_change(change)
+        host.check_change(change, number)
+
+
+def prompt_texts(change: Change, number: int) -> list[tuple[str, str]]:
+    """The prompts that a change brings for segment `number`, and what messages call them."""
+    texts = (change.prompt, f"plan's segment {number}"), (change.negative_prompt, f"plan's segment {number} negative")
+    return [(text, name) for text, name in texts if text is not None]
 
 
 def segment_inputs(options: VideoOptions, changes: Sequence[Changes], given: Given, host: Host
@@ -57,16 +64,13 @@ def segment_inputs(options: VideoOptions, changes: Sequence[Changes], given: Giv
     made with. Raises ValueError for a prompt that is too long."""
     choose = _chooser(options, given, host)
     return (choose(NOTHING),
-            [choose(both.lasting) for both in changes],
-            [both.only and choose(both.only.over(both.lasting)) for both in changes])
+            [choose(both.lasting, number) for number, both in enumerate(changes, 1)],
+            [both.only and choose(both.only.over(both.lasting), number) for number, both in enumerate(changes, 1)])
 
 
-def _chooser(options: VideoOptions, given: Given, host: Host) -> Callable[[Change], SegmentInputs]:
+def _chooser(options: VideoOptions, given: Given, host: Host) -> Callable[..., SegmentInputs]:
     # cached: texts are encoded and large tensors read once, however many segments there are
-
-    @cache
-    def encoded(text: str, name: str) -> Any:
-        return host.encode_text(text, name)
+    texts: dict[str, Any] = {}
 
     @cache
     def saved(name: str) -> Any:
@@ -74,15 +78,19 @@ def _chooser(options: VideoOptions, given: Given, host: Host) -> Callable[[Chang
 
     @cache
     def prompts(prompt: str | None, file: str | None, negative_prompt: str | None) -> tuple[Any, Any, str]:
-        positive = encoded(prompt, "plan's") if prompt is not None else saved(file) if file else given.positive
-        negative = encoded(negative_prompt, "plan's negative") if negative_prompt is not None else given.negative
+        positive = texts[prompt] if prompt is not None else saved(file) if file else given.positive
+        negative = texts[negative_prompt] if negative_prompt is not None else given.negative
         return positive, negative, host.prompt_key(positive, negative)
 
     @cache
     def reference_key(index: int) -> str:
         return host.reference_key(given.references[index])
 
-    def choose(change: Change) -> SegmentInputs:
+    def choose(change: Change, number: int = 0) -> SegmentInputs:
+        """number: of the segment, from 1, for messages."""
+        for text, name in prompt_texts(change, number):
+            if text not in texts:
+                texts[text] = host.encode_text(text, name)
         positive, negative, key = prompts(change.prompt, change.saved_prompt, change.negative_prompt)
         index = (change.reference or 1) - 1
         return SegmentInputs(

@@ -272,8 +272,9 @@ def test_further_references(base, refusal, case):
 
 def test_a_prompt_of_the_plan_that_is_too_long(base, refusal):
     base.add("encoder", "TestTextEncoder")
-    message = refusal(sampled(base, plan=json.dumps({"prompt": "long" * 150}), clip=["encoder", 0]))
-    assert "The plan's prompt has 600 tokens, but SCAIL-2 reads 512: shorten it." in message
+    for name, called in (("prompt", ""), ("negative_prompt", "negative ")):
+        message = refusal(sampled(base, plan=json.dumps({name: "long" * 150}), clip=["encoder", 0]))
+        assert f"The plan's segment 1 {called}prompt has 600 tokens, but SCAIL-2 reads 512: shorten it." in message
 
 
 def test_a_sampler_without_the_motion_latent(base, refusal):

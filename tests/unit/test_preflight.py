@@ -14,7 +14,7 @@ from scail_model.identity import binding, mask_sources
 from scail_model.inputs.conditioning import reference_mask
 from scail_model.media.clips import TensorClip
 from scail_model.preflight import findings
-from scail_model.preflight.budget import Machine
+from scail_model.preflight.budget import OFFLOADED, Machine
 from scail_model.preflight.checks import Job, Transformer, check
 from scail_model.video.options import option_fields
 
@@ -320,6 +320,22 @@ def test_sizes_that_lose_quality():
     assert "result_size" not in texts(job(small, 704, 1280))
     found = texts(job(small, 1088, 1920))
     assert found["result_size"].startswith("The result is 1088x1920, but the model is made for 512x896 to 704x1280")
+
+
+def test_a_model_on_the_cpu_needs_main_memory():
+    """81 frames of 704x1280: 33 bytes a pixel for the frames, 2.24 GiB, and 7923 + 81 * 6.15 a pixel for the VAE,
+    7.07 GiB, which is more than the 6.43 GiB of a block at the 14B size."""
+    people = [(0, 0, 704, 1280)] * 81
+    large = bound(people, references=[[people[0]]], size=(1280, 704), reference_size=(1280, 704))
+    big = job(large, 704, 1280, driving=clip(81, 1280, 704), transformer=REAL, machine=Machine(0, 0, 9 * GIB, None))
+    found = [finding for finding in check(big) if finding.code == "ram" and finding.level == "error"]
+    assert len(found) == 1
+    assert found[0].text.startswith("704x1280 in segments of 81 frames needs at least about 9.3 GiB")
+    assert "of main memory, because the model runs on the CPU, but 9.0 GiB are free: lower" in found[0].text
+    enough = replace(big, machine=Machine(0, 0, 24 * GIB, None))
+    assert not [finding for finding in check(enough) if finding.code == "ram" and finding.level == "error"]
+    alone = replace(enough, transformer=replace(REAL, weights=OFFLOADED))  # the command line has yet to load the model
+    assert "ram" in {finding.code for finding in check(alone) if finding.level == "error"}
 
 
 # People
