@@ -13,7 +13,7 @@ const PANELS = { // modules of lib that have `attach(node)`
 };
 const MORE = /^more_(driving|reference)_masks\.person_(\d+)$/; // inputs that grow, both called person_2 by the page
 const loaded = {}; // by type: its modules
-let dom = null;
+let dom = null, files = null;
 
 async function load(type) {
   const [first, ...panels] = await Promise.all(["dom", ...PANELS[type]].map((name) => import(`./lib/${name}.mjs`)));
@@ -45,6 +45,18 @@ function keepLabels(node) {
   }
 }
 
+/** Say which model files are missing. again: the user has asked. */
+async function lookForFiles(again) {
+  const { rootGraph } = app;
+  const ours = [rootGraph, ...rootGraph.subgraphs.values()].some((graph) => graph.nodes.some(({ comfyClass }) =>
+    comfyClass?.startsWith("SCAIL2")));
+  if (!ours && !files) return; // most pages
+  const [{ stylesheet }, module] = await Promise.all(["dom", "model_files"].map((name) => import(`./lib/${name}.mjs`)));
+  await stylesheet(new URL("scail2.css", import.meta.url));
+  files = module;
+  await files.look(again);
+}
+
 app.registerExtension({
   name: "scail2.panels",
   init() {
@@ -66,5 +78,7 @@ app.registerExtension({
     for (const { attach } of loaded[type]) attach(node);
     if (late) dom.retell(app.nodeOutputs); // a run may have told meanwhile
   },
+  afterConfigureGraph: () => void lookForFiles(false),
+  refreshComboInNodes: () => void lookForFiles(true),
   onNodeOutputsUpdated: (outputs) => dom?.retell(outputs),
 });

@@ -17,6 +17,9 @@ export async function ask(path, question) {
   return answers.get(key);
 }
 
+/** The same for what changes without the question, such as files. */
+export const askAnew = (path, question) => fetched(path, JSON.stringify(question));
+
 async function fetched(path, body) {
   let response;
   try {

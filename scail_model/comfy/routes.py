@@ -1,6 +1,7 @@
 """What the page asks this pack's server for, over HTTP. Questions and answers are JSON.
 
     GET  /scail2/progress           all of the last few runs, for a page that has missed their events
+    POST /scail2/files              the model files of a graph, and which are missing: `model_files.model_files`
     POST /scail2/plan               a node's plan as its widgets are now: `plan_view`
     POST /scail2/identities         the table of identities as its texts are now: `identity.table.view`
     POST /scail2/identities/edit    the texts after a choice in that table: `identity.table.edit`
@@ -16,10 +17,12 @@ from server import PromptServer
 
 from ..identity import table
 from . import progress
+from .model_files import model_files
 from .plan_view import plan_view
 
 _ANSWERS: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
-    "/scail2/plan": plan_view, "/scail2/identities": table.view, "/scail2/identities/edit": table.edit}
+    "/scail2/files": model_files, "/scail2/plan": plan_view, "/scail2/identities": table.view,
+    "/scail2/identities/edit": table.edit}
 
 
 def add_routes() -> None:

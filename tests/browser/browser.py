@@ -12,7 +12,8 @@ from typing import Any
 FOLDER = Path(__file__).parent
 # no dialogs for new users, nothing drawn over the graph, and text at every zoom
 SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Minimap.Visible": False, "Comfy.Graph.CanvasInfo": False,
-            "Comfy.Graph.CanvasMenu": False, "LiteGraph.Canvas.MinFontSizeForLOD": 0}
+            "Comfy.Graph.CanvasMenu": False, "Comfy.OnboardingCoachmarks.Seen": ["appMode", "firstRun"],
+            "LiteGraph.Canvas.MinFontSizeForLOD": 0}
 
 
 def missing() -> str | None:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from browser import Browser
+from test_workflows import graphs_of
 from workflow_files import drawings
 
 
@@ -13,7 +14,7 @@ def write(server, workflows: Path) -> None:
     """Write workflows/<name>.jpg for every workflows/<name>.json. `server` is a running tests/host ComfyUI."""
     with Browser() as browser:
         for path in sorted(workflows.glob("*.json")):
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(path.read_text(encoding="utf-8")) | {"extra": {}}  # the graph, not the form
             _pretend_models(server, content)
             drawings.write(server.base / "input", path.stem, frames=24, width=896, height=512)
             workflow = {"name": path.stem, "content": content, "screenshot": str(path.with_suffix(".jpg"))}
@@ -23,7 +24,7 @@ def write(server, workflows: Path) -> None:
 
 def _pretend_models(server, content: dict) -> None:
     """Empty files under the names that the loaders ask for, so that none is marked as missing."""
-    for node in content["nodes"]:
+    for node in (node for graph in graphs_of(content) for node in graph["nodes"]):
         for model in node["properties"].get("models", []):
             path = server.base / "models" / model["directory"] / model["name"]
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -21,6 +21,8 @@ import websocket
 from tests.demo.faster import FASTER
 
 COMFYUI = Path(os.environ.get("COMFYUI_PATH", "~/ComfyUI")).expanduser()
+# another page than that of the installed frontend package: the folder `static` of an unpacked one
+FRONTEND = os.environ.get("COMFYUI_FRONTEND")
 PACK = Path(__file__).parents[2]
 TESTPACK = Path(__file__).parent / "testpack"
 # what a user's install of the pack holds
@@ -52,7 +54,7 @@ class ComfyUI:
         self.process = subprocess.Popen(
             [python if python.exists() else sys.executable, "main.py", "--cpu",
              "--base-directory", str(self.base), "--port", str(self.port), "--database-url", "sqlite:///:memory:",
-             "--disable-api-nodes"],
+             "--disable-api-nodes", *(("--front-end-root", FRONTEND) if FRONTEND else ())],
             # at tiny sizes a second thread mostly waits, and takes the other core from those that need it
             env={"OMP_NUM_THREADS": "1", **FASTER, **os.environ},
             cwd=COMFYUI, stdout=self.log.open("w"), stderr=subprocess.STDOUT)

@@ -9,7 +9,7 @@ _open: list[browser.Browser] = []
 # when it opens, the page looks for files that a new profile does not have and for the models of its own first workflow,
 # and warns of itself
 NOT_OURS = ("404 (Not Found)", "Content Security Policy", "legacy queue/history menu is deprecated",
-            "graph accessed before initialization", "[MaskEditor]")
+            "graph accessed before initialization", "[MaskEditor]", "Layout normalization will be applied")
 
 
 @pytest.fixture(scope="session")

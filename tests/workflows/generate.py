@@ -48,7 +48,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder, ComfyUI(Path(folder) / "base") as server:
         if "--core" in sys.argv[1:]:
-            used = {node.type for make in definitions.ALL for node in make().nodes} - {"MarkdownNote"}
+            used = set().union(*(make().types for make in definitions.ALL))
             core_nodes.write({node for node in used if not node.startswith("SCAIL2")}, server.get("/object_info"))
         for path, text in build(server.get("/object_info")).items():
             path.parent.mkdir(exist_ok=True)

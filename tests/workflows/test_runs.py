@@ -14,10 +14,12 @@ import generate
 import pytest
 import torch
 from safetensors.torch import load_file
+from test_workflows import nodes_of
 from workflow_files import core_nodes, definitions, drawings, tiny
 from workflow_files.graph import api
 
 NAMES = [make.__name__ for make in definitions.ALL]
+FIRST = "animate_a_picture", "replace_a_person"
 FRAMES = 12  # two segments of 9 with 5 in common, the second filled up with a frame that is cut off again
 INPUT = {"frames": FRAMES, "width": 336, "height": 192, "sound": True}
 # points count in pixels of the pictures, so these have the size that the workflow was made with
@@ -79,7 +81,7 @@ def test_saved_prompt_gives_the_same_video_without_the_text_encoder(server):
     assert frames("loaded") == encoded
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("sam3")])
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith(("sam3", *FIRST))])
 def test_sam3_workflow_binds_the_people_of_the_drawing(server, object_info, tmp_path, name):
     """The model gets the mask channels that it gets from the drawn colour masks, up to the edges that go through
     SAM3's own size; SAM3's people come in another order than the colours."""
@@ -134,7 +136,8 @@ def test_server_accepts_the_file_as_it_is(server, name):
     at the first model file, because these are empty."""
     drawings.write(server.base / "input", name, **INPUT)
     loaders = set()
-    for node in json.loads((generate.WORKFLOWS / f"{name}.json").read_text(encoding="utf-8"))["nodes"]:
+    workflow = json.loads((generate.WORKFLOWS / f"{name}.json").read_text(encoding="utf-8"))
+    for node in nodes_of(workflow):
         for model in node["properties"].get("models", []):
             loaders.add(node["type"])
             path = server.base / "models" / model["directory"] / model["name"]

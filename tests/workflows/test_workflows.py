@@ -26,8 +26,21 @@ def api_file(name: str) -> dict:
     return json.loads((generate.WORKFLOWS / "api" / f"{name}.json").read_text(encoding="utf-8"))
 
 
+def graphs_of(workflow: dict) -> list[dict]:
+    """The graph itself, and those of its subgraphs."""
+    return [workflow, *workflow.get("definitions", {"subgraphs": []})["subgraphs"]]
+
+
 def nodes_of(workflow: dict, *, notes: bool = False) -> list[dict]:
-    return [node for node in workflow["nodes"] if notes or node["type"] != "MarkdownNote"]
+    """Nodes that a server knows, those in subgraphs too."""
+    hosts = {graph["id"] for graph in graphs_of(workflow)}
+    return [node for graph in graphs_of(workflow) for node in graph["nodes"]
+            if node["type"] not in hosts and (notes or node["type"] != "MarkdownNote")]
+
+
+def links_of(graph: dict) -> list[tuple]:
+    """id, origin, its slot, target, its slot, type."""
+    return [tuple(link.values()) if isinstance(link, dict) else tuple(link) for link in graph["links"]]
 
 
 def test_every_file_is_a_workflow_in_both_forms_with_a_picture():
@@ -49,15 +62,34 @@ def test_picture_is_a_small_jpeg(name):
 def test_form_is_complete(name):
     workflow = ui_file(name)
     assert workflow["version"] == 0.4
-    assert workflow["extra"] == {}
     assert {"id", "revision", "last_node_id", "last_link_id", "nodes", "links", "groups", "config"} <= set(workflow)
-    ids = [node["id"] for node in workflow["nodes"]]
-    links = [link[0] for link in workflow["links"]]
-    assert len(set(ids)) == len(ids)
+    ids = [node["id"] for graph in graphs_of(workflow) for node in graph["nodes"]]
+    links = [link[0] for graph in graphs_of(workflow) for link in links_of(graph)]
+    groups = [group["id"] for graph in graphs_of(workflow) for group in graph["groups"]]
+    # the frontend renames what occurs twice in a file, subgraphs included
+    assert all(len(set(numbers)) == len(numbers) for numbers in (ids, links, groups))
     assert workflow["last_node_id"] == max(ids)
-    assert len(set(links)) == len(links)
     assert workflow["last_link_id"] == max(links)
     assert len({ui_file(other)["id"] for other in NAMES}) == len(NAMES)
+
+
+@each
+def test_first_workflows_open_as_a_form(name):
+    workflow = ui_file(name)
+    nodes = {str(node["id"]): node for node in nodes_of(workflow)}
+    if name not in ("animate_a_picture", "replace_a_person"):
+        assert workflow["extra"] == {}
+        return
+    form = workflow["extra"]["linearData"]
+    asked = [(nodes[node]["type"], widget) for node, widget in form["inputs"]]
+    word = ("PrimitiveString", "value")
+    assert asked == [("LoadImage", "image"), ("LoadVideo", "file"), word, word, ("CLIPTextEncode", "text"),
+                     ("SCAIL2ReframeReference", "width"), ("SCAIL2ReframeReference", "height"),
+                     ("Video Slice", "duration")]
+    assert [nodes[node]["type"] for node in form["outputs"]] == ["SaveVideo"]
+    assert workflow["extra"]["linearMode"] is True
+    outside = [node["type"] for node in workflow["nodes"] if str(node["id"]) in nodes]
+    assert sorted(outside) == ["LoadImage", "LoadVideo", "PreviewAny", "PreviewImage", "SaveVideo"]
 
 
 @each
@@ -75,6 +107,8 @@ def test_loaders_say_where_their_files_are(name):
     loaders = [node for node in nodes_of(workflow) if node["type"] in MODEL_INPUTS]
     assert len(loaders) >= 4
     notes = " ".join(node["widgets_values"][0] for node in workflow["nodes"] if node["type"] == "MarkdownNote")
+    assert {node["id"] for node in loaders} == {node["id"] for node in nodes_of(workflow)
+                                                if "models" in node["properties"]}
     for node in loaders:
         (model,) = node["properties"]["models"]
         assert set(model) == {"name", "url", "directory"}
@@ -93,24 +127,25 @@ def test_two_notes_explain_the_workflow(name):
     assert all(len(text) > 500 for text in notes)
     # the frontend joins the lines of a paragraph without a space
     for text in notes:
-        plain = [bool(line) and not line.startswith(("|", "#", "-", "*")) for line in text.split("\n")]
+        plain = [bool(line) and not line.startswith(("|", "#", "-", "*", "1", "2")) for line in text.split("\n")]
         assert not any(first and second for first, second in zip(plain, plain[1:], strict=False))
 
 
 @each
 def test_nothing_overlaps(name):
-    workflow = ui_file(name)
-    boxes = [(f"{node['type']} {node['id']}", node["pos"][0], node["pos"][1] - 30, node["pos"][0] + node["size"][0],
-              node["pos"][1] + node["size"][1]) for node in nodes_of(workflow, notes=True)]
-    groups = [(group["title"], group["bounding"][0], group["bounding"][1],
-               group["bounding"][0] + group["bounding"][2], group["bounding"][1] + group["bounding"][3])
-              for group in workflow["groups"]]
-    assert overlaps(boxes) == []
-    assert overlaps(groups) == []
-    inside = [box for box in boxes if any(
-        left <= box[1] and top <= box[2] and box[3] <= right and box[4] <= bottom
-        for _, left, top, right, bottom in groups)]
-    assert len(inside) == len(nodes_of(workflow))
+    for graph in graphs_of(ui_file(name)):
+        boxes = [(f"{node['type']} {node['id']}", node["pos"][0], node["pos"][1] - 30,
+                  node["pos"][0] + node["size"][0], node["pos"][1] + node["size"][1]) for node in graph["nodes"]]
+        groups = [(group["title"], group["bounding"][0], group["bounding"][1],
+                   group["bounding"][0] + group["bounding"][2], group["bounding"][1] + group["bounding"][3])
+                  for group in graph["groups"]]
+        assert overlaps(boxes) == []
+        assert overlaps(groups) == []
+        inside = [node["type"] for node, box in zip(graph["nodes"], boxes, strict=True) if any(
+            left <= box[1] and top <= box[2] and box[3] <= right and box[4] <= bottom
+            for _, left, top, right, bottom in groups)]
+        assert len(inside) == len([node for node in graph["nodes"] if node["type"] != "MarkdownNote"
+                                   and len(node["type"]) != len(graph["id"])])
 
 
 def overlaps(boxes: list[tuple]) -> list[tuple[str, str]]:
@@ -120,9 +155,11 @@ def overlaps(boxes: list[tuple]) -> list[tuple[str, str]]:
 
 @each
 def test_links_run_from_left_to_right(name):
-    workflow = ui_file(name)
-    left = {node["id"]: node["pos"][0] for node in workflow["nodes"]}
-    assert [link for link in workflow["links"] if left[link[1]] > left[link[3]]] == []
+    for graph in graphs_of(ui_file(name)):
+        left = {node["id"]: node["pos"][0] for node in graph["nodes"]}
+        for end in ("inputNode", "outputNode") if "inputNode" in graph else ():
+            left[graph[end]["id"]] = graph[end]["bounding"][0]
+        assert [link for link in links_of(graph) if left[link[1]] > left[link[3]]] == []
 
 
 @each
@@ -164,20 +201,48 @@ def test_switched_on_groups_fit_the_server(object_info):
 @each
 def test_both_forms_are_the_same_graph(name, object_info):
     workflow, prompt, info = ui_file(name), api_file(name), core_nodes.described(object_info)
-    active = {str(node["id"]): node for node in nodes_of(workflow) if node["mode"] == 0}
-    assert set(active) == set(prompt)
-    links = {link[0]: link for link in workflow["links"]}
-    for key, node in active.items():
+    nodes = {address: (node, value) for address, node, value in walls(workflow) if node["mode"] == 0}
+    assert set(nodes) == set(prompt)
+    for key, (node, value) in nodes.items():
         assert node["type"] == prompt[key]["class_type"]
         values = dict(ui_values(node, info[node["type"]]))
         if node["type"] == "SaveVideo":
             values["format.codec"] = values["codec"]
-        for slot in node["inputs"]:
-            if slot["link"] is not None:
-                _, source, output, target, _, _ = links[slot["link"]]
-                assert target == node["id"]
-                values[slot["name"]] = [str(source), output]
+        values |= {slot["name"]: value(slot["link"]) for slot in node["inputs"] if slot["link"] is not None}
         assert values == prompt[key]["inputs"]
+
+
+def walls(workflow: dict):
+    """(address, node, function of a link's number -> [address, slot] or a value) of the nodes that a server knows:
+    links are followed through the walls of subgraphs."""
+    inner = {graph["id"]: graph for graph in graphs_of(workflow)[1:]}
+    outside = {link[0]: link for link in links_of(workflow)}
+    hosts = {node["id"]: node for node in workflow["nodes"] if node["type"] in inner}
+
+    def from_outside(number: int) -> list:
+        _, origin, slot, *_ = outside[number]
+        if origin not in hosts:
+            return [str(origin), slot]
+        graph = inner[hosts[origin]["type"]]
+        ((_, node, output, *_),) = [link for link in links_of(graph) if link[3:5] == (-20, slot)]
+        return [f"{origin}:{node}", output]
+
+    for node in workflow["nodes"]:
+        if node["type"] == "MarkdownNote":
+            continue
+        if node["id"] not in hosts:
+            yield str(node["id"]), node, from_outside
+            continue
+        links = {link[0]: link for link in links_of(inner[node["type"]])}
+        widgets_of = iter(node["widgets_values"])
+        given = [next(widgets_of) if "widget" in slot else from_outside(slot["link"]) for slot in node["inputs"]]
+
+        def from_inside(number: int, host=node["id"], links=links, given=given):
+            _, origin, slot, *_ = links[number]
+            return given[slot] if origin == -10 else [f"{host}:{origin}", slot]
+
+        for one in inner[node["type"]]["nodes"]:
+            yield f"{node['id']}:{one['id']}", one, from_inside
 
 
 def ui_values(node: dict, info: dict):

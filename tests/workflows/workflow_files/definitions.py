@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from . import notes
+from .first_video import animate_a_picture, replace_a_person
 from .graph import Graph, Node
 from .parts import OFFICIAL, SEED, Inputs, bind, files, models, prompts, sample, save_video, start
 from .sam3_definitions import sam3_one_person, sam3_points, sam3_several_people
@@ -110,15 +111,12 @@ def ksampler() -> Graph:
 
 def distilled_draft() -> Graph:
     graph = start("distilled_draft", notes.DISTILLED_DRAFT, notes.DISTILLED_LORA, height=1180)
-    loaded = models(graph)
-    model = graph.add("LoraLoaderModelOnly", title="Distilled LoRA", models=(notes.DISTILLED_LORA,), model=loaded.model,
-                      lora_name=notes.DISTILLED_LORA["name"], strength_model=1.0)
-    given = files(graph)
+    loaded, given = models(graph, notes.DISTILLED_LORA), files(graph)
     positive, negative = prompts(graph, loaded)
     positive = graph.add("SCAIL2SavePrompt", conditioning=positive, name="distilled_draft_positive", overwrite=True)
     negative = graph.add("SCAIL2SavePrompt", conditioning=negative, name="distilled_draft_negative", overwrite=True)
     identities, reference = bind(graph, loaded, given, "animation")
-    sample(graph, model, (positive, negative), loaded.vae, given.driving, identities, reference, guidance=1.0,
+    sample(graph, loaded.model, (positive, negative), loaded.vae, given.driving, identities, reference, guidance=1.0,
            **DISTILLED)
     graph.group("Saved prompt (instead of Prompt)", column=4, muted=True)
     graph.add("SCAIL2LoadPrompt", title="Saved prompt", file="distilled_draft_positive.safetensors")
@@ -126,5 +124,5 @@ def distilled_draft() -> Graph:
     return graph
 
 
-ALL = (animation, replacement, two_people, additional_reference, long_video, ksampler, distilled_draft,
-       sam3_one_person, sam3_several_people, sam3_points)
+ALL = (animate_a_picture, replace_a_person, animation, replacement, two_people, additional_reference, long_video,
+       ksampler, distilled_draft, sam3_one_person, sam3_several_people, sam3_points)

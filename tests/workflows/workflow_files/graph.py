@@ -6,11 +6,21 @@
     decoded = graph.add("VAEDecode", samples=latent, vae=vae)      # a node stands for its first output,
     graph.add("PreviewAny", source=identities[3])                  # node[n] for another one
 
+A node can hold a graph of its own, a subgraph, that shows outside only what is given to it and what it gives:
+
+    box = graph.subgraph("Animate", picture=loaded, width=896)     # links become sockets, values widgets
+    box.group("Inside", column=1)
+    encoded = box.add("...", image=box.given["picture"], width=box.given["width"])
+    box.gives(latent=encoded)
+    graph.add("VAEDecode", samples=box.host)
+
 `api` gives the API format, `ui_format.ui` the UI format.
 """
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,9 +33,18 @@ class Output:
     slot: int
 
 
+@dataclass(frozen=True)
+class Port:
+    """An input of a subgraph, as its nodes see it. value: what is given from outside, a link or a widget's value."""
+
+    name: str
+    value: Any
+
+
 @dataclass(eq=False)
 class Node:
-    """`inputs` are values, or Output for a link. `models` are the files that a loader needs."""
+    """`inputs` are values, Output for a link, or Port for what comes into the subgraph. `models` are the files that a
+    loader needs. `inside` is the graph of a subgraph. `labels`: input -> what the page calls it."""
 
     id: int
     type: str
@@ -34,6 +53,8 @@ class Node:
     mode: int
     size: tuple[int, int] | None
     models: list[dict[str, str]]
+    inside: Subgraph | None = None
+    labels: dict[str, str] = field(default_factory=dict)
 
     def __getitem__(self, slot: int) -> Output:
         return Output(self, slot)
@@ -48,13 +69,20 @@ class Group:
 
 
 class Graph:
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, first_id: int = 1) -> None:
+        self.name, self.first_id = name, first_id
         self.groups: list[Group] = []
+        self.app: tuple[list[tuple[Node, str]], list[Node]] | None = None  # its form: fields, and nodes with results
 
     @property
     def nodes(self) -> list[Node]:
         return [node for group in self.groups for node in group.nodes]
+
+    @property
+    def types(self) -> set[str]:
+        """The node types that a server must know, those in subgraphs too."""
+        own = {node.type for node in self.nodes if node.inside is None} - {"MarkdownNote"}
+        return own.union(*(node.inside.types for node in self.nodes if node.inside is not None))
 
     def group(self, title: str, column: int, *, muted: bool = False) -> None:
         """Begin a box; its nodes are stacked, and several boxes of a column stand under each other."""
@@ -63,29 +91,75 @@ class Graph:
     def add(self, type: str, /, *, title: str | None = None, size: tuple[int, int] | None = None,
             models: tuple[dict[str, str], ...] = (), **inputs: Any) -> Node:
         group = self.groups[-1]
-        linked = {name: value[0] if isinstance(value, Node) else value for name, value in inputs.items()}
-        node = Node(len(self.nodes) + 1, type, title, linked, MUTED if group.muted else ACTIVE, size, list(models))
+        node = Node(len(self.nodes) + self.first_id, type, title, _linked(inputs), MUTED if group.muted else ACTIVE,
+                    size, list(models))
         group.nodes.append(node)
         return node
+
+    def subgraph(self, name: str, /, *, size: tuple[int, int], **given: Any) -> Subgraph:
+        """A node with a graph of its own; `given`: its inputs, links first."""
+        host = self.add(str(uuid.uuid5(uuid.NAMESPACE_URL, f"scail2/{self.name}/{name}")), size=size, **given)
+        host.inside = Subgraph(name, host)
+        return host.inside
 
     def note(self, title: str, text: str, size: tuple[int, int]) -> Node:
         return self.add("MarkdownNote", title=title, size=size, text=text)
 
 
+class Subgraph(Graph):
+    """The graph in a node. Its nodes' numbers do not occur outside, as the frontend wants it."""
+
+    def __init__(self, name: str, host: Node) -> None:
+        super().__init__(name, first_id=100 * host.id + 1)
+        self.host = host
+        self.given = {name: Port(name, value) for name, value in host.inputs.items()}
+        self.outputs: dict[str, Output] = {}
+
+    def gives(self, **outputs: Node | Output) -> None:
+        self.outputs = _linked(outputs)
+
+
+def _linked(inputs: dict[str, Any]) -> dict[str, Any]:
+    return {name: value[0] if isinstance(value, Node) else value for name, value in inputs.items()}
+
+
 def api(graph: Graph, object_info: dict, *, muted: bool = False) -> dict[str, dict]:
     """API format, with every widget's value, as the frontend writes it. `muted` brings the muted groups along."""
     prompt = {}
+    for address, node, host in _running(graph, muted):
+        info = object_info[node.type]
+        inputs = {name: given(node, name, spec) for name, spec in widgets(info).items()}
+        # with what only later versions of a node ask for; links last
+        posted = {name: _posted(value, host) for name, value in node.inputs.items()}
+        inputs |= dict(sorted(posted.items(), key=lambda entry: isinstance(entry[1], list)))
+        prompt[address] = {"inputs": inputs, "class_type": node.type, "_meta": {"title": title(node, info)}}
+    return prompt
+
+
+def _running(graph: Graph, muted: bool, host: Node | None = None) -> Iterator[tuple[str, Node, Node | None]]:
+    """(address, node, the node of the subgraph that it is in) of all that run."""
     for node in graph.nodes:
         if node.type == "MarkdownNote" or (node.mode == MUTED and not muted):
             continue
-        info = object_info[node.type]
-        inputs = {name: given(node, name, spec) for name, spec in widgets(info).items()}
-        links = {name: value for name, value in node.inputs.items() if isinstance(value, Output)}
-        # and what only later versions of a node ask for
-        inputs |= {name: value for name, value in node.inputs.items() if name not in links}
-        inputs |= {name: [str(value.node.id), value.slot] for name, value in links.items()}
-        prompt[str(node.id)] = {"inputs": inputs, "class_type": node.type, "_meta": {"title": title(node, info)}}
-    return prompt
+        if node.inside is not None:
+            yield from _running(node.inside, muted, node)
+        else:
+            yield _address(node, host), node, host
+
+
+def _address(node: Node, host: Node | None) -> str:
+    return str(node.id) if host is None else f"{host.id}:{node.id}"
+
+
+def _posted(value: Any, host: Node | None) -> Any:
+    """A value, or a link through the walls of subgraphs."""
+    if isinstance(value, Port):
+        return _posted(value.value, None)
+    if not isinstance(value, Output):
+        return value
+    if value.node.inside is not None:
+        return _posted(list(value.node.inside.outputs.values())[value.slot], value.node)
+    return [_address(value.node, host), value.slot]
 
 
 def title(node: Node, info: dict) -> str:
@@ -95,11 +169,15 @@ def title(node: Node, info: dict) -> str:
 def given(node: Node, name: str, spec: list) -> Any:
     """The value of a widget: as described, or its default. A linked one has its default behind the link."""
     value = node.inputs.get(name)
+    if isinstance(value, Port):
+        value = value.value
     if name in node.inputs and not isinstance(value, Output):
         return value
     options = spec[1] if len(spec) > 1 else {}
     if "default" in options:
         return options["default"]
+    if isinstance(value, Output) and spec[0] == "STRING":
+        return ""
     raise KeyError(f"{node.type} {node.id}: {name} has no default, so it must be given")
 
 

@@ -4,34 +4,28 @@ Each paragraph is a single line, because the frontend's notes lose the space bet
 """
 # ruff: noqa: E501
 
-_HUB = "https://huggingface.co"
-_WAN = f"{_HUB}/Comfy-Org/Wan_2.1_ComfyUI_repackaged/resolve/main/split_files"
-_SCAIL = f"{_HUB}/Comfy-Org/SCAIL-2/resolve/main"
+from scail_model.preflight import model_files
+from scail_model.preflight.model_files import ModelFile
 
 
-def _file(name: str, folder: str, directory: str) -> dict[str, str]:
-    return {"name": name, "url": f"{folder}/{name}", "directory": directory}
+def _file(file: ModelFile) -> dict[str, str]:
+    """As the frontend wants it in a workflow."""
+    return {"name": file.name, "url": file.url, "directory": file.folder}
 
 
-TRANSFORMER = _file("wan2.1_14B_SCAIL_2_fp8_scaled.safetensors", f"{_SCAIL}/diffusion_models", "diffusion_models")
-TEXT_ENCODER = _file("umt5_xxl_fp8_e4m3fn_scaled.safetensors", f"{_WAN}/text_encoders", "text_encoders")
-CLIP_VISION = _file("clip_vision_h.safetensors", f"{_WAN}/clip_vision", "clip_vision")
-VAE = _file("wan_2.1_vae.safetensors", f"{_WAN}/vae", "vae")
-DISTILLED_LORA = _file("lightx2v_I2V_14B_480p_cfg_step_distill_rank64_bf16.safetensors",
-                       f"{_HUB}/Kijai/WanVideo_comfy/resolve/main/Lightx2v", "loras")
-# SAM 3.1 (multiplex): SAM 3 itself has no tracking by a word in ComfyUI
-SAM3 = _file("sam3.1_multiplex_fp16.safetensors", f"{_HUB}/Comfy-Org/sam3.1/resolve/main/checkpoints", "checkpoints")
-_SIZES = {TRANSFORMER["name"]: "17.7 GB", TEXT_ENCODER["name"]: "6.7 GB", CLIP_VISION["name"]: "1.3 GB",
-          VAE["name"]: "0.25 GB", DISTILLED_LORA["name"]: "0.74 GB", SAM3["name"]: "1.7 GB"}
+TRANSFORMER, TEXT_ENCODER = _file(model_files.TRANSFORMER), _file(model_files.TEXT_ENCODER)
+CLIP_VISION, VAE = _file(model_files.CLIP_VISION), _file(model_files.VAE)
+DISTILLED_LORA, SAM3 = _file(model_files.DISTILLED_LORA), _file(model_files.SAM3)
 
 
 def model_links(files: list[dict[str, str]]) -> str:
     lines = ["## Model files", "", "Download each file into the folder named above it, then press **R** to refresh.", ""]
     for file in files:
-        lines += [f"**models/{file['directory']}**", "", f"- [{file['name']}]({file['url']}) ({_SIZES[file['name']]})", ""]
+        lines += [f"**models/{file['directory']}**", "", f"- [{file['name']}]({file['url']}) "
+                  f"({model_files.KNOWN[file['name']].gigabytes:g} GB)", ""]
     lines += ["More precise, if the memory allows: "
-              f"[wan2.1_14B_SCAIL_2_fp16.safetensors]({_SCAIL}/diffusion_models/wan2.1_14B_SCAIL_2_fp16.safetensors) "
-              "(32.8 GB, models/diffusion_models). **Load SCAIL-2 Model** also takes bf16, fp32 and int8 files and the "
+              f"[{model_files.TRANSFORMER_FP16.name}]({model_files.TRANSFORMER_FP16.url}) "
+              f"({model_files.TRANSFORMER_FP16.gigabytes:g} GB, models/diffusion_models). **Load SCAIL-2 Model** also takes bf16, fp32 and int8 files and the "
               "official checkpoint of [zai-org/SCAIL-2](https://huggingface.co/zai-org/SCAIL-2)."]
     return "\n".join(lines)
 
@@ -293,7 +287,71 @@ Written as *[{{"x": 253, "y": 102}}, {{"x": 253, "y": 230}}]*: the head and the 
 - **Nothing or something else is picked:** the points are for another size. They are pixels of the picture or video **itself**, not of a smaller view of it.
 - **The person is hidden or outside the picture in the first frame:** begin the video later.{_SAM3_MISTAKES}{_SAM3_REST}"""
 
+_FIRST_FIELDS = """| who moves in the clip | one or two English words for the person whose motion counts: person, woman, dancer, man in red |
+| who is in the picture | the same for the character: person, girl, robot, cat |
+"""
+
+_FIRST_REST = """| width, height | size of the video, multiples of 32. For an upright clip 512 and 896; 1280 and 704 is finer and takes three times as long |
+| seconds of the clip | how much of it is used, from its beginning; 0 is all of it, of any length |
+
+4. Press **Run**. **Whom it has found** appears first: if the wrong person is coloured, or nobody, press the X beside **Run**, change the word, and run again. **What the check says** has the time that it will take, and what looks doubtful. The video comes last, and is kept in ComfyUI/output/video.
+
+If the run breaks off, press **Run** again: finished parts are kept. If the video is not good, another *seed* may help: it is inside.
+
+## What is inside
+
+The blue node holds all other nodes: click the arrow in its corner to look. It makes a draft of 8 steps with the distilled LoRA, in a tenth of the time of the official settings. For those: bypass **Distilled LoRA** inside (**Ctrl+B**), and set *steps* 40, *shift* 3, *guidance* 5 in the last two nodes.
+
+## If it does not work
+
+- **Models are missing:** the list on the page says which file goes into which folder. Press **R** when all are there.
+- **No person is found:** use a plainer word (*person*), or a clip in which the person is larger.
+- **The wrong person is followed, or there are several:** the workflows **sam3_points** and **sam3_several_people** are for that.
+- **A cut in the clip:** use one shot that shows the person from its first frame on.
+- **Too little memory:** a smaller size, or fewer seconds; a clip in 4K should be made smaller first.
+"""
+
+ANIMATE_A_PICTURE = f"""# Animate a picture
+
+The character of your **picture** moves like the person in your **clip**, in the place that the picture shows.
+
+1. **Picture:** one character, best from head to feet if the clip shows the person so, and in about the same pose.
+2. **Clip:** one person, in view from the first frame on, without a cut.
+3. Fill in the fields of the blue node:
+
+| Field | What to write |
+|---|---|
+{_FIRST_FIELDS}| prompt | who, which clothes, what they do, where, which light. The text that is there fits any picture; your own of about 100 words fits better |
+{_FIRST_REST}"""
+
+REPLACE_A_PERSON = f"""# Replace a person
+
+The character of your **picture** takes the place of the person in your **clip**; the rest of the clip stays.
+
+1. **Picture:** one character, best from head to feet if the clip shows the person so. Its surroundings are not used.
+2. **Clip:** the video to change. The person is in view from the first frame on, without a cut.
+3. Fill in the fields of the blue node:
+
+| Field | What to write |
+|---|---|
+{_FIRST_FIELDS}| prompt | the new character, its clothes, what it does and touches, the place. The text that is there fits any picture; your own of about 100 words fits better |
+{_FIRST_REST}"""
+
 PROMPTS = {
+    "animate_a_picture": (
+        "The character of the picture moves in front of a camera that stands still, in the place that the picture shows. "
+        "Face, hair, body, clothes and colours stay exactly as in the picture from the first frame to the last. The whole "
+        "body takes part in every movement: the head turns and the eyes follow, shoulders and hips lead, arms, hands and "
+        "fingers finish each gesture, and the feet stand firmly on the ground while the weight goes from one leg to the "
+        "other. Hair and cloth follow with a slight delay. The light comes from where it comes from in the picture, and soft "
+        "shadows move along with the body. Sharp, steady footage in the style of the picture, with natural movement."),
+    "replace_a_person": (
+        "The character of the picture is in the place of the clip and does what is done there, from the first frame to the "
+        "last. Face, hair, body, clothes and colours are exactly those of the picture. The whole body takes part in every "
+        "movement: the head turns and the eyes follow, arms, hands and fingers finish each gesture, and the feet stand "
+        "firmly on the ground. Hair and cloth follow with a slight delay. The light of the place falls on face, clothes and "
+        "hands as on everything around, with the same shadows. The surroundings, the other people and the camera stay as "
+        "they are. Sharp, natural footage with real skin and fabric."),
     "animation": (
         "A young woman with shoulder-length chestnut hair dances on a stone terrace above the sea in the late afternoon. "
         "She wears a loose cream linen shirt with rolled-up sleeves, high-waisted dark blue trousers and white canvas "

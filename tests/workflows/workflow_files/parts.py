@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from . import notes
-from .graph import Graph, Node
+from .graph import Graph, Node, Output
 
 WIDTH, HEIGHT = 896, 512
 OFFICIAL = {"solver": "unipc", "steps": 40, "shift": 3.0}
@@ -40,14 +40,21 @@ def start(name: str, text: str, *more_models: dict[str, str], height: int) -> Gr
     return graph
 
 
-def models(graph: Graph) -> Loaded:
+def models(graph: Graph, lora: dict[str, str] | None = None) -> Loaded:
     graph.group("Models", column=1)
     model = graph.add("SCAIL2LoadModel", models=(notes.TRANSFORMER,), model_name=notes.TRANSFORMER["name"])
     clip = graph.add("CLIPLoader", title="Load text encoder", models=(notes.TEXT_ENCODER,),
                      clip_name=notes.TEXT_ENCODER["name"], type="wan", device="default")
     vision = graph.add("CLIPVisionLoader", models=(notes.CLIP_VISION,), clip_name=notes.CLIP_VISION["name"])
     vae = graph.add("VAELoader", models=(notes.VAE,), vae_name=notes.VAE["name"])
+    if lora is not None:
+        model = graph.add("LoraLoaderModelOnly", title="Distilled LoRA", models=(lora,), model=model,
+                          lora_name=lora["name"], strength_model=1.0)
     return Loaded(model, clip, vision, vae)
+
+
+def sam3_model(graph: Graph) -> Node:
+    return graph.add("CheckpointLoaderSimple", title="Load SAM 3.1", models=(notes.SAM3,), ckpt_name=notes.SAM3["name"])
 
 
 def files(graph: Graph) -> Inputs:
@@ -131,7 +138,7 @@ def sample(graph: Graph, model: Node, prompts: tuple[Node, Node], vae: Node, dri
     return video
 
 
-def save_video(graph: Graph, video: Node, prefix: str, size: tuple[int, int]) -> None:
+def save_video(graph: Graph, video: Node | Output, prefix: str, size: tuple[int, int]) -> Node:
     """`codec` is what versions before 0.33 ask for, `format.codec` later ones; either lets the other pass."""
-    graph.add("SaveVideo", video=video, filename_prefix=prefix, format="auto", codec="auto", size=size,
-              **{"format.codec": "auto"})
+    return graph.add("SaveVideo", video=video, filename_prefix=prefix, format="auto", codec="auto", size=size,
+                     **{"format.codec": "auto"})

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from . import notes
 from .graph import Graph, Node
-from .parts import OFFICIAL, Loaded, bind_found, models, prompts, sample, start
+from .parts import OFFICIAL, Loaded, bind_found, models, prompts, sam3_model, sample, start
 
-_TRACKER = {"detection_threshold": 0.5, "detect_interval": 1}
+TRACKER = {"detection_threshold": 0.5, "detect_interval": 1}
 _ANYBODY = "person"
 # head and chest: with the chest alone SAM3 may take the shirt
 _DRIVING_POINTS = '[{"x": 253, "y": 102}, {"x": 253, "y": 230}]'
@@ -32,7 +32,7 @@ def _by_word(name: str, note: str, height: int, *, people: int, **binding) -> Gr
     graph.group("Find the people", column=3)
     word = graph.add("CLIPTextEncode", title="Whom to find", clip=sam3[1], text=_ANYBODY, size=(340, 120))
     found = tuple(graph.add("SAM3_VideoTrack", title=title, images=images, model=sam3, conditioning=word,
-                            max_objects=people, **_TRACKER)
+                            max_objects=people, **TRACKER)
                   for title, images in (("Follow in the driving video", frames), ("Find in the reference", reference)))
     _finish(graph, loaded, driving, (frames, reference), found, "animation", **binding)
     return graph
@@ -45,7 +45,7 @@ def sam3_points() -> Graph:
     first = graph.add("ImageFromBatch", title="First driving frame", image=frames, batch_index=0, length=1)
     person = _pick(graph, sam3, first, "Points in the first driving frame", _DRIVING_POINTS)
     followed = graph.add("SAM3_VideoTrack", title="Follow in the driving video", images=frames, model=sam3,
-                         initial_mask=person, max_objects=1, **_TRACKER)
+                         initial_mask=person, max_objects=1, **TRACKER)
     graph.group("Point at the new character", column=3)
     character = _pick(graph, sam3, reference, "Points in the reference picture", _REFERENCE_POINTS)
     _finish(graph, loaded, driving, (frames, reference), (followed, character), "replacement", reframe=True)
@@ -63,8 +63,7 @@ def _pick(graph: Graph, sam3: Node, picture: Node, title: str, points: str) -> N
 def _start(name: str, note: str, height: int) -> tuple[Graph, Loaded, Node]:
     graph = start(name, note, notes.SAM3, height=height)
     loaded = models(graph)
-    sam3 = graph.add("CheckpointLoaderSimple", title="Load SAM 3.1", models=(notes.SAM3,), ckpt_name=notes.SAM3["name"])
-    return graph, loaded, sam3
+    return graph, loaded, sam3_model(graph)
 
 
 def _files(graph: Graph) -> tuple[Node, Node, Node]:

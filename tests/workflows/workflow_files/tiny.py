@@ -22,7 +22,7 @@ NO_TEXT = "no_text"
 
 # node -> what stands in for it; their inputs are dropped
 _STAND_INS = {"CLIPTextEncode": "TestText", "CLIPVisionLoader": "TestClipVision"}
-_DROPPED = ("CLIPLoader", "CheckpointLoaderSimple")
+_DROPPED = ("CLIPLoader", "CheckpointLoaderSimple", "PrimitiveString")
 # and those that are shown the drawn masks; these inputs stay
 _SEGMENTERS = {"SAM3_VideoTrack": ("TestDrawnTrack", ("images", "max_objects", "initial_mask")),
                "SAM3_Detect": ("TestDrawnDetect", ("image", "positive_coords"))}
@@ -30,8 +30,12 @@ _VALUES = {
     ("SCAIL2LoadModel", "model_name"): _MODEL,
     ("VAELoader", "vae_name"): _VAE,
     ("LoraLoaderModelOnly", "lora_name"): _LORA,
+    ("SCAIL2ReframeReference", "width"): WIDTH,
+    ("SCAIL2ReframeReference", "height"): HEIGHT,
     ("SCAIL2EncodeReference", "width"): WIDTH,
     ("SCAIL2EncodeReference", "height"): HEIGHT,
+    ("SCAIL2Preflight", "steps"): STEPS,
+    ("SCAIL2Preflight", "segment_length"): LENGTH,
     ("SCAIL2SampleVideo", "steps"): STEPS,
     ("SCAIL2SampleVideo", "segment_length"): LENGTH,
     ("SCAIL2Schedule", "steps"): STEPS,
@@ -76,7 +80,7 @@ def shrink(prompt: dict[str, dict], **values: Any) -> dict[str, dict]:
         if kind in _DROPPED:
             continue
         if kind in _STAND_INS:
-            inputs = {"seed": int(name)} if kind == "CLIPTextEncode" else {}
+            inputs = {"seed": int(name.split(":")[-1])} if kind == "CLIPTextEncode" else {}
             small[name] = {"class_type": _STAND_INS[kind], "inputs": inputs}
             continue
         if kind in _SEGMENTERS:

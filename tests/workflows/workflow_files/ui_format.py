@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import astuple, dataclass
 from typing import Any
 
-from .graph import Graph, Group, Node, Output, given, growing, sockets_and_widgets, widgets
+from .graph import Graph, Group, Node, Output, Port, Subgraph, given, growing, sockets_and_widgets, widgets
 
 CORE_VERSION = "0.27.0"
 PACK_ID = "scail2"
@@ -21,32 +22,144 @@ _UPLOADS = ("image_upload", "video_upload")
 
 
 def ui(graph: Graph, object_info: dict, pack_version: str) -> dict[str, Any]:
-    places = _places(graph, object_info)
-    links = _links(graph, object_info)
-    order = {node.id: position for position, node in enumerate(_execution_order(graph))}
-    nodes = [_node(node, object_info, places[node.id], links, order[node.id], pack_version) for node in graph.nodes]
+    form = Form(object_info, pack_version)
+    hosts = [node for node in graph.nodes if node.inside is not None]
+    insides = [form.subgraph(node.inside) for node in hosts if node.inside is not None]
+    nodes, links, groups = form.parts(graph)
     return {
         "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{PACK_ID}/workflows/{graph.name}")),
         "revision": 0,
-        "last_node_id": max(node.id for node in graph.nodes),
-        "last_link_id": len(links),
+        "last_node_id": max(node["id"] for part in (nodes, *(inside["nodes"] for inside in insides)) for node in part),
+        "last_link_id": max(link for part in ((one.id for one in links), *(
+            (one["id"] for one in inside["links"]) for inside in insides)) for link in part),
         "nodes": nodes,
-        "links": [[link, source.node.id, source.slot, target.id, slot, kind]
-                  for link, (source, target, slot, kind) in links.items()],
-        "groups": [_group(index, group, places) for index, group in enumerate(graph.groups, 1) if group.title],
+        "links": [[*astuple(link)] for link in links],
+        "groups": groups,
+        **({"definitions": {"subgraphs": insides}} if insides else {}),
         "config": {},
-        "extra": {},
+        "extra": {} if graph.app is None else {"linearData": _app(*graph.app), "linearMode": True},
         "version": 0.4,
     }
 
 
-def _node(node: Node, object_info: dict, place: tuple[int, int, int, int], links: dict, order: int,
+def _app(inputs: list[tuple[Node, str]], outputs: list[Node]) -> dict[str, list]:
+    """The form that the frontend makes of a workflow. Of a subgraph's widget it wants the first node that it reaches
+    inside."""
+    return {"inputs": [_first_inside(node, name) if node.inside else [str(node.id), name] for node, name in inputs],
+            "outputs": [str(node.id) for node in outputs]}
+
+
+def _first_inside(host: Node, port: str) -> list[str]:
+    assert host.inside is not None
+    return next([str(node.id), name] for node in host.inside.nodes for name, value in node.inputs.items()
+                if isinstance(value, Port) and value.name == port)
+
+
+@dataclass(frozen=True)
+class Link:
+    id: int
+    origin: int
+    origin_slot: int
+    target: int
+    target_slot: int
+    kind: str
+
+
+_INPUTS, _OUTPUTS = -10, -20  # what the frontend calls the two ends of a subgraph
+
+
+@dataclass
+class Form:
+    """Graphs as the frontend saves them, by what is known of their nodes."""
+
+    info: dict
+    pack_version: str
+
+    def parts(self, graph: Graph) -> tuple[list[dict], list[Link], list[dict]]:
+        """Nodes, links and groups."""
+        places = _places(graph, self.info)
+        links = self.links(graph)
+        order = {node.id: position for position, node in enumerate(_execution_order(graph))}
+        nodes = [_node(node, self.info, places[node.id], links, order[node.id], self.pack_version)
+                 for node in graph.nodes]
+        groups = [_group(index, group, places) for index, group in enumerate(graph.groups, graph.first_id)
+                  if group.title]
+        return nodes, links, groups
+
+    def links(self, graph: Graph) -> list[Link]:
+        links: list[Link] = []
+        first = 10 * graph.first_id if isinstance(graph, Subgraph) else 1  # no number twice in a file
+        for node in graph.nodes:
+            for slot, (name, kind, _, _) in enumerate(_slots(node, self.info)):
+                source, origin = node.inputs.get(name), None
+                if isinstance(source, Output):
+                    origin = source.node.id, source.slot
+                    kind = self.info[source.node.type]["output"][source.slot]
+                elif isinstance(source, Port) and isinstance(graph, Subgraph):
+                    origin = _INPUTS, list(graph.given).index(source.name)
+                    kind = self.port(graph, source.name)[0]
+                if origin is not None:
+                    links.append(Link(first + len(links), *origin, node.id, slot, kind))
+        for slot, source in enumerate(graph.outputs.values() if isinstance(graph, Subgraph) else ()):
+            kind = self.info[source.node.type]["output"][source.slot]
+            links.append(Link(first + len(links), source.node.id, source.slot, _OUTPUTS, slot, kind))
+        return links
+
+    def port(self, graph: Subgraph, name: str) -> list:
+        """What a subgraph takes, described as a node's input is."""
+        value = graph.given[name].value
+        if isinstance(value, Output):
+            return [self.info[value.node.type]["output"][value.slot], {}]
+        node, slot = next((node, slot) for node in graph.nodes for slot, inside in node.inputs.items()
+                          if inside == graph.given[name])
+        kind = sockets_and_widgets(self.info[node.type])[slot][0]
+        return ["COMBO" if isinstance(kind, list) else kind, {}]
+
+    def subgraph(self, graph: Subgraph) -> dict[str, Any]:
+        """The definition, after which the node that holds it is known as any other is."""
+        ports = {name: self.port(graph, name) for name in graph.given}
+        outputs = {name: self.info[source.node.type]["output"][source.slot] for name, source in graph.outputs.items()}
+        self.info = self.info | {graph.host.type: {
+            "input": {"required": ports}, "output": list(outputs.values()), "output_name": list(outputs),
+            "display_name": graph.name, "name": graph.name}}
+        nodes, links, groups = self.parts(graph)
+        height = 24 * max(len(ports), len(outputs)) + 48
+        right = max(node["pos"][0] + node["size"][0] for node in nodes)
+        return {
+            "id": graph.host.type, "version": 1,
+            "state": {"lastGroupId": groups[-1]["id"], "lastNodeId": nodes[-1]["id"], "lastLinkId": links[-1].id,
+                      "lastRerouteId": 0},
+            "revision": 0, "config": {}, "name": graph.name,
+            "inputNode": {"id": _INPUTS, "bounding": [-320, 0, 200, height]},
+            "outputNode": {"id": _OUTPUTS, "bounding": [right + 120, 0, 200, height]},
+            "inputs": [_end(graph, name, kind[0], [link.id for link in links if (link.origin, link.origin_slot) ==
+                                                   (_INPUTS, slot)], [-140, 24 * slot + 24])
+                       for slot, (name, kind) in enumerate(ports.items())],
+            "outputs": [_end(graph, name, kind, [link.id for link in links if (link.target, link.target_slot) ==
+                                                 (_OUTPUTS, slot)], [right + 140, 24 * slot + 24])
+                        for slot, (name, kind) in enumerate(outputs.items())],
+            "widgets": [], "nodes": nodes, "groups": groups,
+            "links": [{"id": link.id, "origin_id": link.origin, "origin_slot": link.origin_slot,
+                       "target_id": link.target, "target_slot": link.target_slot, "type": link.kind} for link in links],
+            "extra": {},
+        }
+
+
+def _end(graph: Subgraph, name: str, kind: str, links: list[int], place: list[int]) -> dict[str, Any]:
+    return {"id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{graph.host.type}/{name}/{kind}")), "name": name, "type": kind,
+            "linkIds": links, "pos": place}
+
+
+def _node(node: Node, object_info: dict, place: tuple[int, int, int, int], links: list[Link], order: int,
           pack_version: str) -> dict[str, Any]:
     x, y, width, height = place
     core = not node.type.startswith("SCAIL2")
     properties: dict[str, Any] = {"cnr_id": "comfy-core" if core else PACK_ID,
                                   "ver": CORE_VERSION if core else pack_version,
                                   "Node name for S&R": node.type}
+    if node.inside is not None:
+        properties = {"proxyWidgets": [_first_inside(node, name) for name, value in node.inputs.items()
+                                       if not isinstance(value, Output)]}
     if node.models:
         properties["models"] = node.models
     entry = {"id": node.id, "type": node.type, "pos": [x, y], "size": [width, height], "flags": {}, "order": order,
@@ -60,11 +173,13 @@ def _node(node: Node, object_info: dict, place: tuple[int, int, int, int], links
     return entry
 
 
-def _inputs(node: Node, object_info: dict, links: dict) -> list[dict[str, Any]]:
-    by_slot = {slot: link for link, (_, target, slot, _) in links.items() if target is node}
+def _inputs(node: Node, object_info: dict, links: list[Link]) -> list[dict[str, Any]]:
+    by_slot = {link.target_slot: link.id for link in links if link.target == node.id}
     entries = []
     for slot, (name, kind, optional, widget) in enumerate(_slots(node, object_info)):
         entry: dict[str, Any] = {"name": name, "type": kind, "link": by_slot.get(slot)}
+        if name in node.labels:
+            entry["label"] = node.labels[name]
         if optional:
             entry["shape"] = 7
         if widget:
@@ -73,13 +188,12 @@ def _inputs(node: Node, object_info: dict, links: dict) -> list[dict[str, Any]]:
     return entries
 
 
-def _outputs(node: Node, object_info: dict, links: dict) -> list[dict[str, Any]]:
+def _outputs(node: Node, object_info: dict, links: list[Link]) -> list[dict[str, Any]]:
     if node.type == "MarkdownNote":
         return []
     info = object_info[node.type]
     return [{"name": name, "type": kind,
-             "links": [link for link, (source, _, _, _) in links.items() if source.node is node and source.slot == slot]
-             or None}
+             "links": [link.id for link in links if (link.origin, link.origin_slot) == (node.id, slot)] or None}
             for slot, (name, kind) in enumerate(zip(info["output_name"], info["output"], strict=True))]
 
 
@@ -122,17 +236,6 @@ def _widget_values(node: Node, object_info: dict) -> list[Any]:
         if _is_upload(spec):
             values.append("image")  # the upload button's value, for videos too
     return values
-
-
-def _links(graph: Graph, object_info: dict) -> dict[int, tuple[Output, Node, int, str]]:
-    links = {}
-    for node in graph.nodes:
-        for slot, (name, _, _, _) in enumerate(_slots(node, object_info)):
-            source = node.inputs.get(name)
-            if isinstance(source, Output):
-                kind = object_info[source.node.type]["output"][source.slot]
-                links[len(links) + 1] = (source, node, slot, kind)
-    return links
 
 
 def _execution_order(graph: Graph) -> list[Node]:
