@@ -22,6 +22,7 @@ export function element(tag, properties = {}, ...children) {
 }
 
 const ROUND = 28; // CSS pixels above and below what is in a panel: the canvas' margin and its own
+const NARROW = 120; // CSS pixels
 let panels = 0;
 
 /**
@@ -34,7 +35,8 @@ export function panel(node, name, label, kind) {
   // the canvas must not move or zoom by what is meant for the panel
   for (const event of ["pointerdown", "wheel", "keydown"]) root.addEventListener(event, (got) => got.stopPropagation());
   let height = 0, known = node.size[1];
-  const needed = () => (height = inside.offsetHeight || height) + ROUND; // out of sight it has none
+  // out of sight it has none, and before it has its place in the page it is a narrow column
+  const needed = () => (height = (inside.offsetWidth >= NARROW && inside.offsetHeight) || height) + ROUND;
   // a step of undo makes all nodes anew; with Nodes 2.0 a widget of the same name would go on showing the old element
   const widget = node.addDOMWidget(`${name}_${(panels += 1)}`, "scail2", root, {
     serialize: false, hideOnZoom: false, getMinHeight: needed, getMaxHeight: needed,

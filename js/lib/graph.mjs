@@ -10,8 +10,7 @@ export function sourceOf(node, input) {
 
 /** {node, widget} that holds the number or text of an input of `node`; null if it is computed. */
 export function holderOf(node, input) {
-  const slot = node.inputs?.find((found) => found.name === input);
-  if (slot?.link == null) return held(node, node.widgets?.find((widget) => widget.name === input));
+  if (!linked(node, input)) return held(node, node.widgets?.find((widget) => widget.name === input));
   const origin = originOf(node, input);
   if (!origin) return null;
   return origin.widget ? origin : held(origin.node, /^Primitive/.test(origin.node.type) && origin.node.widgets?.[0]);
@@ -19,7 +18,7 @@ export function holderOf(node, input) {
 
 /** Whether the value of an input, or of a widget, comes from another node. */
 export function linked(node, name) {
-  return node.inputs?.some((slot) => slot.name === name && slot.link != null) ?? false;
+  return linkInto(node, indexOf(node, name)) !== null;
 }
 
 /** All that decides what arrives at an input, as far as the page knows it, as a text. */
@@ -31,24 +30,32 @@ export function signature(node, input, seen = new Set()) {
   return JSON.stringify([source.type, values, (source.inputs ?? []).map((slot) => signature(source, slot.name, seen))]);
 }
 
+const indexOf = (node, input) => node.inputs?.findIndex((slot) => slot.name === input) ?? -1;
+
+/** The link into an input; null if there is none. A subgraph's node answers for its inside when it is asked itself. */
+function linkInto(node, index) {
+  if (!node.graph || index < 0) return null;
+  return window.LiteGraph.LGraphNode.prototype.getInputLink.call(node, index) ?? null;
+}
+
 function held(node, widget) {
   return widget ? { node, widget } : null;
 }
 
 /** {node, slot} of the output that arrives at an input, or {node, widget} of a subgraph's node; null for nothing. */
 function originOf(node, input) {
-  return fromInput(node, node.inputs?.findIndex((slot) => slot.name === input) ?? -1, 0);
+  return fromInput(node, indexOf(node, input), 0);
 }
 
 function fromInput(node, index, depth) {
-  const { graph, inputs } = node;
-  const link = inputs?.[index]?.link == null ? null : graph?.getLink(inputs[index].link);
+  const { graph } = node, link = linkInto(node, index);
   if (!link || depth > 100) return null;
   if (!link.originIsIoNode) return fromOutput(graph.getNodeById(link.origin_id), link.origin_slot, link.type, depth + 1);
   const outer = instanceOf(graph);
   const slot = outer?.inputs[link.origin_slot];
   if (!slot) return null;
-  return slot.link == null ? held(outer, outer.getWidgetFromSlot?.(slot)) : fromInput(outer, link.origin_slot, depth + 1);
+  return linkInto(outer, link.origin_slot) ? fromInput(outer, link.origin_slot, depth + 1)
+    : held(outer, outer.getWidgetFromSlot?.(slot));
 }
 
 function fromOutput(node, slot, type, depth) {

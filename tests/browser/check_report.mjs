@@ -30,7 +30,7 @@ export default async function checkReport(page, { findings, screenshot }) {
     await page.waitForTimeout(300);
     return page.evaluate(() => {
       const { canvas, rootGraph } = window.comfyAPI.app.app;
-      const [node, ...more] = Object.values(canvas.selected_nodes);
+      const [node, ...more] = canvas.selectedItems;
       const { width, height } = canvas.canvas.getBoundingClientRect();
       const centre = [0, 1].map((axis) => (node.pos[axis] + node.size[axis] / 2 + canvas.ds.offset[axis]) * canvas.ds.scale);
       return { graph: canvas.graph === rootGraph ? "root" : canvas.graph.nodes.map(({ type }) => type),

@@ -43,7 +43,7 @@ export default async function planBar(page, { facts, screenshot }) {
   await panels.first().waitFor();
   answer.before = await read();
   await still(page);
-  const heights = () => page.evaluate((id) => window.comfyAPI.app.app.graph.getNodeById(id).size[1], motion);
+  const heights = () => panels.nth(1).evaluate((panel) => panel.firstChild.offsetHeight);
   answer.steps = [await steps(page)];
   answer.heights = [await heights()];
   await executed(page, sample, { scail2_plan: [facts] }); // the panels grow

@@ -9,6 +9,8 @@ from browser import Browser
 from test_workflows import graphs_of
 from workflow_files import drawings
 
+from scail_model.preflight.model_files import KNOWN
+
 
 def write(server, workflows: Path) -> None:
     """Write workflows/<name>.jpg for every workflows/<name>.json. `server` is a running tests/host ComfyUI."""
@@ -23,9 +25,10 @@ def write(server, workflows: Path) -> None:
 
 
 def _pretend_models(server, content: dict) -> None:
-    """Empty files under the names that the loaders ask for, so that none is marked as missing."""
+    """Files of nothing but size under the names that the loaders ask for, so that none is said to be missing."""
     for node in (node for graph in graphs_of(content) for node in graph["nodes"]):
         for model in node["properties"].get("models", []):
             path = server.base / "models" / model["directory"] / model["name"]
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch()
+            with path.open("wb") as written:  # takes no room on the disk
+                written.truncate(round(KNOWN[model["name"]].gigabytes * 1e9))

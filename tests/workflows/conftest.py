@@ -7,9 +7,10 @@ import pytest
 
 _open: list[browser.Browser] = []
 # when it opens, the page looks for files that a new profile does not have and for the models of its own first workflow,
-# and warns of itself
+# and warns of itself; when a form is emptied, it finds the fields gone
 NOT_OURS = ("404 (Not Found)", "Content Security Policy", "legacy queue/history menu is deprecated",
-            "graph accessed before initialization", "[MaskEditor]", "Layout normalization will be applied")
+            "graph accessed before initialization", "[MaskEditor]", "Layout normalization will be applied",
+            "[appModeStore] dropping legacy selectedInput")
 
 
 @pytest.fixture(scope="session")

@@ -28,7 +28,7 @@ def _first(name: str, title: str, note: str, mode: str) -> Graph:
     clip = graph.add("LoadVideo", title="Clip", file="driving.mp4", size=(340, 350))
     picture.labels, clip.labels = {"image": "picture"}, {"file": "clip"}  # what the form calls them
     graph.group("", column=2)
-    box = graph.subgraph(title, size=(460, 560), picture=picture, clip=clip,
+    box = graph.subgraph(title, size=(460, 500), picture=picture, clip=clip,
                          **_FIELDS | {_PROMPT: notes.PROMPTS[name]})
     _inside(box, mode)
     graph.group("Result", column=3)
