@@ -53,7 +53,6 @@ export default async function identityTable(page, { cards, screenshot }) {
   found.copied = await page.evaluate((id) => {
     const { app } = window.comfyAPI.app;
     const copy = app.graph.getNodeById(id).clone();
-    copy.id = -1; // the graph gives it a number
     app.graph.add(copy);
     const { widgets } = copy;
     const answer = ["binding", "front", "names"].map((name) => widgets.find((one) => one.name === name).value);

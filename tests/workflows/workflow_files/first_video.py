@@ -7,7 +7,8 @@ from .graph import Graph, Node, Subgraph
 from .parts import SEED, Loaded, models, sam3_model, save_video, start
 from .sam3_definitions import TRACKER
 
-DISTILLED = {"solver": "unipc", "steps": 8, "shift": 1.0, "guidance": 1.0}
+SETTINGS = {"solver": "unipc", "steps": 8, "shift": 1.0, "guidance": 1.0,  # of the distilled LoRA
+            "rate": 16.0}  # frames per second that the model was trained with
 _CLIP_WORD, _PICTURE_WORD, _PROMPT = "who moves in the clip", "who is in the picture", "prompt: the finished video"
 _SECONDS = "seconds of the clip (0: all)"
 _FIELDS = {_CLIP_WORD: "person", _PICTURE_WORD: "person", _PROMPT: "", "width": 896, "height": 512, _SECONDS: 5.0}
@@ -57,7 +58,7 @@ def _inside(box: Subgraph, mode: str) -> None:
                          driving=clip, reference_image=given["picture"])
     reframed, reference = _reference(box, loaded, identities, clip)
     inputs = {"model": loaded.model, "positive": prompts[0], "negative": prompts[1], "vae": loaded.vae,
-              "reference": reference, "driving": clip, "identities": reframed, **DISTILLED}
+              "reference": reference, "driving": clip, "identities": reframed, **SETTINGS}
     box.group("Check, then sample", column=4)
     check = box.add("SCAIL2Preflight", **inputs)
     video = box.add("SCAIL2SampleVideo", seed=SEED, **inputs)
