@@ -75,8 +75,8 @@ def test_nodes_are_large_enough(opened):
 @pytest.mark.parametrize("name", ["animate_a_picture", "replace_a_person"])
 def test_first_workflows_are_forms(page, name):
     content = json.loads((generate.WORKFLOWS / f"{name}.json").read_text(encoding="utf-8"))
-    labels = ["picture", "clip", "who moves in the clip", "who is in the picture", "prompt: the finished video", "width",
-              "height", "seconds of the clip (0: all)"]
+    labels = ["picture", "clip", "who moves in the clip", "who is in the picture", "prompt: the finished video",
+              "width", "height", "seconds of the clip (0: all)"]
     found = page("form", content=content, labels=labels, height=1400)
     assert found["seen"] == labels
     words = [node["inputs"]["value"] for node in found["output"].values() if node["class_type"] == "PrimitiveString"]

@@ -64,7 +64,8 @@ def thumbnail(server):
 def test_identity_table(page, thumbnail):
     cards = [*(card("reference", number, thumbnail, nearest=number) for number in (1, 2)),
              *(card("driving", number, thumbnail) for number in (1, 2))]
-    found = page("identity_table", expected=("[nodeShell] Node id",), cards=cards)  # a copy has the same until it is added
+    # a copy has the same number until it is added
+    found = page("identity_table", expected=("[nodeShell] Node id",), cards=cards)
     assert found["heads"] == ["Reference", "Name, driven by", "Video", "Front"]
     options = ["person 1", "person 2", "nobody (leave out)"]
     assert found["rows"] == [
