@@ -126,6 +126,12 @@ class ComfyTransformer(SCAIL2Transformer):
         return self.config.dim
 
     @property
+    def forward_orig(self) -> None:
+        """What caches exchange that are older than core's EasyCache, once they sample."""
+        raise ValueError("A node on the model's line, such as TeaCache or MagCache, exchanges forward_orig of core's "
+                         "Wan models, which our network does not have: use EasyCache in its place.")
+
+    @property
     def dtype(self) -> torch.dtype:
         """The dtype that weights are stored in."""
         return self._dtype

@@ -62,8 +62,9 @@ def add_check(patcher: comfy.model_patcher.ModelPatcher) -> None:
 
 
 def without_check(wrappers: dict[str, dict]) -> dict[str, dict]:
-    """A patcher's wrappers but for ours."""
-    return {kind: {key: held for key, held in of_kind.items() if key != CHECK} for kind, of_kind in wrappers.items()}
+    """A patcher's wrappers as they would be without ours."""
+    return {kind: {key: held for key, held in of_kind.items() if key != CHECK}
+            for kind, of_kind in wrappers.items() if of_kind.keys() != {CHECK}}
 
 
 def _checked(executor, model, *rest, **options):

@@ -22,7 +22,7 @@ HONOURED = {
     "wrapped": "attention and feed-forward exchanged by functions that call them",
     "chunked_feed_forward": "feed-forward exchanged, as WanChunkFeedForward does",
     "linear": "single linears exchanged",
-    "several": "five of these at once",
+    "several": "four of these at once",
 }
 REFUSED = {
     "nag_of_core": ("NAGuidance (nodes_nag) has put a patch of kind attn1_output_patch on the model, which no part of "
@@ -38,9 +38,11 @@ REFUSED = {
     "enhance_a_video": ("WanVideoEnhanceAVideoKJ counts on tokens of the video alone, while SCAIL-2 reads the "
                         "reference and the driving video in the same sequence: remove that node from the model's "
                         "line."),
-    "rotary_embedder": ("_RifleX (testpack.patched) replaces diffusion_model.rope_embedder, which our network does not "
-                        "call: remove that node from the model's line, or load the model with core's Load Diffusion "
-                        "Model."),
+    "tea_cache": ("A node on the model's line, such as TeaCache or MagCache, exchanges forward_orig of core's Wan "
+                  "models, which our network does not have: use EasyCache in its place."),
+    "rotary_embedder": ("_RifleX (testpack.patched) replaces diffusion_model.rope_embedder, which our network does "
+                        "not call: remove that node from the model's line, or load the model with core's Load "
+                        "Diffusion Model."),
     "norm": ("norm (testpack.patched) replaces diffusion_model.blocks.0.norm3.forward, which our network does not "
              "call: remove that node from the model's line, or load the model with core's Load Diffusion Model."),
 }

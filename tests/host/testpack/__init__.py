@@ -20,6 +20,7 @@ from comfy_extras import nodes_scail
 from safetensors.torch import load_file, save_file
 
 from .doors import TestRecordDoor, TestTwoHosts
+from .loading import TestLoading
 from .packed import TestLoadPacked
 from .patched import TestPatched
 from .patches import TestNotingPatch
@@ -438,7 +439,7 @@ class TestExtension(ComfyExtension):
         return [TestText, TestClipVision, TestMakeVae, TestImages, TestTrack, TestConditioning, TestToyModel,
                 TestRecord, TestReplaceBlock, TestAttention, TestSaveTensors, TestDrawnTrack, TestDrawnDetect,
                 TestTextEncoder, TestLatent, TestAnything, TestDefaults, TestStoredDtypes, TestPath, TestRecordDoor,
-                TestTwoHosts, TestLoadPacked, TestReadVideo, TestNotingPatch, TestPatched, TestSlowSampler]
+                TestTwoHosts, TestLoadPacked, TestReadVideo, TestNotingPatch, TestPatched, TestLoading, TestSlowSampler]
 
 
 async def comfy_entrypoint():

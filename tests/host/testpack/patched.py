@@ -9,6 +9,7 @@ import json
 import sys
 import types
 from types import SimpleNamespace
+from unittest import mock
 
 import comfy.model_patcher
 import comfy.ops
@@ -211,7 +212,7 @@ def linear(model):
 
 def several(model):
     """All at once."""
-    for patch in (nag, enhance, chunked_feed_forward, double_block, attn2_patch):
+    for patch in (nag, enhance, chunked_feed_forward, attn2_patch):
         model = patch(model)
     return model
 
@@ -263,6 +264,19 @@ def rotary_embedder(model):
     return model
 
 
+def tea_cache(model):
+    """As TeaCache and MagCache: core's forward exchanged while they sample."""
+    network = model.get_model_object("diffusion_model")
+
+    def wrapper(function, given):
+        with mock.patch.multiple(network, forward_orig=lambda *rest, **options: None):
+            return function(given["input"], given["timestep"], **given["c"])
+
+    model = model.clone()
+    model.set_model_unet_function_wrapper(wrapper)
+    return model
+
+
 class _RifleX(torch.nn.Module):
     pass
 
@@ -290,7 +304,7 @@ def nothing(model):
 KINDS = {function.__name__: function for function in (
     double_block, uni3c, attn2_patch, attn1_patch, override, scale_rope, replaced_block, nag, enhance,
     wrapped, chunked_feed_forward, linear, several, nag_of_core, free_u, hyper_tile, perturbed_attention, infinite_talk,
-    enhance_a_video, rotary_embedder, norm, skipped_layers_of_others, nothing)}
+    enhance_a_video, tea_cache, rotary_embedder, norm, skipped_layers_of_others, nothing)}
 
 
 class TestPatched(io.ComfyNode):
