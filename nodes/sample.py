@@ -22,7 +22,7 @@ from ..scail_model.video.segment_inputs import Given, ordered_references
 from ..scail_model.video.start import make_task, open_job
 from ..scail_model.video.task import segments_json
 
-_REPORTED = ("picked", "driven")  # facts that the report has too
+_REPORTED = ("assumed", "picked", "driven")  # facts that the report has too
 
 
 class SCAIL2SampleVideo(io.ComfyNode):

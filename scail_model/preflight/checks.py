@@ -212,12 +212,19 @@ def job_facts(job: Job) -> list[Finding]:
     prompts = ", ".join(f"{tokens} tokens in the {name}" for name, tokens in job.tokens.items())
     facts = [fact("mode", summary), *(fact("people", line) for line in people),
              fact("driving", f"driving video: {count} frames of {width}x{height}, {count / job.fps:.1f} s at "
-                             f"{job.fps:g} fps"),
+                             f"{job.fps:g} fps"), *_assumed(job),
              *_picked(job), fact("sampling", f"sampling: {job.solver}, {job.schedule}, guidance {job.guidance:g}"),
              fact("prompts", f"prompts: {prompts}")]
     if job.transformer is not None:
         facts.append(fact("model", f"model: {gib(job.transformer.weight_bytes)} of weights, {_lora(job.transformer)}"))
     return facts
+
+
+def _assumed(job: Job) -> Iterator[Finding]:
+    # frames often come from a video that had another rate: the result would play too slowly or too fast
+    if not job.driving.rate:
+        yield fact("assumed", f"frame rate: {job.fps:g} per second, as fps says, because the driving frames have none "
+                              "of their own")
 
 
 def _picked(job: Job) -> Iterator[Finding]:

@@ -26,7 +26,7 @@ _INPUTS = {
     "segments": "segment_length", "segment_length": "segment_length", "overlap": "overlap",
     "model_sampling": "shift", "sampler": "sampler", "sigmas": "sigmas",
     "colour_match": "colour_match", "plan": "plan", "scene_cuts": "scene_cuts", "disk": "codec",
-    "rate": "rate", "picked": "rate", "driven": "driving_end",
+    "rate": "rate", "picked": "rate", "assumed": "fps", "driven": "driving_end",
 }
 
 

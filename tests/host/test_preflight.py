@@ -163,4 +163,5 @@ def test_warnings_stand_before_the_result_of_a_run(comfy, graph):
     assert lines[-1].startswith("9 frames of 64x64 in 1 segment(s), ")
     assert lines[-2].startswith("computed with precision exact, ")
     assert lines[-3].startswith("job folder: ")
-    assert all(line.startswith("warning: ") for line in lines[:-3])
+    assert lines[-4] == "frame rate: 16 per second, as fps says, because the driving frames have none of their own"
+    assert all(line.startswith("warning: ") for line in lines[:-4])

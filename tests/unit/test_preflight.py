@@ -80,6 +80,7 @@ def test_a_good_job_has_facts_only():
         "mode": "mode: animation; 17 driving frames, 1 reference(s)",
         "people": "blue: 25.0% of the reference; in 17 driving frames, 25.0% of the picture there",
         "driving": "driving video: 17 frames of 96x128, 1.1 s at 16 fps",
+        "assumed": "frame rate: 16 per second, as fps says, because the driving frames have none of their own",
         "sampling": "sampling: unipc, 40 steps, shift 3, guidance 5",
         "prompts": "prompts: 80 tokens in the positive, 2 tokens in the negative",
         "model": "model: 0.0 GiB of weights, no LoRA",
