@@ -44,6 +44,9 @@ class EditedClip(Clip):
     def __init__(self, video: Any, whole: FileClip) -> None:
         self.video, self.whole, self.name, self.tick = video, whole, whole.name, whole.tick
         self.rate, self.variable, self.warnings = whole.rate, whole.variable, whole.warnings
+        if not whole.look.plain:
+            self.warnings = [f"The {self.name} is cropped or resized by ComfyUI, which reads HDR, wide gamut, "
+                             "transparency and interlaced frames as if they were plain: save it as a plain file first."]
         self.height, self.width = self.read(0, 1).shape[1:3]
 
     def __len__(self) -> int:

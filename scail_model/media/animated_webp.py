@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 from fractions import Fraction
 from functools import lru_cache
@@ -24,6 +25,13 @@ def is_one(head: bytes) -> bool:
 @lru_cache(2)  # a file is opened several times
 def as_video(data: bytes) -> bytes:
     """The same frames and time stamps as PNG in QuickTime. OSError for a damaged file."""
+    try:
+        return _converted(data)
+    except (SyntaxError, ValueError, RuntimeError, EOFError, Image.DecompressionBombError) as error:  # Pillow's
+        raise OSError(errno.EIO, str(error)) from error
+
+
+def _converted(data: bytes) -> bytes:
     file, stamp = io.BytesIO(), 0
     with Image.open(io.BytesIO(data)) as image, av.open(file, "w", "mov") as output:
         stream = cast(av.VideoStream, output.add_stream("png", rate=25, options={"compression_level": "1"}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from pathlib import Path
 from typing import cast
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 from av.container import InputContainer
 from av.error import FFmpegError
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
 from ..levels import WHITE
@@ -34,16 +35,16 @@ def read_picture(path: Path, name: str, warnings: list[str] | None = None) -> Te
     try:
         with Image.open(path) as image:
             pictures = getattr(image, "n_frames", 1)
-            if pictures > 1 and image.format in _MANY:
-                raise RuntimeError(f"The {name} {path} holds {pictures} pictures: save the one that is meant as PNG.")
             image.load()
-            return torch.from_numpy(_pixels(path, image, name, [] if warnings is None else warnings).copy())
     except Image.DecompressionBombError as error:
         raise RuntimeError(f"The {name} {path} has more pixels than a picture should ({error}): scale it "
                            "down.") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, RuntimeError) as error:  # each of Pillow's decoders has its own
         raise RuntimeError(f"The {name} {path} cannot be read as a picture ({error}): save it again as PNG or "
                            "JPEG.") from error
+    if pictures > 1 and image.format in _MANY:
+        raise RuntimeError(f"The {name} {path} holds {pictures} pictures: save the one that is meant as PNG.")
+    return torch.from_numpy(_pixels(path, image, name, [] if warnings is None else warnings).copy())
 
 
 def _pixels(path: Path, image: Image.Image, name: str, warnings: list[str]) -> np.ndarray:
@@ -53,7 +54,8 @@ def _pixels(path: Path, image: Image.Image, name: str, warnings: list[str]) -> n
                         "background if it should have one.")
     if frame is not None and (frame.width, frame.height) == image.size:
         way = _WAYS.get(image.getexif().get(ExifTags.Base.Orientation, 1), UPRIGHT)
-        return levels(frame, Look(way, over=WHITE if transparent else None)).transpose(1, 2, 0)
+        with contextlib.suppress(FFmpegError):  # colours that it cannot convert
+            return levels(frame, Look(way, over=WHITE if transparent else None)).transpose(1, 2, 0)
     image = ImageOps.exif_transpose(image)
     if image.mode in ("F", "I"):
         return _of_numbers(np.array(image), path, name)

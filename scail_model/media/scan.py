@@ -20,6 +20,8 @@ from .source import VideoSource, pictures
 from .time_stamps import every_frame, seconds_into, shown_times, steady_rate, usual_rate
 
 _REMEMBERED = 8  # files
+_LONGEST = 10  # pixels are not more times as wide as high
+_MOST = 10_000_000  # frames; two days of 60 a second
 _HELD = 1.5  # times as long as usual: a last frame that is meant to be looked at
 _STORE_DURATIONS = {"mov", "gif", "apng"}  # containers that state how long the last frame is shown
 
@@ -68,6 +70,7 @@ def _decoded(source: VideoSource, tick: Tick) -> Scan:
         ended = notes.take(container, stream, tick)
         stated = Fraction(stream.average_rate) if stream.average_rate else None
         shape, holds = Fraction(stream.sample_aspect_ratio or 1), container.format.name.split(",")[0]
+        shape = shape if 1 / _LONGEST < shape < _LONGEST else Fraction(1)
     if notes.look is None:
         raise RuntimeError(f"The {source.name} {source.shown} has no frames: export it again, or trim less.")
     if ended:
@@ -75,8 +78,12 @@ def _decoded(source: VideoSource, tick: Tick) -> Scan:
         reader.check_end(tick)
         reader.close()
     lasts = notes.lasts if holds in _STORE_DURATIONS else 0.0
+    times, rate, variable = _timing(notes.stamps, notes.clock, stated, lasts)
+    if rate and times[-1] * rate > _MOST:
+        raise RuntimeError(f"The {source.name} {source.shown} would be {times[-1] / 3600:,.0f} hours long by its time "
+                           f"stamps, with {len(notes.stamps)} frames: export it again, because they are damaged.")
     look = notes.look._replace(interlaced=notes.interlaced, over=BLACK if notes.transparent else None)
-    return Scan(notes.stamps, notes.clock, *_timing(notes.stamps, notes.clock, stated, lasts), shape, notes.size, look)
+    return Scan(notes.stamps, notes.clock, times, rate, variable, shape, notes.size, look)
 
 
 class _Notes:
@@ -131,5 +138,5 @@ def _timing(stamps: list[int | None], clock: Fraction, stated: Fraction | None, 
     if rate is None:
         return np.append(times, lasts), None, False
     end = float(times[-1]) + (lasts or 1 / float(rate))
-    constant = lasts * rate < _HELD if steady else every_frame(times, end, rate)
+    constant = lasts * rate < _HELD if steady else len(times) == round(end * rate) and every_frame(times, end, rate)
     return np.arange(len(times) + 1) / float(rate) if constant else np.append(times, end), rate, not constant

@@ -13,6 +13,7 @@ import numpy as np
 
 _COMMON = (*map(Fraction, (1, 2, 5, 8, 10, 12, 15, 16, 20, 24, 25, 30, 48, 50, 60, 72, 90, 100, 120, 144, 240)),
            *(Fraction(nominal * 1000, 1001) for nominal in (24, 30, 48, 60, 120)))  # frames per second
+_SLOWEST = Fraction(1, 1001)
 _NEAR = 0.004  # a rate this near to a common one is taken for it
 _ALIKE = 1.1  # times between frames that differ by no more than this factor are one kind
 _JITTER = 0.5  # of the time of a frame: time stamps of a constant rate are not further apart; a dropped frame is
@@ -54,7 +55,7 @@ def usual_rate(times: np.ndarray) -> Fraction | None:
 def rounded_rate(rate: float) -> Fraction:
     """The common rate that this one is near to, or itself."""
     nearest = min(_COMMON, key=lambda common: abs(common - rate))
-    return nearest if abs(nearest / rate - 1) < _NEAR else Fraction(rate).limit_denominator(1001)
+    return nearest if abs(nearest / rate - 1) < _NEAR else max(Fraction(rate).limit_denominator(1001), _SLOWEST)
 
 
 def steady_rate(times: np.ndarray, stated: Fraction | None) -> Fraction | None:
@@ -77,10 +78,12 @@ def _fits(times: np.ndarray, rate: Fraction) -> bool:
 
 def seconds_into(stamps: Sequence[int | None], number: int, clock: Fraction) -> float:
     """Seconds after the first frame at which a frame is shown, or would be after the last one."""
+    if not stamps:
+        return 0.0
     times = shown_times(stamps[: number + 1], clock, 0.0)
     usual = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
     times = shown_times(stamps[: number + 1], clock, usual)
-    return float(times[number]) if number < len(times) else float(times[-1]) + usual if len(times) else 0.0
+    return float(times[number]) if number < len(times) else float(times[-1]) + usual
 
 
 def shown_at(times: np.ndarray, end: float, rate: Fraction, early: float) -> list[int]:

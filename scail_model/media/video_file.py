@@ -15,6 +15,7 @@ from functools import partial
 import numpy as np
 import torch
 from av.container import InputContainer
+from av.error import FFmpegError
 from torch import Tensor
 
 from .clips import Clip, Tick
@@ -96,8 +97,12 @@ class FileClip(Clip):
                     yield frame
 
         # Turning a frame into RGB takes longer than decoding it. No torch in it: each thread would bring torch's own.
-        with ThreadPoolExecutor(_THREADS) as threads:
-            converted = list(threads.map(partial(levels, look=self.look), frames()))
+        try:
+            with ThreadPoolExecutor(_THREADS) as threads:
+                converted = list(threads.map(partial(levels, look=self.look), frames()))
+        except FFmpegError as error:
+            raise RuntimeError(f"The {self.name} {self.file.shown} has colours that cannot be converted "
+                               f"({error.strerror}): export it in BT.709.") from error
         places = {number: place for place, number in enumerate(sorted(wanted))}
         stacked = np.stack([converted[places[index]] for index in indices])
         return squared(torch.from_numpy(stacked), self._shown_shape).movedim(1, -1)

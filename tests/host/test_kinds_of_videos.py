@@ -9,6 +9,9 @@ import torch
 from graphs import Graph
 from safetensors import safe_open
 from safetensors.torch import load_file
+from video_kinds import Made, Sound
+
+from scail_model.media.video_file import FileClip
 
 RATE, FRAMES, SIZE = 25, 20, (48, 64)
 CLICK = Fraction(2, 5)  # seconds
@@ -78,6 +81,27 @@ def test_edits_that_only_comfyui_knows(read, stored, kind, frames):
     wanted = stored["a"][frames, :, :32].double() / 2
     assert found["frames"].shape == wanted.shape
     assert (found["frames"] - wanted).abs().max() <= 0.75  # ComfyUI halves floats, before they are rounded
+
+
+FILES = {
+    "plain.mp4": Made(),
+    "HLG.mp4": Made(codec="libx265", pixels="yuv420p10le", colours=(9, 1, 9, 18), options={
+        "x265-params": "log-level=error:qp=4", "preset": "ultrafast"}),
+    "alpha.webm": Made(codec="libvpx-vp9", pixels="yuva420p", options={"crf": "4", "b": "0"}, alpha=128),
+    "interlaced.mpg": Made(codec="mpeg2video", options={"flags": "+ildct+ilme", "q": "2"}),
+    "variable.mkv": Made(stamps=[40 * index + 2000 * (index > 9) for index in range(20)], sounds=(Sound(0, 2.8),)),
+    "odd.webm": Made(codec="libvpx-vp9", options={"crf": "4", "b": "0"}, size=(33, 51)),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_both_doors_read_the_same(read, files, tmp_path, name):
+    """In ComfyUI's environment and in ours: frames, rate and key."""
+    files[name] = str(FILES[name].write(tmp_path / name))
+    found, about = read("plain", name)
+    clip = FileClip(files[name])
+    assert torch.equal(found["frames"], clip.read(0, len(clip)))
+    assert about == {"rate": str(clip.rate), "variable": str(clip.variable), "digest": clip.digest()}
 
 
 def clicks(found):

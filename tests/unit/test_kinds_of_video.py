@@ -15,6 +15,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from av.bitstream import BitStreamFilterContext
 from PIL import Image
 from video_kinds import (
     BLUE,
@@ -226,6 +227,7 @@ ROWS = [
     Row("upside down.mp4", lambda path: turned(made().write(path), (-1, 0, 0, -1)), colour=BLUE, corner=ORANGE),
     Row("selfie, mirrored.mp4", lambda path: turned(made().write(path), (-1, 0, 0, 1)), corner=ORANGE),
     Row("wide pixels.mp4", made(aspect=Fraction(2)), size=(HEIGHT, 2 * WIDTH), warning="has pixels of 2:1"),
+    Row("an aspect ratio that cannot be.mkv", made(aspect=Fraction(5000))),
     Row("interlaced.mpg", made(codec="mpeg2video", options={"flags": "+ildct+ilme", "q": "2"}),
         warning="is interlaced, and one field of each frame is used"),
     # streams
@@ -300,10 +302,37 @@ def damaged(path: Path) -> None:
     overwritten(made(options={"bf": "0"}).write(path), 7)
 
 
+def no_frame_decodes(path: Path) -> None:
+    overwritten(made(options={"bf": "0"}).write(path), 0)
+
+
 def half_of_it(path: Path) -> None:
     whole = made(options={"bf": "0", "qp": "1"}, container={"movflags": "faststart"}).write(path.with_name("whole.mp4"))
     data = whole.read_bytes()
     path.write_bytes(data[: len(data) * 9 // 10])
+
+
+def damaged_stamps(path: Path) -> None:
+    source = made(options={"bf": "0"}).write(path.with_name("whole.mkv"))
+
+    def later(number, packet):
+        if number > 9:
+            packet.pts += 10**12
+            packet.dts += 10**12
+
+    remuxed(source, path, later)
+
+
+def strange_colours(path: Path) -> None:
+    """The matrix in the bitstream becomes one that FFmpeg does not convert: chromaticity-derived constant luminance."""
+    source = made(options={"crf": "6"}).write(path.with_name("whole.mp4"))
+    with av.open(str(source)) as given, av.open(str(path), "w") as output:
+        stream = output.add_stream_from_template(given.streams.video[0])
+        change = BitStreamFilterContext("h264_metadata=matrix_coefficients=13", given.streams.video[0], stream)
+        for packet in given.demux(video=0):
+            for changed in change.filter(packet if packet.size else None):
+                changed.stream = stream
+                output.mux(changed)
 
 
 def being_written(path: Path) -> None:
@@ -346,6 +375,10 @@ SENTENCES = [
     ("an unknown codec.mp4", unknown_codec, "is in a format that cannot be decoded here: export it again as .mp4"),
     ("a damaged frame.mp4", damaged, r"cannot be decoded at frame 7 \(.*, after 0.28 seconds\): export it "
                                          "again, or cut it before that frame"),
+    ("damaged at once.mp4", no_frame_decodes, r"cannot be decoded at frame 0 \(.*, after 0.00 seconds\)"),
+    ("damaged time stamps.mkv", damaged_stamps, "would be 277,778 hours long by its time stamps, with 20 frames: "
+                                                "export it again, because they are damaged"),
+    ("strange colours.mp4", strange_colours, r"has colours that cannot be converted \(.*\): export it in BT.709"),
     ("a broken download.mp4", half_of_it, r"cannot be decoded at frame \d+ \(.*, after 0.\d\d seconds\)"),
     ("turned while filming.ts", grows, r"cannot be decoded at frame 20 \(its size changes from 96x64 to "
                                        r"64x96 there, after 0.80 seconds\)"),
