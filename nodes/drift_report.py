@@ -9,9 +9,9 @@ import comfy.utils
 import folder_paths
 import torch
 from comfy_api.latest import io, ui
-from server import PromptServer
 
 from ..scail_model.comfy.schema import CATEGORY, IdentitiesType, as_clip
+from ..scail_model.comfy.shown_node import say
 from ..scail_model.drift import measure
 from ..scail_model.drift import plan as drift_plan
 from ..scail_model.drift import plot as drift_plot
@@ -115,4 +115,4 @@ class _Progress:
     def update(self, done: int) -> None:
         self.bar.update_absolute(done)
         if done % _REPORT_EVERY == 0 or done == self.frames:
-            PromptServer.instance.send_progress_text(f"frame {done} of {self.frames}", self.node_id)
+            say(f"frame {done} of {self.frames}", self.node_id)

@@ -25,6 +25,7 @@ from ..video.run_times import RunTimes
 from ..video.task import VideoTask
 from ..video.voice import Voice
 from .seam_judge import SeamJudge
+from .shown_node import say, shown_node
 
 EVENT = "scail2.progress"
 runs = Runs()  # the last few, for a page that has missed their events
@@ -48,7 +49,7 @@ class Working(Voice):
         self._say(f"{duration(seconds)} so far")
 
     def _say(self, text: str) -> None:
-        PromptServer.instance.send_progress_text(f"{self._doing}: {text}", self._node_id)
+        say(f"{self._doing}: {text}", self._node_id)
 
 
 def working(doing: str) -> Callable[[Callable], Callable]:
@@ -91,7 +92,7 @@ class VideoProgress:
         cancelled = kind is not None and issubclass(kind, comfy.model_management.InterruptProcessingException)
         self.run.become(DONE if kind is None else CANCELLED if cancelled else FAILED)
         if kind is None:
-            PromptServer.instance.send_progress_text(f"finished in {duration(self.times.elapsed())}", self.node_id)
+            say(f"finished in {duration(self.times.elapsed())}", self.node_id)
 
     def tick(self) -> None:
         comfy.model_management.throw_exception_if_processing_interrupted()
@@ -132,11 +133,11 @@ class VideoProgress:
             line += f", about {duration(left)} left"
         self.line = line
         self.voice.heard()
-        PromptServer.instance.send_progress_text(line, self.node_id)
+        say(line, self.node_id)
 
     def _still(self, seconds: float) -> None:
         """Nothing has changed for some seconds: a long step, or models that are loaded."""
-        PromptServer.instance.send_progress_text(f"{self.line}; {duration(seconds)} since then", self.node_id)
+        say(f"{self.line}; {duration(seconds)} since then", self.node_id)
 
 
 def told(video: Path, report: Sequence[str]) -> dict[str, list]:
@@ -148,7 +149,7 @@ def told(video: Path, report: Sequence[str]) -> dict[str, list]:
 def _begin(task: VideoTask, hidden) -> Run:
     context = get_executing_context()
     workflow = ((hidden.extra_pnginfo or {}).get("workflow") or {}).get("id")
-    about = {"prompt_id": context and context.prompt_id, "node": hidden.unique_id, "workflow": workflow}
+    about = {"prompt_id": context and context.prompt_id, "node": shown_node(hidden.unique_id), "workflow": workflow}
     run = Run(about, task.plan, task.settings.steps, partial(PromptServer.instance.send_sync, EVENT))
     runs.add((about["prompt_id"], about["node"]), run)
     return run

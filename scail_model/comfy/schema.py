@@ -8,11 +8,11 @@ from pathlib import Path
 import comfy.model_management
 import folder_paths
 from comfy_api.latest import io
-from server import PromptServer
 from torch import Tensor
 
 from ..media.clips import Clip, TensorClip
 from ..video.options import option, option_fields
+from .shown_node import say
 from .videos import clip_of
 
 CATEGORY = "SCAIL-2"
@@ -99,4 +99,4 @@ class _Tick:
         comfy.model_management.throw_exception_if_processing_interrupted()
         self.count += 1
         if self.node_id is not None and self.count % _TOLD_EVERY == 0:
-            PromptServer.instance.send_progress_text(f"{self.name}: {self.count} frames read", self.node_id)
+            say(f"{self.name}: {self.count} frames read", self.node_id)

@@ -79,3 +79,23 @@ def test_failed(followed, comfy):
     next(folder.parent.glob("0002-*.mp4")).unlink()
     events, known = followed(quality=15)
     assert (events[-1]["state"], known["state"]) == ("failed", "failed")
+
+
+def test_a_copy_in_a_loop_is_heard_of_at_the_visible_node(comfy, graph):
+    """As loops of newer versions run their body: under a number that the page does not know, shown by another node."""
+    add_inputs(graph, frames=9)
+    add_sample_video(graph, load(graph))
+    links = {name: value for name, value in graph.pop("sampled")["inputs"].items() if isinstance(value, list)}
+    graph.add("sampled", "TestExpandedSample", shown="file", **links)
+    graph.add("file", "SaveVideo", video=["sampled", 0], filename_prefix="events", format="auto", codec="auto")
+    with comfy.listen() as listener:
+        prompt = comfy.queue(graph, client_id=listener.client_id)
+        messages, binary = listener.until_done(prompt)
+    events = [message["data"]["node"] for message in messages if message["type"] == "scail2.progress"]
+    assert set(events) == {"file"}
+    executed = [message["data"] for message in messages if message["type"] == "executed"
+                and "scail2_plan" in (message["data"]["output"] or {})]
+    assert [data["display_node"] for data in executed] == ["file"]
+    texts = [message for message in binary if b"segment 1 of 1" in message]
+    assert texts
+    assert all(b"file" in message[:20] for message in texts)

@@ -20,6 +20,7 @@ from comfy_extras import nodes_scail
 from safetensors.torch import load_file, save_file
 
 from .doors import TestRecordDoor, TestTwoHosts
+from .expanded import TestExpandedSample
 from .loading import TestLoading
 from .packed import TestLoadPacked
 from .patched import TestPatched
@@ -439,7 +440,8 @@ class TestExtension(ComfyExtension):
         return [TestText, TestClipVision, TestMakeVae, TestImages, TestTrack, TestConditioning, TestToyModel,
                 TestRecord, TestReplaceBlock, TestAttention, TestSaveTensors, TestDrawnTrack, TestDrawnDetect,
                 TestTextEncoder, TestLatent, TestAnything, TestDefaults, TestStoredDtypes, TestPath, TestRecordDoor,
-                TestTwoHosts, TestLoadPacked, TestReadVideo, TestNotingPatch, TestPatched, TestLoading, TestSlowSampler]
+                TestTwoHosts, TestLoadPacked, TestReadVideo, TestNotingPatch, TestPatched, TestLoading, TestSlowSampler,
+                TestExpandedSample]
 
 
 async def comfy_entrypoint():
