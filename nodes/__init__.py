@@ -6,6 +6,7 @@ from ..scail_model.comfy.routes import add_routes
 from .drift_report import SCAIL2DriftReport
 from .identities import SCAIL2Identities
 from .jobs import SCAIL2Jobs
+from .load_lora import SCAIL2LoadLora
 from .load_model import SCAIL2LoadModel
 from .motion import SCAIL2MotionTransfer
 from .preflight import SCAIL2Preflight
@@ -19,7 +20,7 @@ from .tracks import SCAIL2LoadTracks, SCAIL2SaveTracks
 
 class SCAIL2Extension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [SCAIL2LoadModel, SCAIL2Identities, SCAIL2ReframeReference, SCAIL2EncodeReference,
+        return [SCAIL2LoadModel, SCAIL2LoadLora, SCAIL2Identities, SCAIL2ReframeReference, SCAIL2EncodeReference,
                 SCAIL2MotionTransfer, SCAIL2Schedule, SCAIL2Preflight, SCAIL2SampleVideo, SCAIL2SavePrompt,
                 SCAIL2LoadPrompt, SCAIL2SaveTracks, SCAIL2LoadTracks, SCAIL2DriftReport, SCAIL2Jobs]
 

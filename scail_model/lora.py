@@ -40,6 +40,15 @@ class MergeReport:
     unused: list[str]
     misfits: list[str] = field(default_factory=list, compare=False)
 
+    @property
+    def summary(self) -> str:
+        """For people: how much is merged, and why something is not."""
+        text = f"{len(self.applied)} tensors merged"
+        if not self.unused:
+            return text
+        why = self.misfits[0] if self.misfits else f"the model has no place for {self.unused[0]}"
+        return f"{text}, {len(self.unused)} unused ({why})"
+
 
 class _Change(NamedTuple):
     """What changes one model tensor: names of LoRA tensors by part."""

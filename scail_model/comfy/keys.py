@@ -98,6 +98,9 @@ def weights(module: nn.Module, patcher, prefix: str) -> dict[str, Any]:
     found = {name: tensor for name, tensor in module.state_dict().items() if isinstance(tensor, Tensor)}
     if any(tensor.is_meta for tensor in found.values()):
         found = _packed_weights(module)
+    # a patch may have put another tensor into the place of a parameter
+    found |= {key.removeprefix(prefix): original for key, original in patcher.object_patches_backup.items()
+              if key.startswith(prefix) and isinstance(original, Tensor)}
     for key, kept in patcher.backup.items():
         if key.startswith(prefix):
             name = key.removeprefix(prefix)

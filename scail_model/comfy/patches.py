@@ -14,8 +14,9 @@ CHECK = "scail2_check"  # the key of our wrapper, which is no user's patch
 
 _KINDS = ("attn1_patch", "attn2_patch", "double_block")
 _REPLACEMENTS = ("dit",)
-# object patches that act: what is called by these names
+# object patches that act: what is called, or read, by these names
 _CALLED = re.compile(r"diffusion_model(\.forward"
+                     r"|\.(blocks\.\d+|head)\.modulation"
                      r"|\.text_embedding(\.\d+)?(\.forward)?"
                      r"|\.blocks\.\d+"
                      r"|\.blocks\.\d+\.(self_attn|cross_attn|ffn)\.forward"

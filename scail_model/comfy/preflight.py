@@ -15,7 +15,6 @@ import comfy.model_management
 import comfy.model_sampling
 import torch
 
-from ..config import TransformerConfig
 from ..identity.identities import Identities
 from ..inputs.reference import Reference
 from ..media.clips import Clip
@@ -28,11 +27,10 @@ from ..solvers import check_sigmas
 from ..video.colour_match import OFF
 from ..video.denoising import driven_steps
 from ..video.task import LATENTS, Settings
-from . import conditioning, patches
+from . import conditioning, loras, patches
 from .model import ComfyTransformer, needs_whole_sequence
 from .sampler import check_sampler, sampler_name
 
-_SIZES = ("dim", "ffn_dim", "num_heads", "num_layers")
 _PROBE_BYTES = 2**29  # three matrices of 8192
 
 
@@ -52,6 +50,8 @@ def check(model, positive: list, negative: list, vae, reference: Reference, driv
         found += attempt("sigmas", check_sigmas, settings.sigmas)
     for name, entries in prompts.items():
         found += attempt("prompt", conditioning.check_prompt, entries, name)
+    if isinstance(model.model, comfy.model_base.WAN21_SCAIL2):
+        found += loras.doubts(model)
     hooked = any("hooks" in options for entries in prompts.values() for _, options in entries)
     return found + checks.check(Job(
         identities, driving, fps, reference.width, reference.height, reference.masks[0],
@@ -112,11 +112,9 @@ def _tflops(device: torch.device) -> float:
 def _transformer(model, hooked: bool) -> Transformer | None:
     if not isinstance(model.model, comfy.model_base.WAN21_SCAIL2):
         return None
-    # core's loader and ours both leave the sizes there
-    sizes = model.model.model_config.unet_config
-    config = TransformerConfig(**{name: sizes[name] for name in _SIZES})
-    return Transformer(config, model.model_size(), len(model.patches),
-                       bool(model.patches or model.injections or hooked), _in_chunks(model))
+    patched = len(loras.fitting(model))
+    return Transformer(loras.config_of(model), model.model_size(), patched,
+                       bool(patched or model.injections or hooked), _in_chunks(model))
 
 
 def _in_chunks(model) -> bool:

@@ -26,13 +26,7 @@ class Lora:
     report: MergeReport
 
     def __str__(self) -> str:
-        """For people: what is merged, and why something is not."""
-        report = self.report
-        text = f"LoRA {self.path}, strength {self.strength:g}: {len(report.applied)} tensors merged"
-        if not report.unused:
-            return text
-        why = report.misfits[0] if report.misfits else f"the model has no place for {report.unused[0]}"
-        return f"{text}, {len(report.unused)} unused ({why})"
+        return f"LoRA {self.path}, strength {self.strength:g}: {self.report.summary}"
 
 
 @dataclass

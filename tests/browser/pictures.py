@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from browser import Browser
@@ -14,6 +15,7 @@ from tests.demo import drawing
 
 SIZE, FRAMES, SEGMENT, STEPS = 192, 41, 17, 10  # three segments
 MODEL, VAE = "miniature.safetensors", "miniature_vae.safetensors"
+LORA = "miniature_lora.safetensors"
 
 
 def write(docs: Path, base: Path) -> None:
@@ -21,6 +23,8 @@ def write(docs: Path, base: Path) -> None:
     job = drawing.write_job(base / "input", (SIZE, SIZE), FRAMES, people=2, seed=4)
     tiny.write_miniature(base / "models", WEIGHTS / "nano_scail2.safetensors", WEIGHTS / "nano_vae.safetensors", MODEL,
                          VAE)
+    (base / "models/loras").mkdir(parents=True, exist_ok=True)
+    shutil.copy(WEIGHTS / "nano_lora.safetensors", base / "models/loras" / LORA)
     files = {option: path.name for option, path in job.items()}
     with ComfyUI(base) as server, Browser() as browser:
         server.run(_people(files))  # a page lists the files once, also those of tracks
@@ -54,7 +58,7 @@ def _graph(files: dict[str, str]) -> Graph:
               width=SIZE, height=SIZE, driving=["driving", 0])
     graph.add("reference", "SCAIL2EncodeReference", vae=["vae", 0], clip_vision=["clip", 0],
               image=["reference_image", 0], identities=["identities", 0], width=SIZE, height=SIZE)
-    model = load(graph, MODEL)
+    model = graph.add("lora", "SCAIL2LoadLora", model=load(graph, MODEL), lora_name=LORA, strength=1.0)
     video = add_sample_video(graph, model, steps=STEPS, seed=3, segment_length=SEGMENT, codec="h264")
     given = graph["sampled"]["inputs"]
     graph.add("check", "SCAIL2Preflight", **{name: value for name, value in given.items() if name != "codec"})

@@ -16,6 +16,7 @@ from scail_model.kernels.attention_backends import HELP
 
 DOCS = generate.REPOSITORY / "js/docs"
 FILES = {("SCAIL2LoadModel", "model_name"): "files in models/diffusion_models",
+         ("SCAIL2LoadLora", "lora_name"): "files in models/loras",
          ("SCAIL2LoadModel", "attention"): ", ".join([*HELP, "and what ComfyUI has found installed"]),
          ("SCAIL2LoadPrompt", "file"): "files in models/scail2_prompts",
          ("SCAIL2LoadTracks", "file"): "files in models/scail2_tracks"}
