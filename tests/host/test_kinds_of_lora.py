@@ -25,6 +25,7 @@ assert _spec.loader is not None
 lora_files = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(lora_files)
 
+pytestmark = pytest.mark.node("SCAIL2LoadLora")
 STRENGTH = 0.8
 KINDS = ("PEFT", "diffusers", "kohya and musubi-tuner, with alpha", "lightx2v rank 64", "LoHa", "LoKr",
          "DoRA by columns")
