@@ -14,15 +14,13 @@ from ..scail_model.comfy.progress import VideoProgress, Working, told
 from ..scail_model.comfy.sampler import sigmas_of, with_sampler
 from ..scail_model.comfy.schema import CATEGORY, as_clip, jobs_folder, segment_inputs, setting_inputs
 from ..scail_model.files import jobs
-from ..scail_model.preflight.findings import FACT, WARNING, of_level, refuse
+from ..scail_model.preflight.findings import WARNING, of_level, refuse, reported
 from ..scail_model.video.engine import make_video
 from ..scail_model.video.options import VideoOptions, check_seed
 from ..scail_model.video.record import write_record
 from ..scail_model.video.segment_inputs import Given, ordered_references
 from ..scail_model.video.start import make_task, open_job
 from ..scail_model.video.task import segments_json
-
-_REPORTED = ("assumed", "picked", "driven")  # facts that the report has too
 
 
 class SCAIL2SampleVideo(io.ComfyNode):
@@ -81,7 +79,7 @@ class SCAIL2SampleVideo(io.ComfyNode):
         removed = jobs.make_room(jobs_folder(), round(options.jobs_limit * jobs.GIB), emitted.folders_of_this_run())
         kept = f", {made.kept} of them already finished" if made.kept else ""
         lines = [*(f"warning: {finding.text}" for finding in of_level(findings, WARNING)),
-                 *(finding.text for finding in of_level(findings, FACT) if finding.code in _REPORTED),
+                 *(finding.text for finding in reported(findings)),
                  f"job folder: {job.folder}", f"computed with {host.description}",
                  *(f"removed for jobs_limit: {other.line()}" for other in removed),
                  f"{len(frames)} frames of {reference.width}x{reference.height} in {len(task.plan)} segment(s){kept}, "

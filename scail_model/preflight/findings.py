@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 ERROR, WARNING, FACT = "error", "warning", "fact"
+_REPORTED = ("assumed", "picked", "driven")
 _HEADINGS = {ERROR: "Errors", WARNING: "Warnings", FACT: "Facts"}
 
 # Finding code -> the input of the check and sampler nodes that it is about, if there is one.
@@ -69,6 +70,11 @@ def attempt(code: str, check: Callable[..., Any], *arguments: Any) -> list[Findi
 def of_level(findings: Sequence[Finding], level: str) -> list[Finding]:
     """The findings of one level, in order."""
     return [finding for finding in findings if finding.level == level]
+
+
+def reported(findings: Sequence[Finding]) -> list[Finding]:
+    """Facts that belong into the report of a run: what was read and followed otherwise than usual."""
+    return [finding for finding in of_level(findings, FACT) if finding.code in _REPORTED]
 
 
 def refuse(findings: Sequence[Finding], all_of_them: str = "Check SCAIL-2 Inputs") -> None:
