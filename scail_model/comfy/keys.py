@@ -37,7 +37,7 @@ def _model_key(model) -> str:
     return sampled_digest(
         type(network).__name__, str(model.model.model_config.unet_config), str(model.model.get_dtype()),
         str(model.model.manual_cast_dtype), *_options(network),
-        weights(network, model, "diffusion_model."), *_patches(model), known=_Known(model))
+        _typed(weights(network, model, "diffusion_model.")), *_patches(model), known=_Known(model))
 
 
 def _options(network) -> tuple[str, ...]:
@@ -93,11 +93,13 @@ def reference_key(reference: Reference) -> str:
                   reference.clip["penultimate_hidden_states"])
 
 
-def weights(module: nn.Module, patcher, prefix: str) -> dict[str, Any]:
-    """The weights as they are in the file: ComfyUI keeps a copy of those into which a LoRA is merged."""
+def weights(module: nn.Module, patcher, prefix: str) -> dict[str, Tensor]:
+    """The weights as they are in the file: ComfyUI keeps a copy of those into which a LoRA is merged. Those that
+    ComfyUI-GGUF has loaded are the bytes of the file."""
     found = {name: tensor for name, tensor in module.state_dict().items() if isinstance(tensor, Tensor)}
     if any(tensor.is_meta for tensor in found.values()):
-        found = _packed_weights(module)
+        # of ComfyUI-GGUF: the state dict holds shapes for estimates, the parameters hold the data
+        found = dict(module.named_parameters())
     # a patch may have put another tensor into the place of a parameter
     found |= {key.removeprefix(prefix): original for key, original in patcher.object_patches_backup.items()
               if key.startswith(prefix) and isinstance(original, Tensor)}
@@ -109,8 +111,7 @@ def weights(module: nn.Module, patcher, prefix: str) -> dict[str, Any]:
     return found
 
 
-def _packed_weights(module: nn.Module) -> dict[str, Any]:
-    """Weights that ComfyUI-GGUF has loaded: their state dict holds shapes for estimates, their parameters the bytes of
-    the file."""
-    return {name: (str(getattr(parameter, "tensor_type", None)), parameter)
-            for name, parameter in module.named_parameters()}
+def _typed(tensors: dict[str, Tensor]) -> dict[str, Any]:
+    """With the way in which ComfyUI-GGUF's tensors are packed, which their bytes do not tell."""
+    return {name: (str(kind), tensor) if (kind := getattr(tensor, "tensor_type", None)) is not None else tensor
+            for name, tensor in tensors.items()}

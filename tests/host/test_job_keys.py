@@ -8,10 +8,11 @@ import itertools
 import shutil
 
 import pytest
+import torch
 from graphs import Graph, add_inputs, add_sample_video, load
 from miniature_graphs import add_models, add_scene
 from miniature_scenes import Scene, write_tensors
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 ROUNDED = 0.3  # dB that Q8_0 may lose
 
@@ -54,6 +55,21 @@ def test_notes_of_a_patch_on_shared_modules_are_not_part_of_the_job(comfy, sampl
     shutil.rmtree(comfy.base / "output/scail2_jobs", ignore_errors=True)
     first, second = noting(0.5, through), noting(0.25, through)
     assert [sampled(add) for add in (first, load, second, first, load, second)] == [1, 1, 1, 0, 0, 0]
+
+
+def test_a_lora_that_is_on_the_shared_model_is_not_part_of_another_job(comfy, sampled):
+    """It changes a weight and a modulation; ComfyUI leaves both in the loaded model until another MODEL is sampled."""
+    shutil.rmtree(comfy.base / "output/scail2_jobs", ignore_errors=True)
+    save_file({"blocks.0.diff_m": torch.ones(1, 6, 256), "blocks.0.ffn.2.diff": torch.ones(256, 512)},
+              comfy.base / "models/loras/both.safetensors")
+
+    def with_lora(graph):
+        return graph.add("lora", "SCAIL2LoadLora", model=load(graph), lora_name="both.safetensors", strength=0.01)
+
+    def patched(graph):
+        return graph.add("patched", "TestNotingPatch", model=load(graph), scale=0.5)
+
+    assert [sampled(add) for add in (with_lora, patched, with_lora, load, with_lora, patched)] == [1, 1, 0, 1, 0, 0]
 
 
 @pytest.fixture(scope="module")
