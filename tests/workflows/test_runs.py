@@ -85,7 +85,7 @@ def test_saved_prompt_gives_the_same_video_without_the_text_encoder(server):
     assert frames("loaded") == encoded
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith(("sam3", *FIRST))])
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith(("sam3", "from_core", *FIRST))])
 def test_sam3_workflow_binds_the_people_of_the_drawing(server, object_info, tmp_path, name):
     """The model gets the mask channels that it gets from the drawn colour masks, up to the edges that go through
     SAM3's own size; SAM3's people come in another order than the colours."""

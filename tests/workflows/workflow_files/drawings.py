@@ -23,7 +23,7 @@ _BLACK, _WHITE = (0, 0, 0), (255, 255, 255)
 _ALONE, _TWO = (0.0,), (-0.38, 0.38)
 # where people stand in the reference and in the driving video
 _PLACES = {"two_people": (_TWO, _TWO), "sam3_several_people": (_TWO, _TWO), "sam3_points": (_ALONE, _TWO)}
-_REPLACEMENT = ("replacement", "replace_a_person", "sam3_points")
+_REPLACEMENT = ("replacement", "replace_a_person", "sam3_points", "from_core_nodes")
 
 
 @dataclass(frozen=True)

@@ -337,6 +337,45 @@ The character of your **picture** takes the place of the person in your **clip**
 {_FIRST_FIELDS}| prompt | the new character, its clothes, what it does and touches, the place. The text that is there fits any picture; your own of about 100 words fits better |
 {_FIRST_REST}"""
 
+FROM_CORE_NODES = """# From core's nodes to these
+
+The graph of ComfyUI's own template for replacement, made with the nodes of this pack and with the same settings: 6 Euler steps on the *simple* scheduler, shift 5, the distilled LoRA at 0.8. The titles of nodes and groups say what stays, and for what a node stands. It makes a video of any length, where the template has a subgraph for each segment.
+
+## What takes the place of what
+
+| Core's graph | Here |
+|---|---|
+| Load Diffusion Model, or a GGUF loader | **Load SCAIL-2 Model**; a MODEL of another loader works too |
+| Load LoRA, ModelSamplingSD3, patches of the MODEL | the same nodes. *shift* of the sampler must be the shift that is set on the MODEL |
+| Load CLIP, CLIP Text Encode, Load VAE, Load CLIP Vision | the same nodes |
+| Load Video, Get Video Components | the same nodes. Connect the **VIDEO** to our nodes: its frames then need not be in memory together |
+| VHS Load Video with *force_rate* 16, *select_every_nth*, *frame_load_cap* | Load Video; *rate* 16 of the sampler picks frames by time stamp, from masks too. **Trim Video** for a part |
+| Get Image from Batch, math for *segment_index* and *video_frame_offset*, previous_frames | nothing: the sampler plans the segments. *segment_length*, *overlap* |
+| SAM3 nodes | the same nodes |
+| Create SCAIL-2 Colored Mask | **Bind SCAIL-2 Identities**: *mode* is replacement_mode for all nodes; *binding* says who follows whom (object_indices); *order* is sort_by |
+| colour masks drawn elsewhere | **Bind SCAIL-2 Identities** takes them as they are, and plain MASKs |
+| Resize, crop or pad of the reference | **Encode SCAIL-2 Reference** crops as the official code does; **Reframe SCAIL-2 Reference** puts the person where the driving person stands |
+| CLIP Vision Encode | inside **Encode SCAIL-2 Reference** |
+| WanSCAILToVideo: *width*, *height* | **Encode SCAIL-2 Reference** |
+| WanSCAILToVideo: *pose_start*, *pose_end*, *pose_strength* | *driving_start*, *driving_end*; a strength for some segments in *plan* |
+| KSamplerSelect, BasicScheduler, other SAMPLER and SIGMAS | the same, at *sampler* and *sigmas* of **Sample SCAIL-2 Video**; or leave both free: *solver*, *steps*, *shift* are the official ones |
+| SamplerCustom, KSampler, VAE Decode, of each segment | **Sample SCAIL-2 Video**, once |
+| Color Transfer, Color Match between segments | *colour_match*, or nothing: the drift of each seam is measured |
+| Batch Images, Create Video, VHS Video Combine | nothing: the sampler gives a VIDEO with all frames and the sound. **Save Video** |
+The page docs/from-core.md of this pack has more of it: nodes of other packs, and settings one by one.
+
+## What to put in
+
+| Node | What to put in |
+|---|---|
+| Reference picture | the new character, as large in the picture as the person in the first driving frame |
+| Driving video | the video to change, any length |
+| Whom to find | one or two English words: person, woman, dancer |
+| Prompt | the finished video in 80 to 140 words |
+
+The result has exactly as many frames as the driving video, with its frame rate and sound.
+"""
+
 PROMPTS = {
     "animate_a_picture": (
         "The character of the picture moves in front of a camera that stands still, in the place that the picture shows. "
@@ -388,4 +427,4 @@ PROMPTS = {
 PROMPTS["ksampler"] = PROMPTS["distilled_draft"] = PROMPTS["long_video"] = PROMPTS["animation"]
 PROMPTS["sam3_one_person"] = PROMPTS["animation"]
 PROMPTS["sam3_several_people"] = PROMPTS["two_people"]
-PROMPTS["sam3_points"] = PROMPTS["replacement"]
+PROMPTS["sam3_points"] = PROMPTS["from_core_nodes"] = PROMPTS["replacement"]

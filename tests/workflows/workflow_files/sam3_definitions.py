@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from . import notes
 from .graph import Graph, Node
-from .parts import OFFICIAL, Loaded, bind_found, models, prompts, sam3_model, sample, start
+from .parts import (
+    OFFICIAL,
+    SEED,
+    Loaded,
+    bind_found,
+    encode,
+    models,
+    prompts,
+    sam3_model,
+    sample,
+    save_video,
+    start,
+)
 
 TRACKER = {"detection_threshold": 0.5, "detect_interval": 1}
 _ANYBODY = "person"
@@ -22,6 +34,39 @@ def sam3_several_people() -> Graph:
                      binding="1:1, 2:2", names="Anna, Ben", save=True)
     graph.group("Saved tracks (instead of following)", column=3, muted=True)
     graph.add("SCAIL2LoadTracks", title="Saved tracks", file=f"{graph.name}.safetensors")
+    return graph
+
+
+def from_core_nodes() -> Graph:
+    """What core's template for replacement does, with its settings; titles say what each node takes the place of."""
+    graph, loaded, sam3 = _start("from_core_nodes", notes.FROM_CORE_NODES, 1800)
+    lora = graph.add("LoraLoaderModelOnly", title="Load LoRA (stays)", models=(notes.DISTILLED_LORA,),
+                     model=loaded.model, lora_name=notes.DISTILLED_LORA["name"], strength_model=0.8)
+    model = graph.add("ModelSamplingSD3", title="ModelSamplingSD3 (stays)", model=lora, shift=5.0)
+    reference, driving, frames = _files(graph)
+    graph.group("Find the people (stays)", column=3)
+    word = graph.add("CLIPTextEncode", title="Whom to find", clip=sam3[1], text=_ANYBODY, size=(340, 120))
+    found = tuple(graph.add("SAM3_VideoTrack", title=title, images=images, model=sam3, conditioning=word,
+                            max_objects=1, **TRACKER)
+                  for title, images in (("Follow in the driving video", frames), ("Find in the reference", reference)))
+    texts = prompts(graph, loaded, column=4)
+    graph.group("Who is who, and the size", column=4)
+    identities = graph.add("SCAIL2Identities", title="Bind Identities (for Colored Mask)", mode="replacement",
+                           driving_masks=found[0], reference_masks=found[1], driving=driving,
+                           reference_image=reference)
+    encoded = encode(graph, loaded, reference, identities)
+    encoded.title = "Encode Reference (for CLIP Vision Encode)"
+    graph.group("Sampler and noise levels (stay)", column=5)
+    sampler = graph.add("KSamplerSelect", sampler_name="euler")
+    sigmas = graph.add("BasicScheduler", model=model, scheduler="simple", steps=6, denoise=1.0)
+    graph.group("All segments", column=6)
+    video = graph.add("SCAIL2SampleVideo", title="Sample Video (for WanSCAILToVideo)", seed=SEED, model=model,
+                      positive=texts[0], negative=texts[1], vae=loaded.vae, reference=encoded, driving=driving,
+                      identities=identities, sampler=sampler, sigmas=sigmas, solver="euler", steps=6, shift=5.0,
+                      guidance=1.0)
+    graph.group("Result", column=7)
+    save_video(graph, video, "video/scail2_from_core_nodes", size=(560, 480))
+    graph.add("PreviewAny", title="Report", source=video[1], size=(560, 140))
     return graph
 
 
@@ -61,7 +106,8 @@ def _pick(graph: Graph, sam3: Node, picture: Node, title: str, points: str) -> N
 
 
 def _start(name: str, note: str, height: int) -> tuple[Graph, Loaded, Node]:
-    graph = start(name, note, notes.SAM3, height=height)
+    lora = [notes.DISTILLED_LORA] if name == "from_core_nodes" else []
+    graph = start(name, note, *lora, notes.SAM3, height=height)
     loaded = models(graph)
     return graph, loaded, sam3_model(graph)
 

@@ -39,6 +39,7 @@ _VALUES = {
     ("SCAIL2SampleVideo", "steps"): STEPS,
     ("SCAIL2SampleVideo", "segment_length"): LENGTH,
     ("SCAIL2Schedule", "steps"): STEPS,
+    ("BasicScheduler", "steps"): STEPS,
     ("SCAIL2MotionTransfer", "length"): LENGTH,
 }
 
