@@ -45,6 +45,8 @@ class Weights:
     def check_lora(self, path: Path, strength: float) -> Lora:
         """Open a LoRA, read it and compare its shapes with the model's, without merging it. RuntimeError for a file
         that cannot be read, ValueError if nothing in it fits or it is not a LoRA."""
+        if path.is_dir():
+            raise RuntimeError(f"The LoRA {path} (--lora_path) is a folder: give the .safetensors file in it.")
         if not path.is_file():
             raise RuntimeError(f"The LoRA {path} (--lora_path) does not exist: check the path.")
         lora = load_checkpoint(path)[0]

@@ -339,6 +339,7 @@ REFUSED = {
     "transformer incomplete": ({"scail_path": _weights(_no_tensor)}, "lacks 1 tensors", "blocks.1.ffn.0.weight"),
     "transformer quantised": ({"scail_path": _weights(_quantised)}, "is quantised"),
     "no lora": ({"lora_path": _missing}, "The LoRA", "does not exist"),
+    "lora in a folder": ({"lora_path": lambda folder, job: folder}, "(--lora_path) is a folder: give the .safetensors"),
     "lora with NaN": ({"lora_path": _lora_with_nan}, "spoilt.safetensors holds NaN", "first in diffusion_model"),
     "lora of another model": ({"lora_path": _lora_of_another_model}, "none of the 2 LoRA tensors fits"),
     "wrong ending": ({"save_file": "result.avi"}, "end it with .mp4"),
