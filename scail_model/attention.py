@@ -88,7 +88,8 @@ class SelfAttention(_Attention):
     def forward(self, x: Tensor, freqs: Tensor, transformer_options: dict[str, Any] | None = None) -> Tensor:
         """All steps for a whole sequence [B, L, dim], in the convention of core's Wan models: patches of other nodes
         that wrap this module call it so. freqs as from `rotation_matrices`."""
-        rotation = freqs[0, :, 0, :, 0, 0], freqs[0, :, 0, :, 1, 0]
+        cos, sin = freqs[0, :, 0, :, :, 0].unbind(-1)
+        rotation = cos.contiguous(), sin.contiguous()  # as the kernels read them
         attention = self.prepare_kv(*self.keys_and_values(x, rotation), transformer_options)
         return self.output(self.queries(x, rotation), attention)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from scail_model.kernels.eager.elementwise import rotate
-from scail_model.rope import AXIS_PAIRS, segment_rotations
+from scail_model.rope import AXIS_PAIRS, Positions, Stretch, segment_rotations
 
 
 @pytest.mark.parametrize("case", ["A8_rope_t2_2x4", "A9_rope_512x896_81f_sampled"])
@@ -51,6 +51,25 @@ def test_positions_follow_the_table(replacement, extra):
                 assert cos[token, pair].item() == pytest.approx(length * math.cos(angle), abs=1e-11)
                 assert sin[token, pair].item() == pytest.approx(length * math.sin(angle), abs=1e-11)
                 pair += 1
+
+
+@pytest.mark.parametrize("replacement", [False, True])
+def test_stretched_positions(replacement):
+    """Of the video, and in animation of the reference before it; the driving video keeps its own."""
+    options = {"replacement": replacement, "additional_references": 1}
+    plain = torch.complex(*segment_rotations(3, 8, 12, **options))
+    stretched = torch.complex(*segment_rotations(
+        3, 8, 12, positions=Positions(Stretch(2.0, 3.0), Stretch(0.5, -1.0), Stretch(1.0, 0.25)), **options))
+    references, video = slice(0, 2 * 24), slice(2 * 24, 5 * 24)
+    torch.testing.assert_close(stretched[5 * 24 :], plain[5 * 24 :])
+    assert torch.equal(stretched[references], plain[references]) == replacement
+    frame, row, column = 2, 3, 5  # of the video
+    start = 1 if replacement else 0  # of what is stretched
+    time = (start + 3 + 2.0 * frame) if replacement else 3 + 2.0 * (2 + frame)
+    angles = stretched[video][(frame * 4 + row) * 6 + column].angle()
+    for channel, position in ((0, time), (22, 0.5 * row - 1), (43, column + 0.25)):
+        turn = (angles[channel].item() - position) / (2 * math.pi)  # these turn by one radian for each position
+        assert turn == pytest.approx(round(turn), abs=1e-9)
 
 
 def test_rotate_is_a_complex_product():

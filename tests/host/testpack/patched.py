@@ -11,6 +11,7 @@ import types
 from types import SimpleNamespace
 from unittest import mock
 
+import comfy.model_management
 import comfy.model_patcher
 import comfy.ops
 import comfy.sample
@@ -81,16 +82,17 @@ def uni3c(model):
     import comfy.ldm.wan.uni3c  # not in ComfyUI 0.27
 
     width = model.get_model_object("diffusion_model").dim
-    network = comfy.ldm.wan.uni3c.WanUni3CControlnet(
+    networks = [comfy.ldm.wan.uni3c.WanUni3CControlnet(
         conv_out_dim=48, dim=24, ffn_dim=32, num_heads=2, num_layers=2, time_embed_dim=width, out_proj_dim=width,
-        mid_channels=16, operations=comfy.ops.manual_cast)
-    for number, parameter in enumerate(network.parameters()):
-        parameter.data = drawn(number, *parameter.shape) * parameter[0].numel() ** -0.5
-    cpu = torch.device("cpu")
+        mid_channels=16, operations=operations) for operations in (torch.nn, comfy.ops.manual_cast)]
+    network = networks[1]  # with dynamic memory, it has no weights before it loads them
+    network.load_state_dict({name: drawn(number, *tensor.shape) * tensor[0].numel() ** -0.5
+                             for number, (name, tensor) in enumerate(networks[0].state_dict().items())})
+    device = comfy.model_management.get_torch_device()
     vae = SimpleNamespace(temporal_compression_decode=lambda: 4, spacial_compression_encode=lambda: 8,
                           encode=lambda frames: drawn(16, 1, 16, FRAMES, HEIGHT, WIDTH))
     return nodes_model_patch.WanUni3CControlnetApply().apply_patch(
-        model, comfy.model_patcher.ModelPatcher(network, load_device=cpu, offload_device=cpu), vae,
+        model, comfy.model_patcher.ModelPatcher(network, load_device=device, offload_device=torch.device("cpu")), vae,
         torch.zeros(9, 64, 96, 3), 1.0, 0.0, 1.0)[0]
 
 
@@ -150,8 +152,8 @@ def object_patches(model, function, *names):
 
 def nag(model):
     """Guidance within attention: a second context in every cross-attention, as WanVideoNAG."""
-    network = model.get_model_object("diffusion_model")
-    second = network.text_embedding(drawn(17, 1, 512, 4096) * 0.2)
+    device, network = comfy.model_management.get_torch_device(), model.get_model_object("diffusion_model")
+    second = network.text_embedding.to(device)((drawn(17, 1, 512, 4096) * 0.2).to(device))
 
     def forward(self, x, context, context_img_len, transformer_options=None, **rest):
         image, text = context[:, :context_img_len], context[:, context_img_len:]
@@ -162,7 +164,7 @@ def nag(model):
                                        transformer_options=transformer_options)
 
         positive = attend(text, self.k, self.v, self.norm_k)
-        negative = attend(second.expand(len(x), -1, -1), self.k, self.v, self.norm_k)
+        negative = attend(second.to(x).expand(len(x), -1, -1), self.k, self.v, self.norm_k)
         return self.o(1.5 * positive - 0.5 * negative + attend(image, self.k_img, self.v_img, self.norm_k_img))
 
     return object_patches(model, forward, "cross_attn")
