@@ -21,7 +21,7 @@ from .time_stamps import every_frame, seconds_into, shown_times, steady_rate, us
 
 _REMEMBERED = 8  # files
 _LONGEST = 10  # pixels are not more times as wide as high
-_MOST = 10_000_000  # frames; two days of 60 a second
+_MOST = 1000  # times as long as usual that frames may be shown on the average
 _HELD = 1.5  # times as long as usual: a last frame that is meant to be looked at
 _STORE_DURATIONS = {"mov", "gif", "apng"}  # containers that state how long the last frame is shown
 
@@ -79,8 +79,8 @@ def _decoded(source: VideoSource, tick: Tick) -> Scan:
         reader.close()
     lasts = notes.lasts if holds in _STORE_DURATIONS else 0.0
     times, rate, variable = _timing(notes.stamps, notes.clock, stated, lasts)
-    if rate and times[-1] * rate > _MOST:
-        raise RuntimeError(f"The {source.name} {source.shown} would be {times[-1] / 3600:,.0f} hours long by its time "
+    if rate and times[-1] * rate > _MOST * len(notes.stamps):
+        raise RuntimeError(f"The {source.name} {source.shown} would be {times[-1] / 3600:,.1f} hours long by its time "
                            f"stamps, with {len(notes.stamps)} frames: export it again, because they are damaged.")
     look = notes.look._replace(interlaced=notes.interlaced, over=BLACK if notes.transparent else None)
     return Scan(notes.stamps, notes.clock, times, rate, variable, shape, notes.size, look)

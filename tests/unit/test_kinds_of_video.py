@@ -111,6 +111,12 @@ def duplicated_stamps(path: Path) -> None:
     remuxed(source, path, paired)
 
 
+def recorded_twice(path: Path) -> None:
+    """Two recordings one after the other, as recorders do that start anew: time stamps begin again."""
+    part = made(options={"crf": "6", "g": "5"}).write(path.with_name("part.ts")).read_bytes()
+    path.write_bytes(part + part)
+
+
 def undecodable_first_track(path: Path) -> None:
     """As an iPhone's spatial sound, which FFmpeg cannot decode, before the stereo track."""
     made(sounds=(Sound(), Sound())).write(path)
@@ -243,6 +249,7 @@ ROWS = [
     Row("the last frame is held.gif", lambda path: animation(path, last=1040), frames=45, tolerance=12,
         warning="its 20 frames become 45 (1.80 seconds)"),
     Row("two frames to a time stamp.mkv", duplicated_stamps),
+    Row("two recordings in one file.ts", recorded_twice, frames=2 * FRAMES),
     Row("cut without encoding.mp4", starts_early, frames=15, flash=0.2),
     # sound: the click is heard with the flash
     Row("sound.mp4", made(sounds=(Sound(),)), click=0.4),
@@ -274,6 +281,8 @@ def test_a_kind_gives_the_right_frames(tmp_path, row):
     frames = clip.read(0, len(clip)).double()
     check_colour(frames[0, row.size[0] * 5 // 8 : -4, row.size[1] * 5 // 8 : -4], row.colour, row.tolerance)
     check_colour(frames[0, 4 : row.size[0] * 3 // 8, 4 : row.size[1] * 3 // 8], row.corner, row.tolerance)
+    for start in (len(clip) - 3, 2, len(clip) // 2):  # in any order
+        assert torch.equal(clip.read(start, start + 2).double(), frames[start : start + 2])
     if row.flash is not None:
         white = (frames.flatten(1).quantile(0.05, dim=1) > 200).nonzero()[:, 0] / float(clip.rate)
         assert white[0] == pytest.approx(row.flash, abs=1 / RATE)
@@ -376,7 +385,7 @@ SENTENCES = [
     ("a damaged frame.mp4", damaged, r"cannot be decoded at frame 7 \(.*, after 0.28 seconds\): export it "
                                          "again, or cut it before that frame"),
     ("damaged at once.mp4", no_frame_decodes, r"cannot be decoded at frame 0 \(.*, after 0.00 seconds\)"),
-    ("damaged time stamps.mkv", damaged_stamps, "would be 277,778 hours long by its time stamps, with 20 frames: "
+    ("damaged time stamps.mkv", damaged_stamps, "would be 277,777.8 hours long by its time stamps, with 20 frames: "
                                                 "export it again, because they are damaged"),
     ("strange colours.mp4", strange_colours, r"has colours that cannot be converted \(.*\): export it in BT.709"),
     ("a broken download.mp4", half_of_it, r"cannot be decoded at frame \d+ \(.*, after 0.\d\d seconds\)"),
