@@ -222,6 +222,7 @@ def test_checkpoints(comfy, base, refusal, file, message):
     ({"precision": "8-bit", "weight_dtype": "fp8_e4m3fn"},
      "weight_dtype asks for float8_e4m3fn: set weight_dtype to default"),
     ({"attention": "flash_attn_4"}, "attention is flash_attn_4, but it needs an NVIDIA GPU: choose automatic or core"),
+    ({"attention": "cudnn"}, "attention is cudnn, but it needs an NVIDIA GPU: choose automatic or core"),
     ({"attention": "cudnn_fp8"}, "attention is cudnn_fp8, but it needs an NVIDIA GPU: choose automatic or core"),
 ])
 def test_ways_to_compute(base, refusal, options, message):

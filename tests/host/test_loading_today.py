@@ -42,5 +42,9 @@ def test_attention_to_the_image_is_never_in_few_bits(facts):
     assert facts["precision_of_attention"] == {"114": True, "512": True, "257": False}
 
 
+def test_an_attention_that_the_user_has_started_comfyui_with_stays(facts):
+    assert facts["automatic_attention"] == {"pytorch": "cudnn", "sage": "sage"}
+
+
 def test_our_own_check_is_no_part_of_a_jobs_key(facts):
     assert facts["job_key"] == [True, False]

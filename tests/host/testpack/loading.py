@@ -116,6 +116,17 @@ def precision_of_attention(path, load):
     return allowed
 
 
+def automatic_attention(path, load):
+    """What is chosen on a GPU where cuDNN is fastest, by the attention that ComfyUI was started with."""
+    attention, chosen = module(".comfy.attention"), {}
+    cudnn = next(backend for backend in attention.BACKENDS if backend.name == "cudnn")
+    for started in ("pytorch", "sage"):
+        with mock.patch.object(attention, "fastest", lambda precision, device: (cudnn, [])), \
+                mock.patch.object(attention, "CORE_NAME", started):
+            chosen[started] = attention.choose("automatic", torch.device("cpu"), "exact").name
+    return chosen
+
+
 def job_key(path, load):
     """Whether the key of a MODEL is the same with our own check and without, and another one with a patch."""
     keys, model = module(".comfy.keys"), load.load(path)
@@ -133,5 +144,6 @@ class TestLoading(io.ComfyNode):
 
     @classmethod
     def execute(cls, path):
-        facts = (legacy_memory, fast_disk, attention_preferences, rotated_int8, precision_of_attention, job_key)
+        facts = (legacy_memory, fast_disk, attention_preferences, rotated_int8, precision_of_attention,
+                 automatic_attention, job_key)
         return io.NodeOutput(json.dumps({fact.__name__: fact(path, module(".comfy.loader")) for fact in facts}))
