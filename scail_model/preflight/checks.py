@@ -96,7 +96,11 @@ def check(job: Job) -> list[Finding]:
         findings += [*segments(job, plan), *rate(job), *driven(job)]
         if job.transformer is not None:
             findings += memory_checks.check(job.machine, _work(job, job.transformer, plan), job.free_disk)
-    if not mask_errors and not job.identities.whole_picture:
+    if job.identities.whole_picture:
+        findings.append(warning("whole_picture", "There are no masks (whole_picture), but the model was trained with "
+                                                 "masks and may not follow the person without: connect masks, for "
+                                                 "example from SAM3, if the result is not right."))
+    elif not mask_errors:
         findings += mask_checks.check(job.identities, plan, job.height, job.width)
         findings += track_checks.check(job.identities, job.driving, plan, job.cuts, job.fps)
         if not job.identities.replacement and not job.black_background:

@@ -16,7 +16,7 @@ _INPUTS = {
     "driving_mask_frames": "identities", "driving_mask_shape": "identities", "coincide": "identities",
     "hidden": "identities", "unseen": "identities", "nobody": "identities", "hole": "identities",
     "merged": "identities", "exchanged": "identities", "jump": "identities", "cut": "scene_cuts",
-    "people": "identities", "mode": "identities",
+    "whole_picture": "identities", "people": "identities", "mode": "identities",
     "driving_crop": "driving", "driving_size": "driving", "driving": "driving",
     "driving_file": "driving", "busy_background": "driving_background",
     "reference_count": "reference", "reference_mode": "reference", "reference_masks": "reference",

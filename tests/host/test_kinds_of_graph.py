@@ -129,6 +129,7 @@ def test_one_person_the_whole_picture(comfy, base):
     assert "no masks: one person, the whole picture" in outputs["who"]["text"][0]
     assert "no masks: one person, the whole picture" in outputs["check"]["text"][0]
     codes = {row["code"] for row in outputs["check"]["scail2_findings"]}
+    assert "whole_picture" in codes  # a warning
     assert not codes & {"huge", "reference_crop", "driving_crop", "scale"}
     assert assets.probe(sampled(outputs["report"]["text"][0]).video)["frames"] == 21
     (person, _) = outputs["identities"]["scail2_identities"]
