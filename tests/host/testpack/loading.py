@@ -121,7 +121,7 @@ def automatic_attention(path, load):
     attention, chosen = module(".comfy.attention"), {}
     cudnn = next(backend for backend in attention.BACKENDS if backend.name == "cudnn")
     for started in ("pytorch", "sage"):
-        with mock.patch.object(attention, "fastest", lambda precision, device: (cudnn, [])), \
+        with mock.patch.object(attention, "fastest", return_value=(cudnn, [])), \
                 mock.patch.object(attention, "CORE_NAME", started):
             chosen[started] = attention.choose("automatic", torch.device("cpu"), "exact").name
     return chosen
