@@ -20,7 +20,8 @@ _LOADERS = {
     ("UnetLoaderGGUF", "unet_name"): "diffusion_models", ("CLIPLoader", "clip_name"): "text_encoders",
     ("CLIPLoaderGGUF", "clip_name"): "text_encoders", ("CLIPVisionLoader", "clip_name"): "clip_vision",
     ("VAELoader", "vae_name"): "vae", ("LoraLoaderModelOnly", "lora_name"): "loras",
-    ("LoraLoader", "lora_name"): "loras", ("CheckpointLoaderSimple", "ckpt_name"): "checkpoints",
+    ("SCAIL2LoadLora", "lora_name"): "loras", ("LoraLoader", "lora_name"): "loras",
+    ("CheckpointLoaderSimple", "ckpt_name"): "checkpoints",
 }
 _ENDS = (".safetensors", ".sft", ".gguf", ".pt", ".pth", ".ckpt", ".bin")  # a loader may offer names of no file
 

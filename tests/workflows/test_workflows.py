@@ -15,7 +15,8 @@ NAMES = [make.__name__ for make in definitions.ALL]
 each = pytest.mark.parametrize("name", NAMES)
 FOLDERS = {"diffusion_models", "text_encoders", "clip_vision", "vae", "loras", "checkpoints"}
 MODEL_INPUTS = {"SCAIL2LoadModel": "model_name", "CLIPLoader": "clip_name", "CLIPVisionLoader": "clip_name",
-                "VAELoader": "vae_name", "LoraLoaderModelOnly": "lora_name", "CheckpointLoaderSimple": "ckpt_name"}
+                "VAELoader": "vae_name", "LoraLoaderModelOnly": "lora_name", "SCAIL2LoadLora": "lora_name",
+                "CheckpointLoaderSimple": "ckpt_name"}
 
 
 def ui_file(name: str) -> dict:

@@ -48,8 +48,8 @@ def models(graph: Graph, lora: dict[str, str] | None = None) -> Loaded:
     vision = graph.add("CLIPVisionLoader", models=(notes.CLIP_VISION,), clip_name=notes.CLIP_VISION["name"])
     vae = graph.add("VAELoader", models=(notes.VAE,), vae_name=notes.VAE["name"])
     if lora is not None:
-        model = graph.add("LoraLoaderModelOnly", title="Distilled LoRA", models=(lora,), model=model,
-                          lora_name=lora["name"], strength_model=1.0)
+        model = graph.add("SCAIL2LoadLora", title="Distilled LoRA", models=(lora,), model=model,
+                          lora_name=lora["name"], strength=1.0)
     return Loaded(model, clip, vision, vae)
 
 

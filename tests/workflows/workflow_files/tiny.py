@@ -30,6 +30,7 @@ _VALUES = {
     ("SCAIL2LoadModel", "model_name"): _MODEL,
     ("VAELoader", "vae_name"): _VAE,
     ("LoraLoaderModelOnly", "lora_name"): _LORA,
+    ("SCAIL2LoadLora", "lora_name"): _LORA,
     ("SCAIL2ReframeReference", "width"): WIDTH,
     ("SCAIL2ReframeReference", "height"): HEIGHT,
     ("SCAIL2EncodeReference", "width"): WIDTH,
