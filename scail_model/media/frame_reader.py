@@ -12,7 +12,7 @@ from av.container import InputContainer
 from av.error import FFmpegError
 
 from .clips import Tick
-from .source import VideoSource, decoded, pictures
+from .source import VideoSource, decoded, enter, pictures
 from .time_stamps import seconds_into
 
 _FAR = 250  # frames; most files can be entered again after so many
@@ -98,7 +98,7 @@ class FrameReader:
         for entry in (first - earlier for earlier in _EARLIER):
             if entry <= 0 or stamp is None or (place := self.stamps[entry]) is None:
                 return None
-            container.seek(place, stream=stream)
+            enter(container, stream, place)
             frames, passed = decoded(container, stream), False
             for frame in frames:
                 if frame.pts is None or frame.pts >= stamp:
@@ -119,6 +119,6 @@ def all_frames(source: VideoSource, container: InputContainer) -> Iterator[av.Vi
     clock = cast(Fraction, stream.time_base)
     if not window.start:
         return decoded(container, stream)
-    container.seek(round(window.start / clock), stream=stream)
+    enter(container, stream, round(window.start / clock))
     # truncated, as ComfyUI does it
     return (frame for frame in decoded(container, stream) if cast(int, frame.pts) >= int(window.start / clock))

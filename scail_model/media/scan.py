@@ -3,6 +3,7 @@ notes the time stamps by which every later read finds its frames exactly."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import cast
@@ -23,6 +24,8 @@ _REMEMBERED = 8  # files
 _LONGEST = 10  # pixels are not more times as wide as high
 _MOST = 1000  # times as long as usual that frames may be shown on the average
 _HELD = 1.5  # times as long as usual: a last frame that is meant to be looked at
+_MISSING = 0.25  # seconds by which what files say of their length may be off
+_LENGTH_TAG = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")  # in Matroska and WebM
 _STORE_DURATIONS = {"mov", "gif", "apng"}  # containers that state how long the last frame is shown
 
 
@@ -30,7 +33,8 @@ _STORE_DURATIONS = {"mov", "gif", "apng"}  # containers that state how long the 
 class Scan:
     """stamps: of all frames, in the order in which they are shown, in ticks of `clock` seconds. times: seconds after
     the first frame at which each one is shown, and at which the last one ends. rate: the most usual one, None if
-    unknown; variable: whether frames are shown at other times. size: (width, height) as stored."""
+    unknown; variable: whether frames are shown at other times. size: (width, height) as stored. missing: seconds by
+    which the file is shorter than it says."""
 
     stamps: list[int | None]
     clock: Fraction
@@ -40,6 +44,7 @@ class Scan:
     pixel_shape: Fraction
     size: tuple[int, int]
     look: Look
+    missing: float
 
 
 # Several nodes of a graph open one file.
@@ -69,6 +74,7 @@ def _decoded(source: VideoSource, tick: Tick) -> Scan:
         notes = _Notes(source, cast(Fraction, stream.time_base))
         ended = notes.take(container, stream, tick)
         stated = Fraction(stream.average_rate) if stream.average_rate else None
+        end = _stated_end(container, stream) if ended else 0.0
         shape, holds = Fraction(stream.sample_aspect_ratio or 1), container.format.name.split(",")[0]
         shape = shape if 1 / _LONGEST < shape < _LONGEST else Fraction(1)
     if notes.look is None:
@@ -83,7 +89,17 @@ def _decoded(source: VideoSource, tick: Tick) -> Scan:
         raise RuntimeError(f"The {source.name} {source.shown} would be {times[-1] / 3600:,.1f} hours long by its time "
                            f"stamps, with {len(notes.stamps)} frames: export it again, because they are damaged.")
     look = notes.look._replace(interlaced=notes.interlaced, over=BLACK if notes.transparent else None)
-    return Scan(notes.stamps, notes.clock, times, rate, variable, shape, notes.size, look)
+    missing = end - float((notes.stamps[-1] or 0) * notes.clock) - max(notes.lasts, *np.diff(times[-2:]))
+    return Scan(notes.stamps, notes.clock, times, rate, variable, shape, notes.size, look,
+                missing if missing > _MISSING else 0.0)
+
+
+def _stated_end(container: InputContainer, stream: av.VideoStream) -> float:
+    """Seconds at which a stream ends at the latest, as the file says; 0 if it says nothing."""
+    if stream.duration and container.format.name.startswith("mov"):  # others guess it
+        return float(stream.duration * cast(Fraction, stream.time_base))
+    tag = _LENGTH_TAG.match(stream.metadata.get("DURATION", ""))
+    return sum(float(part) * unit for part, unit in zip(tag.groups(), (3600, 60, 1), strict=True)) if tag else 0.0
 
 
 class _Notes:

@@ -18,6 +18,8 @@ import numpy as np
 from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
 
+from .source import enter
+
 _RATE = 48000  # for sources whose own rate AAC does not have
 _BITS = 192_000
 _LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1"}
@@ -53,7 +55,7 @@ def track_of_file(container: InputContainer, first_picture: float, seconds: Frac
     if stream is None:
         return None
     if first_picture > _SEEK_EARLY:
-        container.seek(int((first_picture - _SEEK_EARLY) / (stream.time_base or 1)), stream=stream)
+        enter(container, stream, int((first_picture - _SEEK_EARLY) / (stream.time_base or 1)))
     rate, layout = form or _form(stream.rate, stream.channels)
     blocks = _aligned(_decoded(container, stream), av.AudioResampler("fltp", layout, rate), first_picture)
     return Track(rate, layout, _cut(blocks, round(seconds * rate)))

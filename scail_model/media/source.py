@@ -12,7 +12,7 @@ from typing import cast
 import av
 from av.container import InputContainer
 from av.error import FFmpegError
-from av.stream import Disposition
+from av.stream import Disposition, Stream
 
 from . import animated_webp
 
@@ -105,9 +105,18 @@ def decoded(container: InputContainer, stream: av.VideoStream) -> Iterator[av.Vi
         yield from context.decode(packet)
 
 
+def enter(container: InputContainer, stream: Stream, stamp: int) -> None:
+    """Go to a place shortly before a time stamp, or to the beginning of a file that cannot be entered there."""
+    try:
+        container.seek(stamp, stream=stream)
+    except FFmpegError:  # as DVDs, which have no list of places
+        container.seek(stream.start_time or 0, stream=stream)
+
+
 def moving(container: InputContainer) -> list[av.VideoStream]:
-    """All video streams but cover pictures."""
-    return [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+    """All video streams but pictures: those that say so, and single ones beside a video, as in animated AVIF."""
+    found = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+    return [stream for stream in found if stream.frames != 1] or found
 
 
 def _readable(file: str | os.PathLike | io.BytesIO) -> str | io.BytesIO:

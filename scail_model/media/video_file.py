@@ -65,6 +65,9 @@ class FileClip(Clip):
         self._shown_shape = 1 / shape if look.way.lying else shape
         with self.file.open() as container:
             self.warnings = doubts_about_streams(container, name) + doubts(look, shape, name)
+        if missing := self.known.missing:
+            self.warnings.append(f"The {name} is {missing:.2f} seconds shorter than its file says: copy or export it "
+                                 "again if its end is missing.")
         self.height, self.width = self.read(0, 1).shape[1:3]
 
     def __len__(self) -> int:

@@ -117,6 +117,19 @@ def recorded_twice(path: Path) -> None:
     path.write_bytes(part + part)
 
 
+def animated_avif(path: Path) -> None:
+    """A picture, and the animation as a video of its own."""
+    made(codec="libsvtav1", options={"crf": "5", "preset": "10"}, form="avif").write(path)
+
+
+def broken_download(path: Path) -> None:
+    """What has come of a file whose head says how long it is: 12 frames, and no error where it ends."""
+    whole = made(codec="ffv1", pixels="bgr0", options={}).write(path.with_name("whole.mkv"))
+    with av.open(str(whole)) as container:
+        end = [packet.pos for packet in container.demux(video=0) if packet.size][12]
+    path.write_bytes(whole.read_bytes()[:end])
+
+
 def undecodable_first_track(path: Path) -> None:
     """As an iPhone's spatial sound, which FFmpeg cannot decode, before the stereo track."""
     made(sounds=(Sound(), Sound())).write(path)
@@ -198,12 +211,16 @@ ROWS = [
     Row("transport stream.ts", made()),
     Row("fragmented.mp4", made(container={"movflags": "frag_keyframe+empty_moov"})),
     Row("flash.flv", made()),
+    Row("DVD, without a list of places to enter.vob",
+        made(codec="mpeg2video", options={"q": "2"}, pictures=scene(frames=90), sounds=(Sound(0.0, 3.6, "ac3"),)),
+        frames=90, click=0.4, tolerance=8),
     Row("a stream without a container.h264", raw_stream),
     Row("name with spaces, ü and 日本.mp4", made()),
     # animations
     Row("animation.gif", animation, tolerance=12),
     Row("animation.webp", lambda path: animation(path, lossless=True), tolerance=0),
     Row("animation.png", animation, tolerance=0),
+    Row("animation.avif", animated_avif),
     # transparency, over black
     Row("ProRes 4444.mov", made(codec="prores_ks", pixels="yuva444p10le", options={}, alpha=128), colour=HALF,
         corner=tuple(value / 2 for value in BLUE), flash=None, warning="transparency, which is shown over black"),
@@ -251,6 +268,8 @@ ROWS = [
     Row("two frames to a time stamp.mkv", duplicated_stamps),
     Row("two recordings in one file.ts", recorded_twice, frames=2 * FRAMES),
     Row("cut without encoding.mp4", starts_early, frames=15, flash=0.2),
+    Row("a broken download.mkv", broken_download, frames=12, tolerance=1,
+        warning="is 0.32 seconds shorter than its file says: copy or export it again if its end is missing"),
     # sound: the click is heard with the flash
     Row("sound.mp4", made(sounds=(Sound(),)), click=0.4),
     Row("sound that starts later.mp4", made(sounds=(Sound(0.2, 0.6),)), click=0.4),
