@@ -57,8 +57,11 @@ def _pixels(path: Path, image: Image.Image, way: Orientation, name: str, warning
         warnings.append(f"The {name} {path} has transparency, which is shown over white: save it over another "
                         "background if it should have one.")
     if frame is not None and (frame.width, frame.height) == image.size:
+        colours = look_of(frame).colours
+        if not colours.plain and over is None:
+            warnings.append(colours.doubt(f"{name} {path}"))
         with contextlib.suppress(FFmpegError):  # colours that it cannot convert
-            return levels(frame, Look(way, over=over)).transpose(1, 2, 0)
+            return levels(frame, Look(way, colours, over)).transpose(1, 2, 0)
     image = ImageOps.exif_transpose(image)
     if image.mode in ("F", "I"):
         return _of_numbers(np.array(image), path, name)

@@ -16,6 +16,7 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
+from video_kinds import PQ, hdr, tone_mapped
 
 from scail_model.headless.inputs import Files, read_inputs
 from scail_model.media.pictures import read_picture
@@ -50,10 +51,18 @@ def chunk(name: bytes, data: bytes) -> bytes:
 
 def png_of_16_bits(path: Path, alpha: int | None = None) -> None:
     """Colours of 16 bits, which Pillow cannot write."""
-    pixels = scene(alpha).astype(">u2") * 257
+    write_png(path, scene(alpha).astype(">u2") * 257)
+
+
+def hdr_png(path: Path) -> None:
+    write_png(path, hdr(PQ)[0, ::2, ::2], chunk(b"cICP", bytes((9, PQ, 0, 1))))
+
+
+def write_png(path: Path, pixels: np.ndarray, about: bytes = b"") -> None:
+    """Levels of 16 bits, RGB or RGBA."""
     rows = b"".join(b"\0" + row.tobytes() for row in pixels.astype(">u2"))
-    header = struct.pack(">IIBBBBB", WIDTH, HEIGHT, 16, 2 if alpha is None else 6, 0, 0, 0)
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows))
+    header = struct.pack(">IIBBBBB", WIDTH, HEIGHT, 16, 2 if pixels.shape[-1] == 3 else 6, 0, 0, 0)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + about + chunk(b"IDAT", zlib.compress(rows))
                      + chunk(b"IEND", b""))
 
 
@@ -106,6 +115,7 @@ class Row:
     tolerance: float = 0.5
     loaded: bool = True
     warning: bool = False
+    said: str = "has transparency, which is shown over white: save it over another"
 
 
 ROWS = [
@@ -151,6 +161,9 @@ ROWS = [
     # cameras: the corner is where it was when the picture was taken
     *(Row(f"orientation {number}.{ending}", turned(number), tolerance=4, loaded=number in (3, 6, 8))
       for number in range(2, 9) for ending in ("jpg", "png")),
+    # HDR, as cameras and screens write it
+    Row("HDR, PQ.png", hdr_png, tone_mapped(ORANGE), tone_mapped(BLUE), 3, False, True,
+        "is HDR (PQ) and is tone-mapped to SDR (BT.709)"),
     Row("name with %d and ü.png", saved(), loaded=False),
 ]
 
@@ -165,7 +178,7 @@ def test_a_kind_gives_the_right_pixels(tmp_path, row):
     assert stored[20:30, 28:46].mean((0, 1)) == pytest.approx(np.array(row.colour), abs=row.tolerance)
     assert stored[2:12, 2:20].mean((0, 1)) == pytest.approx(np.array(row.corner), abs=row.tolerance)
     assert len(warnings) == row.warning
-    assert not warnings or "has transparency, which is shown over white: save it over another" in warnings[0]
+    assert not warnings or row.said in warnings[0]
     if row.loaded:
         assert np.array_equal(found, load_image(path))
 

@@ -27,9 +27,11 @@ from video_kinds import (
     WIDTH,
     Made,
     Sound,
+    hdr,
     overwritten,
     remuxed,
     scene,
+    tone_mapped,
     turned,
 )
 
@@ -135,39 +137,6 @@ def undecodable_first_track(path: Path) -> None:
     made(sounds=(Sound(), Sound())).write(path)
     data = path.read_bytes()
     path.write_bytes(data.replace(b"mp4a", b"apac", 1).replace(b"esds", b"free", 1))
-
-
-def hdr(transfer: int) -> np.ndarray:
-    """The scene at SDR's brightness in HDR's levels, in BT.2020, uint16 [n, h, w, 3]; by BT.2100 and BT.2087."""
-    linear = (scene()[..., :3] / 255.0) ** 2.4 * 100  # cd/m2
-    linear = linear @ np.array([[0.6274, 0.3293, 0.0433], [0.0691, 0.9195, 0.0114], [0.0164, 0.0880, 0.8956]]).T
-    if transfer == 16:
-        root = (linear / 10000) ** 0.1593017578125
-        signal = ((0.8359375 + 18.8515625 * root) / (1 + 18.6875 * root)) ** 78.84375
-    else:
-        luminance = linear @ (0.2627, 0.6780, 0.0593)
-        light = (linear / 1000) * (luminance[..., None] / 1000).clip(1e-9) ** (1 / 1.2 - 1)
-        signal = np.where(light <= 1 / 12, (3 * light) ** 0.5, 0.17883277 * np.log(
-            (12 * light - 0.28466892).clip(1e-9)) + 0.55991073)
-    return np.rint(signal.clip(0, 1) * 65535).astype(np.uint16)
-
-
-def pq(light: float) -> float:
-    return ((0.8359375 + 18.8515625 * (light / 10000) ** 0.1593017578125)
-            / (1 + 18.6875 * (light / 10000) ** 0.1593017578125)) ** 78.84375
-
-
-def tone_mapped(colour: tuple[int, int, int]) -> tuple[float, ...]:
-    """SDR's colour as it is seen between HDR's highlights of 1000 cd/m2: BT.2390's curve, looked up light by light."""
-    grid = np.geomspace(0.01, 100, 20001)  # where the curve leads to
-    brightest = (max(colour) / 255) ** 2.4 * 100
-    given, top = pq(brightest) / pq(1000), pq(100) / pq(1000)
-    knee = 1.5 * top - 0.5
-    t = (given - knee) / (1 - knee)
-    curve = given if t < 0 else ((2 * t**3 - 3 * t**2 + 1) * knee + (t**3 - 2 * t**2 + t) * (1 - knee)
-                                 + (3 * t**2 - 2 * t**3) * top)
-    light = grid[np.argmin(np.abs(pq(grid) - curve * pq(1000)))]
-    return tuple(value * (light / brightest) ** (1 / 2.4) for value in colour)
 
 
 def wide(primaries: int) -> Made:
