@@ -6,6 +6,7 @@ torch's bicubic interpolation with antialiasing.
 """
 
 from collections.abc import Callable
+from fractions import Fraction
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +16,7 @@ from torch import Tensor
 # this many values, because the system allocates larger blocks anew each time, which can cost more than the resize.
 _CHUNK, _LARGE = 4, 1 << 22
 
+_FEWER = 0.9  # times as many masks as frames, or fewer, are rather of another rate
 _SHAPE_TOLERANCE = 0.02  # a mask made at another size may differ by a pixel or two
 
 CLIP_SIZE = 224
@@ -121,10 +123,12 @@ def nearest_sides(pixels: int) -> tuple[int, int]:
     return below, below + 32
 
 
-def check_frame_count(frames: int, masks: int, *, stored: int | None = None, trim: bool = False) -> None:
+def check_frame_count(frames: int, masks: int, *, stored: int | None = None, trim: bool = False,
+                      rate: Fraction | None = None) -> None:
     """Raise ValueError unless the driving video has one mask for each of its frames.
 
-    stored: number of frames in its file, of which `frames` were picked. trim: whether the door has length_mismatch.
+    stored: number of frames in its file, of which `frames` were picked, `rate` a second. trim: whether the door has
+    length_mismatch.
     """
     if frames == masks:
         return
@@ -132,6 +136,8 @@ def check_frame_count(frames: int, masks: int, *, stored: int | None = None, tri
     longer, by = ("driving video", video - masks) if video > masks else ("mask", masks - video)
     last = "last frame" if by == 1 else f"last {by} frames"
     offer = f", or set length_mismatch to trim, which leaves out the {last} of the {longer}" if trim else ""
+    if rate and masks < _FEWER * video:  # the end would go, and the rest would not fit in time
+        offer = f", set rate to {float(masks * rate / frames):.4g} if it has that many frames a second{offer}"
     raise ValueError(f"The driving video has {video} frames{picked}, but its mask has {masks}: use a mask made from "
                      f"the same video{offer}.")
 

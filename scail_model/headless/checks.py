@@ -50,8 +50,11 @@ def check_inputs(inputs: Inputs, options: VideoOptions, settings: Settings, host
 
 def _plan_errors(inputs: Inputs, options: VideoOptions, cuts: tuple[int, ...], host: HeadlessHost) -> list[Finding]:
     try:
-        check_changes(options.changes(inputs.driving, options.segments(inputs.driving, cuts)),
-                      1 + len(inputs.plan_references), host)
+        segments = options.segments(inputs.driving, cuts)
+    except ValueError:
+        return []  # the check of the segments says it
+    try:
+        check_changes(options.changes(inputs.driving, segments), 1 + len(inputs.plan_references), host)
     except ValueError as refusal:
         return [error("plan", str(refusal))]
     return []

@@ -26,7 +26,7 @@ from ..preflight.budget import kept_bytes
 from ..segments import plan_segments
 from ..solvers import make_schedule
 from ..video.engine import make_video
-from ..video.options import VideoOptions
+from ..video.options import HIGHEST_SEED, VideoOptions
 from ..video.record import write_record
 from ..video.segment_inputs import Given
 from ..video.start import make_task, open_job
@@ -41,7 +41,6 @@ from .terminal import Terminal
 from .weights import Weights, open_weights
 
 _JOBS = "scail2_jobs"
-_HIGHEST_SEED = 2**64 - 1
 _SIDE = 8192  # pixels; as in the nodes
 _SEED_BITS = 63  # the official range, 0..sys.maxsize
 
@@ -60,9 +59,6 @@ class Prepared:
 
 def run(arguments: argparse.Namespace) -> None:
     """Make the video that the command line asks for. ValueError or RuntimeError, in one sentence, for bad input."""
-    if arguments.base_seed > _HIGHEST_SEED:
-        raise ValueError(f"base_seed is {arguments.base_seed} (--base_seed), but it must be at most {_HIGHEST_SEED}: "
-                         "correct it.")
     written = _written_by(_jobs_folder(arguments), arguments.save_file)
     with _output(arguments, written), Terminal() as terminal, contextlib.ExitStack() as held:
         prepared = _prepare(arguments, terminal, timed=False)
@@ -99,6 +95,9 @@ def _prepare(arguments: argparse.Namespace, terminal: Terminal, *, timed: bool) 
     """Open and check all inputs, the cheap ones first."""
     options, sigmas = video_options(arguments), given_sigmas(arguments)
     options.check_values()
+    if arguments.base_seed > HIGHEST_SEED:
+        raise ValueError(f"base_seed is {arguments.base_seed} (--base_seed), but it must be at most {HIGHEST_SEED}: "
+                         "correct it.")
     _check_masks(arguments)
     make_schedule(options.solver, options.steps, options.shift)
     plan_segments(1, options.segment_length, options.overlap)

@@ -112,8 +112,8 @@ def check(job: Job) -> list[Finding]:
 def driving_errors(job: Job) -> list[Finding]:
     """Masks that do not fit the driving video."""
     masks = job.identities.driving
-    return [*attempt("driving_mask_frames", lambda: check_frame_count(len(job.driving), len(masks),
-                                                                      stored=job.driving.stored, trim=True)),
+    return [*attempt("driving_mask_frames", lambda: check_frame_count(
+                len(job.driving), len(masks), stored=job.driving.stored, trim=True, rate=job.driving.rate)),
             *attempt("driving_mask_shape", check_shape, "driving mask", masks.size, "driving video",
                      job.driving.size)]
 

@@ -202,7 +202,7 @@ class VideoOptions:
         """Raise ValueError if `timed` will not bring masks of this number and the driving video together."""
         clip = retimed(driving, self.picked_rate, assumed=self.stated_rate)
         if masks != clip.stored and self.length_mismatch != TRIM:
-            check_frame_count(len(clip), masks, stored=clip.stored, trim=True)
+            check_frame_count(len(clip), masks, stored=clip.stored, trim=True, rate=self.result_rate(clip))
 
     def check_values(self) -> None:
         """Raise ValueError for a value that an option cannot have."""

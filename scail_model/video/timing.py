@@ -38,7 +38,10 @@ def _trimmed(clip: Clip, identities: Identities) -> tuple[Clip, Identities]:
     of_stored = abs(masks / clip.stored - 1) <= abs(masks / frames - 1)  # else they are of the picked frames
     indices = [index for index in clip.indices if index < masks] if of_stored else range(min(masks, frames))
     shorter = first_frames(clip, len(indices))
-    shorter.warnings = [*clip.warnings, _left_out(clip, masks, len(indices), of_stored=of_stored)]
+    if len(indices) < len(clip) or masks > (clip.stored if of_stored else len(clip)):  # else nothing was lost
+        shorter.warnings = [*clip.warnings, _left_out(clip, masks, len(indices), of_stored=of_stored)]
+    else:
+        shorter.warnings = clip.warnings
     return shorter, identities.picked(indices)
 
 

@@ -299,7 +299,9 @@ REFUSED = {
     "shift is not a number": ({"sample_shift": "nan"}, "shift is nan (--sample_shift)"),
     "endless segments": ({"segment_len": 8197}, "segment_length is 8197 (--segment_len)", "5 to 8193"),
     "very wide": ({"target_w": 32 * 10**9}, "The size is 32000000000x64", "at most 8192 pixels"),
-    "two errors": ({"scene_cuts": "99"}, "scene cut at frame 99", "see scail2 check"),
+    "a cut after the end": ({"scene_cuts": "99"}, "scene cut at frame 99", "between 1 and 11: correct scene_cuts.\n"),
+    "two errors": ({"plan": '[{"segments": 9, "seed": 1}]', "pose": _damaged_sound}, "names the segments 9",
+                   "see scail2 check"),
     "no reference": ({"image": _missing}, "The reference", "does not exist"),
     "no mask": ({"mask_image": _missing}, "The mask of the reference", "does not exist"),
     "no driving video": ({"pose": _missing}, "The driving video", "does not exist"),
@@ -345,6 +347,11 @@ REFUSED = {
     "wrong ending": ({"save_file": "result.avi"}, "end it with .mp4"),
     "no folder to save in": ({"save_file": "/nowhere/at/all/result.mp4"}, "does not exist: make it first"),
 }
+
+
+def test_the_check_refuses_a_seed_that_generate_refuses(models, jobs, out, capsys):
+    assert main(["check", *command(models, jobs["animation"], out, base_seed=2**64)[1:]]) == 1
+    assert "base_seed is 18446744073709551616" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("case", REFUSED)

@@ -99,11 +99,19 @@ def test_what_was_done_is_said(tmp_path, kind, text):
     assert text in said
 
 
+def test_masks_that_lack_only_frames_that_are_not_picked_are_not_trimmed(tmp_path):
+    driving, *_ = read(tmp_path, STEADY_30, 119, {"rate": 16.0, "length_mismatch": TRIM})
+    assert len(driving) == 64
+    assert not driving.warnings
+
+
 # number of masks, settings -> what the check says of 120 frames in 4 s
 REFUSED = {
-    "masks of another video": (100, {}, "The driving video has 120 frames, but its mask has 100: use a mask made from "
-                               "the same video, or set length_mismatch to trim, which leaves out the last 20 frames of "
+    "masks of another video": (110, {}, "The driving video has 120 frames, but its mask has 110: use a mask made from "
+                               "the same video, or set length_mismatch to trim, which leaves out the last 10 frames of "
                                "the driving video."),
+    "masks of all seconds at 16 a second": (64, {}, "made from the same video, set rate to 16 if it has that many "
+                                            "frames a second, or set length_mismatch to trim"),
     "masks of neither": (100, {"rate": 16.0}, "The driving video has 120 frames (64 at the result's rate), but its "
                          "mask has 100: use a mask made"),
     "one mask too many": (121, {}, "which leaves out the last frame of the mask"),
