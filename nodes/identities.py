@@ -161,6 +161,10 @@ def _whole(mode: str, driving, pictures, preview_frames: int, node: type[io.Comf
             raise ValueError(f"whole_picture is on, but {name} has masks: connect {kinds} there, or turn whole_picture "
                              "off.")
     video = as_clip(driving)
+    for name, picture in (("driving_masks", video.read(0, 1)[0]), ("reference_masks", pictures[0])):
+        if mask_sources.is_colour_mask(picture):
+            raise ValueError(f"whole_picture is on, but {name} shows people in the colours of masks: connect what the "
+                             "masks were made from, or turn whole_picture off.")
     bound = bindings.bind_whole(mode, len(video), video.size, [size_of(picture) for picture in pictures])
     people, references = (mask_sources.whole_pictures(len(mask_set), mask_set.size, name)
                           for mask_set, name in ((bound.driving, DRIVING), (bound.references[0], REFERENCE)))

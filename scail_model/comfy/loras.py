@@ -70,7 +70,11 @@ def doubts(model) -> Iterator[Finding]:
     """What another loader's LoRA does not do on this MODEL."""
     fits = fitting(model)
     modulations = [key for key in model.patches if key.endswith(_MODULATION)]
-    if modulations:
+    if any(_of_merge(value) for key in modulations for _, value, *_ in model.patches[key]):
+        yield warning("model", f"The merge of models leaves {len(modulations)} modulations (such as {modulations[0]}) "
+                               "as they are in model1, because ComfyUI merges none: merge the files outside of "
+                               "ComfyUI.")
+    elif modulations:
         yield warning("model", f"The LoRA's differences of {len(modulations)} modulations (such as {modulations[0]}) "
                                "are not applied by ComfyUI's loader: load the file with Load SCAIL-2 LoRA.")
     misfits = [key for key in model.patches if key not in set(fits)]
@@ -83,6 +87,11 @@ def doubts(model) -> Iterator[Finding]:
     if "lora_metadata" in model.attachments and not model.patches and not model.injections:
         yield warning("model", "A LoRA is loaded, but ComfyUI's loader knows none of its tensors by name: load it with "
                                "Load SCAIL-2 LoRA, which reads other trainers' names too.")
+
+
+def _of_merge(value: Any) -> bool:
+    """Whether a patch is another model's weight, as ModelMergeSimple gives it."""
+    return isinstance(value, list)
 
 
 def _as_core(name: str, tensor: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ..files.content_keys import digest
-from ..solvers import make_schedule
+from ..solvers import check_sigmas, make_schedule
 from ..video.denoising import denoise, noise_levels, whole_timesteps
 from ..video.options import VideoOptions
 from ..video.task import Settings
@@ -72,12 +72,20 @@ def sampler_name(sampler) -> str:
     if is_ours(sampler):
         return sampler.extra_options["solver"]
     function = getattr(sampler, "sampler_function", None)
-    return type(sampler).__name__ if function is None else function.__name__.removeprefix("sample_")
+    if function is None:
+        return type(sampler).__name__
+    # some samplers of core are functions around another one: dpm_adaptive_function
+    return function.__name__.removeprefix("sample_").removesuffix("_function")
 
 
 def sigmas_of(sigmas: Tensor | None) -> tuple[float, ...]:
-    """SIGMAS as numbers; none if nothing is connected."""
-    return () if sigmas is None else tuple(sigmas.flatten().tolist())
+    """SIGMAS as numbers; none if nothing is connected. Raises ValueError if what is connected has no level, as of a
+    scheduler with denoise 0: it must not be taken for nothing."""
+    if sigmas is None:
+        return ()
+    if not sigmas.numel():
+        check_sigmas(())
+    return tuple(sigmas.flatten().tolist())
 
 
 def _sampler(solver: str, timesteps: dict[float, int], history_strength: float) -> comfy.samplers.KSAMPLER:

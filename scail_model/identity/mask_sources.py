@@ -107,6 +107,15 @@ def from_masks(masks: Sequence[Tensor], name: str) -> Source:
     return Source(name, pack_frames(frames, count, len(masks), height, width))
 
 
+def is_colour_mask(picture: Tensor) -> bool:
+    """Whether a picture [H, W, 3] shows people in the colours of masks, and nothing else."""
+    try:
+        _, counts, _ = _snap(_levels(picture), 0, "")
+    except ValueError:
+        return False
+    return bool(counts[1:WHITE].any())
+
+
 def whole_pictures(count: int, size: tuple[int, int], name: str) -> Source:
     """A source of one person who is all of `count` pictures of a size (height, width)."""
     height, width = size

@@ -140,6 +140,10 @@ def test_one_person_the_whole_picture(comfy, base):
     ({"mode": "replacement"}, "whole_picture is set in replacement, but then nothing of the driving video's scene"),
     ({"driving_masks": ["driving_mask_picture", 1]}, "whole_picture is on, but driving_masks has masks: connect the"),
     ({"reference_masks": ["reference_mask", 1]}, "whole_picture is on, but reference_masks has masks"),
+    ({"driving_masks": ["driving_mask", 0]}, "whole_picture is on, but driving_masks shows people in the colours"),
+    ({"reference_masks": ["reference_mask", 0]}, "whole_picture is on, but reference_masks shows people in the col"),
+    # a program that posts words: ComfyUI takes every word for true
+    ({"driving_masks": ["driving_mask", 0], "whole_picture": "False"}, "turn whole_picture off"),
 ])
 def test_whole_pictures_with_masks(comfy, base, changes, text):
     base.pictures("driving_mask_picture", "driving_mask1")

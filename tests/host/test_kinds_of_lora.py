@@ -147,3 +147,17 @@ def test_a_lora_of_which_nothing_is_loaded_does_not_count(comfy, given, sentence
     report = comfy.run(graph)["report"]["text"][0]
     for sentence in sentences:
         assert sentence in report, report
+
+
+def test_a_merge_of_models_is_not_told_as_a_lora(comfy):
+    """ComfyUI merges no modulation, so those of the first model stay."""
+    graph = add_inputs(Graph(comfy.images))
+    other = graph.add("other", "SCAIL2LoadModel", model_name="bf16.safetensors", weight_dtype="default")
+    merged = graph.add("merged", "ModelMergeSimple", model1=load(graph), model2=other, ratio=0.5)
+    add_sample_video(graph, merged, steps=8, segment_length=9)
+    given = graph.pop("sampled")["inputs"]
+    graph.add("check", "SCAIL2Preflight", **{name: value for name, value in given.items() if name != "codec"})
+    graph.add("report", "PreviewAny", source=["check", 0])
+    report = comfy.run(graph)["report"]["text"][0]
+    assert "The merge of models leaves 3 modulations (such as diffusion_model." in report
+    assert "The LoRA" not in report

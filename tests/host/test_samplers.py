@@ -134,7 +134,9 @@ def of_another_kind(graph, model):
     (levels(1, 0.5, 0.1), {}, "sigmas ends at 0.1, so noise would be left in the video"),
     (levels(1, 0.5, 0.7, 0), {}, "sigmas is 1, 0.5, 0.7, 0, but noise levels must fall from step to step"),
     (levels(1), {}, "sigmas has 1 noise level(s), but a step needs two"),
+    (levels(), {}, "sigmas has 0 noise level(s), but a step needs two"),
     (core_sampler("euler"), {"history_strength": 0.5}, "the SAMPLER euler can only hold the history with 1"),
+    (core_sampler("dpm_adaptive"), {"history_strength": 0.5}, "the SAMPLER dpm_adaptive can only hold the history"),
     (core_sampler("euler"), {"plan": '[{"segments": 2, "history_strength": 0.5}]'}, "the SAMPLER euler can only hold"),
 ], ids=lambda value: None)
 def test_what_would_be_ignored_is_refused(run, connect, options, message):
