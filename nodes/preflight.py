@@ -47,11 +47,13 @@ class SCAIL2Preflight(io.ComfyNode):
         options = with_sampler(VideoOptions(**options), sampler)
         options.check_values()
         frames, identities = options.timed(as_clip(driving), identities)
-        cuts, wrong = _plan_errors(options, frames, reference, more_references, ComfyHost(model, vae, clip, sampler))
+        host = ComfyHost(model, vae, clip, sampler)
+        cuts, wrong = _plan_errors(options, frames, reference, more_references, host)
         found = wrong + preflight.check(
-            model, positive, negative, vae, reference, frames, identities, options.settings(0, cuts, sigmas_of(sigmas)),
-            float(options.result_rate(frames)), sampler=sampler, history_strength=options.history_strength,
-            lossless=options.encoding.lossless, folder=jobs_folder(), timed=True)
+            host.model, positive, negative, vae, reference, frames, identities,
+            options.settings(0, cuts, sigmas_of(sigmas)), float(options.result_rate(frames)), sampler=sampler,
+            history_strength=options.history_strength, lossless=options.encoding.lossless, folder=jobs_folder(),
+            timed=True)
         report = findings.report(found)
         facts = plan_facts(frames, reference, options.rate, found_cuts=options.found(cuts), model=model,
                            pace=_pace(model))

@@ -66,14 +66,15 @@ class SCAIL2SampleVideo(io.ComfyNode):
             frames, identities = options.timed(as_clip(driving, told_on=cls.hidden.unique_id), identities)
             references, cuts = ordered_references(reference, more_references), options.cuts(frames)
             findings = preflight.check(
-                model, positive, negative, vae, reference, frames, identities, options.settings(seed, cuts, levels),
-                float(options.result_rate(frames)), sampler=sampler, history_strength=options.history_strength,
-                lossless=options.encoding.lossless, folder=jobs_folder(), timed=False)
+                host.model, positive, negative, vae, reference, frames, identities,
+                options.settings(seed, cuts, levels), float(options.result_rate(frames)), sampler=sampler,
+                history_strength=options.history_strength, lossless=options.encoding.lossless, folder=jobs_folder(),
+                timed=False)
             refuse(findings)
             given = Given(positive, negative, references, levels)
             task, name = make_task(options, seed, cuts, given, frames, identities, host)
         job = open_job(task, jobs_folder() / name)
-        with job.locked(), VideoProgress(task, model, cls.hidden) as progress:
+        with job.locked(), VideoProgress(task, host.model, cls.hidden) as progress:
             made = make_video(task, host, job, progress)
         emitted.add(made.path)
         removed = jobs.make_room(jobs_folder(), round(options.jobs_limit * jobs.GIB), emitted.folders_of_this_run())

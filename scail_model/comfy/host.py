@@ -20,14 +20,17 @@ from ..video.task import SegmentInputs, Settings
 from . import conditioning, keys, not_finite
 from .model import describe
 from .sampler import check_sampler, sampler_key, sampler_name, segment_sampler, segment_seed
+from .shared_network import with_our_network
 
 
 class ComfyHost:
     """The engine's `Host` over a MODEL, a VAE and, for prompts in the plan, a CLIP. Prompts are CONDITIONINGs. sampler:
-    the SAMPLER that takes the place of the setting solver, or None."""
+    the SAMPLER that takes the place of the setting solver, or None. A MODEL of another loader is sampled with our
+    network."""
 
     def __init__(self, model, vae, clip: Any = None, sampler: Any = None) -> None:
-        self.model, self.vae, self.clip, self.sampler = model, vae, clip, sampler
+        self._given, self.model = model, with_our_network(model)
+        self.vae, self.clip, self.sampler = vae, clip, sampler
 
     @property
     def description(self) -> str:
@@ -36,7 +39,9 @@ class ComfyHost:
 
     @property
     def key(self) -> str:
-        return digest(keys.model_key(self.model), keys.vae_key(self.vae), *filter(None, [sampler_key(self.sampler)]))
+        network = "" if self.model is self._given else "our network"
+        return digest(keys.model_key(self._given), keys.vae_key(self.vae),
+                      *filter(None, [sampler_key(self.sampler), network]))
 
     def check_change(self, change: Change, number: int) -> None:
         check_sampler(self.sampler, 1.0 if change.history_strength is None else change.history_strength)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..files.content_keys import digest, sampled_digest
 from ..inputs.reference import Reference
 from .patches import without_check
+from .shared_network import own_network
 
 # attributes of a MODEL's patcher that hold what other nodes have done to it
 _PATCHES = ("patches", "weight_wrapper_patches", "object_patches", "model_options", "attachments", "additional_models",
@@ -33,7 +34,7 @@ def model_key(model) -> str:
 
 
 def _model_key(model) -> str:
-    network = model.model.diffusion_model
+    network = own_network(model)
     return sampled_digest(
         type(network).__name__, str(model.model.model_config.unet_config), str(model.model.get_dtype()),
         str(model.model.manual_cast_dtype), *_options(network),

@@ -45,6 +45,8 @@ _CONDITIONS = {
 
 def float32_parameters(layer: nn.Module, x: Tensor) -> tuple[Tensor, Tensor | None]:
     """A layer's weight and bias as float32 copies on x's device, from wherever ComfyUI keeps them, patches applied."""
+    if hasattr(layer, "is_ggml_quantized") and layer.is_ggml_quantized():  # of ComfyUI-GGUF
+        return layer.cast_bias_weight(dtype=torch.float32, device=x.device, bias_dtype=torch.float32)
     weight, bias, stream = comfy.ops.cast_bias_weight(
         layer, dtype=torch.float32, bias_dtype=torch.float32, device=x.device, offloadable=True
     )
@@ -268,11 +270,13 @@ def _refuse_missing(conditions: dict[str, Any]) -> None:
 
 def describe(model) -> str:
     """How a MODEL computes, for reports: its precision, the weights' format and its attention."""
-    network = model.model.diffusion_model
+    network = model.get_model_object("diffusion_model")
     if not isinstance(network, ComfyTransformer):
         return f"network {type(network).__name__}"
     last: Any = cast(Block, network.blocks[-1]).ffn[2]
-    weights = getattr(last, "quant_format", None) or str(network.dtype or last.weight.dtype).removeprefix("torch.")
+    packed = getattr(last.weight, "tensor_type", None)  # of ComfyUI-GGUF
+    weights = (getattr(last, "quant_format", None) or getattr(packed, "name", packed)
+               or str(network.dtype or last.weight.dtype).removeprefix("torch."))
     return f"precision {network.precision}, weights {weights}, attention {network.attention}"
 
 

@@ -10,13 +10,14 @@ from torch import Tensor
 from ..video import not_finite
 from ..video.task import SegmentInputs
 from . import keys
+from .shared_network import own_network
 
 _NETWORK = "diffusion_model."
 
 
 def find(model, inputs: SegmentInputs) -> str:
     """What to do and why, see `video/not_finite.py`: of the MODEL, its patches, a segment's prompts and reference."""
-    network = model.model.diffusion_model
+    network = own_network(model)
     weight = not_finite.first(keys.weights(network, model, _NETWORK).items())
     if weight is not None:
         return not_finite.in_weight(weight)

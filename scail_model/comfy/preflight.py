@@ -73,7 +73,7 @@ def check_model(model) -> None:
     if not isinstance(model.model, comfy.model_base.WAN21_SCAIL2):
         raise ValueError(f"The model is {type(model.model).__name__}, not SCAIL-2: connect Load SCAIL-2 Model, or "
                          "another loader with a SCAIL-2 file.")
-    if isinstance(model.model.diffusion_model, ComfyTransformer):
+    if isinstance(model.get_model_object("diffusion_model"), ComfyTransformer):
         patches.check(model)
 
 
@@ -119,7 +119,7 @@ def _transformer(model, hooked: bool) -> Transformer | None:
 
 def _in_chunks(model) -> bool:
     """Core's network does not, nor does ours with patches that need the queries of the whole sequence."""
-    network = model.model.diffusion_model
+    network = model.get_model_object("diffusion_model")
     return isinstance(network, ComfyTransformer) and not needs_whole_sequence(
         model.model_options.get("transformer_options", {}))
 

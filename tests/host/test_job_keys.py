@@ -94,5 +94,7 @@ def made(comfy, tmp_path_factory):
 
 def test_a_packed_file_makes_the_video_of_the_float_file(made):
     score, path = made
-    float_file = score("UNETLoader", unet_name="nano.safetensors", weight_dtype="default")
+    float_file = score("SCAIL2LoadModel", model_name="nano.safetensors", weight_dtype="default")
+    by_core = score("UNETLoader", unet_name="nano.safetensors", weight_dtype="default")
+    assert by_core == pytest.approx(float_file, abs=0.01)
     assert score("TestLoadPacked", path=path) == pytest.approx(float_file, abs=ROUNDED)

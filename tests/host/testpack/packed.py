@@ -59,9 +59,15 @@ class PackedOps(comfy.ops.manual_cast):
             destination[f"{prefix}bias"] = torch.zeros(self.bias.size(), device="meta")
             destination[f"{prefix}temp.weight"] = torch.zeros(1, device="meta")
 
+        def is_ggml_quantized(self):
+            return isinstance(self.weight, PackedTensor)
+
+        def cast_bias_weight(self, dtype, device, bias_dtype):
+            weight = unpack(self.weight, dtype) if isinstance(self.weight, PackedTensor) else self.weight.to(dtype)
+            return weight.to(device), self.bias.to(device, bias_dtype)
+
         def forward(self, x):
-            weight = unpack(self.weight, x.dtype) if isinstance(self.weight, PackedTensor) else self.weight.to(x.dtype)
-            return F.linear(x, weight, self.bias.to(x.dtype))
+            return F.linear(x, *self.cast_bias_weight(x.dtype, x.device, x.dtype))
 
 
 class TestLoadPacked(io.ComfyNode):
