@@ -45,11 +45,10 @@ _CONDITIONS = {
 
 def float32_parameters(layer: nn.Module, x: Tensor) -> tuple[Tensor, Tensor | None]:
     """A layer's weight and bias as float32 copies on x's device, from wherever ComfyUI keeps them, patches applied."""
-    if hasattr(layer, "is_ggml_quantized") and layer.is_ggml_quantized():  # of ComfyUI-GGUF
-        return layer.cast_bias_weight(dtype=torch.float32, device=x.device, bias_dtype=torch.float32)
+    if hasattr(layer, "is_ggml_quantized") and cast(Any, layer).is_ggml_quantized():  # of ComfyUI-GGUF
+        return cast(Any, layer).cast_bias_weight(dtype=torch.float32, device=x.device, bias_dtype=torch.float32)
     weight, bias, stream = comfy.ops.cast_bias_weight(
-        layer, dtype=torch.float32, bias_dtype=torch.float32, device=x.device, offloadable=True
-    )
+        layer, dtype=torch.float32, bias_dtype=torch.float32, device=x.device, offloadable=True)
     # copies, because the memory may be given to another layer as soon as this one is released
     copies = weight.clone(), None if bias is None else bias.clone()
     comfy.ops.uncast_bias_weight(layer, weight, bias, stream)

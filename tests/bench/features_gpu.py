@@ -27,7 +27,8 @@ WIDTH, HEIGHT, FRAMES, STEPS = 448, 256, 17, 2
 # what the others are compared with: LoRA loaders with a file that has the LoRA merged, all else with plain sampling
 PLAIN, MERGED = "plain, legacy memory", "file with the LoRA merged"
 # allowed differences, a fifth above those seen on an H200; what is not here computes the same but for the order of sums
-LIMITS = {"fp8 storage": 0.04, "fp8 fast": 0.12, "fp8 scaled file": 0.12, "int8 file": 0.04, "8-bit": 0.03}
+LIMITS = {"fp8 storage": 0.04, "fp8 fast": 0.12, "fp8 scaled file": 0.12,
+          "core's loader, fp8 scaled file": 0.12, "int8 file": 0.04, "8-bit": 0.03}
 LIMIT = 0.01
 
 
@@ -136,6 +137,17 @@ def with_parts_exchanged(model):
     return model
 
 
+def after_cores_network(model) -> tuple[torch.Tensor, float]:
+    """Sample a MODEL of core's loader with our network after its own; and its own again, which must be as before."""
+    from scail_model.comfy.shared_network import with_our_network
+
+    before, _ = sample(model)
+    result = sample(with_our_network(model))
+    after, _ = sample(model)
+    assert torch.equal(before, after)
+    return result
+
+
 def cases(load, folder: Path, weights: dict[str, torch.Tensor]) -> dict:
     """Name -> a function that returns (latent, seconds)."""
     import comfy.multigpu
@@ -155,6 +167,9 @@ def cases(load, folder: Path, weights: dict[str, torch.Tensor]) -> dict:
     fp8 = file("fp8", quantised(weights, torch.float8_e4m3fn, "float8_e4m3fn"))
     int8 = file("int8", quantised(weights, torch.int8, "int8_tensorwise"))
 
+    def by_core(path: str):
+        return comfy.sd.load_diffusion_model(path)
+
     def with_lora(**options):
         return comfy.sd.load_lora_for_models(load(plain, **options), None, lora, 1.0, 0.0)[0]
 
@@ -166,6 +181,10 @@ def cases(load, folder: Path, weights: dict[str, torch.Tensor]) -> dict:
         "LoRA loader, legacy": lambda: sample(with_lora(disable_dynamic=True)),
         "LoRA loader, partial offload": lambda: partial_offload(with_lora(disable_dynamic=True)),
         "LoRA loader, dynamic memory": lambda: sample(with_lora()),
+        "core's loader": lambda: after_cores_network(by_core(plain)),
+        "core's loader, fp8 scaled file": lambda: after_cores_network(by_core(fp8)),
+        "LoRA loader, core's loader": lambda: after_cores_network(
+            comfy.sd.load_lora_for_models(by_core(plain), None, lora, 1.0, 0.0)[0]),
         "fp8 storage": lambda: sample(load(plain, {"dtype": torch.float8_e4m3fn})),
         "fp8 fast": lambda: sample(load(plain, {"dtype": torch.float8_e4m3fn, "fp8_optimizations": True})),
         "fp8 scaled file": lambda: sample(load(fp8)),
