@@ -26,6 +26,7 @@ from ..scail_model.media.clips import Clip
 from ..scail_model.video.options import REFUSE, TRIM
 from ..scail_model.video.timing import first_frames
 
+_OFFER_RATE = "leave driving unconnected here and set rate to {:.4g} where the video is made"
 _MASKS = [io.Image, io.Mask, TrackType, io.Video, IdentitiesType]
 
 
@@ -220,7 +221,7 @@ def _further(more: Mapping[str, torch.Tensor], name: str) -> list[torch.Tensor]:
 def _check(people: Source, video: Clip | None, references: Source, images: torch.Tensor | None) -> None:
     """Raise ValueError if masks and pictures do not belong together."""
     if video is not None:
-        check_frame_count(len(video), len(people.mask_set), trim=True)
+        check_frame_count(len(video), len(people.mask_set), trim=True, rate=video.rate, offer_rate=_OFFER_RATE)
         check_shape("driving mask", people.mask_set.size, "driving video", video.size)
     if images is not None:
         check_picture_count(len(images), len(references.mask_set))

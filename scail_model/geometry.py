@@ -124,11 +124,11 @@ def nearest_sides(pixels: int) -> tuple[int, int]:
 
 
 def check_frame_count(frames: int, masks: int, *, stored: int | None = None, trim: bool = False,
-                      rate: Fraction | None = None) -> None:
+                      rate: Fraction | None = None, offer_rate: str = "set rate to {:.4g}") -> None:
     """Raise ValueError unless the driving video has one mask for each of its frames.
 
     stored: number of frames in its file, of which `frames` were picked, `rate` a second. trim: whether the door has
-    length_mismatch.
+    length_mismatch. offer_rate: how masks of another rate are made to fit.
     """
     if frames == masks:
         return
@@ -137,7 +137,7 @@ def check_frame_count(frames: int, masks: int, *, stored: int | None = None, tri
     last = "last frame" if by == 1 else f"last {by} frames"
     offer = f", or set length_mismatch to trim, which leaves out the {last} of the {longer}" if trim else ""
     if rate and masks < _FEWER * video:  # the end would go, and the rest would not fit in time
-        offer = f", set rate to {float(masks * rate / frames):.4g} if it has that many frames a second{offer}"
+        offer = f", {offer_rate.format(float(masks * rate / frames))} if it has that many frames a second{offer}"
     raise ValueError(f"The driving video has {video} frames{picked}, but its mask has {masks}: use a mask made from "
                      f"the same video{offer}.")
 

@@ -64,6 +64,11 @@ class Clip(ABC):
         """Frames that are stored, of which these were picked."""
         return len(self)
 
+    @property
+    def stored_rate(self) -> Fraction | None:
+        """Frames per second of those that are stored, as `rate`."""
+        return self.rate
+
     def times(self) -> np.ndarray:
         """Seconds after the first frame at which each one is shown, and at which the last one ends, float64 [n + 1].
         The clip has a rate."""

@@ -40,6 +40,10 @@ class PickedClip(Clip):
     def stored(self) -> int:
         return len(self.clip)
 
+    @property
+    def stored_rate(self) -> Fraction | None:
+        return self.clip.rate
+
     def read(self, start: int, stop: int) -> Tensor:
         return self.clip.at(self._indices[start:stop])
 

@@ -172,8 +172,9 @@ def segments(job: Job, plan: list[Segment]) -> Iterator[Finding]:
 
 def rate(job: Job) -> list[Finding]:
     """Frames that follow each other much faster than those that the model was trained with, or are repeated."""
-    if len(job.driving) > _REPEATED * job.driving.stored:
-        stored = job.driving.stored * job.fps / len(job.driving)
+    stored = float(job.driving.stored_rate or job.driving.stored * job.fps / len(job.driving))
+    # held frames of a variable rate are no reason: nobody asked for more
+    if len(job.driving) > _REPEATED * job.driving.stored and job.fps > _REPEATED * stored:
         return [warning("rate", f"rate asks for {job.fps:g} frames a second, but the driving video has {stored:.3g}, "
                                 "so frames are repeated and the motion will be jerky: lower rate, or set it to 0.")]
     if job.fps <= _FASTER:

@@ -173,6 +173,20 @@ def test_fewer_masks_than_frames(comfy, base):
     comfy.run(base.set("identities", length_mismatch="trim"))
 
 
+def test_masks_of_another_rate(comfy, base):
+    """14 masks for 21 frames, as of a tool that picked two of three: a trim would put them at other times."""
+    film(only(base, "check"), driving=["driving", 0])
+    base["driving_mask"] = {"class_type": "TestImages", "inputs": {"path": base.images, "name": "driving_mask1",
+                                                                   "frames": 14}}
+    with pytest.raises(RuntimeError, match="SCAIL2Identities: .* has 21 frames, but its mask has 14: .* leave driving "
+                                           "unconnected here and set rate to 8.333 where the video is made if it has"):
+        comfy.run(base)
+    del base["identities"]["inputs"]["driving"]
+    assert "set rate to 8.333 if it has that many frames a second" in comfy.run(base)["check"]["text"][0]
+    found = comfy.run(base.set("check", rate=8.333))["check"]["scail2_findings"]
+    assert not [row for row in found if row["level"] == "error"]
+
+
 @pytest.mark.parametrize("masks", ["of every frame", "of the picked frames"])
 def test_another_rate(comfy, base, masks):
     """21 frames at 12.5 a second, 5 of which are picked each second: 8 frames in 1.6 of 1.68 s."""

@@ -148,6 +148,12 @@ def test_frames_that_are_repeated_are_named(tmp_path):
     assert found["rate"].startswith("rate asks for 60 frames a second, but the driving video has 30, so frames are rep")
 
 
+def test_frames_that_a_variable_rate_holds_are_not(tmp_path):
+    driving, identities, *_ = read(tmp_path, DROPPED, 90, {})
+    found = {finding.code: finding.text for finding in check(job(identities, driving=driving, fps=25.0))}
+    assert found["rate"].startswith("The driving video is read at 25 frames a second")
+
+
 def test_facts_speak_in_seconds_and_frames(tmp_path):
     driving, identities, *_ = read(tmp_path, STEADY_30, 120, {"rate": 16.0})
     wide = replace(job(identities, driving=driving, width=512, height=32), segment_length=33)
