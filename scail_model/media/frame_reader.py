@@ -98,7 +98,8 @@ class FrameReader:
         for entry in (first - earlier for earlier in _EARLIER):
             if entry <= 0 or stamp is None or (place := self.stamps[entry]) is None:
                 return None
-            enter(container, stream, place)
+            if not enter(container, stream, place):
+                return None
             frames, passed = decoded(container, stream), False
             for frame in frames:
                 if frame.pts is None or frame.pts >= stamp:

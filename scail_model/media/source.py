@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
@@ -105,12 +106,14 @@ def decoded(container: InputContainer, stream: av.VideoStream) -> Iterator[av.Vi
         yield from context.decode(packet)
 
 
-def enter(container: InputContainer, stream: Stream, stamp: int) -> None:
-    """Go to a place shortly before a time stamp, or to the beginning of a file that cannot be entered there."""
-    try:
-        container.seek(stamp, stream=stream)
-    except FFmpegError:  # as DVDs, which have no list of places
-        container.seek(stream.start_time or 0, stream=stream)
+def enter(container: InputContainer, stream: Stream, stamp: int) -> bool:
+    """Go to a place shortly before a time stamp, or to the beginning of a file that cannot be entered there, as DVDs,
+    which have no list of places. Returns whether that was possible."""
+    for place in (stamp, stream.start_time or 0):
+        with contextlib.suppress(FFmpegError):
+            container.seek(place, stream=stream)
+            return True
+    return False
 
 
 def moving(container: InputContainer) -> list[av.VideoStream]:

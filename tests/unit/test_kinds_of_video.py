@@ -104,6 +104,17 @@ def starts_early(path: Path) -> None:
     remuxed(source, path, earlier, avoid_negative_ts="disabled")
 
 
+def before_zero(path: Path) -> None:
+    """A recording whose time stamps begin at -0.2 seconds; Matroska has none below 0, and no place to enter then."""
+    source = made(options={"bf": "0", "crf": "6"}, pictures=scene(frames=90)).write(path.with_name("whole.mkv"))
+
+    def earlier(number, packet):
+        packet.pts -= 200
+        packet.dts -= 200
+
+    remuxed(source, path, earlier, avoid_negative_ts="disabled")
+
+
 def duplicated_stamps(path: Path) -> None:
     source = made(options={"bf": "0", "crf": "6"}).write(path.with_name("whole.mkv"))
 
@@ -235,6 +246,7 @@ ROWS = [
     Row("the last frame is held.gif", lambda path: animation(path, last=1040), frames=45, tolerance=12,
         warning="its 20 frames become 45 (1.80 seconds)"),
     Row("two frames to a time stamp.mkv", duplicated_stamps),
+    Row("begins before zero.mkv", before_zero, frames=85, flash=0.2, warning="its 90 frames become 85 (3.40 seconds)"),
     Row("two recordings in one file.ts", recorded_twice, frames=2 * FRAMES),
     Row("cut without encoding.mp4", starts_early, frames=15, flash=0.2),
     Row("a broken download.mkv", broken_download, frames=12, tolerance=1,
