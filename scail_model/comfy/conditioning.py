@@ -28,6 +28,9 @@ from ..video.task import Settings
 
 _DRIVING = "pose_video_latent"
 _TEXT_TOKENS = TransformerConfig().text_len
+# what core's nodes for other video models put beside a prompt
+_OF_OTHER_MODELS = ("concat_latent_image", "concat_mask", "time_dim_concat", "vace_frames", "camera_conditions",
+                    "audio_embed", "face_video_pixels", "reference_motion", "control_video", "control")
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,16 @@ def history_frames(previous: Tensor, overlap: int, reference: Reference) -> Tens
 
 
 def check_prompt(entries: list, name: str) -> None:
-    """Raise ValueError if a CONDITIONING has more tokens than SCAIL-2 reads."""
+    """Raise ValueError if a CONDITIONING has more tokens than SCAIL-2 reads, holds for a part of the picture, or carries
+    what a node for another model has set: the network's base class would read some of it."""
+    for _, options in entries:
+        if options.get("area") is not None:
+            raise ValueError(f"The {name} prompt holds for an area, as ConditioningSetArea sets it, but SCAIL-2 reads it "
+                             "for the whole picture: remove that node.")
+        foreign = next((key for key in _OF_OTHER_MODELS if options.get(key) is not None), None)
+        if foreign is not None:
+            raise ValueError(f"The {name} prompt carries {foreign}, which a node for another model has set, such as "
+                             "WanImageToVideo: connect the text prompt as CLIP Text Encode gives it.")
     longest = max(embedding.shape[1] for embedding, _ in entries)
     if longest > _TEXT_TOKENS:
         raise ValueError(f"The {name} prompt has {longest} tokens, but SCAIL-2 reads {_TEXT_TOKENS}: shorten it.")

@@ -5,6 +5,7 @@ Numbers in number fields, masks that are missing or of another length, driving v
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 
@@ -119,6 +120,25 @@ def test_a_raw_driving_video_for_a_mask_names_the_switch(comfy, base):
     with pytest.raises(RuntimeError, match="contains other colours .* if there is no mask and this is the picture "
                                            "itself, set whole_picture"):
         comfy.run(base)
+
+
+@pytest.mark.parametrize(("node", "inputs", "text"), [
+    ("ConditioningSetArea", {"width": 64, "height": 64, "x": 32, "y": 0, "strength": 1.0},
+     "The positive prompt holds for an area, as ConditioningSetArea sets it, but SCAIL-2 reads it for the whole"),
+    ("ConditioningSetAreaPercentage", {"width": 1.0, "height": 1.0, "x": 0.0, "y": 0.0, "strength": 1.0},
+     "The positive prompt holds for an area"),
+    ("WanImageToVideo", {"length": 9, "width": 64, "height": 64, "batch_size": 1, "start_image": ["reference_image", 0]},
+     "The positive prompt carries concat_latent_image, which a node for another model has set"),
+])
+def test_prompts_that_carry_more_than_text(comfy, base, node, inputs, text):
+    """The start image went into the channels that tell SCAIL-2 of the history."""
+    names = {"positive": "positive", "negative": "negative", "vae": "vae"} if node.startswith("Wan") else {
+        "conditioning": "positive"}
+    base.add("more", node, **{name: [source, 0] for name, source in names.items()}, **inputs)
+    for end in ("sampled", "motion"):
+        graph = only(copy.deepcopy(base), end).set(end, positive=["more", 0])
+        with pytest.raises(RuntimeError, match=re.escape(text)):
+            comfy.run(graph)
 
 
 def test_one_person_the_whole_picture(comfy, base):
