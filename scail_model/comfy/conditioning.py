@@ -118,12 +118,12 @@ def history_frames(previous: Tensor, overlap: int, reference: Reference) -> Tens
 
 
 def check_prompt(entries: list, name: str) -> None:
-    """Raise ValueError if a CONDITIONING has more tokens than SCAIL-2 reads, holds for a part of the picture, or carries
-    what a node for another model has set: the network's base class would read some of it."""
+    """Raise ValueError if a CONDITIONING has more tokens than SCAIL-2 reads, holds for a part of the picture, or
+    carries what a node for another model has set: the base class of core's models would read some of it."""
     for _, options in entries:
         if options.get("area") is not None:
-            raise ValueError(f"The {name} prompt holds for an area, as ConditioningSetArea sets it, but SCAIL-2 reads it "
-                             "for the whole picture: remove that node.")
+            raise ValueError(f"The {name} prompt holds for an area, as ConditioningSetArea sets it, but SCAIL-2 reads "
+                             "it for the whole picture: remove that node.")
         foreign = next((key for key in _OF_OTHER_MODELS if options.get(key) is not None), None)
         if foreign is not None:
             raise ValueError(f"The {name} prompt carries {foreign}, which a node for another model has set, such as "

@@ -127,7 +127,8 @@ def test_a_raw_driving_video_for_a_mask_names_the_switch(comfy, base):
      "The positive prompt holds for an area, as ConditioningSetArea sets it, but SCAIL-2 reads it for the whole"),
     ("ConditioningSetAreaPercentage", {"width": 1.0, "height": 1.0, "x": 0.0, "y": 0.0, "strength": 1.0},
      "The positive prompt holds for an area"),
-    ("WanImageToVideo", {"length": 9, "width": 64, "height": 64, "batch_size": 1, "start_image": ["reference_image", 0]},
+    ("WanImageToVideo", {"length": 9, "width": 64, "height": 64, "batch_size": 1,
+                         "start_image": ["reference_image", 0]},
      "The positive prompt carries concat_latent_image, which a node for another model has set"),
 ])
 def test_prompts_that_carry_more_than_text(comfy, base, node, inputs, text):
