@@ -120,6 +120,14 @@ def all_frames(source: VideoSource, container: InputContainer) -> Iterator[av.Vi
     clock = cast(Fraction, stream.time_base)
     if not window.start:
         return decoded(container, stream)
-    enter(container, stream, round(window.start / clock))
-    # truncated, as ComfyUI does it
-    return (frame for frame in decoded(container, stream) if cast(int, frame.pts) >= int(window.start / clock))
+    start = int(window.start / clock)  # truncated, as ComfyUI does it
+    frames, first = iter(()), None
+    for entry in (round(window.start / clock), stream.start_time or 0):
+        if not enter(container, stream, entry):
+            break
+        frames = decoded(container, stream)
+        first = next(frames, None)
+        # recordings (.ts) and DVDs can be entered after the place that was asked for, where frames are missing
+        if first is not None and first.pts is not None and first.pts <= start:
+            break
+    return (frame for frame in chain([first] if first else [], frames) if frame.pts is not None and frame.pts >= start)

@@ -120,7 +120,7 @@ class _Notes:
         try:
             for frame in all_frames(self.source, container):
                 tick()
-                if end is not None and cast(int, frame.pts) >= end:
+                if end is not None and frame.pts is not None and frame.pts >= end:
                     return False
                 self._note(frame)
         except FFmpegError as error:

@@ -107,9 +107,11 @@ def decoded(container: InputContainer, stream: av.VideoStream) -> Iterator[av.Vi
 
 
 def enter(container: InputContainer, stream: Stream, stamp: int) -> bool:
-    """Go to a place shortly before a time stamp, or to the beginning of a file that cannot be entered there, as DVDs,
-    which have no list of places. Returns whether that was possible."""
-    for place in (stamp, stream.start_time or 0):
+    """Go to a place shortly before a time stamp, or to the beginning of a file that cannot be entered there. Returns
+    whether that was possible."""
+    beginning = stream.start_time or 0
+    # where a DVD's stream is entered, FFmpeg's time stamps are a frame off
+    for place in (beginning,) if container.format.name == "mpeg" else (stamp, beginning):
         with contextlib.suppress(FFmpegError):
             container.seek(place, stream=stream)
             return True

@@ -35,7 +35,8 @@ from video_kinds import (
     turned,
 )
 
-from scail_model.media.video_file import open_clip
+from scail_model.media.source import Window
+from scail_model.media.video_file import FileClip, open_clip
 
 SECONDS = FRAMES / RATE
 X265 = {"x265-params": "log-level=error:qp=4", "preset": "ultrafast"}
@@ -289,6 +290,24 @@ def test_a_kind_gives_the_right_frames(tmp_path, row):
     check_sound(clip, row.click)
     assert len(clip.warnings) == (row.warning is not None), clip.warnings
     assert row.warning is None or row.warning in clip.warnings[0]
+
+
+@pytest.mark.parametrize(("name", "how"), [
+    ("recording with one place to enter.ts", {"options": {"crf": "6", "bf": "0"}}),
+    ("DVD.vob", {"codec": "mpeg2video", "options": {"q": "2"}, "sounds": (Sound(0.0, 2.4, "ac3"),)}),
+])
+def test_a_part_of_a_file_that_is_hard_to_enter(tmp_path, name, how):
+    """What Video Slice gives of it: from one second on; every frame is as bright as its number says."""
+    pictures = scene(frames=60)
+    pictures[..., :3] = 40 + 3 * np.arange(60)[:, None, None, None]
+    path = made(pictures=pictures, **how).write(tmp_path / name)
+    begin = FileClip(path).first_time
+    clip = FileClip(path, Window(begin + 1.0, 1.2))
+    numbers = (clip.read(0, 30)[:, 32, 48, 0].double() - 40) / 3
+    assert len(clip) == 30
+    assert numbers.tolist() == pytest.approx(list(range(25, 55)), abs=0.8)
+    for number in (29, 3, 20):  # by itself
+        assert torch.equal(clip.read(number, number + 1), clip.read(0, 30)[number : number + 1])
 
 
 def check_colour(pixels: torch.Tensor, expected: tuple[float, ...], tolerance: float) -> None:
