@@ -34,7 +34,9 @@ def with_our_network(model):
     network = own_network(model)
     if isinstance(network, ComfyTransformer) or not isinstance(model.model, comfy.model_base.WAN21_SCAIL2):
         return model
-    if any(_WHOLE.fullmatch(name) for name in model.object_patches) or not _runs(model):
+    # copies for other GPUs have layers of their own, which one network cannot stand for
+    copies = model.get_additional_models_with_key("multigpu")
+    if copies or any(_WHOLE.fullmatch(name) for name in model.object_patches) or not _runs(model):
         return model
     if network not in _made:
         _made[network] = _sharing(network, model)
