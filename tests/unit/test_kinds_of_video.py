@@ -310,6 +310,15 @@ def test_a_part_of_a_file_that_is_hard_to_enter(tmp_path, name, how):
         assert torch.equal(clip.read(number, number + 1), clip.read(0, 30)[number : number + 1])
 
 
+def test_frames_of_a_dvd_in_any_order(tmp_path):
+    """Where FFmpeg enters its stream, time stamps can be those of the next frame."""
+    pictures = scene(frames=90)
+    pictures[..., :3] = 40 + 2 * np.arange(90)[:, None, None, None]
+    clip = FileClip(made(codec="mpeg2video", options={"q": "2"}, pictures=pictures).write(tmp_path / "DVD.vob"))
+    frames = clip.read(0, 90)
+    assert all(torch.equal(clip.read(number, number + 1), frames[number : number + 1]) for number in range(49, 39, -1))
+
+
 def check_colour(pixels: torch.Tensor, expected: tuple[float, ...], tolerance: float) -> None:
     assert pixels.mean(dim=(0, 1)).tolist() == pytest.approx(expected, abs=tolerance + 0.01)
 
