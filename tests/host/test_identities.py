@@ -182,13 +182,14 @@ def test_previews_show_the_pictures_and_the_channels(tensors, graph):
 
 
 @pytest.mark.node("SCAIL2Identities")
-def test_pictures_with_alpha_are_taken_without_it(tensors, graph):
+def test_opaque_pictures_with_alpha_are_taken_without_it(tensors, graph):
     add_inputs(graph)
     plain = {"driving": ["driving", 0], "reference_image": ["reference_image", 0]}
     graph.set("identities", **plain)
     expected = tensors(graph, image=["identities", 1])["image"]
     for name, (node, _) in plain.items():
-        graph.add(f"{name}_rgba", "JoinImageWithAlpha", image=[node, 0], alpha=[node, 1])
+        opaque = graph.add(f"{name}_opaque", "ThresholdMask", mask=[node, 1], value=1.0)  # nothing is above 1
+        graph.add(f"{name}_rgba", "JoinImageWithAlpha", image=[node, 0], alpha=opaque)
         graph.set("identities", **{name: [f"{name}_rgba", 0]})
     assert torch.equal(tensors(graph, image=["identities", 1])["image"], expected)
 

@@ -1,5 +1,7 @@
 """`scail2 convert` and `scail2 convert-lora`: exact results, bounded memory, and nothing left after a failure."""
 
+import json
+import math
 import os
 import shutil
 import signal
@@ -16,6 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from scail_model import records
 from scail_model.checkpoint import open_index
+from scail_model.config import TransformerConfig
 from scail_model.headless import convert as convert_module
 from scail_model.headless.cli import main
 
@@ -216,17 +219,21 @@ def test_file_that_does_not_read_back(out, capsys, monkeypatch, place):
     assert os.listdir(out.parent) == []
 
 
-def zeros(path, gigabytes):
-    """A safetensors file of zeros that takes no room on the disk."""
-    header = b'{"w":{"dtype":"F32","shape":[%d],"data_offsets":[0,%d]}}' % (gigabytes << 28, gigabytes << 30)
+def zeros_of_a_model(path):
+    """SCAIL-2 in 10 GB of zeros."""
+    header, end = {}, 0
+    for name, shape in TransformerConfig(dim=2048, ffn_dim=8192, num_heads=16).parameter_shapes().items():
+        begin, end = end, end + 4 * math.prod(shape)
+        header[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [begin, end]}
+    text = json.dumps(header).encode()
     with open(path, "wb") as file:
-        file.write(len(header).to_bytes(8, "little") + header)
-        file.truncate(8 + len(header) + (gigabytes << 30))
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.truncate(8 + len(text) + end)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 def test_ctrl_c(out, tmp_path):
-    zeros(tmp_path / "x.safetensors", 4)
+    zeros_of_a_model(tmp_path / "x.safetensors")
     program = "import sys; from scail_model.headless.cli import main; sys.exit(main())"
     process = subprocess.Popen([sys.executable, "-c", program, "convert", tmp_path / "x.safetensors", out], cwd=ROOT,
                                stderr=subprocess.PIPE, text=True)

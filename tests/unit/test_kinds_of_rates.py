@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import pytest
 import torch
-from test_preflight import job, texts
+from preflight_jobs import job, texts
 from test_retiming import write
 
 from scail_model.identity import binding, mask_sources

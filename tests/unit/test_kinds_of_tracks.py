@@ -5,7 +5,7 @@
 
 import pytest
 import torch
-from test_preflight import bound, job, texts
+from preflight_jobs import bound, job, texts
 
 from scail_model.media.clips import TensorClip
 

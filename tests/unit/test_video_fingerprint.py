@@ -101,8 +101,8 @@ def test_thumbnails_are_means_of_the_parts():
 
 
 def test_the_same_video_in_any_form(identities, saved, clip):
-    file = recompressed(clip)
-    for frames in (clip, clip.float() / 255, clip.half() / 255, torch.cat((clip, clip[..., :1]), -1), decoded(file),
+    file, opaque = recompressed(clip), torch.full_like(clip[..., :1], 255)
+    for frames in (clip, clip.float() / 255, clip.half() / 255, torch.cat((clip, opaque), -1), decoded(file),
                    decoded(file, src_colorspace=5, dst_colorspace=5), decoded(recompressed(clip, crf=34))):
         assert compare(identities, saved, frames) == SAME
     # the wrong matrix was not without effect

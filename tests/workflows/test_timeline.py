@@ -43,7 +43,7 @@ def changes():
 
 def test_made_up_events(page):
     other = WHOLE | {"workflow": "12345678-0000-4000-8000-000000000000", "prompt_id": "of another workflow"}
-    found = page("timeline", whole=WHOLE, changes=changes(), other=other, plan=PLAN, height=1100)
+    found = page("timeline", whole=WHOLE, changes=changes(), other=other, plan=PLAN, height=1300)
     assert found["other"]["blocks"] == []
     assert found["begun"]["blocks"] == ["Segment 1, frames 0 to 80, waiting", "Segment 2, frames 81 to 156, waiting",
                                         "Segment 3, frames 157 to 192, waiting"]
