@@ -36,6 +36,19 @@ def _more(name: str, tooltip: str) -> io.Autogrow.Input:
     return io.Autogrow.Input(name, template=template, optional=True, tooltip=tooltip)
 
 
+def _without_fitting_masks() -> list[io.Input]:
+    """The ways on for somebody whose masks are missing, or of another length."""
+    return [
+        io.Boolean.Input("whole_picture", default=False, optional=True, advanced=True,
+                         tooltip="There are no masks: one person is all of every picture. Connect the driving video "
+                                 "itself to driving_masks and the reference pictures themselves to reference_masks. "
+                                 "For animation."),
+        io.Combo.Input("length_mismatch", options=[REFUSE, TRIM], default=REFUSE, optional=True, advanced=True,
+                       tooltip="What to do if the masks have another number of frames than driving. trim: leave the "
+                               "frames at the end out that only one of them has; set it on Sample SCAIL-2 Video too."),
+    ]
+
+
 def _edits() -> list:
     """Inputs that edit the driving masks."""
     return [
@@ -102,14 +115,7 @@ class SCAIL2Identities(io.ComfyNode):
                 *_edits(),
                 io.Int.Input("preview_frames", default=8, min=1, max=64, optional=True, advanced=True,
                              tooltip="How many driving frames the preview shows, spread over the video."),
-                io.Boolean.Input("whole_picture", default=False, optional=True, advanced=True,
-                                 tooltip="There are no masks: one person is all of every picture. Connect the driving "
-                                         "video itself to driving_masks and the reference pictures themselves to "
-                                         "reference_masks. For animation."),
-                io.Combo.Input("length_mismatch", options=[REFUSE, TRIM], default=REFUSE, optional=True, advanced=True,
-                               tooltip="What to do if the masks have another number of frames than driving. trim: "
-                                       "leave the frames at the end out that only one of them has; set it on Sample "
-                                       "SCAIL-2 Video too."),
+                *_without_fitting_masks(),
             ],
             outputs=[
                 IdentitiesType.Output("identities", tooltip="Masks and mode, for the other SCAIL-2 nodes."),

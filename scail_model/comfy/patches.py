@@ -10,7 +10,7 @@ from typing import Any
 import comfy.model_patcher
 from comfy.patcher_extension import WrappersMP
 
-CHECK = "scail2_check"  # the key of our wrapper, which is no user's patch
+CHECK = "scail2_check"  # the key of our own wrapper, which nobody has set
 
 _KINDS = ("attn1_patch", "attn2_patch", "double_block")
 _REPLACEMENTS = ("dit",)

@@ -61,9 +61,8 @@ def _runs(model) -> bool:
 
 
 def _sharing(network: Any, model) -> ComfyTransformer:
-    ours = ComfyTransformer(operations=comfy.ops.disable_weight_init, device="meta", dtype=None,
+    ours = ComfyTransformer(operations=comfy.ops.disable_weight_init, device="meta", dtype=network.dtype,
                             **asdict(config_of(model)))
-    ours._dtype = network.dtype
     for name, module in list(ours.named_modules()):
         if isinstance(module, _LAYERS):
             parent, _, last = name.rpartition(".")

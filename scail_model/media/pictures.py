@@ -75,7 +75,7 @@ def _decoded(path: Path, *, only_pictures: bool = False) -> av.VideoFrame | None
     """As ComfyUI decodes it, but for its orientation; None if FFmpeg cannot. Decoders differ by a level here and there,
     Pillow leaves out the lower half of 16 bits or makes them white. only_pictures: None for a video, too."""
     try:
-        with av.open(os.path.abspath(path), options={"pattern_type": "none"}) as container:  # %d in names is no pattern
+        with av.open(os.path.abspath(path), options={"pattern_type": "none"}) as container:  # %d in a name means itself
             if only_pictures and not container.format.name.endswith(("_pipe", "image2")):
                 return None
             return next(cast(InputContainer, container).decode(video=0), None)

@@ -11,6 +11,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from video_kinds import remuxed, turned
 
 from scail_model.media.clips import TensorClip
 from scail_model.media.frames import levels
@@ -96,24 +97,13 @@ def test_stretches_where_seeking_is_hard(tmp_path, ending, options):
     check_stretches(FileClip(path), decoded(path)[0])
 
 
-def copied(source, target, change, **options):
-    """The packets of a file in another file, each changed or, where `change` gives False, left out."""
-    with av.open(str(source)) as given, av.open(str(target), "w", options=options) as output:
-        stream = output.add_stream_from_template(given.streams.video[0])
-        for number, packet in enumerate(packet for packet in given.demux(video=0) if packet.size):
-            if change(number, packet) is not False:
-                packet.stream = stream
-                output.mux(packet)
-    return target
-
-
 def test_frames_with_one_time_stamp_are_told_apart(tmp_path):
     source = write(tmp_path / "a.mkv", options={"bf": "0", "g": "8"})
 
     def paired(number, packet):
         packet.pts = packet.dts = number // 2 * 40
 
-    path = copied(source, tmp_path / "paired.mkv", paired)
+    path = remuxed(source, tmp_path / "paired.mkv", paired)
     frames, stamps = decoded(path)
     assert len(set(stamps)) < FRAMES
     check_stretches(FileClip(path), frames)
@@ -132,7 +122,7 @@ def test_a_cut_without_encoding_may_begin_in_mid_group(tmp_path):
         packet.pts -= keys[1] - 3 * frame
         packet.dts -= keys[1] - 3 * frame
 
-    path = copied(source, tmp_path / "cut.mp4", earlier, avoid_negative_ts="disabled")
+    path = remuxed(source, tmp_path / "cut.mp4", earlier, avoid_negative_ts="disabled")
     frames, stamps = decoded(path)
     assert 28 <= len(frames) < 40
     assert stamps[0] == 0
@@ -439,24 +429,13 @@ def test_what_is_read_is_a_copy_of_its_own():
 
 # As a player shows it
 
-def with_matrix(path, target, matrix):
-    """The file with another display matrix (a, b, c, d in whole turns) in `tkhd`."""
-    data = bytearray(path.read_bytes())
-    at = data.find(b"tkhd") + 4 + 4 + 20 + 16  # type, version, times and ids, layer and volume: then the matrix
-    a, b, c, d = (value << 16 for value in matrix)
-    for index, value in enumerate((a, b, 0, c, d, 0, 0, 0, 1 << 30)):
-        data[at + 4 * index : at + 4 * index + 4] = struct.pack(">i", value)
-    target.write_bytes(data)
-    return target
-
-
 @pytest.mark.parametrize("matrix", [(a, 0, 0, d) for a in (1, -1) for d in (1, -1)]
                          + [(0, b, c, 0) for b in (1, -1) for c in (1, -1)])
 def test_turns_and_mirrors_are_shown(tmp_path, matrix):
     """The matrix maps a stored pixel (x, y) to (a x + c y, b x + d y), up to where the picture begins."""
     path = write(tmp_path / "a.mp4")
     stored = FileClip(path).read(0, 2)
-    shown = open_clip(with_matrix(path, tmp_path / "b.mp4", matrix)).read(0, 2)
+    shown = open_clip(turned(path, matrix)).read(0, 2)
     height, width = stored.shape[1:3]
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     a, b, c, d = matrix
