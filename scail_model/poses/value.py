@@ -15,6 +15,7 @@ import hashlib
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Protocol
 
 import torch
@@ -71,8 +72,8 @@ class Poses:
     and so is a person who is not in a frame. size: (height, width) of the pictures, in pixels. cameras: float64 [P, 4],
     for each person focal lengths and centre (fx, fy, cx, cy) in pixels; they differ only after retargeting. labels:
     palette index of each person, 1..6. points: float32 [T, P, 134, 2], pixels (x, y), with scores [T, P, 134] in 0..1,
-    0 for unknown ones; both None without detail. filmed: the driving video, which gives rate, time stamps and sound.
-    notes: remarks for reports.
+    0 for unknown ones; both None without detail. filmed: the driving video, which gives rate, time stamps and sound;
+    rate: frames per second of poses without one. notes: remarks for reports.
     """
 
     joints: Tensor
@@ -86,6 +87,7 @@ class Poses:
     look: Look = Look()
     filmed: Clip | None = None
     notes: tuple[str, ...] = ()
+    rate: Fraction | None = None
 
     @classmethod
     def of(cls, joints: Tensor, size: tuple[int, int], *, labels: Sequence[int] = (), names: Sequence[str] = (),
@@ -138,7 +140,8 @@ class Poses:
                        mesh=None if self.mesh is None else self.mesh.select(kept))
 
     def digest(self) -> str:
-        """Hexadecimal hash of everything that decides the pixels; names, notes and `filmed` do not count."""
+        """Hexadecimal hash of everything that decides the pixels; rate, names, notes and `filmed`
+        do not count."""
         hashed = hashlib.blake2b(repr((self.joints.shape, self.size, self.labels, self.look)).encode(), digest_size=16)
         for values in (self.joints, self.cameras, self.points, self.scores):
             hashed.update(b"none" if values is None else values.cpu().contiguous().numpy().tobytes())
