@@ -105,8 +105,9 @@ class SCAIL2Identities(io.ComfyNode):
                                        "come first. Colours and plain MASKs already have numbers."),
                 io.String.Input("binding", default="", optional=True,
                                 tooltip='Pairs reference:driving, for example "1:2, 2:1"; people that are not named '
-                                        'are left out. "by position" binds the nearest. Empty: equal colours, or '
-                                        "equal numbers."),
+                                        'are left out. "by position" binds the nearest; "by overlap" those whose '
+                                        "masks overlap most in the first frame. Empty: equal colours, or equal "
+                                        "numbers."),
                 io.String.Input("front", default="", optional=True, advanced=True,
                                 tooltip='Who is in front where masks overlap: reference numbers, front to back, such '
                                         'as "2, 1". Empty: in numerical order.'),

@@ -1,0 +1,5 @@
+"""Who is who: masks in, one bound set out."""
+
+from .overlap import nearest
+
+__all__ = ["nearest"]

@@ -16,11 +16,14 @@ from scipy.optimize import linear_sum_assignment
 
 from ..masks import BLACK, NAMES, WHITE
 from .binding_text import (
+    BY_OVERLAP,
     BY_POSITION,
     Pair,
     People,
     check_count,
     colour_labels,
+    normal,
+    overlapping_pairs,
     pairs_text,
     parse_front,
     parse_names,
@@ -30,6 +33,7 @@ from .binding_text import (
 from .identities import MODES, REPLACEMENT, WHOLE_PICTURE, Identities
 from .mask_set import MaskSet, overlaps
 from .mask_sources import DRIVING, REFERENCE, Source, whole_pictures
+from .overlap import by_overlap
 from .packed_mask import EMPTY, MaskTrack
 
 LEFT_TO_RIGHT, BY_SIZE, BY_APPEARANCE, AS_GIVEN = "left to right", "by size", "by first appearance", "as given"
@@ -54,13 +58,13 @@ def bind(mode: str, driving: Source, references: Sequence[Source], *, binding: s
          names: str = "", repaint: bool = True) -> Identities:
     """Bind the people of the references to those of the driving video.
 
-    references: one picture each, the primary first. binding: "" (equal colours or numbers), "by position", or pairs
-    reference:driving such as "1:2, 2:1"; people that it does not name are left out. front: reference numbers, front to
-    back; the others follow in order. names: one per person of the reference. If front or names are empty, those of the
-    driving masks apply. repaint: ignore a background that belongs to the other mode.
+    references: one picture each, the primary first. binding: "" (equal colours or numbers), "by position", "by
+    overlap", or pairs reference:driving such as "1:2, 2:1"; people that it does not name are left out. front: reference
+    numbers, front to back; the others follow in order. names: one per person of the reference. If front or names are
+    empty, those of the driving masks apply. repaint: ignore a background that belongs to the other mode.
 
     Raises ValueError for an unknown mode, a background of the other mode, an empty mask, more than six people, an
-    identity that only one side has, and texts that cannot be parsed.
+    identity that only one side has, people who do not overlap, and texts that cannot be parsed.
     """
     if mode not in MODES:
         raise ValueError(f'mode is "{mode}", but it must be {" or ".join(MODES)}: choose one of them.')
@@ -75,7 +79,7 @@ def bind(mode: str, driving: Source, references: Sequence[Source], *, binding: s
     check_count(len(pairs))
     in_reference, in_driving = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     numbered = _numbered(driving, reference, pairs)
-    labels = colour_labels(numbered, people_of(driving), people_of(reference))
+    labels = colour_labels(numbered, people_of(driving), people_of(reference), binding)
     _refuse_unseen(reference, in_reference)
     _refuse_unseen(driving, in_driving)
     bound = tuple(_same_people(reference, in_reference, picture, index) for index, picture in enumerate(references))
@@ -123,6 +127,13 @@ def numbered_pairs(driving: Source, reference: Source, binding: str) -> list[Pai
     return _numbered(driving, reference, _pairs(driving, reference, binding))
 
 
+def numbered_matches(driving: Source, reference: Source) -> list[tuple[int, int, float]]:
+    """(reference number, driving number, intersection over union) of the people that are bound by overlap."""
+    in_reference, in_driving = numbers(reference), numbers(driving)
+    return [(in_reference[match.reference], in_driving[match.driving], match.iou)
+            for match in by_overlap(driving.mask_set, reference.mask_set)]
+
+
 def _numbered(driving: Source, reference: Source, pairs: list[Pair]) -> list[Pair]:
     in_reference, in_driving = numbers(reference), numbers(driving)
     return [(in_reference[left], in_driving[right]) for left, right in pairs]
@@ -167,11 +178,14 @@ def _same_people(primary: Source, bound: Sequence[int], picture: Source, index: 
 
 
 def _pairs(driving: Source, reference: Source, binding: str) -> list[Pair]:
-    text = binding.strip().lower()
+    text = normal(binding)
     if text == BY_POSITION:
         return by_position(driving.mask_set, reference.mask_set)
     in_driving, in_reference = people_of(driving), people_of(reference)
-    if text:
+    if text == BY_OVERLAP:
+        bound = overlapping_pairs(numbered_matches(driving, reference), lambda: _numbered(
+            driving, reference, by_position(driving.mask_set, reference.mask_set)))
+    elif text:
         bound = parse_pairs(text, in_driving, in_reference)
     else:
         # an additional reference may show a person that the primary does not; the primary must show every person

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from ..masks import NAMES, PEOPLE_LIMIT
 from .mask_sources import DRIVING, REFERENCE
 
-BY_POSITION = "by position"
+BY_POSITION, BY_OVERLAP = "by position", "by overlap"
+_LEAST_OVERLAP = 0.02  # intersection over union; people who only touch have less
 
 Pair = tuple[int, int]  # reference, driving
 
@@ -23,6 +24,11 @@ class People:
 
     numbers: tuple[int, ...]
     coloured: bool
+
+
+def normal(binding: str) -> str:
+    """As texts of binding are compared."""
+    return binding.strip().lower()
 
 
 def parse_pairs(text: str, driving: People, reference: People) -> list[Pair]:
@@ -73,6 +79,21 @@ def usual_pairs(driving: People, reference: People, nearest: Callable[[], list[P
     return list(zip(reference.numbers, driving.numbers, strict=True))
 
 
+def overlapping_pairs(matches: Sequence[tuple[int, int, float]], nearest: Callable[[], list[Pair]]) -> list[Pair]:
+    """Pairs by overlap: matches are (reference, driving, intersection over union). nearest: as for `usual_pairs`.
+
+    Raises ValueError for people who do not overlap.
+    """
+    for person, other, iou in matches:
+        if iou < _LEAST_OVERLAP:
+            raise ValueError(f'binding is "{BY_OVERLAP}", but person {person} of the reference mask overlaps nobody in '
+                             f"the first frame of the driving mask (intersection over union {iou:.3f} with person "
+                             f"{other}, and {_LEAST_OVERLAP} is the least): choose who belongs together in the table "
+                             f'on the node, or with binding, for example "{pairs_text(nearest())}", which is nearest '
+                             "by position.")
+    return [(person, other) for person, other, _ in matches]
+
+
 def check_count(people: int) -> None:
     """Raise ValueError for more people than there are colours."""
     if people > PEOPLE_LIMIT:
@@ -80,10 +101,10 @@ def check_count(people: int) -> None:
                          "some with binding.")
 
 
-def colour_labels(pairs: Sequence[Pair], driving: People, reference: People) -> tuple[int, ...]:
+def colour_labels(pairs: Sequence[Pair], driving: People, reference: People, binding: str = "") -> tuple[int, ...]:
     """A colour for each bound person: the reference's, else the driving video's, else the colour of the reference
-    number."""
-    if driving.coloured and not reference.coloured:
+    number. By overlap the driving video's do not count: its people were found, not chosen."""
+    if driving.coloured and not reference.coloured and normal(binding) != BY_OVERLAP:
         return tuple(right for _, right in pairs)
     by_number = tuple(left for left, _ in pairs)
     return by_number if max(by_number) <= PEOPLE_LIMIT else tuple(range(1, len(pairs) + 1))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..masks import NAMES, PALETTE, PEOPLE_LIMIT
 from ..media.clips import Clip
-from .binding import BY_POSITION, numbered_pairs, numbers
+from .binding import BY_POSITION, numbered_matches, numbered_pairs, numbers
 from .mask_set import MaskSet
 from .mask_sources import Source
 
@@ -29,7 +29,8 @@ class Card:
     number: as in `binding`. place: index in `names`. colour: hex, the mask's own if `painted`, else that of the number,
     "" after the sixth. name: from the mask, or "". coverage: mean share of the picture in the frames that show the
     person. seen: number of these frames. front: place from the front if the mask knows it, else None. nearest:
-    for people of the reference, the driving number under "by position"; None for none.
+    for people of the reference, the driving number under "by position"; None for none. overlapping, overlap: the same
+    under "by overlap", with their intersection over union.
     thumbnail: uint8 [128, 96, 3].
     """
 
@@ -44,6 +45,8 @@ class Card:
     seen: int
     front: int | None
     nearest: int | None
+    overlapping: int | None
+    overlap: float
     thumbnail: Tensor
 
     def values(self) -> dict[str, str | float | None]:
@@ -58,11 +61,13 @@ def cards(driving: Source, reference: Source, video: Clip | None, picture: Tenso
     primary reference [H, W, 3], uint8 or float in 0..1, or None. Without pictures, thumbnails show the mask.
     """
     nearest = dict(numbered_pairs(driving, reference, BY_POSITION))
-    return [*_side(reference, None if picture is None else lambda frame: picture, nearest),
-            *_side(driving, None if video is None else lambda frame: video.read(frame, frame + 1)[0], {})]
+    matches = {person: (other, overlap) for person, other, overlap in numbered_matches(driving, reference)}
+    return [*_side(reference, None if picture is None else lambda frame: picture, nearest, matches),
+            *_side(driving, None if video is None else lambda frame: video.read(frame, frame + 1)[0], {}, {})]
 
 
-def _side(source: Source, picture: Callable[[int], Tensor] | None, nearest: dict[int, int]) -> list[Card]:
+def _side(source: Source, picture: Callable[[int], Tensor] | None, nearest: dict[int, int],
+          matches: dict[int, tuple[int, float]]) -> list[Card]:
     made = []
     for person, number in enumerate(numbers(source)):
         extent = source.mask_set.extents[person]
@@ -75,7 +80,7 @@ def _side(source: Source, picture: Callable[[int], Tensor] | None, nearest: dict
             source.labels is not None, source.names[person] if source.names else "",
             float(extent.area[extent.seen].mean() / (source.mask_set.height * source.mask_set.width)),
             int(extent.seen.sum()), source.front.index(person) if person in source.front else None,
-            nearest.get(number),
+            nearest.get(number), *matches.get(number, (None, 0.0)),
             thumbnail(source.mask_set, person, frame, picture and picture(frame), number)))
     return made
 

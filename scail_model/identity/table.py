@@ -11,10 +11,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .binding_text import (
+    BY_OVERLAP,
     BY_POSITION,
     People,
     check_count,
     colour_labels,
+    normal,
+    overlapping_pairs,
     pairs_text,
     parse_front,
     parse_names,
@@ -40,6 +43,7 @@ class Table:
         self.driving = {card["number"]: card for card in cards if card["side"] == DRIVING}
         self._people = _people(self.driving), _people(self.reference)
         self.pairs: Pairs = {}
+        self.binding = binding
         self.order: list[int] = []
         parts = [part.strip() for part in names.split(",")]
         self.names = {number: parts[card["place"]] if card["place"] < len(parts) else ""
@@ -104,10 +108,14 @@ class Table:
                 "names": self._written_names()}
 
     def _bound(self, text: str) -> Pairs:
-        text = text.strip().lower()
+        text = normal(text)
         nearest = [(number, card["nearest"]) for number, card in self.reference.items() if card["nearest"] is not None]
         if text == BY_POSITION:
             return dict(nearest)
+        if text == BY_OVERLAP:
+            return dict(overlapping_pairs(
+                [(number, card["overlapping"], card["overlap"]) for number, card in self.reference.items()
+                 if card["overlapping"] is not None], lambda: nearest))
         return dict(parse_pairs(text, *self._people) if text else usual_pairs(*self._people, lambda: nearest))
 
     def _in_order(self, text: str) -> list[int]:
@@ -117,7 +125,7 @@ class Table:
         return [bound[place] for place in parse_front(text, bound, known)]
 
     def _labels(self) -> tuple[int, ...]:
-        return colour_labels(sorted(self.pairs.items()), *self._people)
+        return colour_labels(sorted(self.pairs.items()), *self._people, self.binding)
 
     def _check_names(self, text: str) -> None:
         places = [self.reference[number]["place"] for number in sorted(self.pairs)]
