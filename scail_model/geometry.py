@@ -45,6 +45,14 @@ def cover_crop_masks(masks: Tensor, height: int, width: int) -> Tensor:
     return _cover_crop(masks[:, None], height, width)[:, 0]
 
 
+def cover_map(size: tuple[int, int], height: int, width: int) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Where `cover_crop` puts the points of a picture of this size (height, width): (x, y) comes to lie at
+    (x, y) times the first pair minus the second, in pixels."""
+    scaled_height, scaled_width = _cover_size(*size, height, width)
+    return ((scaled_width / size[1], scaled_height / size[0]),
+            (float((scaled_width - width) // 2), float((scaled_height - height) // 2)))
+
+
 def _cover_crop(frames: Tensor, height: int, width: int) -> Tensor:
     """[T,n,h,w] -> [T,n,height,width]."""
     scaled_height, scaled_width = _cover_size(frames.shape[2], frames.shape[3], height, width)

@@ -1,0 +1,226 @@
+"""Poses moved to where the people of a reference picture stand: v1's `--use_align`, for any number of people.
+
+The joints stay as they are. Each person gets a camera of their own (`alignment.py`) under which their first frame comes
+as close as possible to their reference. Points of the picture follow: face and head are scaled to the reference's face
+and move with the head, hands are scaled as the camera scales and move with their wrists.
+
+Original: `process_pose.py` and `nlf_render.py` (`shift_dwpose_according_to_nlf`) of SCAIL-Pose. Other than there,
+points that were not seen do not count in the size of a face.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..geometry import cover_map
+from ..masks import NAMES
+from .alignment import STRETCH, ZOOM, Camera, solve_alignment
+from .value import FACE, LEFT_HAND, RIGHT_HAND, Poses
+
+ERROR_LIMIT = 0.25
+FACE_LIMITS = (0.8, 1.5)
+
+_SEEN = 0.3  # a point with a lower score is not drawn, and does not count
+_NECK, _HEAD, _NOSE_OF_FACE = 1, 0, 30
+_LOWER, _UPPER = (9, 10, 12, 13), (0, 2, 3, 5, 6)  # knees and ankles; head, shoulders and elbows
+_WRISTS = ((LEFT_HAND, 7), (RIGHT_HAND, 4))
+_BODY = slice(0, 24)  # with the feet
+_FEWEST = 3  # joints; two could be met exactly, and say nothing of how well they fit
+_FACE_FEWEST = 10  # points
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a person was aligned. frame: of the driving video. feet: by knees and ankles, or by the upper body. error:
+    median distance of joints and reference in pixels, and as a share of the size of the reference's joints."""
+
+    person: int
+    frame: int
+    feet: bool
+    m: float
+    s: float
+    p: float
+    q: float
+    error: float
+    share: float
+    face: float
+
+    def limits(self, height: int, width: int) -> list[str]:
+        """Names of the values that are at a bound."""
+        bounds = {"m": (self.m, ZOOM), "s": (self.s, STRETCH), "p": (self.p, (-width, width)),
+                  "q": (self.q, (-height, height))}
+        return [name for name, (value, ends) in bounds.items() if min(abs(value - end) for end in ends) < 1e-4]
+
+
+def reference_points(points: Tensor, size: tuple[int, int], poses: Poses, result: tuple[int, int] | None) -> Tensor:
+    """Points of the reference picture, [..., 2] in pixels (x, y), as pixels of the driving video.
+
+    Picture and driving video are both scaled and cropped to the result's size, (height, width), before they are used;
+    None is the driving video's own.
+    """
+    there, here = cover_map(size, *(result or poses.size)), cover_map(poses.size, *(result or poses.size))
+    placed = points.double() * torch.tensor(there[0]) - torch.tensor(there[1])
+    return (placed + torch.tensor(here[1])) / torch.tensor(here[0])
+
+
+def retargeted(poses: Poses, points: Tensor, scores: Tensor, size: tuple[int, int], *, labels: Sequence[int] = (),
+               result: tuple[int, int] | None = None, limit: float = ERROR_LIMIT) -> tuple[Poses, tuple[Fit, ...]]:
+    """Poses with the cameras and the points that fit them to a reference picture, and how well they do.
+
+    points: [n, 134, 2] pixels of the reference, (height, width) = size, with scores [n, 134]. labels: palette index of
+    each of its n people; without labels it must be one person on both sides. result: (height, width) of the finished
+    video, the driving video's if None. People of the poses without one in the reference stay where they are. limit:
+    the largest median error, as a share of the size of the reference's joints.
+
+    Raises ValueError if nobody is in both, if somebody has too few joints in common with their reference, or if the
+    error is larger than the limit.
+    """
+    placed, fits = reference_points(points, size, poses, result).numpy(), []
+    cameras = poses.cameras.clone()
+    moved = None if poses.points is None else poses.points.clone()
+    for person, reference in _pairs(poses, len(points), labels):
+        target, seen = placed[reference], scores[reference].numpy() >= _SEEN
+        fit = _fit(poses, person, target, seen & np.isfinite(target).all(-1))
+        _check(poses, fit, limit)
+        cameras[person] = torch.tensor(_camera(poses, fit), dtype=torch.float64)
+        if moved is not None:
+            moved[:, person] = torch.from_numpy(_moved(poses, fit)).float()
+        fits.append(fit)
+    notes = (*poses.notes, *(_sentence(poses, fit) for fit in fits), *_left(poses, fits))
+    return replace(poses, cameras=cameras, points=moved, notes=notes), tuple(fits)
+
+
+def _pairs(poses: Poses, people: int, labels: Sequence[int]) -> list[tuple[int, int]]:
+    """(person of the poses, person of the reference)."""
+    if not people:
+        raise ValueError("The reference's keypoints show nobody: find them in the picture of the character.")
+    if not labels:
+        if poses.people != 1 or people != 1:
+            raise ValueError(
+                f"Nothing says who is who (people of the poses: {poses.people}, in the reference's keypoints: "
+                f"{people}): connect the identities, whose reference masks show which person is which.")
+        return [(0, 0)]
+    pairs = [(person, list(labels).index(label)) for person, label in enumerate(poses.labels) if label in labels]
+    if not pairs:
+        given, wanted = (", ".join(NAMES[label - 1] for label in of) for of in (labels, poses.labels))
+        raise ValueError(f"Nobody of the poses ({wanted}) is among the reference's keypoints ({given or 'nobody'}): "
+                         "find keypoints in the picture that the identities were made with.")
+    return pairs
+
+
+def _fit(poses: Poses, person: int, target: np.ndarray, seen: np.ndarray) -> Fit:
+    """target: [134, 2] pixels of the driving video, seen: bool [134]."""
+    joints = poses.joints[:, person].double().numpy()  # [T, 18, 3]
+    known = np.isfinite(joints).all(-1) & (joints != 0).any(-1) & (joints[..., 2] > 0) & seen[:18]  # [T, 18]
+    feet = known[:, _LOWER].all(1)
+    chosen = np.zeros_like(known)
+    chosen[:, _NECK] = known[:, _NECK]
+    chosen[np.ix_(feet, _LOWER)] = True
+    chosen[np.ix_(~feet, _UPPER)] = known[np.ix_(~feet, _UPPER)]
+    enough = chosen.sum(1) >= _FEWEST
+    if not enough.any():
+        raise ValueError(
+            f"{_title(poses, person)} cannot be retargeted: no frame shares {_FEWEST} joints of neck, head, shoulders "
+            "and elbows, or neck, knees and ankles, with the reference. Use a reference that shows more of the body.")
+    frame = int(enough.argmax())
+    used = np.flatnonzero(chosen[frame])
+    weights = np.where(used == _NECK, *((1.0, 4.0) if feet[frame] else (8.0, 1.0)))
+    camera: Camera = tuple(poses.cameras[person].tolist())
+    m, s, p, q = solve_alignment(joints[frame, used], target[used], weights, *poses.size, camera)
+    after = _projected(joints[frame, used], (camera[0] * m, camera[1] * m * s, camera[2] + p, camera[3] + q))
+    error = float(np.median(np.linalg.norm(after - target[used], axis=-1)))
+    extent = float(np.ptp(target[used], axis=0).max())
+    face = _face_scale(poses, person, frame, target, seen)
+    return Fit(person, frame, bool(feet[frame]), m, s, p, q, error, error / max(extent, 1e-9), face)
+
+
+def _face_scale(poses: Poses, person: int, frame: int, target: np.ndarray, seen: np.ndarray) -> float:
+    """How much larger the reference's face is, by the mean distance of its points from the tip of the nose, in
+    fractions of width and height as in the original. Measured with the points that both faces show, in the first frame
+    from `frame` on that has enough of them."""
+    if poses.points is None or poses.scores is None or not seen[FACE][_NOSE_OF_FACE]:
+        return 1.0
+    both = (poses.scores[:, person, FACE].numpy() >= _SEEN) & seen[FACE]  # [T, 68]
+    usable = both[:, _NOSE_OF_FACE] & (both.sum(1) > _FACE_FEWEST)
+    usable[:frame] = False
+    if not usable.any():
+        return 1.0
+    first = int(usable.argmax())
+    sizes = []
+    for face in (target[FACE], poses.points[first, person, FACE].double().numpy()):
+        distances = np.linalg.norm((face - face[_NOSE_OF_FACE]) / poses.size[::-1], axis=-1)
+        sizes.append(np.delete(distances, _NOSE_OF_FACE)[np.delete(both[first], _NOSE_OF_FACE)].mean())
+    return float(np.clip(sizes[0] / sizes[1], *FACE_LIMITS)) if sizes[1] > 1e-6 else 1.0
+
+
+def _moved(poses: Poses, fit: Fit) -> np.ndarray:
+    """The person's points under the new camera, float64 [T, 134, 2]."""
+    assert poses.points is not None
+    assert poses.scores is not None
+    points = poses.points[:, fit.person].double().numpy()  # [T, 134, 2]
+    seen = poses.scores[:, fit.person].numpy() >= _SEEN
+    joints = poses.joints[:, fit.person].double().numpy()
+    scale, made = np.array([fit.m, fit.m * fit.s]), points.copy()
+    centres = ((_BODY, _HEAD, 0, fit.face), (FACE, _HEAD, _NOSE_OF_FACE, fit.face),
+               *((hand, wrist, 0, scale) for hand, wrist in _WRISTS))
+    for part, joint, root, factor in centres:
+        middle, found = points[:, part][:, root], seen[:, part][:, root]  # [T, 2], [T]
+        middle = np.where(found[:, None], middle, _mean(points[:, part], seen[:, part]))
+        shift = _shift(poses, fit, joints[:, joint], middle)
+        made[:, part] = (points[:, part] - middle[:, None]) * factor + (middle + shift)[:, None]
+    return made
+
+
+def _mean(points: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """[T, n, 2] -> [T, 2]: the middle of the points that are seen."""
+    return np.where(seen[..., None], points, 0).sum(1) / seen.sum(1).clip(min=1)[:, None]
+
+
+def _shift(poses: Poses, fit: Fit, joints: np.ndarray, middle: np.ndarray) -> np.ndarray:
+    """How far a joint [T, 3] moves in the picture, [T, 2]; where it is unknown, how far a point [T, 2] of it does."""
+    before, after = tuple(poses.cameras[fit.person].tolist()), _camera(poses, fit)
+    known = (joints[:, 2] > 0) & np.isfinite(joints).all(-1)
+    place = np.where(known[:, None], _projected(np.where(known[:, None], joints, 1), before), middle)
+    scale, centre = np.array([fit.m, fit.m * fit.s]), np.array(before[2:])
+    return (place - centre) * scale + np.array(after[2:]) - place
+
+
+def _projected(joints: np.ndarray, camera: Camera) -> np.ndarray:
+    return joints[..., :2] / joints[..., 2:] * camera[:2] + np.array(camera[2:])
+
+
+def _camera(poses: Poses, fit: Fit) -> Camera:
+    fx, fy, cx, cy = poses.cameras[fit.person].tolist()
+    return fx * fit.m, fy * fit.m * fit.s, cx + fit.p, cy + fit.q
+
+
+def _check(poses: Poses, fit: Fit, limit: float) -> None:
+    if fit.share > limit:
+        raise ValueError(
+            f"{_title(poses, fit.person)} does not fit the reference: after alignment its joints are {fit.error:.0f} "
+            f"pixels off in frame {fit.frame}, {fit.share:.0%} of the reference's size, with at most {limit:.0%} "
+            "allowed. Use a reference in a pose more like that frame, begin the driving video at a frame more like "
+            "the reference, or raise error_limit.")
+
+
+def _title(poses: Poses, person: int) -> str:
+    colour, name = NAMES[poses.labels[person] - 1], poses.names[person]
+    return (colour if name == colour else f"{name} ({colour})").capitalize()
+
+
+def _sentence(poses: Poses, fit: Fit) -> str:
+    limits = fit.limits(*poses.size)
+    at = f" At a limit: {', '.join(limits)}; a reference of similar size and place fits better." if limits else ""
+    return (f"{_title(poses, fit.person)}: frame {fit.frame} aligned by "
+            f"{'neck, knees and ankles' if fit.feet else 'the upper body'}: size m {fit.m:.3f}, stretch s {fit.s:.3f}, "
+            f"moved by p {fit.p:+.1f} and q {fit.q:+.1f} pixels; face times {fit.face:.3f}. Median error "
+            f"{fit.error:.1f} pixels, {fit.share:.1%} of the reference's size.{at}")
+
+
+def _left(poses: Poses, fits: Sequence[Fit]) -> list[str]:
+    done = {fit.person for fit in fits}
+    return [f"{_title(poses, person)}: not in the reference's keypoints, so left in place."
+            for person in range(poses.people) if person not in done]
