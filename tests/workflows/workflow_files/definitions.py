@@ -6,7 +6,14 @@ from . import notes
 from .first_video import animate_a_picture, replace_a_person
 from .graph import Graph, Node
 from .parts import OFFICIAL, SEED, Inputs, bind, files, models, prompts, sample, save_video, start
-from .sam3_definitions import from_core_nodes, sam3_one_person, sam3_points, sam3_several_people
+from .sam3_definitions import (
+    animal,
+    from_core_nodes,
+    replacement_by_overlap,
+    sam3_one_person,
+    sam3_points,
+    sam3_several_people,
+)
 
 DISTILLED = {"solver": "unipc", "steps": 8, "shift": 1.0}
 SEGMENT, OVERLAP = 81, 5
@@ -125,4 +132,5 @@ def distilled_draft() -> Graph:
 
 
 ALL = (animate_a_picture, replace_a_person, animation, replacement, two_people, additional_reference, long_video,
-       ksampler, distilled_draft, sam3_one_person, sam3_several_people, sam3_points, from_core_nodes)
+       ksampler, distilled_draft, sam3_one_person, sam3_several_people, sam3_points, replacement_by_overlap,
+       animal, from_core_nodes)

@@ -1,4 +1,4 @@
-"""Drawn inputs under the workflows' file names: people of round limbs who move, and their masks.
+"""Drawn inputs under the workflows' file names: people and animals of round limbs who move, and their masks.
 
 Geometry in parts of the picture's height; x counts from the middle.
 """
@@ -22,8 +22,9 @@ _BLACK, _WHITE = (0, 0, 0), (255, 255, 255)
 
 _ALONE, _TWO = (0.0,), (-0.38, 0.38)
 # where people stand in the reference and in the driving video
-_PLACES = {"two_people": (_TWO, _TWO), "sam3_several_people": (_TWO, _TWO), "sam3_points": (_ALONE, _TWO)}
-_REPLACEMENT = ("replacement", "replace_a_person", "sam3_points", "from_core_nodes")
+_PLACES = {"two_people": (_TWO, _TWO), "sam3_several_people": (_TWO, _TWO), "sam3_points": (_ALONE, _TWO),
+           "replacement_by_overlap": (_TWO[1:], _TWO)}
+_REPLACEMENT = ("replacement", "replace_a_person", "sam3_points", "replacement_by_overlap", "from_core_nodes")
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Look:
     hair: str
     shirt: str
     trousers: str
+    four_legs: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ DANCER = Look("#c98f68", "#2b2b30", "#8d99a6", "#3c4655")
 SECOND_DANCER = Look("#e3b391", "#7a5230", "#a8a29a", "#59616b")
 HEROINE = Look("#f0c09a", "#b5482a", "#f3e7cf", "#27406b")
 HERO = Look("#a06a45", "#1d1a1a", "#2f6b4f", "#2e2e34")
+DOG = Look("#b98a5a", "#6b4a2c", "#b98a5a", "#9c7146", four_legs=True)
+FOX = Look("#d9682b", "#7c3012", "#d9682b", "#c25a22", four_legs=True)
 STUDIO = Scene("#c9cdd2", "#a7a49d", "#dde1e5")
 SEASIDE = Scene("#8fc6e8", "#d9c7a3", "#ffe2a8")
 
@@ -61,14 +65,15 @@ def write(folder: Path, workflow: str, *, frames: int, width: int, height: int, 
         return [(look, place, _pose(time + 0.35 * index))
                 for index, (look, place) in enumerate(zip(looks, places, strict=False))]
 
-    reference = people((HEROINE, HERO), places, 0.0)
+    characters, actors = ((FOX,), (DOG,)) if workflow == "animal" else ((HEROINE, HERO), (DANCER, SECOND_DANCER))
+    reference = people(characters, places, 0.0)
     _picture(size, SEASIDE, reference).save(folder / "reference.png")
     _mask(size, _BLACK if replacement else _WHITE, reference, colours).save(folder / "reference_mask.png")
     back = [(HEROINE, 0.0, _pose(0.1))]
     _picture(size, SEASIDE, back, faces=False).save(folder / "reference_back.png")
     _mask(size, _BLACK, back, colours).save(folder / "reference_back_mask.png")
 
-    clip = [people((DANCER, SECOND_DANCER), driving_places, index / float(FPS)) for index in range(frames)]
+    clip = [people(actors, driving_places, index / float(FPS)) for index in range(frames)]
     write_video(folder / "driving.mp4", _stack(_picture(size, STUDIO, entry) for entry in clip),
                 sound=tone(frames / FPS) if sound else None)
     write_video(folder / "driving_mask.mp4",
@@ -89,8 +94,10 @@ def _pose(time: float) -> dict[str, float]:
             "elbow": 0.5 + 0.3 * math.cos(beat), "left_leg": 0.18 + 0.12 * swing, "right_leg": 0.18 - 0.12 * swing}
 
 
-def _limbs(place: float, pose: dict[str, float]) -> list[tuple[str, list[tuple[float, float]], float]]:
+def _limbs(look: Look, place: float, pose: dict[str, float]) -> list[tuple[str, list[tuple[float, float]], float]]:
     """(part of the look, points, thickness), back to front."""
+    if look.four_legs:
+        return _animal_limbs(place, pose)
     hip = (place + pose["sway"] / 2, 0.58)
     neck = (place + pose["sway"], 0.32)
     limbs = []
@@ -107,7 +114,20 @@ def _limbs(place: float, pose: dict[str, float]) -> list[tuple[str, list[tuple[f
     return limbs
 
 
-def _head(place: float, pose: dict[str, float]) -> tuple[float, float, float]:
+def _animal_limbs(place: float, pose: dict[str, float]) -> list[tuple[str, list[tuple[float, float]], float]]:
+    """From the side, the head on the left; opposite legs swing together."""
+    front, back = (place - 0.2, 0.58 + pose["sway"] / 3), (place + 0.2, 0.58 - pose["sway"] / 3)
+    limbs = [("skin", [back, (back[0] + 0.16, 0.44 + pose["sway"])], 0.05)]
+    for shade, shift, turn in (("trousers", 0.05, -1), ("shirt", 0.0, 1)):
+        for hip, phase in ((front, turn), (back, -turn)):
+            foot = (hip[0] + shift + 0.1 * phase * pose["sway"] / 0.05, 0.9 - abs(shift) / 2)
+            limbs.append((shade, [(hip[0] + shift, hip[1]), foot], 0.06))
+    return [*limbs, ("shirt", [front, back], 0.19), ("skin", [front, _head(FOX, place, pose)[:2]], 0.1)]
+
+
+def _head(look: Look, place: float, pose: dict[str, float]) -> tuple[float, float, float]:
+    if look.four_legs:
+        return place - 0.36, 0.42 + pose["sway"] / 2, 0.085
     return place + pose["sway"] * 1.3, 0.20, 0.075
 
 
@@ -118,15 +138,18 @@ def _picture(size: tuple[int, int], scene: Scene, people: list, *, faces: bool =
     draw.ellipse((width * 0.72, -height * 0.2, width * 0.72 + height * 0.7, height * 0.5), fill=scene.light)
     draw.rectangle((0, height * 0.78, width, height), fill=scene.floor)
     for look, place, pose in people:
-        for part, points, thickness in _limbs(place, pose):
+        for part, points, thickness in _limbs(look, place, pose):
             _stroke(draw, points, thickness, getattr(look, part), width, height)
-        _draw_head(draw, look, _head(place, pose), faces, width, height)
+        _draw_head(draw, look, _head(look, place, pose), faces, width, height)
     return image.resize(size, Image.Resampling.LANCZOS)
 
 
 def _draw_head(draw, look: Look, head: tuple[float, float, float], face: bool, width: int, height: int) -> None:
     x, y, radius = head[0] * height + width / 2, head[1] * height, head[2] * height
-    draw.ellipse((x - radius * 1.12, y - radius * 1.2, x + radius * 1.12, y + radius * 1.12), fill=look.hair)
+    if look.four_legs:
+        _draw_ears(draw, look, x, y, radius)
+    else:
+        draw.ellipse((x - radius * 1.12, y - radius * 1.2, x + radius * 1.12, y + radius * 1.12), fill=look.hair)
     if face:
         draw.ellipse((x - radius * 0.85, y - radius * 0.7, x + radius * 0.85, y + radius), fill=look.skin)
         for side in (-1, 1):
@@ -134,14 +157,23 @@ def _draw_head(draw, look: Look, head: tuple[float, float, float], face: bool, w
             draw.ellipse((eye - radius * 0.1, y - radius * 0.1, eye + radius * 0.1, y + radius * 0.1), fill="#222222")
 
 
+def _draw_ears(draw, look: Look, x: float, y: float, radius: float) -> None:
+    """And the muzzle, over which the face is drawn."""
+    for side in (-1, 1):
+        tip = (x + side * radius * 0.75, y - radius * 1.15)
+        draw.polygon([tip, (x + side * radius * 0.1, y - radius * 0.6), (x + side * radius * 0.85, y)], fill=look.hair)
+    draw.ellipse((x - radius * 1.2, y + radius * 0.1, x + radius * 0.4, y + radius * 0.8), fill=look.skin)
+    draw.ellipse((x - radius * 1.2, y + radius * 0.2, x - radius * 0.9, y + radius * 0.5), fill="#222222")
+
+
 def _mask(size: tuple[int, int], background: tuple, people: list, colours: tuple) -> Image.Image:
     width, height = size
     image = Image.new("RGB", size, background)
     draw = ImageDraw.Draw(image)
-    for (_, place, pose), colour in zip(people, colours, strict=False):
-        for _, points, thickness in _limbs(place, pose):
+    for (look, place, pose), colour in zip(people, colours, strict=False):
+        for _, points, thickness in _limbs(look, place, pose):
             _stroke(draw, points, thickness, colour, width, height)
-        x, y, radius = _head(place, pose)
+        x, y, radius = _head(look, place, pose)
         x, y, radius = x * height + width / 2, y * height, radius * 1.2 * height
         draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
     return image

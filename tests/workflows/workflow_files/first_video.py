@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import notes
+from . import notes, prompt_texts
 from .graph import Graph, Node, Subgraph
 from .parts import SEED, Loaded, models, sam3_model, save_video, start
 from .sam3_definitions import TRACKER
@@ -30,7 +30,7 @@ def _first(name: str, title: str, note: str, mode: str) -> Graph:
     picture.labels, clip.labels = {"image": "picture"}, {"file": "clip"}  # what the form calls them
     graph.group("", column=2)
     box = graph.subgraph(title, size=(460, 500), picture=picture, clip=clip,
-                         **_FIELDS | {_PROMPT: notes.PROMPTS[name]})
+                         **_FIELDS | {_PROMPT: prompt_texts.PROMPTS[name]})
     _inside(box, mode)
     graph.group("Result", column=3)
     video = save_video(graph, box.host[0], f"video/scail2_{name}", size=(560, 480))

@@ -30,7 +30,7 @@ def model_links(files: list[dict[str, str]]) -> str:
     return "\n".join(lines)
 
 
-_INPUTS_HEAD = """
+INPUTS_HEAD = """
 ## Inputs
 
 | Node | What to put in |
@@ -45,7 +45,7 @@ A mask is a picture or video in flat colours: the first person **blue**, the sec
 No masks yet? The workflows **sam3_one_person**, **sam3_several_people** and **sam3_points** make them with ComfyUI's own SAM3 nodes. For one person a plain MASK also works. Look at **Check the masks** before a long run.
 """
 
-_PARAMETERS = """
+PARAMETERS = """
 ## Parameters
 
 | Setting | Meaning |
@@ -56,17 +56,17 @@ _PARAMETERS = """
 | segment_length, overlap | long videos are made in segments of 81 frames, each continuing from the last 5 of the previous one; keep the defaults |
 """
 
-_DRIVING_BACKGROUND = ("| driving_background | black hides the surroundings of the driving video from the model, which helps "
+DRIVING_BACKGROUND = ("| driving_background | black hides the surroundings of the driving video from the model, which helps "
                        "if they appear in the animation |\n")
-_REPLACEMENT_BACKGROUND = ("| replacement_background | cut out paints the surroundings of the reference black before encoding, "
+REPLACEMENT_BACKGROUND = ("| replacement_background | cut out paints the surroundings of the reference black before encoding, "
                            "as the authors advise; keep keeps them |\n")
-_RESULT = "\nThe result has exactly as many frames as the driving video, with its frame rate and sound.\n"
-_SAMPLING_HELP = _PARAMETERS + _DRIVING_BACKGROUND + _RESULT
+RESULT = "\nThe result has exactly as many frames as the driving video, with its frame rate and sound.\n"
+_SAMPLING_HELP = PARAMETERS + DRIVING_BACKGROUND + RESULT
 
 ANIMATION = f"""# Animation
 
 The character of the **reference picture** performs the motion of the person in the **driving video**, in its own scene.
-{_INPUTS_HEAD}| Reference picture | the character, about as large in the picture and posed about as in the driving video's first frame |
+{INPUTS_HEAD}| Reference picture | the character, about as large in the picture and posed about as in the driving video's first frame |
 | Reference mask | the character blue, the rest white |
 | Driving video | the motion, any length |
 | Driving mask | the person blue, the rest black |
@@ -76,19 +76,19 @@ The character of the **reference picture** performs the motion of the person in 
 REPLACEMENT = f"""# Replacement
 
 The character of the **reference picture** replaces a person in the **driving video**; the scene of the video is kept.
-{_INPUTS_HEAD}| Reference picture | the new character, **as large in the picture as the person in the first driving frame**: the reference determines the size of the character, the mask only its position |
+{INPUTS_HEAD}| Reference picture | the new character, **as large in the picture as the person in the first driving frame**: the reference determines the size of the character, the mask only its position |
 | Reference mask | the character blue, the rest **black** |
 | Driving video | the video to change, any length |
 | Driving mask | the person to replace blue, the rest **white** |
 | Prompt | the finished video in 80 to 140 words; name the new character's clothes and everything they touch |
 
 The backgrounds of the masks are the reverse of animation. Masks made for animation also work, because **contradicting_background** is set to *repaint* here.
-{_MASK_HELP}{_PARAMETERS}{_REPLACEMENT_BACKGROUND}{_RESULT}"""
+{_MASK_HELP}{PARAMETERS}{REPLACEMENT_BACKGROUND}{RESULT}"""
 
 TWO_PEOPLE = f"""# Two people
 
 Two characters in one **reference picture** follow two people of the **driving video**. The colours bind them: blue follows blue, red follows red, wherever they stand. Up to six people work in the same way.
-{_INPUTS_HEAD}| Reference picture | both characters in one picture |
+{INPUTS_HEAD}| Reference picture | both characters in one picture |
 | Reference mask | one character blue, the other red, the rest white |
 | Driving video | both people, any length |
 | Driving mask | one person blue, the other red, the rest black |
@@ -100,7 +100,7 @@ A colour in only one of the masks stops the run with a message. If the two are m
 ADDITIONAL_REFERENCE = f"""# Additional reference
 
 A second picture shows what the first cannot: here the **back** of the character, for a driving video with a turn. The model was not trained with additional references, so compare with a run without one.
-{_INPUTS_HEAD}| Reference picture | the character at the beginning of the video; it also provides the scene |
+{INPUTS_HEAD}| Reference picture | the character at the beginning of the video; it also provides the scene |
 | Reference mask | the character blue, the rest white |
 | Additional picture | the same character from another side, **same size as the reference picture** |
 | Additional mask | the character blue, the rest **black**. For a picture of the empty scene: all white |
@@ -113,7 +113,7 @@ A second picture shows what the first cannot: here the **back** of the character
 LONG_VIDEO = f"""# Long video
 
 The workflow **animation** for driving videos of several segments: finished segments are kept on disk, parts can be made again, and colour drift is measured.
-{_INPUTS_HEAD}| Reference picture | the character, about as large in the picture and posed about as in the driving video's first frame |
+{INPUTS_HEAD}| Reference picture | the character, about as large in the picture and posed about as in the driving video's first frame |
 | Reference mask | the character blue, the rest white |
 | Driving video | the motion, any length. Connect the video itself, not its frames, which would all be held in memory |
 | Driving mask | the person blue, the rest black |
@@ -184,7 +184,7 @@ For driving videos of more than 81 frames: select the nodes of the two grey grou
 DISTILLED_DRAFT = f"""# Draft with a distilled LoRA
 
 Animation in 8 steps without guidance: a tenth of the work of the full settings. Good for testing masks, reference and prompt; then use the animation workflow for the final version.
-{_INPUTS_HEAD}| Reference picture, mask | the character; blue on white |
+{INPUTS_HEAD}| Reference picture, mask | the character; blue on white |
 | Driving video, mask | the motion; the person blue on black |
 | Prompt | the finished video in 80 to 140 words |
 {_MASK_HELP}
@@ -201,31 +201,31 @@ Animation in 8 steps without guidance: a tenth of the work of the full settings.
 **Save Prompt Embedding** writes the encoded prompt to models/scail2_prompts. To run without the text encoder (6.7 GB) next time: press **R**, select the two grey nodes under **Saved prompt**, press **Ctrl+M** to enable them, connect them to *positive* and *negative* of **Sample SCAIL-2 Video**, and disable the nodes of the group **Prompt** in the same way.
 """
 
-_SAM3_TRACKERS = """
+SAM3_TRACKERS = """
 | max_objects | how many people to follow: **exactly the number you need**. With more, SAM3 searches every frame for new people, and adds whatever it mistakes for a person |
 | detection_threshold | lower it if a person is not found, raise it if something else is taken for a person |
 """
 
-_SAM3_LOOK = """
+SAM3_LOOK = """
 ## Look before you run
 
 Click a preview under **Check the masks**, then the play button in the small bar above it: only what the preview needs is run. The masks are cached, so the full run continues with sampling.
 """
 
-_SAM3_MISTAKES = """
+SAM3_MISTAKES = """
 - **A cut, or a person that leaves and returns:** SAM3 loses the person, or follows another one. Use one shot that shows all people from its first frame on.
 - **Ragged masks:** *grow*, *feather*, *fill_holes* and *keep_largest* of **Bind SCAIL-2 Identities** (advanced inputs) clean up the driving masks.
 - **Another SAM file:** only SAM 3.1 (multiplex) works here.
 """
 
-_SAM3_REST = """
+SAM3_REST = """
 Size, solver and segments are explained in the workflow **animation**. The result has exactly as many frames as the driving video, with its frame rate and sound.
 """
 
 SAM3_ONE_PERSON = f"""# Animation without mask files: one person
 
 The character of the **reference picture** performs the motion of the person in the **driving video**. SAM 3.1 finds both by a word and follows the person through the video.
-{_INPUTS_HEAD}| Reference picture | the character, about as large in the picture and posed about as in the driving video's first frame; no other people |
+{INPUTS_HEAD}| Reference picture | the character, about as large in the picture and posed about as in the driving video's first frame; no other people |
 | Driving video | the motion, any length |
 | Whom to find | one or two English words: person, woman, dancer, robot. A comma separates two kinds |
 | Prompt | the finished video in 80 to 140 words: who, clothes, what they do, where, light |
@@ -233,16 +233,16 @@ The character of the **reference picture** performs the motion of the person in 
 ## SAM3
 
 | Setting | Meaning |
-|---|---|{_SAM3_TRACKERS}{_SAM3_LOOK}
+|---|---|{SAM3_TRACKERS}{SAM3_LOOK}
 ## Likely mistakes
 
 - **No person is found** (a message says in which of the two): use another word, or a lower *detection_threshold* in that node.
-- **The wrong person is followed:** SAM3 takes the person with the highest score. Use **sam3_points**, or **sam3_several_people** with *binding*.{_SAM3_MISTAKES}{_SAM3_REST}"""
+- **The wrong person is followed:** SAM3 takes the person with the highest score. Use **sam3_points**, or **sam3_several_people** with *binding*.{SAM3_MISTAKES}{SAM3_REST}"""
 
 SAM3_SEVERAL_PEOPLE = f"""# Several people without mask files
 
 Two characters in one **reference picture** follow two people of the **driving video**. SAM 3.1 finds all of them by a word; **Bind SCAIL-2 Identities** sets who follows whom. Up to six people work in the same way.
-{_INPUTS_HEAD}| Reference picture | both characters in one picture |
+{INPUTS_HEAD}| Reference picture | both characters in one picture |
 | Driving video | both people, any length |
 | Whom to find | one or two English words that fit all people: person |
 | Prompt | the finished video in 80 to 140 words; both characters and their positions |
@@ -257,21 +257,21 @@ Two characters in one **reference picture** follow two people of the **driving v
 ## SAM3
 
 | Setting | Meaning |
-|---|---|{_SAM3_TRACKERS}{_SAM3_LOOK}
+|---|---|{SAM3_TRACKERS}{SAM3_LOOK}
 ## Likely mistakes
 
 - **Bystanders:** raise *max_objects* until the preview shows all people, then name only the right ones in *binding*.
 - **A person is missing:** lower *detection_threshold*. If two people stand close together, SAM3 may take them for one: begin the video where they stand apart.
-- **People that change places** keep their numbers; the numbers come from where they are first seen.{_SAM3_MISTAKES}
+- **People that change places** keep their numbers; the numbers come from where they are first seen.{SAM3_MISTAKES}
 ## The same video again
 
 **Save SCAIL-2 Tracks** keeps the masks in models/scail2_tracks. For other characters on the same video: press **R**, select the grey node **Saved tracks**, press **Ctrl+M** to enable it, connect it to *driving_masks* instead of **Follow in the driving video**, and disable that node in the same way.
-{_SAM3_REST}"""
+{SAM3_REST}"""
 
 SAM3_POINTS = f"""# Replacement, the person picked by points
 
 The character of the **reference picture** replaces **one** person in the **driving video**; all other people and the scene are kept. Points mark the person, SAM 3.1 finds the outline and follows it.
-{_INPUTS_HEAD}| Reference picture | the new character, from head to feet if the person is. **Reframe SCAIL-2 Reference** gives it the place and size of the person in the first driving frame; its preview shows both |
+{INPUTS_HEAD}| Reference picture | the new character, from head to feet if the person is. **Reframe SCAIL-2 Reference** gives it the place and size of the person in the first driving frame; its preview shows both |
 | Driving video | the video to change, any length; the person is in its **first frame** |
 | Points in the first driving frame | two or three places on the person, in pixels from the top left |
 | Points in the reference picture | the same for the character |
@@ -280,12 +280,12 @@ The character of the **reference picture** replaces **one** person in the **driv
 ## Points
 
 Written as *[{{"x": 253, "y": 102}}, {{"x": 253, "y": 230}}]*: the head and the chest. Any image editor shows the pixel under the cursor; **Picked** shows what SAM3 makes of it. For places that do **not** belong to the person, connect another **Input Text** to *negative_coords*.
-{_SAM3_LOOK}
+{SAM3_LOOK}
 ## Likely mistakes
 
 - **Only the shirt is picked:** add points on head, body and legs.
 - **Nothing or something else is picked:** the points are for another size. They are pixels of the picture or video **itself**, not of a smaller view of it.
-- **The person is hidden or outside the picture in the first frame:** begin the video later.{_SAM3_MISTAKES}{_SAM3_REST}"""
+- **The person is hidden or outside the picture in the first frame:** begin the video later.{SAM3_MISTAKES}{SAM3_REST}"""
 
 _FIRST_FIELDS = """| who moves in the clip | one or two English words for the person whose motion counts: person, woman, dancer, man in red |
 | who is in the picture | the same for the character: person, girl, robot, cat |
@@ -375,56 +375,3 @@ The page docs/from-core.md of this pack has more of it: nodes of other packs, an
 
 The result has exactly as many frames as the driving video, with its frame rate and sound.
 """
-
-PROMPTS = {
-    "animate_a_picture": (
-        "The character of the picture moves in front of a camera that stands still, in the place that the picture shows. "
-        "Face, hair, body, clothes and colours stay exactly as in the picture from the first frame to the last. The whole "
-        "body takes part in every movement: the head turns and the eyes follow, shoulders and hips lead, arms, hands and "
-        "fingers finish each gesture, and the feet stand firmly on the ground while the weight goes from one leg to the "
-        "other. Hair and cloth follow with a slight delay. The light comes from where it comes from in the picture, and soft "
-        "shadows move along with the body. Sharp, steady footage in the style of the picture, with natural movement."),
-    "replace_a_person": (
-        "The character of the picture is in the place of the clip and does what is done there, from the first frame to the "
-        "last. Face, hair, body, clothes and colours are exactly those of the picture. The whole body takes part in every "
-        "movement: the head turns and the eyes follow, arms, hands and fingers finish each gesture, and the feet stand "
-        "firmly on the ground. Hair and cloth follow with a slight delay. The light of the place falls on face, clothes and "
-        "hands as on everything around, with the same shadows. The surroundings, the other people and the camera stay as "
-        "they are. Sharp, natural footage with real skin and fabric."),
-    "animation": (
-        "A young woman with shoulder-length chestnut hair dances on a stone terrace above the sea in the late afternoon. "
-        "She wears a loose cream linen shirt with rolled-up sleeves, high-waisted dark blue trousers and white canvas "
-        "shoes. She steps from side to side, swings her arms wide, turns her shoulders and bends her knees in time with "
-        "the music, her hair and the hem of her shirt following every movement. Her face stays relaxed and friendly, her "
-        "eyes look past the camera. Behind her are a low wall, a few potted plants and calm blue water under a clear sky. "
-        "Warm low sunlight comes from the left and draws soft shadows on the stones. The camera stands still at chest "
-        "height and shows her from head to toe. Sharp, natural, realistic footage."),
-    "replacement": (
-        "A tall man with short black hair and a trimmed beard walks through a busy market street. He wears a dark green "
-        "rain jacket over a grey hooded sweater, black jeans and brown leather boots, and carries a folded newspaper under "
-        "his left arm. He slows down in front of a fruit stall, picks up an orange with his right hand, looks at it from "
-        "both sides, puts it back and walks on with a short nod to the seller. The wet pavement reflects the awnings and "
-        "the passing people, and the light of an overcast morning falls evenly on his face, jacket and hands, matching the "
-        "street around him. The camera follows him at walking pace at eye level. Natural skin, real fabric with fine folds, "
-        "sharp and realistic footage."),
-    "two_people": (
-        "Two friends practise a dance routine in a bright studio with a wooden floor and a mirrored back wall. On the left "
-        "a woman with a blonde ponytail wears a red tank top, grey leggings and black sneakers; on the right a man with "
-        "curly dark hair wears a white T-shirt, loose blue trousers and white sneakers. They start side by side, step "
-        "forward together, raise their arms, turn towards each other, clap hands once and step apart again, both in the "
-        "same rhythm and smiling now and then. Daylight from large windows on the right fills the room and leaves soft "
-        "shadows under their feet. The camera stands still at waist height and keeps both of them in view from head to toe. "
-        "Clear faces, natural movement, realistic footage."),
-    "additional_reference": (
-        "A young woman with long braided red hair practises a slow dance in an empty old ballroom. She wears a dark green "
-        "dress with long sleeves, an open back with crossed straps and a wide skirt, and flat black shoes. She begins facing "
-        "the camera, lifts both arms, makes a full turn so that the braid, the crossed straps and the back of the dress can "
-        "be seen, and ends facing the camera again with one foot forward. The skirt swings out during the turn and settles "
-        "slowly. Tall windows on the left let in cool morning light that falls on the polished parquet and the pale walls "
-        "behind her. The camera stands still at chest height and shows her from head to toe. Calm, sharp, realistic "
-        "footage with fine detail in fabric and hair."),
-}
-PROMPTS["ksampler"] = PROMPTS["distilled_draft"] = PROMPTS["long_video"] = PROMPTS["animation"]
-PROMPTS["sam3_one_person"] = PROMPTS["animation"]
-PROMPTS["sam3_several_people"] = PROMPTS["two_people"]
-PROMPTS["sam3_points"] = PROMPTS["from_core_nodes"] = PROMPTS["replacement"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from . import notes
+from . import notes, prompt_texts
 from .graph import Graph, Node, Output
 
 WIDTH, HEIGHT = 896, 512
@@ -67,7 +67,7 @@ def files(graph: Graph) -> Inputs:
 
 def prompts(graph: Graph, loaded: Loaded, column: int = 3) -> tuple[Node, Node]:
     graph.group("Prompt", column)
-    return (graph.add("CLIPTextEncode", title="Prompt", clip=loaded.clip, text=notes.PROMPTS[graph.name],
+    return (graph.add("CLIPTextEncode", title="Prompt", clip=loaded.clip, text=prompt_texts.PROMPTS[graph.name],
                       size=_PROMPT),
             graph.add("CLIPTextEncode", title="Negative prompt (empty is the official one)", clip=loaded.clip,
                       text="", size=(_PROMPT[0], 120)))

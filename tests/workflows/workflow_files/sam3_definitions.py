@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import notes
+from . import driving_notes, notes
 from .graph import Graph, Node
 from .parts import (
     OFFICIAL,
@@ -70,16 +70,38 @@ def from_core_nodes() -> Graph:
     return graph
 
 
-def _by_word(name: str, note: str, height: int, *, people: int, **binding) -> Graph:
-    """One word for everybody, in animation."""
+def replacement_by_overlap() -> Graph:
+    return _by_word("replacement_by_overlap", driving_notes.REPLACEMENT_BY_OVERLAP, 1330, people=2, characters=1,
+                    mode="replacement", binding="by overlap")
+
+
+def animal() -> Graph:
+    """A word for each side: the animal of the clip, and what moves as it does."""
+    graph, loaded, sam3 = _start("animal", driving_notes.ANIMAL, 1420)
+    reference, driving, frames = _files(graph)
+    graph.group("Find the animals", column=3)
+    found = []
+    for title, word, name, images in (("What moves in the clip", "dog", "Follow in the driving video", frames),
+                                      ("What is in the picture", "fox", "Find in the reference", reference)):
+        text = graph.add("CLIPTextEncode", title=title, clip=sam3[1], text=word, size=(340, 120))
+        found.append(graph.add("SAM3_VideoTrack", title=name, images=images, model=sam3, conditioning=text,
+                               max_objects=1, **TRACKER))
+    _finish(graph, loaded, driving, (frames, reference), tuple(found), "animation")
+    return graph
+
+
+def _by_word(name: str, note: str, height: int, *, people: int, characters: int | None = None,
+             mode: str = "animation", **binding) -> Graph:
+    """One word for everybody. people: in the driving video, and in the reference unless `characters` says otherwise."""
     graph, loaded, sam3 = _start(name, note, height)
     reference, driving, frames = _files(graph)
     graph.group("Find the people", column=3)
     word = graph.add("CLIPTextEncode", title="Whom to find", clip=sam3[1], text=_ANYBODY, size=(340, 120))
     found = tuple(graph.add("SAM3_VideoTrack", title=title, images=images, model=sam3, conditioning=word,
-                            max_objects=people, **TRACKER)
-                  for title, images in (("Follow in the driving video", frames), ("Find in the reference", reference)))
-    _finish(graph, loaded, driving, (frames, reference), found, "animation", **binding)
+                            max_objects=count, **TRACKER)
+                  for title, images, count in (("Follow in the driving video", frames, people),
+                                               ("Find in the reference", reference, characters or people)))
+    _finish(graph, loaded, driving, (frames, reference), found, mode, **binding)
     return graph
 
 
