@@ -6,7 +6,7 @@ from ..scail_model import segments
 from ..scail_model.comfy import conditioning
 from ..scail_model.comfy.plan_facts import plan_facts
 from ..scail_model.comfy.progress import working
-from ..scail_model.comfy.schema import CATEGORY, as_clip, segment_inputs, timing_inputs
+from ..scail_model.comfy.schema import CATEGORY, as_clip, option_inputs, segment_inputs
 from ..scail_model.video.options import TRIM, VideoOptions
 from ..scail_model.video.timing import timed
 
@@ -33,11 +33,8 @@ class SCAIL2MotionTransfer(io.ComfyNode):
                                tooltip="Decoded frames of the previous segment; its last ones begin this segment."),
                 io.Int.Input("overlap", default=5, min=1, max=81, step=4, optional=True, advanced=True,
                              tooltip="Number of previous frames to continue from, 4n+1; the model was trained with 5."),
-                io.Combo.Input("driving_background", options=["keep", "black"], default="keep", optional=True,
-                               advanced=True,
-                               tooltip="black hides everything except the masked people from the model, which can help "
-                                       "with busy backgrounds in animation."),
-                *timing_inputs(),
+                *option_inputs("driving_background"),
+                *option_inputs("rate", "driving_start", "driving_end", "length_mismatch", "driving_margin"),
             ],
             outputs=[
                 io.Conditioning.Output(display_name="positive", tooltip="The prompt with the inputs of this segment."),
@@ -54,8 +51,8 @@ class SCAIL2MotionTransfer(io.ComfyNode):
     @classmethod
     @working("encoding the driving video")
     def execute(cls, positive, negative, vae, reference, driving, identities, start_frame: int, length: int,
-                previous_frames=None, overlap: int = 5, driving_background: str = "keep", **timing) -> io.NodeOutput:
-        options = VideoOptions(**timing)
+                previous_frames=None, overlap: int = 5, **settings) -> io.NodeOutput:
+        options = VideoOptions(**settings)
         options.check_values()
         segments.check_length(length, "length")
         conditioning.check_prompt(positive, "positive")
@@ -71,7 +68,7 @@ class SCAIL2MotionTransfer(io.ComfyNode):
                                               0 if history is None else overlap)
         motion = conditioning.encode_motion(
             vae, reference, clip, identities, segment, history=None if history is None else vae.encode(history),
-            black_background=driving_background == "black")
+            crop=options.crop)
         prompts = (conditioning.with_motion(prompt, motion.values, options.driving_start, options.driving_end)
                    for prompt in (positive, negative))
         return io.NodeOutput(*prompts, motion.latent, motion.frames, ui=plan_facts(clip, reference, options.rate))

@@ -3,7 +3,7 @@
 from comfy_api.latest import io
 
 from ..scail_model.comfy import sampler
-from ..scail_model.comfy.schema import CATEGORY, solver_inputs
+from ..scail_model.comfy.schema import CATEGORY, option_inputs
 
 
 class SCAIL2Schedule(io.ComfyNode):
@@ -16,7 +16,7 @@ class SCAIL2Schedule(io.ComfyNode):
             description="The official solvers and noise levels, for SamplerCustom. Gives the same numbers as the "
                         "official scripts; ComfyUI's own uni_pc and schedulers do not.",
             search_aliases=["unipc", "dpm++", "flow", "scheduler", "sigmas"],
-            inputs=solver_inputs(),
+            inputs=option_inputs("solver", "steps", "shift"),
             outputs=[
                 io.Sampler.Output(tooltip="The solver, for SamplerCustom."),
                 io.Sigmas.Output(tooltip="Noise levels, one more than steps."),

@@ -21,6 +21,7 @@ from ..config import CLIP_DIM, CLIP_TOKENS, TransformerConfig
 from ..geometry import cover_crop
 from ..identity.identities import Identities
 from ..inputs import driving
+from ..inputs.crops import Crop
 from ..inputs.reference import Reference
 from ..media.clips import Clip
 from ..segments import Segment, segment_at
@@ -58,10 +59,11 @@ def encode_clip(clip_vision, pixels: Tensor) -> comfy.clip_vision.Output:
 
 
 def encode_motion(vae, reference: Reference, clip: Clip, identities: Identities, segment: Segment, *,
-                  history: Tensor | None = None, black_background: bool = False) -> Motion:
-    """Conditioning and latent of one segment, whose last frame is repeated to its length."""
+                  history: Tensor | None = None, crop: Crop | None = None) -> Motion:
+    """Conditioning and latent of one segment, whose last frame is repeated to its length. crop: of the driving
+    frames."""
     size = reference.height, reference.width
-    pixels = driving.segment_pixels(clip, identities, segment, size, black_background=black_background)
+    pixels = driving.segment_pixels(clip, identities, segment, size, crop)
     mask = driving.segment_mask(identities, segment, size, clip.tick)
     return motion(reference, segment, vae.encode(pixels.movedim(1, -1)), mask, replacement=identities.replacement,
                   history=history)

@@ -38,20 +38,15 @@ def segment_inputs() -> list[io.Input]:
     ]
 
 
-def solver_inputs() -> list[io.Input]:
-    """What SCAIL-2 Schedule asks for."""
-    return [_widget(each) for each in option_fields() if each.name in ("solver", "steps", "shift")]
-
-
-def timing_inputs() -> list[io.Input]:
-    """Which frames of the driving video are read, and in which part of the sampling they are followed."""
-    names = ("rate", "driving_start", "driving_end", "length_mismatch")
+def option_inputs(*names: str) -> list[io.Input]:
+    """Some of the settings of a video, for nodes that have these alone."""
     return [_widget(each) for each in option_fields() if each.name in names]
 
 
 def setting_inputs() -> list[io.Input]:
     """All but the seed of what decides how a video is sampled."""
-    return [*map(_widget, option_fields()), *_object_inputs()]
+    early, late = ([_widget(each) for each in option_fields() if option(each).late is late] for late in (False, True))
+    return [*early, *_object_inputs(), *late]
 
 
 def jobs_folder() -> Path:

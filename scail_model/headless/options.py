@@ -19,7 +19,7 @@ _GROUPS = {
     "long videos": ("segment_length", "overlap", "lengths", "scene_cuts", "plan", "remake", "remake_scope",
                     "remake_seed"),
     "drift": ("history", "history_strength", "colour_match", "noise"),
-    "driving video": ("driving_background", "rate", "length_mismatch", "fps"),
+    "driving video": ("driving_background", "driving_margin", "rate", "length_mismatch", "fps"),
     "files": ("codec", "quality", "jobs_limit"),
 }
 

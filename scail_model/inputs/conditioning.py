@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..geometry import clip_pixels, cover_crop, cover_crop_masks, half_size
@@ -94,10 +93,3 @@ def person_shares(identities: Identities, start: int, stop: int, height: int, wi
               for person in identities.driving_people(start, stop))
     return torch.stack(list(shares)).clamp_(0, 1)
 
-
-def black_surroundings(frames: Tensor, identities: Identities, start: int) -> Tensor:
-    """Driving frames uint8 [T, h, w, 3] from `start` on, with everything outside the mask black."""
-    masks = torch.from_numpy(np.stack(list(identities.driving_people(start, start + len(frames)))))  # [T, H, W]
-    size = frames.shape[1], frames.shape[2]
-    person = F.interpolate(masks.view(torch.uint8)[:, None], size, mode="nearest-exact")[:, 0]
-    return frames * person[..., None]

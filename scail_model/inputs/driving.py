@@ -15,20 +15,21 @@ from ..media.clips import Clip, Tick
 from ..media.workers import WorkerPool, ahead, result
 from ..segments import Segment
 from . import conditioning
+from .crops import Crop
 
 Size = tuple[int, int]  # height, width of the result
 
 
-def segment_pixels(clip: Clip, identities: Identities, segment: Segment, size: Size, *,
-                   black_background: bool) -> Tensor:
+def segment_pixels(clip: Clip, identities: Identities, segment: Segment, size: Size,
+                   crop: Crop | None = None) -> Tensor:
     """Driving frames of a segment, padded with the last one: float32 [T, 3, height / 2, width / 2] in 0..1.
 
-    Only a few frames at a time are in memory at the clip's own size.
+    crop: what is left of them, None for everything. Only a few frames at a time are in memory at the clip's own size.
     """
     small, start = [], segment.start
     for frames in ahead(clip.stretches(segment.start, segment.stop)):
-        if black_background:
-            frames = conditioning.black_surroundings(frames, identities, start)
+        if crop is not None:
+            frames = crop.applied(frames, identities, start)
         small.append(conditioning.driving_pixels(frames, *size))
         start += len(frames)
     return torch.cat((*small, small[-1][-1:].expand(segment.padding, -1, -1, -1)))
@@ -54,9 +55,9 @@ class Reader:
     Errors are raised by `take`. tick is called while it waits.
     """
 
-    def __init__(self, clip: Clip, identities: Identities, plan: Sequence[Segment], *, black_background: bool,
+    def __init__(self, clip: Clip, identities: Identities, plan: Sequence[Segment], *, crop: Crop | None,
                  tick: Tick) -> None:
-        self.clip, self.identities, self.plan, self.black_background = clip, identities, plan, black_background
+        self.clip, self.identities, self.plan, self.crop = clip, identities, plan, crop
         self.tick, self._workers = tick, WorkerPool(2)  # frames and masks
         self._reading: _Reading | None = None
 
@@ -82,8 +83,7 @@ class Reader:
 
     def _pixels(self, index: int, size: Size, tick: Tick) -> Tensor:
         with closing(self.clip.ticking(tick)) as clip:
-            return segment_pixels(clip, self.identities, self.plan[index], size,
-                                  black_background=self.black_background)
+            return segment_pixels(clip, self.identities, self.plan[index], size, self.crop)
 
     def _mask(self, index: int, size: Size, tick: Tick) -> Tensor:
         return segment_mask(self.identities, self.plan[index], size, tick)

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from ..geometry import check_frame_count
 from ..identity.identities import Identities
+from ..inputs.crops import BACKGROUNDS, BOXES, KEEP, MARGIN, STEADY_BOX, Crop
 from ..media import scene_cuts
 from ..media.clips import Clip
 from ..media.encoding import CODECS, Encoding, check_encoder
@@ -26,7 +27,6 @@ from .plan_parser import Changes, parse_cuts, parse_plan, with_remakes
 from .task import FRAMES, HISTORIES, Settings
 
 AND_AFTER, ONLY = "and everything after", "only these"
-KEEP, BLACK = "keep", "black"
 REFUSE, TRIM = "refuse", "trim"
 HIGHEST_SEED = 0xFFFFFFFFFFFFFFFF
 _FIND = "find"
@@ -35,7 +35,8 @@ _FIND = "find"
 @dataclass(frozen=True)
 class Option:
     """How a setting is asked for. choices: allowed texts. low, high, step: of a number. flag: the official command
-    line's name. basic: always shown, not an advanced setting. multiline: of a text."""
+    line's name. basic: always shown, not an advanced setting. multiline: of a text. late: it came after the nodes'
+    inputs that are objects, and stands after them."""
 
     help: str
     choices: tuple[str, ...] = ()
@@ -45,6 +46,7 @@ class Option:
     flag: str | None = None
     basic: bool = False
     multiline: bool = False
+    late: bool = False
 
 
 class Timed(Protocol):
@@ -122,8 +124,7 @@ class VideoOptions:
                                   low=5, high=8193, step=4, flag="segment_len")
     overlap: int = _option(5, "Frames that a segment repeats of the one before, 4n+1. The model was trained with 5.",
                            low=1, high=81, step=4, flag="segment_overlap")
-    driving_background: str = _option(KEEP, "black hides everything but the masked people from the model.",
-                                      (KEEP, BLACK))
+    driving_background: str = _option(KEEP, "What the model sees of the driving video; the rest is black.", BACKGROUNDS)
     fps: float = _option(16.0, "Frame rate of the result where the driving video has none, as images do.",
                          low=1.0, high=240.0, step=0.01)
     lengths: str = _option(SHORT_LAST, "What happens to frames that do not fill a segment. short last: the last "
@@ -159,6 +160,8 @@ class VideoOptions:
     length_mismatch: str = _option(REFUSE, "What to do if the masks have another number of frames than the driving "
                                            "video. trim: leave the frames at the end out that only one of them has.",
                                    (REFUSE, TRIM))
+    driving_margin: float = _option(MARGIN, "How much wider and higher a box of driving_background is on each side, as "
+                                            "a share of it.", low=0.0, high=1.0, step=0.01, late=True)
 
     def result_rate(self, clip: Timed) -> Fraction:
         """Frames per second of the result; clip: as `timing.timed` gives it."""
@@ -189,9 +192,16 @@ class VideoOptions:
     def settings(self, seed: int, cuts: tuple[int, ...] = (), sigmas: tuple[float, ...] = ()) -> Settings:
         """sigmas: noise levels that take the place of steps and shift, if there are any."""
         steps = len(sigmas) - 1 if sigmas else self.steps
+        boxes = self.driving_background if self.driving_background in (BOXES, STEADY_BOX) else ""
         return Settings(self.solver, steps, self.shift, self.guidance, seed, self.segment_length, self.overlap,
-                        self.driving_background == BLACK, self.lengths, cuts, self.history, self.colour_match,
-                        self.noise, sigmas, self.driving_start, self.driving_end)
+                        self.driving_background != KEEP, self.lengths, cuts, self.history, self.colour_match,
+                        self.noise, sigmas, self.driving_start, self.driving_end, boxes,
+                        self.driving_margin if boxes else 0.0)
+
+    @property
+    def crop(self) -> Crop | None:
+        """What the model sees of the driving frames, None for everything."""
+        return self.settings(0).crop
 
     def timed(self, driving: Clip, identities: Identities) -> tuple[Clip, Identities]:
         """Driving video and masks as a run reads them (`timing.timed`)."""

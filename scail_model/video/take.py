@@ -58,8 +58,8 @@ class Takes:
         self.noise = Noise(task.settings.noise, task.settings.seed,
                            [(1, 16, (segment.length - 1) // 4 + 1, *(side // 8 for side in inputs.size))
                             for inputs, segment in zip(task.inputs, task.plan, strict=True)])
-        self.reader = Reader(task.driving, task.identities, task.plan, tick=watch.tick,
-                             black_background=task.settings.black_background)
+        self.reader = Reader(task.driving, task.identities, task.plan, crop=task.settings.crop,
+                             tick=watch.tick)
 
     def after(self, take: Take | None) -> Take | None:
         """The take of the next segment, of the first one for None; None after the last one."""

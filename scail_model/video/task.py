@@ -11,6 +11,7 @@ from typing import Any
 
 from ..files.content_keys import digest
 from ..identity.identities import Identities
+from ..inputs.crops import PEOPLE, Crop
 from ..media.clips import Clip
 from ..media.encoding import Encoding
 from ..segments import SHORT_LAST, Segment
@@ -19,7 +20,8 @@ from .colour_match import OFF
 from .noise import ONE_GENERATOR
 
 # settings that have come later, and their defaults
-_LATER: dict[str, Any] = {"sigmas": (), "driving_start": 0.0, "driving_end": 1.0}
+_LATER: dict[str, Any] = {"sigmas": (), "driving_start": 0.0, "driving_end": 1.0,
+                          "boxes": "", "margin": 0.0}
 FRAMES, LATENTS = "frames", "latents"
 HISTORIES = {
     FRAMES: "hands over the decoded last frames, encoded again (official)",
@@ -32,7 +34,8 @@ class Settings:
     """How a video is sampled. Counts are frames; guidance 1 means one forward per step. cuts: frames at which scenes
     begin. history, colour_match, noise: keys of HISTORIES, COLOUR_MATCHES and NOISES. sigmas: noise levels that take
     the place of the schedule by steps and shift; empty for that schedule. driving_start, driving_end: the part of the
-    sampling in which the driving video is followed, 0..1."""
+    sampling in which the driving video is followed, 0..1. black_background: whether the model sees the people of the
+    driving video only, or the boxes around them that `boxes` names, with that margin (`inputs/crops.py`)."""
 
     solver: str
     steps: int
@@ -50,6 +53,13 @@ class Settings:
     sigmas: tuple[float, ...] = ()
     driving_start: float = 0.0
     driving_end: float = 1.0
+    boxes: str = ""
+    margin: float = 0.0
+
+    @property
+    def crop(self) -> Crop | None:
+        """What the model sees of the driving frames, None for everything."""
+        return Crop(self.boxes or PEOPLE, self.margin) if self.black_background else None
 
     @property
     def key_values(self) -> dict[str, Any]:

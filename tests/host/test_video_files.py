@@ -240,7 +240,8 @@ def test_other_inputs_are_another_job(comfy, tmp_path):
             {"negative": ["other_text", 0]}, {"vae": ["other_vae", 0]}, {"driving": ["other_driving", 0]},
             {"identities": ["other_identities", 0]}, {"reference": ["other_reference", 0]}, {"seed": 4},
             {"solver": "unipc"}, {"shift": 3.01}, {"guidance": 1.1}, {"history": "latents"},
-            {"colour_match": "overlap"}, {"noise": "same noise"}, {"driving_background": "black"})):
+            {"colour_match": "overlap"}, {"noise": "same noise"}, {"driving_background": "black"},
+            {"driving_background": "bbox"}, {"driving_background": "bbox", "driving_margin": 0.3})):
         add_variant(graph, str(number), change.pop("model", model), **change)
     found = run_variants(comfy, graph)
     assert len({run.folder for run in found.values()}) == len(found)

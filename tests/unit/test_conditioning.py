@@ -10,6 +10,7 @@ from scail_model.identity import identities as ids
 from scail_model.identity.binding import bind
 from scail_model.identity.mask_sources import from_masks
 from scail_model.inputs import conditioning
+from scail_model.inputs.crops import PEOPLE, Crop
 from scail_model.masks import pack_driving_mask, pack_mask
 
 
@@ -127,7 +128,7 @@ def test_driving_video_is_rounded_at_full_size_and_halved():
 
 def test_black_surroundings_keep_only_people():
     frames = torch.full((5, 90, 160, 3), 200, dtype=torch.uint8)
-    black = conditioning.black_surroundings(frames, scene("animation"), 0)
+    black = Crop(PEOPLE).applied(frames, scene("animation"), 0)
     assert black[:, 30, 50].unique().tolist() == [200]
     assert black[:, 5, 5].unique().tolist() == [0]
 

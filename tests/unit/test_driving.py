@@ -10,6 +10,7 @@ import torch
 from scail_model.identity.binding import bind
 from scail_model.identity.mask_sources import from_masks
 from scail_model.inputs import conditioning
+from scail_model.inputs.crops import BOXES, PEOPLE, Crop
 from scail_model.inputs.driving import Reader, segment_mask, segment_pixels
 from scail_model.media.clips import TensorClip
 from scail_model.media.video_file import FileClip
@@ -46,19 +47,19 @@ def identities():
     return bind("replacement", from_masks([driving], "driving"), [from_masks([reference], "reference")])
 
 
-@pytest.mark.parametrize("black", [False, True])
-def test_a_segment_is_its_frames_at_half_size(path, identities, black):
+@pytest.mark.parametrize("crop", [None, Crop(PEOPLE), Crop(BOXES, 0.2)])
+def test_a_segment_is_its_frames_at_half_size(path, identities, crop):
     """Two stretches and padding, against all frames in one go."""
     segment = plan_segments(FRAMES, 41, 5)[1]
     assert (segment.start, segment.stop, segment.length) == (36, 43, 9)
     whole = plan_segments(FRAMES, 81, 5)[0]
     for part in (segment, whole):
         frames = FileClip(path).read(part.start, part.stop)
-        if black:
-            frames = conditioning.black_surroundings(frames, identities, part.start)
+        if crop:
+            frames = crop.applied(frames, identities, part.start)
         expected = conditioning.driving_pixels(frames, *SIZE)
         expected = torch.cat((expected, expected[-1:].expand(part.padding, -1, -1, -1)))
-        found = segment_pixels(FileClip(path), identities, part, SIZE, black_background=black)
+        found = segment_pixels(FileClip(path), identities, part, SIZE, crop)
         assert torch.equal(found, expected)
 
 
@@ -67,7 +68,7 @@ def reader(identities):
     made = []
 
     def build(clip, tick=nothing, plan=None):
-        made.append(Reader(clip, identities, plan or plan_segments(FRAMES, 17, 5), black_background=False, tick=tick))
+        made.append(Reader(clip, identities, plan or plan_segments(FRAMES, 17, 5), crop=None, tick=tick))
         return made[-1]
 
     yield build
@@ -85,8 +86,7 @@ def test_what_was_read_ahead_is_what_is_read_at_once(path, identities, reader):
         pixels, mask = reads.take(index, SIZE)
         if ahead is not None:
             reads.begin(ahead, SIZE)
-        assert torch.equal(pixels, segment_pixels(FileClip(path), identities, plan[index], SIZE,
-                                                  black_background=False))
+        assert torch.equal(pixels, segment_pixels(FileClip(path), identities, plan[index], SIZE))
         assert torch.equal(reads.waited(mask), segment_mask(identities, plan[index], SIZE, nothing))
 
 
