@@ -1,0 +1,187 @@
+"""What detectors have found -> poses: who is who, gaps held, jitter smoothed, and sentences about all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..geometry import same_shape
+from ..identity.mask_set import in_words, runs
+from ..identity.mask_sources import Source
+from ..masks import NAMES, PEOPLE_LIMIT
+from ..media.clips import Clip
+from .detections import ANY, MASKS, STEADY, Bodies, Detail, gathered, known, project
+from .linking import linked, numbered
+from .matching import in_masks, on_bodies
+from .smoothing import at, held, smoothed
+from .value import Poses
+
+_BODY_POINTS = 18
+
+
+def read_poses(bodies: Bodies, detail: Detail | None = None, masks: Source | None = None, filmed: Clip | None = None, *,
+               hold: int = 0, smooth: float = 0.0) -> Poses:
+    """Make poses of what was found.
+
+    detail: faces and hands; those that came with the bodies if None. masks: who is who, with labels and names; without
+    them people are linked over time. filmed: the driving video, whose size the poses get. hold: gaps of at most so many
+    frames keep the last pose. smooth: standard deviation in frames, 0 for none.
+
+    Raises ValueError if these are of different lengths or shapes, for more people than there are colours, and if nobody
+    is left.
+    """
+    size = bodies.size if filmed is None else filmed.size
+    _check(bodies, detail, masks, filmed)
+    bodies = bodies.resized(size)
+    chosen = _who(bodies, masks)
+    joints = gathered(bodies.frames, chosen)
+    _refuse_nobody(joints, bodies, masks)
+    visible = torch.ones(chosen.shape, dtype=torch.bool) if masks is None else _visible(masks)
+    shown = held(known(joints).any(-1), hold, visible)
+    count = int((shown != torch.arange(len(shown))[:, None]).sum())
+    poses = Poses.of(at(joints, shown), size, labels=_labels(masks), names=_names(masks), camera=bodies.camera)
+    poses = _with_detail(poses, bodies, detail, chosen, masks, visible, hold)
+    if smooth > 0:
+        poses = smoothed(poses, smooth)
+    notes = (*bodies.notes, *_people_notes(bodies, chosen, masks), *_time_notes(count, hold, smooth))
+    poses = replace(poses, filmed=filmed, notes=notes)
+    return poses.select(np.argsort(poses.labels, kind="stable").tolist())
+
+
+def report(poses: Poses) -> str:
+    """One line for each person, then the notes."""
+    height, width = poses.size
+    lines = [f"{poses.people} {'person' if poses.people == 1 else 'people'} in {poses.frames} frames of {width}x"
+             f"{height} pixels"]
+    bodies = known(poses.joints).any(-1).numpy()
+    for person, (label, name) in enumerate(zip(poses.labels, poses.names, strict=True)):
+        title = NAMES[label - 1] if name == NAMES[label - 1] else f"{name} ({NAMES[label - 1]})"
+        line = f"{title}: body in {_frames(bodies[:, person])}"
+        if poses.scores is not None:
+            points = (poses.scores[:, person] > 0).any(-1).numpy()
+            line += f"; points of face or hands in {_frames(points)}"
+        lines.append(line)
+    return "\n".join((*lines, *poses.notes))
+
+
+def _frames(seen: np.ndarray) -> str:
+    text = f"{seen.sum()} frames"
+    return text if seen.all() or not seen.any() else f"{text} ({in_words(runs(seen))})"
+
+
+def _check(bodies: Bodies, detail: Detail | None, masks: Source | None, filmed: Clip | None) -> None:
+    others: list[tuple[str, int, tuple[int, int]]] = []
+    if masks is not None:
+        others.append(("masks", len(masks.mask_set), masks.mask_set.size))
+        if masks.mask_set.people > PEOPLE_LIMIT:
+            raise ValueError(f"There are {masks.mask_set.people} people in the masks, but only {PEOPLE_LIMIT} have "
+                             "colours: track fewer.")
+    if filmed is not None:
+        others.append(("driving video", len(filmed), filmed.size))
+    if detail is not None:
+        others.append(("detail", len(detail.frames), detail.size))
+    for name, frames, (height, width) in others:
+        if frames != len(bodies.frames):
+            raise ValueError(f"The poses have {len(bodies.frames)} frames, but the {name} {_have(name)} {frames}: make "
+                             "both from the same frames.")
+        if not same_shape((height, width), bodies.size):
+            raise ValueError(f"The poses were found in pictures of {bodies.size[1]}x{bodies.size[0]} pixels, but the "
+                             f"{name} {_have(name)} {width}x{height}, another shape: make both from the same frames.")
+
+
+def _have(name: str) -> str:
+    return "have" if name == "masks" else "has"
+
+
+def _who(bodies: Bodies, masks: Source | None) -> Tensor:
+    """Who of each frame's list is which person, int64 [T, P]."""
+    if masks is not None and bodies.order != MASKS:
+        pixels = [project(joints, bodies.camera) for joints in bodies.frames]
+        return in_masks(pixels, masks.mask_set, bodies.size)
+    if bodies.order == ANY:
+        return linked(bodies.frames)
+    there = torch.stack([known(joints).any(-1) for joints in _equally_many(bodies.frames)])  # [T, P]
+    if bodies.order == MASKS:
+        return torch.where(there, torch.arange(there.shape[1]), -1)
+    return numbered([{int(frame): person for frame in there[:, person].nonzero()} for person in range(there.shape[1])
+                     if there[:, person].any()], bodies.frames)
+
+
+def _equally_many(frames: Sequence[Tensor]) -> list[Tensor]:
+    """Frames of people in one order; those of nobody get as many unknown people as the others have."""
+    most = max(frames, key=len)
+    return [joints if len(joints) else torch.zeros_like(most) for joints in frames]
+
+
+def _refuse_nobody(joints: Tensor, bodies: Bodies, masks: Source | None) -> None:
+    if known(joints).any():
+        return
+    if masks is not None and any(known(found).any() for found in bodies.frames):
+        raise ValueError("None of the bodies in the poses lies in the masks: make both from the same video.")
+    raise ValueError("The poses show no body in any frame: use a video that shows people from head to hip, or use the "
+                     "video itself as the driving video.")
+
+
+def _visible(masks: Source) -> Tensor:
+    """Where each person has a mask, bool [T, P]."""
+    return torch.from_numpy(np.stack([extent.seen for extent in masks.mask_set.extents], -1))
+
+
+def _labels(masks: Source | None) -> tuple[int, ...]:
+    return () if masks is None or masks.labels is None else masks.labels
+
+
+def _names(masks: Source | None) -> tuple[str, ...]:
+    if masks is None or not masks.names:
+        return ()
+    labels = masks.labels or range(1, len(masks.names) + 1)
+    return tuple(name or NAMES[label - 1] for name, label in zip(masks.names, labels, strict=True))
+
+
+def _with_detail(poses: Poses, bodies: Bodies, detail: Detail | None, bodies_chosen: Tensor, masks: Source | None,
+                 visible: Tensor, hold: int) -> Poses:
+    """The poses with points of the same people."""
+    if detail is None:
+        detail, chosen = bodies.detail, bodies_chosen
+        if detail is None:
+            return poses
+    else:
+        detail = detail.resized(poses.size)
+        pixels = project(poses.joints, poses.cameras[:, None].float())
+        chosen = on_bodies(detail, pixels) if masks is None else in_masks(
+            [_telling(points, scores) for points, scores in detail.frames], masks.mask_set, detail.size)
+    points = gathered([points for points, _ in detail.frames], chosen)
+    scores = gathered([scores for _, scores in detail.frames], chosen)
+    shown = held((scores > 0).any(-1), hold, visible)
+    return replace(poses, points=at(points, shown), scores=at(scores, shown))
+
+
+def _telling(points: Tensor, scores: Tensor) -> Tensor:
+    """The points that tell where somebody is, [n, 134, 2]: of the body, else all; the others NaN."""
+    there = scores > 0
+    body = there.clone()
+    body[:, _BODY_POINTS:] = False
+    used = torch.where(body.any(-1, keepdim=True), body, there)
+    return torch.where(used[..., None], points, torch.nan)
+
+
+def _people_notes(bodies: Bodies, chosen: Tensor, masks: Source | None) -> list[str]:
+    found = [int(known(joints).any(-1).sum()) for joints in bodies.frames]
+    left = [count - int((row >= 0).sum()) for count, row in zip(found, chosen, strict=True)]
+    notes = []
+    if masks is None:
+        how = "by the order of their tracks" if bodies.order == STEADY else "by where they are"
+        notes.append(f"without masks, people were linked over time {how} and numbered from left to right")
+    if any(left):
+        why = "were seen too briefly, or are too many" if masks is None else "lie in no mask"
+        notes.append(f"{sum(left)} bodies in {sum(map(bool, left))} frames {why}, and were left out")
+    return notes
+
+
+def _time_notes(count: int, hold: int, smooth: float) -> list[str]:
+    notes = [f"{count} missing poses were held, in gaps of at most {hold} frames"] if count else []
+    return [*notes, f"joints and points were smoothed over {smooth:g} frames"] if smooth > 0 else notes
