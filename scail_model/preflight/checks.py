@@ -20,7 +20,7 @@ from ..inputs.conditioning import reference_mask
 from ..inputs.reference import white_background
 from ..media.clips import Clip
 from ..segments import SHORT_LAST, Segment, plan_scenes
-from . import mask_checks, memory_checks, track_checks
+from . import driving_kinds, mask_checks, memory_checks, track_checks
 from .budget import DECODING, STREAMED, Coder, Machine, Work
 from .findings import Finding, attempt, error, fact, warning
 from .memory_checks import gib
@@ -216,6 +216,7 @@ def job_facts(job: Job) -> list[Finding]:
     count, (height, width) = len(job.driving), job.driving.size
     prompts = ", ".join(f"{tokens} tokens in the {name}" for name, tokens in job.tokens.items())
     facts = [fact("mode", summary), *(fact("people", line) for line in people),
+             *driving_kinds.animals(job.identities),
              fact("driving", f"driving video: {count} frames of {width}x{height}, {count / job.fps:.1f} s at "
                              f"{job.fps:g} fps"), *_assumed(job),
              *_picked(job), fact("sampling", f"sampling: {job.solver}, {job.schedule}, guidance {job.guidance:g}"),

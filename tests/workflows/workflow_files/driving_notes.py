@@ -10,7 +10,7 @@ ANIMAL = f"""# An animal as the driver
 
 The character of the **reference picture** performs the motion of the **animal** in the driving video. SAM 3.1 finds both by a word.
 
-**What to expect:** SCAIL-2 was trained with people. Its authors name animals among the things that it can follow without training (*zero-shot*) and give no figures. Try a short clip first.
+**What to expect:** SCAIL-2 was trained with people. Its authors name animals among the things that it can follow without training (*zero-shot*) and give no figures. Try a short clip first. **Check** says so too, because *names* of **Bind SCAIL-2 Identities** says that it is an animal.
 {INPUTS_HEAD}| Reference picture | the character: best an animal of about the same build (four legs for four legs), seen from the same side, about as large and posed about as in the driving video's first frame |
 | Driving video | the animal, in view from nose to tail from the first frame on |
 | What moves in the clip | the kind of animal: dog, cat, horse. *animal* works where there is only one |

@@ -86,7 +86,8 @@ def animal() -> Graph:
         text = graph.add("CLIPTextEncode", title=title, clip=sam3[1], text=word, size=(340, 120))
         found.append(graph.add("SAM3_VideoTrack", title=name, images=images, model=sam3, conditioning=text,
                                max_objects=1, **TRACKER))
-    _finish(graph, loaded, driving, (frames, reference), tuple(found), "animation")
+    # the name makes the check say what to expect
+    _finish(graph, loaded, driving, (frames, reference), tuple(found), "animation", check=True, names="animal")
     return graph
 
 
@@ -143,7 +144,8 @@ def _files(graph: Graph) -> tuple[Node, Node, Node]:
 
 
 def _finish(graph: Graph, loaded: Loaded, driving: Node, pictures: tuple[Node, Node], found: tuple[Node, ...],
-            mode: str, **settings) -> None:
+            mode: str, *, check: bool = False, **settings) -> None:
     texts = prompts(graph, loaded, column=4)
     identities, reference = bind_found(graph, loaded, pictures, found, mode, 4, **settings)
-    sample(graph, loaded.model, texts, loaded.vae, driving, identities, reference, column=5, guidance=5.0, **OFFICIAL)
+    sample(graph, loaded.model, texts, loaded.vae, driving, identities, reference, column=5, check=check, guidance=5.0,
+           **OFFICIAL)
