@@ -62,8 +62,7 @@ def write(folder: Path, workflow: str, *, frames: int, width: int, height: int, 
     size = width, height
 
     def people(looks: tuple[Look, ...], places: tuple[float, ...], time: float) -> list:
-        return [(look, place, _pose(time + 0.35 * index))
-                for index, (look, place) in enumerate(zip(looks, places, strict=False))]
+        return [(look, place, pose) for look, (place, pose) in zip(looks, _posed(places, time), strict=False)]
 
     characters, actors = ((FOX,), (DOG,)) if workflow == "animal" else ((HEROINE, HERO), (DANCER, SECOND_DANCER))
     reference = people(characters, places, 0.0)
@@ -86,6 +85,10 @@ def _stack(images: Iterable[Image.Image]) -> Tensor:
     return torch.stack([torch.from_numpy(np.array(image)) for image in images])
 
 
+def _posed(places: tuple[float, ...], time: float) -> list[tuple[float, dict[str, float]]]:
+    return [(place, _pose(time + 0.35 * index)) for index, place in enumerate(places)]
+
+
 def _pose(time: float) -> dict[str, float]:
     """Angles in radians from straight down, outwards."""
     beat = 2 * math.pi * time
@@ -94,23 +97,57 @@ def _pose(time: float) -> dict[str, float]:
             "elbow": 0.5 + 0.3 * math.cos(beat), "left_leg": 0.18 + 0.12 * swing, "right_leg": 0.18 - 0.12 * swing}
 
 
+def _skeleton(place: float, pose: dict[str, float]) -> tuple[dict[str, tuple[float, float]], list[dict]]:
+    """Points of a person: the middle ones, and those of each side, that on the left of the picture first."""
+    middle = {"hip": (place + pose["sway"] / 2, 0.58), "neck": (place + pose["sway"], 0.32)}
+    sides = []
+    for side, leg, arm in ((-1, pose["left_leg"], pose["left_arm"]), (1, pose["right_leg"], pose["right_arm"])):
+        hip = (middle["hip"][0] + side * 0.04, middle["hip"][1])
+        foot = (hip[0] + side * 0.34 * math.sin(leg), hip[1] + 0.34 * math.cos(leg))
+        shoulder = (middle["neck"][0] + side * 0.07, middle["neck"][1] + 0.01)
+        elbow = (shoulder[0] + side * 0.14 * math.sin(arm), shoulder[1] + 0.14 * math.cos(arm))
+        bend = arm + pose["elbow"]
+        hand = (elbow[0] + side * 0.14 * math.sin(bend), elbow[1] + 0.14 * math.cos(bend))
+        sides.append({"hip": hip, "foot": foot, "shoulder": shoulder, "elbow": elbow, "hand": hand})
+    return middle, sides
+
+
+def joints(workflow: str, *, frames: int, width: int, height: int) -> Tensor:
+    """SMPL's 24 joints of the people in the driving video that `write` draws, in millimetres before a camera of 55
+    degrees, float32 [T, P, 24, 3]: flat, and so far away that they are 1.75 m tall."""
+    focal = max(width, height) / (2 * math.tan(math.radians(27.5)))
+    away = 1750 * focal / (0.8 * height)
+    places = _PLACES.get(workflow, (_ALONE, _ALONE))[1]
+    found = torch.zeros(frames, len(places), 24, 3)
+    for index in range(frames):
+        for person, (place, pose) in enumerate(_posed(places, index / float(FPS))):
+            flat = torch.tensor(_smpl(place, pose))
+            found[index, person, :, 0], found[index, person, :, 1] = flat[:, 0], flat[:, 1] - 0.5
+    found[..., :2] *= height * away / focal
+    found[..., 2] = away
+    return found
+
+
+def _smpl(place: float, pose: dict[str, float]) -> list[tuple[float, float]]:
+    """The person's right is on the left of the picture."""
+    middle, (right, left) = _skeleton(place, pose)
+    hip, neck, head = middle["hip"], middle["neck"], _head(HEROINE, place, pose)[:2]
+    knees = [((one["hip"][0] + one["foot"][0]) / 2, (one["hip"][1] + one["foot"][1]) / 2) for one in (left, right)]
+    chest = (neck[0], (neck[1] + hip[1]) / 2)
+    return [hip, left["hip"], right["hip"], chest, *knees, chest, left["foot"], right["foot"], chest, left["foot"],
+            right["foot"], neck, neck, neck, head, left["shoulder"], right["shoulder"], left["elbow"], right["elbow"],
+            left["hand"], right["hand"], left["hand"], right["hand"]]
+
+
 def _limbs(look: Look, place: float, pose: dict[str, float]) -> list[tuple[str, list[tuple[float, float]], float]]:
     """(part of the look, points, thickness), back to front."""
     if look.four_legs:
         return _animal_limbs(place, pose)
-    hip = (place + pose["sway"] / 2, 0.58)
-    neck = (place + pose["sway"], 0.32)
-    limbs = []
-    for side, leg in ((-1, pose["left_leg"]), (1, pose["right_leg"])):
-        foot = (hip[0] + side * (0.04 + 0.34 * math.sin(leg)), hip[1] + 0.34 * math.cos(leg))
-        limbs.append(("trousers", [(hip[0] + side * 0.04, hip[1]), foot], 0.075))
-    limbs.append(("shirt", [neck, hip], 0.15))
-    for side, arm in ((-1, pose["left_arm"]), (1, pose["right_arm"])):
-        shoulder = (neck[0] + side * 0.07, neck[1] + 0.01)
-        elbow = (shoulder[0] + side * 0.14 * math.sin(arm), shoulder[1] + 0.14 * math.cos(arm))
-        bend = arm + pose["elbow"]
-        hand = (elbow[0] + side * 0.14 * math.sin(bend), elbow[1] + 0.14 * math.cos(bend))
-        limbs += [("skin", [elbow, hand], 0.045), ("shirt", [shoulder, elbow], 0.06)]
+    middle, sides = _skeleton(place, pose)
+    limbs = [("trousers", [side["hip"], side["foot"]], 0.075) for side in sides]
+    limbs.append(("shirt", [middle["neck"], middle["hip"]], 0.15))
+    for side in sides:
+        limbs += [("skin", [side["elbow"], side["hand"]], 0.045), ("shirt", [side["shoulder"], side["elbow"]], 0.06)]
     return limbs
 
 
