@@ -8,12 +8,18 @@ from __future__ import annotations
 import av
 import numpy as np
 import pytest
+import torch
 
+from scail_model.identity.mask_sources import from_masks
+from scail_model.poses import nlf, reading
 from tests.detector import downloads, joints
 
 pytest.importorskip("ai_edge_litert", reason="the detector's tests need ai-edge-litert: pip install '.[dev]'")
 
-CYCLIST = range(116, 128)  # of bikes.mp4: upright, from the head to the feet
+# of bikes.mp4: a cyclist, upright, from the head to the feet
+CYCLIST = range(116, 128)
+# cars hide him from 83 to 102; in some of those frames the detector takes a car for a person
+HIDDEN = range(79, 109, 3)
 LIMBS = {"thigh": (1, 4), "shin": (4, 7), "upper arm": (17, 19), "trunk": (0, 12)}  # SMPL's numbers
 
 
@@ -57,3 +63,25 @@ def test_a_face_without_hips_gives_no_joints():
     seen = joints.look(frames_of("carphone_pristine", range(0, 120, 40)))
     assert not seen.joints.any()
     assert (seen.scores[:, 0, 24:92] > 0).all()
+
+
+def answer_of(seen):
+    """The joints as NLF's nodes give them: a list of the people of each frame."""
+    return {"joints3d_nonparam": [[torch.from_numpy(people[people.any((1, 2))]) for people in seen.joints]]}
+
+
+def test_a_car_that_was_taken_for_a_person_is_left_out_by_the_masks():
+    seen = joints.look(frames_of("bikes", HIDDEN))
+    really = np.array([frame < 83 or frame > 102 for frame in HIDDEN])
+    alarms = seen.joints.any((1, 2, 3)) & ~really
+    assert alarms.any()
+    masks = from_masks([torch.from_numpy(seen.outlines & really[:, None, None]).float()], "driving")
+    poses = reading.read_poses(nlf.read_nlf(answer_of(seen), seen.outlines.shape[1:]), masks=masks)
+    assert poses.seen[:, 0].numpy().tolist() == (seen.joints.any((1, 2, 3)) & really).tolist()
+    assert f"{alarms.sum()} bodies in {alarms.sum()} frames lie in no mask" in "".join(poses.notes)
+
+
+def test_poses_of_a_face_without_hips_are_refused():
+    seen = joints.look(frames_of("carphone_pristine", [0, 1]))
+    with pytest.raises(ValueError, match="show no body in any frame: use a video that shows people from head to hip"):
+        reading.read_poses(nlf.read_nlf(answer_of(seen), seen.outlines.shape[1:]))
