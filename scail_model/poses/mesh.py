@@ -1,0 +1,162 @@
+"""Body surfaces of people: read from SAM3D Body's answer, and rasterised to who is seen at which pixel.
+
+Conventions are those of ComfyUI's `SAM3DBody_Render`, so that its picture and these masks lie on each other: pixels are
+sampled at their centres, (x + 0.5, y + 0.5); a triangle counts with its edges, from both sides; one with a corner
+nearer than 5 cm is left out. Other than there, sums are in float64, depth is exact in perspective, and a triangle is
+never lost for being small.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .value import Poses
+
+NEAREST = 50.0  # millimetres
+
+_CANDIDATES = 1 << 17  # pixels of triangles' boxes that are looked at together; about 20 MB
+
+
+@dataclass(frozen=True)
+class _Surface:
+    """One person in one frame. vertices: [V, 3] in metres, before the offset (3,), in metres too. depth: what z is
+    multiplied by, for a focal length other than the person's camera has."""
+
+    vertices: Any
+    offset: np.ndarray
+    depth: float
+
+    def millimetres(self) -> Tensor:
+        placed = np.asarray(self.vertices, np.float64).reshape(-1, 3) + self.offset
+        placed[:, 2] *= self.depth
+        return torch.from_numpy((placed * 1000).astype(np.float32))
+
+
+@dataclass(frozen=True)
+class BodyMesh:
+    """Surfaces of P people in T frames with the same triangles. faces: int64 [F, 3], indices of vertices."""
+
+    faces: Tensor
+    surfaces: tuple[tuple[_Surface | None, ...], ...]
+    _digest: list[str] = field(default_factory=list, repr=False, compare=False)
+
+    def vertices(self, frame: int) -> list[Tensor | None]:
+        """Of each person, float32 [V, 3] in millimetres before the camera; None who is not there."""
+        return [surface and surface.millimetres() for surface in self.surfaces[frame]]
+
+    def picked(self, frames: Sequence[int]) -> BodyMesh:
+        return replace(self, surfaces=tuple(self.surfaces[frame] for frame in frames), _digest=[])
+
+    def select(self, people: Sequence[int]) -> BodyMesh:
+        kept = tuple(tuple(frame[person] for person in people) for frame in self.surfaces)
+        return replace(self, surfaces=kept, _digest=[])
+
+    def digest(self) -> str:
+        """Hexadecimal hash of triangles and vertices."""
+        if not self._digest:
+            hashed = hashlib.blake2b(self.faces.numpy().tobytes(), digest_size=16)
+            for surface in (each for frame in self.surfaces for each in frame):
+                values = (None,) if surface is None else (surface.vertices, surface.offset, surface.depth)
+                for value in values:
+                    hashed.update(b"none" if value is None else np.ascontiguousarray(value, np.float32).tobytes())
+            self._digest.append(hashed.hexdigest())
+        return self._digest[0]
+
+
+def mhr_mesh(data: Mapping[str, Any], chosen: Tensor, focal: float, shown: Tensor) -> BodyMesh | None:
+    """Surfaces out of MHR_POSE_DATA, or None if it holds joints only.
+
+    chosen: int64 [T, P], which detection is which person, or -1; in the frame that `shown`, int64 [T, P], names: an
+    earlier one where a pose is held. focal: focal length in pixels of the camera that all are brought to, by their
+    depth: seen from it, they lie where they were.
+    """
+    frames, faces = data["frames"], data.get("faces")
+    if faces is None or not all("pred_vertices" in detection for frame in frames for detection in frame):
+        return None
+
+    def surface(detection: Mapping[str, Any]) -> _Surface:
+        own = float(np.asarray(detection.get("focal_length", focal)).reshape(-1)[0])
+        offset = np.asarray(detection["pred_cam_t"], np.float64).reshape(3)
+        return _Surface(detection["pred_vertices"], offset, focal / own)
+
+    people = tuple(tuple(surface(frames[frame][detection]) if detection >= 0 else None
+                         for detection, frame in zip(*row, strict=True))
+                   for row in zip(chosen.tolist(), shown.tolist(), strict=True))
+    return BodyMesh(torch.as_tensor(np.asarray(faces, np.int64)), people)
+
+
+def render_mesh_people(poses: Poses, start: int, stop: int, height: int, width: int,
+                       device: torch.device | str | None = None) -> Tensor:
+    """Who is seen at which pixel in frames start..stop: uint8 [stop - start, height, width], 0 for nobody, else 1 + the
+    index of the nearest person. height, width may differ from the poses' size; the pictures then are scaled.
+
+    Raises ValueError if the poses have no mesh.
+    """
+    mesh = poses.mesh
+    if mesh is None:
+        raise ValueError("The poses have no body mesh: read them from SAM3D Body (MHR_POSE_DATA), or use the official "
+                         "style.")
+    sides = torch.tensor([width / poses.size[1], height / poses.size[0]] * 2, dtype=torch.float64)
+    cameras, faces = (poses.cameras * sides).to(device), mesh.faces.to(device)
+    people = torch.zeros(stop - start, height * width, dtype=torch.uint8, device=device)
+    for row, frame in zip(people, range(start, stop), strict=True):
+        nearest = torch.zeros(height * width, dtype=torch.float64, device=device)
+        for person, vertices in enumerate(mesh.vertices(frame)):
+            if vertices is not None:
+                closeness = _closeness(vertices.to(device).double(), faces, cameras[person], height, width)
+                row[closeness > nearest] = person + 1
+                nearest = torch.maximum(nearest, closeness)
+    return people.view(-1, height, width)
+
+
+def _closeness(vertices: Tensor, faces: Tensor, camera: Tensor, height: int, width: int) -> Tensor:
+    """1 / z of the surface at every pixel, float64 [height * width]; 0 where there is none."""
+    depth = vertices[:, 2:]
+    corners = torch.cat([vertices[:, :2] / depth * camera[:2] + camera[2:] - 0.5, 1 / depth], 1)  # x, y, 1 / z
+    usable = ((depth[:, 0] > NEAREST) & corners.isfinite().all(1))[faces].all(1)
+    corners = corners[faces[usable]]  # [F, 3 corners, 3]
+    # Columns and rows whose centres lie in a triangle's box; many small triangles have none.
+    edges = torch.tensor([width - 1, height - 1], dtype=torch.float64, device=faces.device)
+    first = corners[..., :2].amin(1).ceil().clamp(min=torch.zeros_like(edges))
+    last = torch.minimum(corners[..., :2].amax(1).floor(), edges)
+    boxes = (last - first + 1).clamp(min=0).long()  # [F, 2]
+    counts = boxes.prod(1)
+    kept = counts > 0
+    corners, first, boxes, counts = corners[kept], first[kept].long(), boxes[kept], counts[kept]
+    closeness = torch.zeros(height * width, dtype=torch.float64, device=faces.device)
+    for part in _parts(counts):
+        _fill(closeness, width, corners[part], first[part], boxes[part], counts[part])
+    return closeness
+
+
+def _parts(counts: Tensor) -> list[slice]:
+    """Stretches of triangles with about _CANDIDATES pixels together."""
+    groups = (counts.cumsum(0) - 1) // _CANDIDATES
+    sizes = torch.unique_consecutive(groups, return_counts=True)[1].tolist()
+    ends = np.cumsum(sizes)
+    return [slice(end - size, end) for end, size in zip(ends.tolist(), sizes, strict=True)]
+
+
+def _fill(closeness: Tensor, width: int, corners: Tensor, first: Tensor, boxes: Tensor, counts: Tensor) -> None:
+    """Raise 1 / z at every pixel whose centre lies in a triangle. corners: [F, 3, 3], first, boxes: [F, 2]."""
+    owner = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)  # [n]
+    place = torch.arange(len(owner), device=counts.device) - (counts.cumsum(0) - counts)[owner]
+    x = first[:, 0][owner] + place % boxes[:, 0][owner]
+    y = first[:, 1][owner] + place // boxes[:, 0][owner]
+    across = [corners[:, corner, 0][owner] - x for corner in range(3)]  # [n] each, from the pixel to each corner
+    down = [corners[:, corner, 1][owner] - y for corner in range(3)]
+    # The areas opposite to each corner. Seen from the pixel, an edge of two triangles gives both the same value but for
+    # its sign, so that no pixel falls between them.
+    a, b, c = (across[j] * down[k] - down[j] * across[k] for j, k in ((1, 2), (2, 0), (0, 1)))
+    whole = a + b + c
+    inside = (((a >= 0) & (b >= 0) & (c >= 0)) | ((a <= 0) & (b <= 0) & (c <= 0))) & (whole != 0)
+    near = corners[owner[inside], :, 2]
+    value = (a[inside] * near[:, 0] + b[inside] * near[:, 1] + c[inside] * near[:, 2]) / whole[inside]
+    closeness.scatter_reduce_(0, (y * width + x)[inside], value, "amax")
