@@ -21,7 +21,7 @@ _LOADERS = {
     ("CLIPLoaderGGUF", "clip_name"): "text_encoders", ("CLIPVisionLoader", "clip_name"): "clip_vision",
     ("VAELoader", "vae_name"): "vae", ("LoraLoaderModelOnly", "lora_name"): "loras",
     ("SCAIL2LoadLora", "lora_name"): "loras", ("LoraLoader", "lora_name"): "loras",
-    ("CheckpointLoaderSimple", "ckpt_name"): "checkpoints",
+    ("CheckpointLoaderSimple", "ckpt_name"): "checkpoints", ("SAM3DBody_Loader", "model_file"): "detection",
 }
 _ENDS = (".safetensors", ".sft", ".gguf", ".pt", ".pth", ".ckpt", ".bin")  # a loader may offer names of no file
 

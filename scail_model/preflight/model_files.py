@@ -37,8 +37,10 @@ DISTILLED_LORA = ModelFile("lightx2v_I2V_14B_480p_cfg_step_distill_rank64_bf16.s
 # SAM 3.1 (multiplex): SAM 3 itself has no tracking by a word in ComfyUI
 SAM3 = ModelFile("sam3.1_multiplex_fp16.safetensors", "checkpoints", 1.7,
                  f"{_HUB}/Comfy-Org/sam3.1/resolve/main/checkpoints")
+SAM3D_BODY = ModelFile("sam_3d_body_dinov3_bf16.safetensors", "detection", 2.8,
+                       f"{_HUB}/Comfy-Org/sam-3d-body/resolve/main/detection")
 KNOWN = {file.name: file for file in (TRANSFORMER, TRANSFORMER_FP16, TEXT_ENCODER, CLIP_VISION, VAE, DISTILLED_LORA,
-                                      SAM3)}
+                                      SAM3, SAM3D_BODY)}
 
 
 @dataclass(frozen=True)

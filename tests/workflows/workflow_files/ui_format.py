@@ -6,6 +6,7 @@ import uuid
 from dataclasses import astuple, dataclass
 from typing import Any
 
+from .core_nodes import LATER, LATER_VERSION
 from .graph import Graph, Group, Node, Output, Port, Subgraph, given, growing, sockets_and_widgets, widgets
 
 CORE_VERSION = "0.27.0"
@@ -155,7 +156,7 @@ def _node(node: Node, object_info: dict, place: tuple[int, int, int, int], links
     x, y, width, height = place
     core = not node.type.startswith("SCAIL2")
     properties: dict[str, Any] = {"cnr_id": "comfy-core" if core else PACK_ID,
-                                  "ver": CORE_VERSION if core else pack_version,
+                                  "ver": _version(node) if core else pack_version,
                                   "Node name for S&R": node.type}
     if node.inside is not None:
         properties = {"proxyWidgets": [_first_inside(node, name) for name, value in node.inputs.items()
@@ -171,6 +172,10 @@ def _node(node: Node, object_info: dict, place: tuple[int, int, int, int], links
     if node.type == "MarkdownNote":
         entry |= {"color": "#222", "bgcolor": "#000"}
     return entry
+
+
+def _version(node: Node) -> str:
+    return LATER_VERSION if node.type in LATER else CORE_VERSION
 
 
 def _inputs(node: Node, object_info: dict, links: list[Link]) -> list[dict[str, Any]]:
