@@ -15,7 +15,9 @@ from torch import Tensor
 from .value import JOINTS, POINTS
 
 # What a place in the list of a frame's people says.
-ANY, STEADY, MASKS = "nothing", "the same person in every frame", "the person of that mask"
+ANY, STEADY, SETTLED = "nothing", "the same person in every frame", "the person of that number"
+
+LEAST_SCORE = 0.3  # below, a point is a guess: it is not drawn, and tells nothing
 
 Camera = tuple[float, float, float, float]  # fx, fy, cx, cy in pixels
 
@@ -39,7 +41,7 @@ class Detail:
 @dataclass(frozen=True)
 class Bodies:
     """Bodies before one camera. frames: for each frame float32 [n, 18, 3], joints as in `Poses`. size: (height, width)
-    of the pictures. order: what a place in the list says, ANY, STEADY or MASKS. detail: points of the same people in
+    of the pictures. order: what a place in the list says, ANY, STEADY or SETTLED. detail: points of the same people in
     the same order, where the detector gives some. given: what they were read from, if that has their surfaces. notes:
     remarks for reports."""
 

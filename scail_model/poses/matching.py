@@ -13,7 +13,8 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from ..identity.mask_set import MaskSet
-from .detections import Detail
+from .detections import LEAST_SCORE, Detail
+from .value import JOINTS
 
 _LEAST_SHARE = 0.25  # of the points in the picture that have to lie in the mask: less is another person beside it
 _MOST_APART = 0.25  # of a body's size in the picture: points that lie further from its joints are another person's
@@ -40,6 +41,18 @@ def in_masks(points: Sequence[Tensor], masks: MaskSet, size: tuple[int, int]) ->
     return chosen
 
 
+def points_in_masks(detail: Detail, masks: MaskSet) -> Tensor:
+    """The same for points of faces, hands and bodies: the body's points decide, or all if none of them is known."""
+    telling = []
+    for points, scores in detail.frames:
+        there = scores >= LEAST_SCORE
+        body = there.clone()
+        body[:, JOINTS:] = False
+        used = torch.where(body.any(-1, keepdim=True), body, there)
+        telling.append(torch.where(used[..., None], points, torch.nan))
+    return in_masks(telling, masks, detail.size)
+
+
 def _inside(points: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Points [n, J, 2] and masks bool [P, H, W] -> for everybody, [n, P]: the share of the points in the picture that
     lie in the mask, and that share times their number."""
@@ -61,7 +74,7 @@ def on_bodies(detail: Detail, pixels: Tensor) -> Tensor:
     chosen = torch.full(pixels.shape[:2], -1, dtype=torch.long)
     for frame, (points, scores) in enumerate(detail.frames):
         bodies = pixels[frame, :, _BODY].double().numpy()
-        found = np.where(scores[:, _BODY, None].numpy() > 0, points[:, _BODY].double().numpy(), np.nan)
+        found = np.where(scores[:, _BODY, None].numpy() >= LEAST_SCORE, points[:, _BODY].double().numpy(), np.nan)
         apart = _apart(found, bodies)
         for index, person in zip(*linear_sum_assignment(apart), strict=True):
             if apart[index, person] <= _MOST_APART:

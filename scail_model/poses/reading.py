@@ -14,14 +14,13 @@ from ..identity.mask_set import in_words, runs
 from ..identity.mask_sources import Source
 from ..masks import NAMES, PEOPLE_LIMIT
 from ..media.clips import Clip
-from .detections import ANY, MASKS, STEADY, Bodies, Detail, gathered, known, project
+from .detections import ANY, LEAST_SCORE, SETTLED, STEADY, Bodies, Detail, gathered, known, project
 from .linking import linked, numbered
-from .matching import in_masks, on_bodies
+from .matching import in_masks, on_bodies, points_in_masks
 from .smoothing import at, held, smoothed
-from .value import Poses
+from .value import FACE, Poses
 
-_BODY_POINTS = 18
-
+_DRAWN = slice(FACE.start, None)  # points of face and hands
 
 def read_poses(bodies: Bodies, detail: Detail | None = None, masks: Source | None = None, filmed: Clip | None = None, *,
                hold: int = 0, smooth: float = 0.0) -> Poses:
@@ -62,7 +61,7 @@ def report(poses: Poses) -> str:
         title = NAMES[label - 1] if name == NAMES[label - 1] else f"{name} ({NAMES[label - 1]})"
         line = f"{title}: body in {_frames(bodies[:, person])}"
         if poses.scores is not None:
-            points = (poses.scores[:, person] > 0).any(-1).numpy()
+            points = (poses.scores[:, person, _DRAWN] >= LEAST_SCORE).any(-1).numpy()
             line += f"; points of face or hands in {_frames(points)}"
         lines.append(line)
     return "\n".join((*lines, *poses.notes))
@@ -99,14 +98,14 @@ def _have(name: str) -> str:
 
 def _who(bodies: Bodies, masks: Source | None) -> Tensor:
     """Who of each frame's list is which person, int64 [T, P]."""
-    if masks is not None and bodies.order != MASKS:
+    if masks is not None and bodies.order != SETTLED:
         pixels = [project(joints, bodies.camera) for joints in bodies.frames]
         return in_masks(pixels, masks.mask_set, bodies.size)
     if bodies.order == ANY:
         return linked(bodies.frames)
+    if bodies.order == SETTLED:
+        return torch.arange(len(bodies.frames[0])).repeat(len(bodies.frames), 1)
     there = torch.stack([known(joints).any(-1) for joints in _equally_many(bodies.frames)])  # [T, P]
-    if bodies.order == MASKS:
-        return torch.where(there, torch.arange(there.shape[1]), -1)
     return numbered([{int(frame): person for frame in there[:, person].nonzero()} for person in range(there.shape[1])
                      if there[:, person].any()], bodies.frames)
 
@@ -152,28 +151,19 @@ def _with_detail(poses: Poses, bodies: Bodies, detail: Detail | None, bodies_cho
     else:
         detail = detail.resized(poses.size)
         pixels = project(poses.joints, poses.cameras[:, None].float())
-        chosen = on_bodies(detail, pixels) if masks is None else in_masks(
-            [_telling(points, scores) for points, scores in detail.frames], masks.mask_set, detail.size)
+        chosen = on_bodies(detail, pixels) if masks is None else points_in_masks(detail, masks.mask_set)
     points = gathered([points for points, _ in detail.frames], chosen)
     scores = gathered([scores for _, scores in detail.frames], chosen)
-    shown = held((scores > 0).any(-1), hold, visible)
+    shown = held((scores >= LEAST_SCORE).any(-1), hold, visible)
     return replace(poses, points=at(points, shown), scores=at(scores, shown))
-
-
-def _telling(points: Tensor, scores: Tensor) -> Tensor:
-    """The points that tell where somebody is, [n, 134, 2]: of the body, else all; the others NaN."""
-    there = scores > 0
-    body = there.clone()
-    body[:, _BODY_POINTS:] = False
-    used = torch.where(body.any(-1, keepdim=True), body, there)
-    return torch.where(used[..., None], points, torch.nan)
 
 
 def _people_notes(bodies: Bodies, chosen: Tensor, masks: Source | None) -> list[str]:
     found = [int(known(joints).any(-1).sum()) for joints in bodies.frames]
-    left = [count - int((row >= 0).sum()) for count, row in zip(found, chosen, strict=True)]
+    kept = known(gathered(bodies.frames, chosen)).any(-1).sum(-1).tolist()
+    left = [count - those for count, those in zip(found, kept, strict=True)]
     notes = []
-    if masks is None:
+    if masks is None and bodies.order != SETTLED:
         how = "by the order of their tracks" if bodies.order == STEADY else "by where they are"
         notes.append(f"without masks, people were linked over time {how} and numbered from left to right")
     if any(left):

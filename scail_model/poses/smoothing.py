@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 
 from ..identity.mask_set import runs
-from .detections import known
+from .detections import LEAST_SCORE, known
 from .value import Poses
 
 
@@ -40,7 +40,7 @@ def smoothed(poses: Poses, spread: float) -> Poses:
     joints = _smoothed(poses.joints, known(poses.joints), spread)
     points = None
     if poses.points is not None and poses.scores is not None:
-        points = _smoothed(poses.points, poses.scores > 0, spread)
+        points = _smoothed(poses.points, poses.scores >= LEAST_SCORE, spread)
     return replace(poses, joints=joints, points=points)
 
 

@@ -52,7 +52,7 @@ def mhr_person(column=48.0, depth=3.0, focal=FOCAL, mask=None):
     smpl = np.array(SMPL) / 1000
     for point, joint in {0: 15, 69: 12, 6: 17, 8: 19, 41: 21, 5: 16, 7: 18, 62: 20, 10: 2, 12: 5, 14: 8, 9: 1, 11: 4,
                          13: 7}.items():
-        points[point] = (*smpl[joint], 0.02 * joint)
+        points[point] = (*smpl[joint], 0.02 * (joint - 12))
     moved = np.array([(column - SIZE[1] / 2) * depth / focal, 0.0, depth])
     return {"pred_keypoints_3d": points.astype(np.float32), "pred_cam_t": moved.astype(np.float32),
             "focal_length": np.float32(focal), "mask": mask, "bbox": np.zeros(4)}
