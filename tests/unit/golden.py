@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
@@ -70,3 +71,10 @@ def _contexts(tensors: dict[str, Tensor]) -> list[Tensor]:
 def _upcast(tensor: Tensor) -> Tensor:
     small = (torch.float16, torch.bfloat16, torch.float8_e4m3fn)
     return tensor.float() if tensor.dtype in small else tensor
+
+
+def pose_case(name: str) -> tuple[dict[str, np.ndarray], dict]:
+    """Arrays and parameters of a case of pose-driven preprocessing (`golden/poses`)."""
+    with np.load(GOLDEN / "poses" / f"{name}.npz") as file:
+        arrays = {key: file[key] for key in file.files}
+    return arrays, json.loads(str(arrays.pop("info")))
