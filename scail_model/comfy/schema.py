@@ -22,6 +22,8 @@ _MOST_REFERENCES = 6
 IdentitiesType = io.Custom("SCAIL2_IDENTITIES")
 ReferenceType = io.Custom("SCAIL2_REFERENCE")
 TrackType = io.Custom("SAM3_TRACK_DATA")  # of core's SAM3 nodes
+PosesType = io.Custom("SCAIL2_POSES")
+NLFModelType = io.Custom("NLFMODEL")  # of other packs' NLF nodes too: NLF's torchscript module
 
 
 def segment_inputs() -> list[io.Input]:

@@ -17,6 +17,7 @@ from ..media.clips import Clip
 from .detections import ANY, LEAST_SCORE, SETTLED, STEADY, Bodies, Detail, gathered, known, project
 from .linking import linked, numbered
 from .matching import in_masks, on_bodies, points_in_masks
+from .mesh import mhr_mesh
 from .smoothing import at, held, smoothed
 from .value import FACE, Poses
 
@@ -35,7 +36,7 @@ def read_poses(bodies: Bodies, detail: Detail | None = None, masks: Source | Non
     """
     size = bodies.size if filmed is None else filmed.size
     _check(bodies, detail, masks, filmed)
-    bodies = bodies.resized(size)
+    focal, bodies = bodies.camera[0], bodies.resized(size)
     chosen = _who(bodies, masks)
     joints = gathered(bodies.frames, chosen)
     _refuse_nobody(joints, bodies, masks)
@@ -47,7 +48,8 @@ def read_poses(bodies: Bodies, detail: Detail | None = None, masks: Source | Non
     if smooth > 0:
         poses = smoothed(poses, smooth)
     notes = (*bodies.notes, *_people_notes(bodies, chosen, masks), *_time_notes(count, hold, smooth))
-    poses = replace(poses, filmed=filmed, notes=notes)
+    mesh = None if bodies.given is None else mhr_mesh(bodies.given, at(chosen, shown), focal, shown)
+    poses = replace(poses, filmed=filmed, mesh=mesh, notes=notes)
     return poses.select(np.argsort(poses.labels, kind="stable").tolist())
 
 

@@ -4,8 +4,9 @@ nodes, for a ComfyUI without them."""
 import math
 
 import numpy as np
+import torch
 from comfy_api.latest import io
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import nodes
 
@@ -48,6 +49,24 @@ class TestDrawnBodies(io.ComfyNode):
         return io.NodeOutput({"frames": [[_person(person, focal) for person in people] for people in joints],
                               "faces": np.concatenate([corners[:, :3], corners[:, 1:]]).astype(np.int64),
                               "image_size": (height, width)})
+
+
+class TestSavePoses(io.ComfyNode):
+    """What is in SCAIL2_POSES, as tensors in a file."""
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(node_id="TestSavePoses", category="test", is_output_node=True, inputs=[
+            io.String.Input("path"), io.Custom("SCAIL2_POSES").Input("poses")], outputs=[])
+
+    @classmethod
+    def execute(cls, path, poses):
+        tensors = {name: getattr(poses, name) for name in ("joints", "cameras", "points", "scores")}
+        tensors |= {"labels": torch.tensor(poses.labels), "size": torch.tensor(poses.size)}
+        if poses.filmed is not None and poses.filmed.rate:
+            tensors["rate"] = torch.tensor(float(poses.filmed.rate))
+        save_file({name: value.contiguous() for name, value in tensors.items() if value is not None}, path)
+        return io.NodeOutput()
 
 
 def _person(joints, focal):
