@@ -15,6 +15,8 @@ from .preflight import SCAIL2Preflight
 from .prompts import SCAIL2LoadPrompt, SCAIL2SavePrompt
 from .reference import SCAIL2EncodeReference
 from .reframe import SCAIL2ReframeReference
+from .render_poses import SCAIL2RenderPoses
+from .retarget import SCAIL2RetargetPoses
 from .sample import SCAIL2SampleVideo
 from .schedule import SCAIL2Schedule
 from .tracks import SCAIL2LoadTracks, SCAIL2SaveTracks
@@ -22,9 +24,10 @@ from .tracks import SCAIL2LoadTracks, SCAIL2SaveTracks
 
 class SCAIL2Extension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [SCAIL2LoadModel, SCAIL2LoadLora, SCAIL2LoadNLF, SCAIL2Poses, SCAIL2Identities, SCAIL2ReframeReference,
-                SCAIL2EncodeReference, SCAIL2MotionTransfer, SCAIL2Schedule, SCAIL2Preflight, SCAIL2SampleVideo,
-                SCAIL2SavePrompt, SCAIL2LoadPrompt, SCAIL2SaveTracks, SCAIL2LoadTracks, SCAIL2DriftReport, SCAIL2Jobs]
+        return [SCAIL2LoadModel, SCAIL2LoadLora, SCAIL2LoadNLF, SCAIL2Poses, SCAIL2Identities, SCAIL2RetargetPoses,
+                SCAIL2RenderPoses, SCAIL2ReframeReference, SCAIL2EncodeReference, SCAIL2MotionTransfer, SCAIL2Schedule,
+                SCAIL2Preflight, SCAIL2SampleVideo, SCAIL2SavePrompt, SCAIL2LoadPrompt, SCAIL2SaveTracks,
+                SCAIL2LoadTracks, SCAIL2DriftReport, SCAIL2Jobs]
 
 
 async def comfy_entrypoint() -> SCAIL2Extension:

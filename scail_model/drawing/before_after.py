@@ -14,6 +14,7 @@ from ..masks import people
 from .lettering import as_tensor
 
 _GAP = 8  # pixels between panels
+_DIM, _DRAWN = 0.5, 0.1  # of a picture under a drawing; and what is drawn in that
 _PAPER, _BOX, _LINE = (20, 20, 22), (255, 255, 255), (255, 190, 0)
 
 
@@ -41,6 +42,16 @@ def before_after(image: Tensor, labels: Tensor, result: Tensor, result_labels: T
     for index, (name, _, panel_labels) in enumerate(panels):
         _draw_box(page, index * (width + _GAP), name, box_of(people(panel_labels)), (height, width), thick)
     return as_tensor(page)
+
+
+def drawn_over(image: Tensor, drawing: Tensor, height: int, width: int) -> Tensor:
+    """A reference picture, darkened, with a driving video's drawing on black over it: both cover the size and are
+    cropped, as the model sees them.
+
+    image: [h, w, 3] float. drawing: uint8 [h', w', 3]. Returns float32 [height, width, 3] in 0..1.
+    """
+    under, over = _covering(image, height, width) * _DIM, _covering(drawing.float() / 255, height, width)
+    return torch.where(over.amax(-1, keepdim=True) > _DRAWN, over, under).clamp(0, 1)
 
 
 def _covering(picture: Tensor, height: int, width: int) -> Tensor:

@@ -16,8 +16,11 @@ import torch
 from torch import Tensor
 
 from ..geometry import cover_map
+from ..identity.identities import Identities
 from ..masks import NAMES
 from .alignment import STRETCH, ZOOM, Camera, solve_alignment
+from .detections import Detail
+from .matching import points_in_masks
 from .value import FACE, LEFT_HAND, RIGHT_HAND, Poses
 
 ERROR_LIMIT = 0.25
@@ -66,8 +69,20 @@ def reference_points(points: Tensor, size: tuple[int, int], poses: Poses, result
     return (placed + torch.tensor(here[1])) / torch.tensor(here[0])
 
 
-def retargeted(poses: Poses, points: Tensor, scores: Tensor, size: tuple[int, int], *, labels: Sequence[int] = (),
-               result: tuple[int, int] | None = None, limit: float = ERROR_LIMIT) -> tuple[Poses, tuple[Fit, ...]]:
+def reference_people(detail: Detail, identities: Identities) -> tuple[Tensor, Tensor, tuple[int, ...]]:
+    """Points [n, 134, 2], scores and labels of the people in the reference's masks, by their points inside of them.
+
+    detail: points in the primary reference picture, of which the masks are.
+    """
+    chosen = points_in_masks(detail, identities.references[0])[0]  # [people]
+    found = [person for person, index in enumerate(chosen.tolist()) if index >= 0]
+    points, scores = detail.frames[0]
+    return points[chosen[found]], scores[chosen[found]], tuple(identities.labels[person] for person in found)
+
+
+def retargeted(poses: Poses, points: Tensor, scores: Tensor, size: tuple[int, int], *,
+               labels: Sequence[int] | None = None, result: tuple[int, int] | None = None,
+               limit: float = ERROR_LIMIT) -> tuple[Poses, tuple[Fit, ...]]:
     """Poses with the cameras and the points that fit them to a reference picture, and how well they do.
 
     points: [n, 134, 2] pixels of the reference, (height, width) = size, with scores [n, 134]. labels: palette index of
@@ -93,11 +108,11 @@ def retargeted(poses: Poses, points: Tensor, scores: Tensor, size: tuple[int, in
     return replace(poses, cameras=cameras, points=moved, notes=notes), tuple(fits)
 
 
-def _pairs(poses: Poses, people: int, labels: Sequence[int]) -> list[tuple[int, int]]:
+def _pairs(poses: Poses, people: int, labels: Sequence[int] | None) -> list[tuple[int, int]]:
     """(person of the poses, person of the reference)."""
     if not people:
         raise ValueError("The reference's keypoints show nobody: find them in the picture of the character.")
-    if not labels:
+    if labels is None:
         if poses.people != 1 or people != 1:
             raise ValueError(
                 f"Nothing says who is who (people of the poses: {poses.people}, in the reference's keypoints: "
@@ -123,8 +138,9 @@ def _fit(poses: Poses, person: int, target: np.ndarray, seen: np.ndarray) -> Fit
     enough = chosen.sum(1) >= _FEWEST
     if not enough.any():
         raise ValueError(
-            f"{_title(poses, person)} cannot be retargeted: no frame shares {_FEWEST} joints of neck, head, shoulders "
-            "and elbows, or neck, knees and ankles, with the reference. Use a reference that shows more of the body.")
+            f"The person {poses.title(person)} cannot be retargeted: no frame shares {_FEWEST} joints of neck, head, "
+            "shoulders and elbows, or neck, knees and ankles, with the reference. Use a reference that shows more of "
+            "the body.")
     frame = int(enough.argmax())
     used = np.flatnonzero(chosen[frame])
     weights = np.where(used == _NECK, *((1.0, 4.0) if feet[frame] else (8.0, 1.0)))
@@ -200,21 +216,16 @@ def _camera(poses: Poses, fit: Fit) -> Camera:
 def _check(poses: Poses, fit: Fit, limit: float) -> None:
     if fit.share > limit:
         raise ValueError(
-            f"{_title(poses, fit.person)} does not fit the reference: after alignment its joints are {fit.error:.0f} "
-            f"pixels off in frame {fit.frame}, {fit.share:.0%} of the reference's size, with at most {limit:.0%} "
-            "allowed. Use a reference in a pose more like that frame, begin the driving video at a frame more like "
-            "the reference, or raise error_limit.")
-
-
-def _title(poses: Poses, person: int) -> str:
-    colour, name = NAMES[poses.labels[person] - 1], poses.names[person]
-    return (colour if name == colour else f"{name} ({colour})").capitalize()
+            f"The person {poses.title(fit.person)} does not fit the reference: after alignment its joints are "
+            f"{fit.error:.0f} pixels off in frame {fit.frame}, {fit.share:.0%} of the reference's size, with at most "
+            f"{limit:.0%} allowed. Use a reference in a pose more like that frame, begin the driving video at a frame "
+            "more like the reference, or raise error_limit.")
 
 
 def _sentence(poses: Poses, fit: Fit) -> str:
     limits = fit.limits(*poses.size)
     at = f" At a limit: {', '.join(limits)}; a reference of similar size and place fits better." if limits else ""
-    return (f"{_title(poses, fit.person)}: frame {fit.frame} aligned by "
+    return (f"{poses.title(fit.person)}: retargeted, frame {fit.frame} aligned by "
             f"{'neck, knees and ankles' if fit.feet else 'the upper body'}: size m {fit.m:.3f}, stretch s {fit.s:.3f}, "
             f"moved by p {fit.p:+.1f} and q {fit.q:+.1f} pixels; face times {fit.face:.3f}. Median error "
             f"{fit.error:.1f} pixels, {fit.share:.1%} of the reference's size.{at}")
@@ -222,5 +233,5 @@ def _sentence(poses: Poses, fit: Fit) -> str:
 
 def _left(poses: Poses, fits: Sequence[Fit]) -> list[str]:
     done = {fit.person for fit in fits}
-    return [f"{_title(poses, person)}: not in the reference's keypoints, so left in place."
+    return [f"{poses.title(person)}: not in the reference's keypoints, so left in place."
             for person in range(poses.people) if person not in done]

@@ -21,6 +21,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ..geometry import cover_map
 from ..masks import NAMES, PEOPLE_LIMIT
 from ..media.clips import Clip
 
@@ -122,6 +123,11 @@ class Poses:
         seen = (self.joints != 0).any(-1).any(-1)
         return seen if self.scores is None else seen | (self.scores > 0).any(-1)
 
+    def title(self, person: int) -> str:
+        """Display name of a person: "blue", or "Anna (blue)" if it has a name."""
+        colour, name = NAMES[self.labels[person] - 1], self.names[person]
+        return colour if name == colour else f"{name} ({colour})"
+
     def picked(self, frames: Sequence[int]) -> Poses:
         """The frames with these numbers, in this order. `filmed` stays as it is."""
         index = torch.as_tensor(frames, dtype=torch.long)
@@ -138,6 +144,14 @@ class Poses:
                        points=None if self.points is None else self.points[:, kept],
                        scores=None if self.scores is None else self.scores[:, kept],
                        mesh=None if self.mesh is None else self.mesh.select(kept))
+
+    def covering(self, height: int, width: int) -> Poses:
+        """The same people in pictures of another size, scaled and cropped as `geometry.cover_crop` does it."""
+        (across, down), (left, top) = cover_map(self.size, height, width)
+        scale, shift = torch.tensor([across, down]), torch.tensor([left, top])
+        cameras = self.cameras * torch.cat([scale, scale]) - torch.cat([torch.zeros(2), shift])
+        points = None if self.points is None else self.points * scale - shift
+        return replace(self, size=(height, width), cameras=cameras, points=points)
 
     def digest(self) -> str:
         """Hexadecimal hash of everything that decides the pixels; rate, names, notes and `filmed`

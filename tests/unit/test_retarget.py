@@ -116,7 +116,7 @@ def test_who_is_not_in_the_reference_stays():
     moved, fits = retargeted(poses, points[:1], scores[:1], poses.size, labels=(5,))
     assert [fit.person for fit in fits] == [1]
     assert torch.equal(moved.cameras[0], poses.cameras[0])
-    assert moved.notes[-1] == "Red: not in the reference's keypoints, so left in place."
+    assert moved.notes[-1] == "red: not in the reference's keypoints, so left in place."
 
 
 def without(values, *joints):
@@ -178,7 +178,7 @@ def test_refuses_in_one_sentence():
     _, poses, points, scores = loaded(FEET)
     two, two_points, two_scores = two_people()
     for arguments, message in (
-        ((poses, points, unseen(scores, *range(18))), "Blue cannot be retargeted: no frame shares 3 joints"),
+        ((poses, points, unseen(scores, *range(18))), "The person blue cannot be retargeted: no frame shares 3 joints"),
         ((two, two_points, two_scores), "who is who .* of the poses: 2, in the reference's keypoints: 2.: connect"),
         ((poses, points[:0], scores[:0]), "keypoints show nobody: find them"),
     ):

@@ -26,6 +26,7 @@ from .loading import TestLoading
 from .packed import TestLoadPacked
 from .patched import TestPatched
 from .patches import TestNotingPatch
+from .poses import TestKeyPoints, TestPoses, TestWithoutBodyRender
 from .sam3 import TestDrawnDetect, TestDrawnTrack
 from .videos import TestReadVideo
 
@@ -442,7 +443,8 @@ class TestExtension(ComfyExtension):
                 TestRecord, TestReplaceBlock, TestAttention, TestSaveTensors, TestDrawnTrack, TestDrawnDetect,
                 TestTextEncoder, TestLatent, TestAnything, TestDefaults, TestStoredDtypes, TestPath, TestRecordDoor,
                 TestTwoHosts, TestLoadPacked, TestReadVideo, TestNotingPatch, TestPatched, TestLoading, TestSlowSampler,
-                TestExpandedSample, TestBodies, TestDrawnBodies, TestSavePoses, *missing_of_core()]
+                TestExpandedSample, TestBodies, TestDrawnBodies, TestSavePoses, TestWithoutBodyRender, TestPoses,
+                TestKeyPoints, *missing_of_core()]
 
 
 async def comfy_entrypoint():

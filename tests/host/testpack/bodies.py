@@ -10,6 +10,8 @@ from safetensors.torch import load_file, save_file
 
 import nodes
 
+from .poses import BodyRender
+
 _FOCAL = 1 / (2 * math.tan(math.radians(27.5)))  # of the longer side: 55 degrees
 # MHR's points that are read -> SMPL's joints
 _MHR = {0: 15, 69: 12, 6: 17, 8: 19, 41: 21, 5: 16, 7: 18, 62: 20, 10: 2, 12: 5, 14: 8, 9: 1, 11: 4, 13: 7}
@@ -115,5 +117,5 @@ class _Predict(io.ComfyNode):
 
 def missing_of_core():
     """Stand-ins for the nodes that this ComfyUI does not have: workflows with them can be opened and checked here."""
-    stand_ins = {"SAM3DBody_Loader": _Loader, "SAM3DBody_Predict": _Predict}
+    stand_ins = {"SAM3DBody_Loader": _Loader, "SAM3DBody_Predict": _Predict, "SAM3DBody_Render": BodyRender}
     return [stand_in for name, stand_in in stand_ins.items() if name not in nodes.NODE_CLASS_MAPPINGS]
