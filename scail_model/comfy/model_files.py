@@ -22,8 +22,10 @@ _LOADERS = {
     ("VAELoader", "vae_name"): "vae", ("LoraLoaderModelOnly", "lora_name"): "loras",
     ("SCAIL2LoadLora", "lora_name"): "loras", ("LoraLoader", "lora_name"): "loras",
     ("CheckpointLoaderSimple", "ckpt_name"): "checkpoints", ("SAM3DBody_Loader", "model_file"): "detection",
+    ("SCAIL2LoadNLF", "file"): "nlf",
 }
-_ENDS = (".safetensors", ".sft", ".gguf", ".pt", ".pth", ".ckpt", ".bin")  # a loader may offer names of no file
+# a loader may offer names of no file
+_ENDS = (".safetensors", ".sft", ".gguf", ".pt", ".pth", ".ckpt", ".bin", ".torchscript")
 
 
 def model_files(question: Mapping[str, Any]) -> dict[str, Any]:

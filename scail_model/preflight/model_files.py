@@ -39,8 +39,13 @@ SAM3 = ModelFile("sam3.1_multiplex_fp16.safetensors", "checkpoints", 1.7,
                  f"{_HUB}/Comfy-Org/sam3.1/resolve/main/checkpoints")
 SAM3D_BODY = ModelFile("sam_3d_body_dinov3_bf16.safetensors", "detection", 2.8,
                        f"{_HUB}/Comfy-Org/sam-3d-body/resolve/main/detection")
+# key points of bodies, faces and hands, and the boxes round people that it looks into
+SDPOSE = ModelFile("sdpose_wholebody_fp16.safetensors", "checkpoints", 1.9,
+                   f"{_HUB}/Comfy-Org/SDPose/resolve/main/checkpoints")
+RT_DETR = ModelFile("rt_detr_v4-x-hgnet_fp16.safetensors", "diffusion_models", 0.12,
+                    f"{_HUB}/Comfy-Org/SDPose/resolve/main/diffusion_models")
 KNOWN = {file.name: file for file in (TRANSFORMER, TRANSFORMER_FP16, TEXT_ENCODER, CLIP_VISION, VAE, DISTILLED_LORA,
-                                      SAM3, SAM3D_BODY)}
+                                      SAM3, SAM3D_BODY, SDPOSE, RT_DETR)}
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from workflow_files.graph import api, widgets
 
 NAMES = [make.__name__ for make in definitions.ALL]
 each = pytest.mark.parametrize("name", NAMES)
-FOLDERS = {"diffusion_models", "text_encoders", "clip_vision", "vae", "loras", "checkpoints"}
+FOLDERS = {"diffusion_models", "text_encoders", "clip_vision", "vae", "loras", "checkpoints", "detection"}
 MODEL_INPUTS = {"SCAIL2LoadModel": "model_name", "CLIPLoader": "clip_name", "CLIPVisionLoader": "clip_name",
                 "VAELoader": "vae_name", "LoraLoaderModelOnly": "lora_name", "SCAIL2LoadLora": "lora_name",
-                "CheckpointLoaderSimple": "ckpt_name"}
+                "CheckpointLoaderSimple": "ckpt_name", "UNETLoader": "unet_name", "SAM3DBody_Loader": "model_file"}
 
 
 def ui_file(name: str) -> dict:

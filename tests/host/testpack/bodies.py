@@ -1,8 +1,10 @@
-"""What detectors of bodies answer, without a detector: the joints come from a file. And stand-ins for core's SAM3D Body
-nodes, for a ComfyUI without them."""
+"""What detectors of bodies answer, without a detector: the joints come from a file, whose path may be one in ComfyUI's
+input folder. And stand-ins for core's SAM3D Body nodes, for a ComfyUI without them."""
 
 import math
+from pathlib import Path
 
+import folder_paths
 import numpy as np
 import torch
 from comfy_api.latest import io
@@ -30,7 +32,7 @@ class TestBodies(io.ComfyNode):
 
     @classmethod
     def execute(cls, path, name, frames=10000):
-        joints = load_file(path)[name][:frames]
+        joints = _read(path)[name][:frames]
         return io.NodeOutput({"joints3d_nonparam": [[people[people.any(-1).any(-1)] for people in joints]]})
 
 
@@ -44,7 +46,7 @@ class TestDrawnBodies(io.ComfyNode):
 
     @classmethod
     def execute(cls, image, path):
-        joints, (height, width) = load_file(path)["joints"].numpy(), image.shape[1:3]
+        joints, (height, width) = _read(path)["joints"].numpy(), image.shape[1:3]
         assert len(joints) == len(image)
         focal = np.float32(max(height, width) * _FOCAL)
         corners = np.arange(4 * len(_LIMBS)).reshape(-1, 4)
@@ -69,6 +71,29 @@ class TestSavePoses(io.ComfyNode):
             tensors["rate"] = torch.tensor(float(poses.filmed.rate))
         save_file({name: value.contiguous() for name, value in tensors.items() if value is not None}, path)
         return io.NodeOutput()
+
+
+class TestDrawnKeyPoints(io.ComfyNode):
+    """SDPoseKeypointExtractor for a drawing whose points are in a file: POSE_KEYPOINT, in pixels."""
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(node_id="TestDrawnKeyPoints", category="test", inputs=[
+            io.Image.Input("image"), io.String.Input("path")], outputs=[io.Custom("POSE_KEYPOINT").Output()])
+
+    @classmethod
+    def execute(cls, image, path):
+        height, width = image.shape[1:3]
+        parts = {"pose": slice(18), "face": slice(24, 92), "hand_left": slice(92, 113), "hand_right": slice(113, 134)}
+        return io.NodeOutput([{
+            "canvas_height": height, "canvas_width": width,
+            "people": [{f"{name}_keypoints_2d": [value for x, y in points[part].tolist() for value in (x, y, 1.0)]
+                        for name, part in parts.items()} for points in people],
+        } for people in _read(path)["points"][: len(image)]])
+
+
+def _read(path):
+    return load_file(Path(folder_paths.get_input_directory()) / path)
 
 
 def _person(joints, focal):

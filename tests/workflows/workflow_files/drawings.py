@@ -14,7 +14,10 @@ import numpy as np
 import torch
 from assets import FPS, tone, write_video
 from PIL import Image, ImageDraw
+from safetensors.torch import save_file
 from torch import Tensor
+
+from . import drawn_points
 
 _FINE = 3  # drawn larger, then scaled down
 _BLUE, _RED = (0, 0, 255), (255, 0, 0)
@@ -54,7 +57,8 @@ SEASIDE = Scene("#8fc6e8", "#d9c7a3", "#ffe2a8")
 
 
 def write(folder: Path, workflow: str, *, frames: int, width: int, height: int, sound: bool = False) -> None:
-    """The input files of one workflow, as its loaders name them."""
+    """The input files of one workflow, as its loaders name them, and the people's joints and points for stand-ins of
+    detectors."""
     folder.mkdir(parents=True, exist_ok=True)
     replacement = workflow in _REPLACEMENT
     places, driving_places = _PLACES.get(workflow, (_ALONE, _ALONE))
@@ -78,6 +82,9 @@ def write(folder: Path, workflow: str, *, frames: int, width: int, height: int, 
     write_video(folder / "driving_mask.mp4",
                 _stack(_mask(size, _WHITE if replacement else _BLACK, entry, colours) for entry in clip),
                 pixels="yuv444p", options={"qp": "0"})
+    bodies = {"joints": joints, "points": key_points}
+    save_file({name: values(workflow, frames=frames, width=width, height=height) for name, values in bodies.items()},
+              folder / "driving_bodies.safetensors")
 
 
 def _stack(images: Iterable[Image.Image]) -> Tensor:
@@ -126,6 +133,20 @@ def joints(workflow: str, *, frames: int, width: int, height: int) -> Tensor:
     found[..., :2] *= height * away / focal
     found[..., 2] = away
     return found
+
+
+def key_points(workflow: str, *, frames: int, width: int, height: int) -> Tensor:
+    """Face, hands and body of the same people in pixels, float32 [T, P, 134, 2]."""
+    middle = torch.tensor([width / 2, 0.0])
+    places = _PLACES.get(workflow, (_ALONE, _ALONE))[1]
+    found = []
+    for index in range(frames):
+        posed = _posed(places, index / float(FPS))
+        heads = [_head(HEROINE, *one) for one in posed]
+        found.append(torch.stack([drawn_points.points(torch.tensor(_smpl(*one)) * height + middle,
+                                                      (x * height + width / 2, y * height, radius * height))
+                                  for one, (x, y, radius) in zip(posed, heads, strict=True)]))
+    return torch.stack(found)
 
 
 def _smpl(place: float, pose: dict[str, float]) -> list[tuple[float, float]]:

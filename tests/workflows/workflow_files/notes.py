@@ -16,13 +16,20 @@ def _file(file: ModelFile) -> dict[str, str]:
 TRANSFORMER, TEXT_ENCODER = _file(model_files.TRANSFORMER), _file(model_files.TEXT_ENCODER)
 CLIP_VISION, VAE = _file(model_files.CLIP_VISION), _file(model_files.VAE)
 DISTILLED_LORA, SAM3 = _file(model_files.DISTILLED_LORA), _file(model_files.SAM3)
+SAM3D_BODY, SDPOSE, RT_DETR = (_file(file) for file in (model_files.SAM3D_BODY, model_files.SDPOSE,
+                                                        model_files.RT_DETR))
+NLF = "nlf_l_multi_0.3.2.torchscript"  # of its own authors, who allow research only
 
 
-def model_links(files: list[dict[str, str]]) -> str:
+def model_links(files: list[dict[str, str]], nlf: bool = False) -> str:
     lines = ["## Model files", "", "Download each file into the folder named above it, then press **R** to refresh.", ""]
     for file in files:
         lines += [f"**models/{file['directory']}**", "", f"- [{file['name']}]({file['url']}) "
                   f"({model_files.KNOWN[file['name']].gigabytes:g} GB)", ""]
+    if nlf:
+        lines += ["**models/nlf**", "", f"- {NLF}, from its authors: release v0.3.2 of github.com/isarandi/nlf. Its "
+                  "weights are for **non-commercial research only**, so this pack neither contains nor downloads them.",
+                  ""]
     lines += ["More precise, if the memory allows: "
               f"[{model_files.TRANSFORMER_FP16.name}]({model_files.TRANSFORMER_FP16.url}) "
               f"({model_files.TRANSFORMER_FP16.gigabytes:g} GB, models/diffusion_models). **Load SCAIL-2 Model** also takes bf16, fp32 and int8 files and the "

@@ -30,13 +30,13 @@ class Inputs:
     driving_mask: Node
 
 
-def start(name: str, text: str, *more_models: dict[str, str], height: int) -> Graph:
-    """The two notes, of which the first is `height` pixels high."""
+def start(name: str, text: str, *more_models: dict[str, str], height: int, nlf: bool = False) -> Graph:
+    """The two notes, of which the first is `height` pixels high. nlf: whether NLF's file is needed too."""
     graph = Graph(name)
     files = [notes.TRANSFORMER, *more_models, notes.TEXT_ENCODER, notes.CLIP_VISION, notes.VAE]
     graph.group("", column=0)
     graph.note("How to use this workflow", text, (_NOTE_WIDTH, height))
-    graph.note("Model files", notes.model_links(files), (_NOTE_WIDTH, 480 + 70 * len(more_models)))
+    graph.note("Model files", notes.model_links(files, nlf), (_NOTE_WIDTH, 480 + 70 * len(more_models) + 90 * nlf))
     return graph
 
 
@@ -85,10 +85,11 @@ def bind(graph: Graph, loaded: Loaded, files: Inputs, mode: str, column: int = 3
 
 
 def bind_found(graph: Graph, loaded: Loaded, pictures: tuple[Node, Node], found: tuple[Node, Node], mode: str,
-               column: int, *, save: bool = False, reframe: bool = False, **settings) -> tuple[Node, Node]:
+               column: int, *, save: bool = False, reframe: bool = False, size: tuple[int, int] = (WIDTH, HEIGHT),
+               **settings) -> tuple[Node, Node]:
     """Identities and encoded reference from what SAM3 has found; both tuples: driving frames, reference. `save`: the
     identities also go into a file named after the workflow. `reframe`: the reference person is put where the driving
-    person stands."""
+    person stands. size: width and height of the result."""
     graph.group("Who is who, and the size", column)
     bound = identities = graph.add("SCAIL2Identities", mode=mode, driving_masks=found[0], reference_masks=found[1],
                                    driving=pictures[0], reference_image=pictures[1], **settings)
@@ -100,7 +101,7 @@ def bind_found(graph: Graph, loaded: Loaded, pictures: tuple[Node, Node], found:
         reframed = graph.add("SCAIL2ReframeReference", image=picture, identities=identities, width=WIDTH, height=HEIGHT,
                              driving=pictures[0], size=(340, 420))
         picture, identities = reframed[0], reframed[2]
-    reference = encode(graph, loaded, picture, identities)
+    reference = encode(graph, loaded, picture, identities, *size)
     _show(graph, bound, column + 1)
     return identities, reference
 
@@ -112,9 +113,10 @@ def _show(graph: Graph, identities: Node, column: int) -> None:
     graph.add("PreviewAny", title="People found", source=identities[3], size=(340, 180))
 
 
-def encode(graph: Graph, loaded: Loaded, picture: Node, identities: Node) -> Node:
+def encode(graph: Graph, loaded: Loaded, picture: Node, identities: Node, width: int = WIDTH,
+           height: int = HEIGHT) -> Node:
     return graph.add("SCAIL2EncodeReference", vae=loaded.vae, clip_vision=loaded.clip_vision, image=picture,
-                     identities=identities, width=WIDTH, height=HEIGHT)
+                     identities=identities, width=width, height=height)
 
 
 def sample(graph: Graph, model: Node, prompts: tuple[Node, Node], vae: Node, driving: Node, identities: Node,

@@ -22,10 +22,14 @@ NO_TEXT = "no_text"
 
 # node -> what stands in for it; their inputs are dropped
 _STAND_INS = {"CLIPTextEncode": "TestText", "CLIPVisionLoader": "TestClipVision"}
-_DROPPED = ("CLIPLoader", "CheckpointLoaderSimple", "PrimitiveString")
+_DROPPED = ("CLIPLoader", "CheckpointLoaderSimple", "PrimitiveString", "UNETLoader", "RTDETR_detect",
+            "SAM3DBody_Loader")
 # and those that are shown the drawn masks; these inputs stay
 _SEGMENTERS = {"SAM3_VideoTrack": ("TestDrawnTrack", ("images", "max_objects", "initial_mask")),
                "SAM3_Detect": ("TestDrawnDetect", ("image", "positive_coords"))}
+# and those that read the drawn bodies from their file; these inputs stay
+_DETECTORS = {"SCAIL2LoadNLF": ("TestBodies", ()), "SAM3DBody_Predict": ("TestDrawnBodies", ("image",)),
+              "SDPoseKeypointExtractor": ("TestDrawnKeyPoints", ("image",))}
 _VALUES = {
     ("SCAIL2LoadModel", "model_name"): _MODEL,
     ("VAELoader", "vae_name"): _VAE,
@@ -88,6 +92,9 @@ def shrink(prompt: dict[str, dict], **values: Any) -> dict[str, dict]:
         if kind in _SEGMENTERS:
             small |= _segmenter(name, node, prompt)
             continue
+        if kind in _DETECTORS:
+            small[name] = _detector(node)
+            continue
         inputs = node["inputs"]
         if kind == "SCAIL2MotionTransfer" and inputs["start_frame"]:
             inputs["start_frame"] = LENGTH
@@ -103,6 +110,14 @@ def _segmenter(name: str, node: dict, prompt: dict[str, dict]) -> dict[str, dict
     inputs = {key: value for key, value in node["inputs"].items() if key in kept}
     return {name: {"class_type": stand_in, "inputs": inputs | {"drawn": [f"{name}_drawn", 0]}},
             **drawn_masks(f"{name}_drawn", inputs[kept[0]], prompt)}
+
+
+def _detector(node: dict) -> dict:
+    """What stands in for a detector of bodies or points, with the file of the drawing."""
+    stand_in, kept = _DETECTORS[node["class_type"]]
+    inputs = {key: value for key, value in node["inputs"].items() if key in kept}
+    named = {"name": "joints"} if stand_in == "TestBodies" else {}
+    return {"class_type": stand_in, "inputs": {"path": "driving_bodies.safetensors", **named, **inputs}}
 
 
 def drawn_masks(name: str, pictures: list, prompt: dict[str, dict]) -> dict[str, dict]:
