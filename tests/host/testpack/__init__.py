@@ -443,8 +443,8 @@ class TestExtension(ComfyExtension):
                 TestRecord, TestReplaceBlock, TestAttention, TestSaveTensors, TestDrawnTrack, TestDrawnDetect,
                 TestTextEncoder, TestLatent, TestAnything, TestDefaults, TestStoredDtypes, TestPath, TestRecordDoor,
                 TestTwoHosts, TestLoadPacked, TestReadVideo, TestNotingPatch, TestPatched, TestLoading, TestSlowSampler,
-                TestExpandedSample, TestBodies, TestDrawnBodies, TestDrawnKeyPoints, TestSavePoses, TestWithoutBodyRender, TestPoses,
-                TestKeyPoints, *missing_of_core()]
+                TestExpandedSample, TestBodies, TestDrawnBodies, TestDrawnKeyPoints, TestSavePoses,
+                TestWithoutBodyRender, TestPoses, TestKeyPoints, *missing_of_core()]
 
 
 async def comfy_entrypoint():
