@@ -78,13 +78,15 @@ def _parser(command: Sequence[str]) -> argparse.ArgumentParser:
     _add_convert(commands, "convert-lora", "lora", "write a LoRA of the SCAIL-2 authors (.pt) in ComfyUI form")
     for name, summary, run in (
             ("generate", "make a video: a reference picture performs, or takes part in, a driving video", _generate),
-            ("check", "check the inputs of generate, and estimate memory and time, without loading a model", _check)):
+            ("check", "check the inputs of generate, and estimate memory and time, without loading a model", _check),
+            ("prepare", "make the inputs of generate, masks and driving video, by their official names", _prepare)):
         described = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
         described.set_defaults(run=run)
         if name in command:
             from .options import add_check, add_generate
+            from .prepare_options import add_prepare
 
-            {"generate": add_generate, "check": add_check}[name](described)
+            {"generate": add_generate, "check": add_check, "prepare": add_prepare}[name](described)
     return parser
 
 
@@ -116,6 +118,12 @@ def _check(arguments: argparse.Namespace) -> bool:
     from .generate import check
 
     return check(arguments)
+
+
+def _prepare(arguments: argparse.Namespace) -> bool:
+    from .prepare import run
+
+    return run(arguments, _sentence)
 
 
 def _sentence(error: Exception) -> str:

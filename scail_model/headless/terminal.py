@@ -45,6 +45,10 @@ class Terminal:
         self._stage = text
         self._show()
 
+    def tell(self, text: str) -> None:
+        """A line that stays."""
+        self._line(text)
+
     def begin(self, plan: Sequence[Segment], steps: int) -> None:
         """Count the steps of a video from here on."""
         self._plan, self._steps = plan, steps

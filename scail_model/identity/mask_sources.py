@@ -107,6 +107,17 @@ def from_masks(masks: Sequence[Tensor], name: str) -> Source:
     return Source(name, pack_frames(frames, count, len(masks), height, width))
 
 
+def from_white(frames: Iterable[Tensor], name: str) -> Source:
+    """Read masks of one person in white on black, [H, W, 3 or more], uint8 or float in 0..1; there is at least one."""
+    masks: list[PackedMask] = []
+    size = (0, 0)
+    for frame in frames:
+        white = _levels(frame).min(-1) > 127
+        append(masks, packed(white))
+        size = (white.shape[0], white.shape[1])
+    return Source(name, MaskSet((MaskTrack(tuple(masks), *size),), len(masks), *size))
+
+
 def is_colour_mask(picture: Tensor) -> bool:
     """Whether a picture [H, W, 3] shows people in the colours of masks, and nothing else."""
     try:

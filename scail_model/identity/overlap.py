@@ -61,19 +61,25 @@ def by_overlap(driving: MaskSet, reference: MaskSet) -> list[Match]:
 
 def by_centre(driving: MaskSet, reference: MaskSet) -> list[tuple[int, int]]:
     """(reference, driving): for each person of the reference, from left to right, the driving person not taken yet
-    whose centre of gravity in the first frame is nearest, as shares of width and height. People without a mask there
-    are left out.
+    whose centre of gravity in the first frame is nearest, as shares of width and height. People who are not there are
+    left out.
 
     One after the other, as official, rather than the least sum of all. Source: golden case P5, `match_by_centre`.
     """
     ours, free = _centres(reference), _centres(driving)
     pairs = []
-    for person in sorted(ours, key=lambda person: ours[person][0]):
-        if free:
+    for person in left_to_right(reference):
+        if free and person in ours:
             other = min(free, key=lambda index: float(((free[index] - ours[person]) ** 2).sum()))
             del free[other]
             pairs.append((person, other))
     return sorted(pairs)
+
+
+def left_to_right(mask_set: MaskSet) -> list[int]:
+    """People by the middle of their box in the first frame; those who are not there come last."""
+    boxes = [(track.masks[0].area == 0, track.masks[0].box) for track in mask_set.tracks]
+    return sorted(range(mask_set.people), key=lambda person: (boxes[person][0], sum(boxes[person][1][::2])))
 
 
 def _centres(mask_set: MaskSet) -> dict[int, np.ndarray]:

@@ -1,0 +1,172 @@
+"""One folder that is prepared: its pictures, videos and masks, opened, bound and checked against each other."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+import torch
+from PIL import ExifTags, Image
+from torch import Tensor
+
+from ..geometry import check_frame_count, check_shape, size_of
+from ..identity import tracks_file
+from ..identity.binding import bind, numbers
+from ..identity.binding_text import BY_OVERLAP, pairs_text
+from ..identity.identities import ANIMATION, Identities
+from ..identity.mask_sources import DRIVING, REFERENCE, Source, from_colours, from_white
+from ..identity.overlap import by_centre, left_to_right
+from ..identity.video_fingerprint import compare
+from ..media.pictures import read_picture
+from ..media.video_file import FileClip
+from .prepare_files import Files
+
+_ASSUMED_RATE = Fraction(16)  # of a single picture, as where videos are made
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Example:
+    """made: the reference if it was made of the driving video, uint8 [h, w, 3], else None. notes: sentences about all
+    of it."""
+
+    files: Files
+    driving: FileClip
+    identities: Identities
+    made: Tensor | None
+    notes: list[str]
+
+
+def read_example(files: Files, arguments: argparse.Namespace, say: Say) -> Example:
+    """Open everything. Raises ValueError or RuntimeError, in one sentence, for the first thing that is wrong. say: is
+    told what is being read, and how far."""
+    say("reading the driving video")
+    notes = list(files.notes)
+    driving = FileClip(files.driving)
+    driving.rate = driving.rate or _ASSUMED_RATE
+    picture = None if files.reference is None else read_picture(files.reference, "reference", notes)
+    if files.reference is not None and _turned(files.reference):
+        notes.append(f"{files.reference.name} says that it lies on its side or its head, and the official generate.py "
+                     "does not look: save it upright for that.")
+    people, theirs = _driving_masks(files.masks, driving, notes, say)
+    people = _largest(people, arguments.max_persons, notes)
+    if picture is None:
+        people, reference, picture = _first_frame(people, driving)
+        made = picture
+    else:
+        reference, made = _reference_mask(files.reference_mask, theirs, picture), None
+    binding = _binding(people, reference, arguments, notes)
+    identities = bind(files.mode, people, [reference], binding=binding)
+    return Example(files, driving, identities, made, [*driving.warnings, *notes, *identities.notes])
+
+
+def _driving_masks(path: Path, driving: FileClip, notes: list[str], say: Say) -> tuple[Source, Source | None]:
+    """The driving video's people, and those of the reference if the file has them."""
+    if path.suffix == ".safetensors":
+        identities, video = tracks_file.load(path)
+        try:
+            notes += [remark for remark in compare(identities, video, driving) if "frames compared" not in remark]
+        except ValueError as error:
+            raise ValueError(str(error).replace("connect the video that was tracked, or set other_video to accept",
+                                                "give the tracks of this video")) from error
+        names, front = identities.given_names, identities.front
+        return (Source(DRIVING, identities.driving, identities.labels, names=names, front=front),
+                Source(REFERENCE, identities.references[0], identities.labels))
+    mask = FileClip(path, name="driving mask").shaped_like(driving)
+    check_frame_count(len(driving), len(mask))
+    check_shape("driving mask", mask.size, "driving video", driving.size)
+
+    def frames() -> Iterator[Tensor]:
+        for number, frame in enumerate(mask):
+            say(f"reading the masks, frame {number} of {len(mask)}")
+            yield frame
+
+    return _people(frames, len(mask), DRIVING), None
+
+
+def _reference_mask(path: Path | None, theirs: Source | None, picture: Tensor) -> Source:
+    if path is None:
+        assert theirs is not None  # else there is a file
+        check_shape("reference mask of the tracks file", theirs.mask_set.size, "reference", size_of(picture))
+        return theirs
+    mask = read_picture(path, "mask of the reference")
+    check_shape("mask of the reference", size_of(mask), "reference", size_of(picture))
+    return _people(lambda: iter([mask]), 1, REFERENCE)
+
+
+def _people(frames: Callable[[], Iterator[Tensor]], count: int, name: str) -> Source:
+    """Of masks in colours, or of one person in white on black."""
+    source = from_colours(frames(), count, name)
+    return source if source.labels else from_white(frames(), name)
+
+
+def _largest(people: Source, limit: int | None, notes: list[str]) -> Source:
+    """Those who take most of the first frame."""
+    count = people.mask_set.people
+    if limit is None or count <= limit:
+        return people
+    by_size = sorted(range(count), key=lambda person: -people.mask_set.tracks[person].masks[0].area)
+    kept = sorted(by_size[:limit])
+    left_out = ", ".join(str(number) for person, number in enumerate(numbers(people)) if person not in kept)
+    notes.append(f"driving mask: person {left_out} left out, as --max_persons {limit} asks for")
+    return _selected(people, kept)
+
+
+def _selected(source: Source, kept: list[int]) -> Source:
+    return replace(source, mask_set=source.mask_set.select(kept),
+                   labels=source.labels and tuple(source.labels[person] for person in kept),
+                   names=source.names and tuple(source.names[person] for person in kept),
+                   front=tuple(kept.index(person) for person in source.front if person in kept))
+
+
+def _first_frame(people: Source, driving: FileClip) -> tuple[Source, Source, Tensor]:
+    """The driving video's people who are in its first frame, there as a reference, and it cut out on black."""
+    masks = people.mask_set
+    there = [person for person, track in enumerate(masks.tracks) if track.masks[0].area]
+    if not there:
+        raise ValueError("Nobody is in the first frame of the driving mask, which --test_mode makes the reference of: "
+                         "cut the video to where the person is, or give a reference without --test_mode.")
+    people = _selected(people, there)
+    first = people.mask_set.picked([0])
+    if masks.size != driving.size:
+        raise ValueError(f"The driving mask ({masks.width}x{masks.height} pixels) has another size than the driving "
+                         f"video ({driving.width}x{driving.height}), and --test_mode cuts the reference out with it: "
+                         "make the mask at the video's size.")
+    cut_out = driving.read(0, 1)[0] * torch.from_numpy(first.frame(0).any(0))[..., None]
+    return people, replace(people, name=REFERENCE, mask_set=first, background=None), cut_out
+
+
+def _binding(people: Source, reference: Source, arguments: argparse.Namespace, notes: list[str]) -> str:
+    """The text of a binding: as given; empty for equal colours; else, as officially, from left to right, or in
+    animation, where the video shows more people, those nearest to the reference's."""
+    if arguments.binding:
+        return arguments.binding
+    if getattr(arguments, "matchnearest", False):
+        return BY_OVERLAP
+    ours, theirs = reference.mask_set.people, people.mask_set.people
+    pairs: list[tuple[int, int]] = []
+    if ours == theirs and not _common(people, reference):
+        pairs = list(zip(left_to_right(reference.mask_set), left_to_right(people.mask_set), strict=True))
+    elif ours < theirs and arguments.mode == ANIMATION:
+        pairs = by_centre(people.mask_set, reference.mask_set)
+    if len(pairs) < ours:
+        return ""
+    text = pairs_text(sorted((numbers(reference)[left], numbers(people)[right]) for left, right in pairs))
+    if theirs > 1:
+        how = "from left to right" if ours == theirs else "by the nearest centre in the first frame"
+        notes.append(f"bound {text} (reference:driving), {how}; --binding chooses otherwise")
+    return text
+
+
+def _common(people: Source, reference: Source) -> bool:
+    return bool(set(people.labels or ()) & set(reference.labels or ()))
+
+
+def _turned(path: Path) -> bool:
+    with Image.open(path) as image:
+        return image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+
+

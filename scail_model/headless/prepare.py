@@ -1,0 +1,191 @@
+"""`scail2 prepare`: the files that the official `generate.py` and `scail2 generate` read, folder by folder.
+
+Everything of a folder is checked before anything is rendered, and its files appear together when all are complete.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+from PIL import Image
+from torch import Tensor
+
+from ..files.atomic import explained, locked, remove_leftovers, writing
+from ..identity.identities import REPLACEMENT
+from ..inputs.crops import Crop
+from ..masks import NAMES
+from ..media.video_file import FileClip
+from ..media.whole_video import write_clip, write_frames
+from .example import Example, Say, read_example
+from .prepare_files import Files, find_files, folders_of, is_done
+from .terminal import Terminal
+
+_STRETCH = 16  # frames that are painted at once
+_JPEG = {"quality": 100, "subsampling": 0}  # halved colour would blur the edges of a mask
+_NOT_RUN = {"text": "--text is for SAM3", "sam3_model": "--sam3_model names a model of SAM3"}
+_FAILED = OSError, RuntimeError, ValueError, EOFError, MemoryError
+
+
+@dataclass
+class Report:
+    """What became of one folder. error: a sentence, empty if all went well. following: the command to go on with."""
+
+    folder: str
+    written: list[str] = field(default_factory=list)
+    frames: int = 0
+    size: str = ""
+    people: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    following: str = ""
+    skipped: bool = False
+    error: str = ""
+
+
+def run(arguments: argparse.Namespace, sentence: Callable[[Exception], str]) -> bool:
+    """Prepare one folder or several. Returns whether all went well; the error of a single folder is raised.
+
+    sentence: an error as people read it.
+    """
+    _check(arguments)
+    folders, reports = folders_of(arguments), []
+    with Terminal() as terminal:
+        for flag, text in _NOT_RUN.items():
+            if getattr(arguments, flag):
+                terminal.tell(f"{text}, which is not run here: masks come from --tracks.")
+        for number, folder in enumerate(folders, 1):
+            place = f"{folder} ({number} of {len(folders)})" if len(folders) > 1 else str(folder)
+            report = Report(str(folder))
+            reports.append(report)
+            try:
+                _prepare(folder, arguments, report, lambda text, place=place: terminal.say(f"{place}: {text}"))
+            except _FAILED as error:
+                if arguments.subdir:
+                    raise
+                report.error = sentence(error)
+            _tell(report, arguments, terminal)
+    failed = [report for report in reports if report.error]
+    if arguments.json:
+        sys.stdout.write(f"{json.dumps([vars(report) for report in reports], indent=1)}\n")
+    if failed:
+        sys.stderr.write(f"{len(failed)} of {len(reports)} folders could not be prepared:\n")
+        sys.stderr.write("".join(f"  {report.folder}: {report.error}\n" for report in failed))
+    return not failed
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """ValueError for options that do not go together, or a number out of range."""
+    if arguments.max_persons is not None and arguments.max_persons < 1:
+        raise ValueError(f"max_persons is {arguments.max_persons} (--max_persons), but it must be at least 1: correct "
+                         "it.")
+    if getattr(arguments, "matchnearest", False) and arguments.binding:
+        raise ValueError("--matchnearest and --binding both say who is who: leave one of them out.")
+    if not getattr(arguments, "e2e_mode", True):
+        raise ValueError("The command line renders no skeletons yet (poses): add --e2e_mode.")
+    if not 0 <= getattr(arguments, "crop_margin", 0) <= 1:
+        raise ValueError(f"crop_margin is {arguments.crop_margin:g} (--crop_margin), but it must be 0 to 1: correct "
+                         "it.")
+
+
+def _prepare(folder: Path, arguments: argparse.Namespace, report: Report, say: Say) -> None:
+    """Fill the report of one folder."""
+    if arguments.skip_existing and is_done(folder, arguments.mode):
+        report.skipped = True
+        return
+    with locked(folder / ".scail2_prepare.lock", f"Another run is preparing {folder}: wait for it."):
+        files = find_files(folder, arguments)
+        example = read_example(files, arguments, say)
+        for path in files.written:
+            remove_leftovers(folder, path.name)
+        with explained(f"The folder {folder}", "and run again"):
+            _write(example, arguments, say)
+    driving, labels = example.driving, example.identities.labels
+    report.written, report.notes = [str(path) for path in files.written], example.notes
+    report.frames, report.size = len(driving), f"{driving.width}x{driving.height}"
+    report.people = [NAMES[label - 1] for label in labels]
+    report.following = _following(files)
+
+
+def _write(example: Example, arguments: argparse.Namespace, say: Say) -> None:
+    """All files, which get their names when the last one is complete."""
+    clip, identities = example.driving, example.identities
+    rendered, mask_video, mask_picture, *cut_out = example.files.written
+
+    def counted(path: Path) -> Callable[[], None]:
+        count = iter(range(1, len(clip) + 1))
+        return lambda: say(f"writing {path.name}, frame {next(count)} of {len(clip)}")
+
+    with ExitStack() as stack:
+        part = {path: stack.enter_context(writing(path)) for path in example.files.written}
+        if getattr(arguments, "crop", ""):
+            with clip.sound(Fraction(float(clip.times()[-1]))) as track:
+                write_frames(part[rendered], _cropped(example, Crop(arguments.crop, arguments.crop_margin)), clip,
+                             counted(rendered), track)
+        elif _can_be_copied(clip):
+            say(f"copying {example.files.driving.name}")
+            shutil.copyfile(example.files.driving, part[rendered])
+        else:
+            write_clip(part[rendered], clip, counted(rendered))
+        write_frames(part[mask_video], _painted(example), clip, counted(mask_video))
+        picture = Image.fromarray(identities.reference_colours(0)[0].movedim(0, -1).numpy())
+        picture.save(part[mask_picture], "png" if mask_picture.suffix == ".png" else "jpeg", **_JPEG)
+        for path in cut_out:
+            assert example.made is not None  # it is written, because it was made
+            Image.fromarray(example.made.numpy()).save(part[path], "png")
+
+
+def _stretches(frames: int) -> Iterator[tuple[int, int]]:
+    return ((start, min(start + _STRETCH, frames)) for start in range(0, frames, _STRETCH))
+
+
+def _cropped(example: Example, crop: Crop) -> Iterator[Tensor]:
+    for start, stop in _stretches(len(example.driving)):
+        yield from crop.applied(example.driving.read(start, stop), example.identities, start)
+
+
+def _painted(example: Example) -> Iterator[Tensor]:
+    """The mask of each driving frame, uint8 [H, W, 3]."""
+    for start, stop in _stretches(len(example.driving)):
+        yield from example.identities.driving_colours(start, stop).movedim(1, -1)
+
+
+def _can_be_copied(clip: FileClip) -> bool:
+    """Whether every reader shows the file as it is shown here: one in MP4, with square pixels, which not all make
+    square."""
+    with clip.file.open() as container:
+        return "mp4" in container.format.name.split(",") and clip.known.pixel_shape == 1
+
+
+def _following(files: Files) -> str:
+    """The command that makes the video."""
+    rendered, mask_video, mask_picture, *_ = files.written
+    options = {"--ckpt_dir": "SCAIL-2", "--image": files.picture, "--mask_image": mask_picture, "--pose": rendered,
+               "--mask_video": mask_video}
+    words = ["scail2", "generate", *(str(word) for option in options.items() for word in option),
+             *(["--replace_flag"] if files.mode == REPLACEMENT else []), "--prompt", "..."]
+    return shlex.join(words)
+
+
+def _tell(report: Report, arguments: argparse.Namespace, terminal: Terminal) -> None:
+    """One folder's report in lines."""
+    if report.error:
+        terminal.tell(f"{report.folder}: {report.error}")
+    if report.error or arguments.json:
+        return
+    if report.skipped:
+        sys.stdout.write(f"{report.folder}: skipped, because its mask video is there\n")
+    else:
+        names = ", ".join(Path(path).name for path in report.written)
+        sys.stdout.write(f"{report.folder}: wrote {names} ({report.frames} frames of {report.size}; "
+                         f"{', '.join(report.people)})\n")
+        sys.stdout.write("".join(f"  {note}\n" for note in report.notes))
+        sys.stdout.write(f"  next: {report.following}\n")
+    sys.stdout.flush()

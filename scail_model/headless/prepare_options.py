@@ -1,0 +1,89 @@
+"""The arguments of `scail2 prepare`: names and defaults of the official `process_animation_aio.py` and
+`process_replacement.py` of zai-org/SCAIL-Pose, and those of this pack."""
+
+from __future__ import annotations
+
+import argparse
+
+from ..identity.identities import ANIMATION, REPLACEMENT
+
+MARGIN = 0.05  # official; `inputs/crops.py` has it for the nodes
+_CROPS = {
+    "mask": ("black", "the people"),
+    "bbox": ("bbox", "a box around each person; boxes that overlap become one"),
+    "steady_bbox": ("steady bbox", "one box around everybody in all frames, which never moves"),
+}
+_SAM3 = "a model of SAM3, which is not run here: masks come from --tracks"
+
+
+def add_prepare(command: argparse.ArgumentParser) -> None:
+    """Add the two kinds of `scail2 prepare` to its parser."""
+    kinds = command.add_subparsers(required=True, metavar="KIND", dest="mode")
+    add_animation(kinds.add_parser(ANIMATION, help="the reference's scene is kept: rendered_v2.mp4, "
+                                                   "rendered_mask_v2.mp4 and ref_mask.jpg"))
+    add_replacement(kinds.add_parser(REPLACEMENT, help="the driving video's scene is kept: rendered_v2.mp4, "
+                                                       "replace_mask.mp4 and ref_mask.png"))
+
+
+def add_animation(command: argparse.ArgumentParser) -> None:
+    _add_folders(command)
+    driving = command.add_argument_group("driving video")
+    driving.add_argument("--e2e_mode", action="store_true",
+                         help="the model sees the driving video itself (rendered_v2.mp4 is a copy), not a skeleton")
+    crops = driving.add_mutually_exclusive_group()
+    for name, (kind, what) in _CROPS.items():
+        crops.add_argument(f"--crop_e2e_{name}", dest="crop", action="store_const", const=kind, default="",
+                           help=f"with --e2e_mode: rendered_v2.mp4 shows {what}, and the rest is black")
+    driving.add_argument("--crop_margin", type=float, default=MARGIN, metavar="SHARE",
+                         help=f"how much wider and higher a box is on each side, as a share of it (default: {MARGIN})")
+    _add_masks(command)
+    _add_files(command)
+
+
+def add_replacement(command: argparse.ArgumentParser) -> None:
+    _add_folders(command)
+    masks = _add_masks(command)
+    masks.add_argument("--matchnearest", "--onetomany", action="store_true",
+                       help="the person whose mask overlaps the reference's most in the first frame is replaced; same "
+                            'as --binding "by overlap"')
+    masks.add_argument("--test_mode", action="store_true",
+                       help="the reference is the person in the first driving frame, cut out (ref_image.png)")
+    _add_files(command)
+
+
+def _add_folders(command: argparse.ArgumentParser) -> None:
+    folders = command.add_argument_group("folders").add_mutually_exclusive_group(required=True)
+    folders.add_argument("--subdir", metavar="FOLDER",
+                         help="folder with the driving video and the reference (ref_image.jpg, ref_image.png, ref.jpg "
+                              "or ref.png)")
+    folders.add_argument("--input_root", metavar="FOLDER", help="folder of such folders, each prepared in turn")
+    command.add_argument("--video_name", default="driving.mp4", metavar="NAME",
+                         help="the driving video in each folder, such as GT.mp4 or raw.mp4 (default: driving.mp4)")
+
+
+def _add_masks(command: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    masks = command.add_argument_group("masks")
+    masks.add_argument("--tracks", metavar="FILE",
+                       help="masks of the driving video, in each folder or anywhere: a tracks file (Save SCAIL-2 "
+                            "Tracks), a colour mask video, or a black and white one (default: tracks.safetensors, or a "
+                            "video named like the driving video with _mask, such as driving_mask.mp4)")
+    masks.add_argument("--mask_image", metavar="FILE",
+                       help="mask picture of the reference, in colours or in black and white (default: a picture named "
+                            "like the reference with _mask, such as ref_image_mask.png, or reference_mask.png; else "
+                            "that of the tracks file)")
+    masks.add_argument("--binding", default="", metavar="TEXT",
+                       help='who is who, as in Bind SCAIL-2 Identities: reference:driving, such as "1:2, 2:1", "by '
+                            'position" or "by overlap" (default: equal colours, else from left to right)')
+    masks.add_argument("--max_persons", type=int, metavar="N",
+                       help="of the driving video's people only the N largest in the first frame (default: all)")
+    masks.add_argument("--text", nargs="+", metavar="WORD", help="words for SAM3, which is not run here; has no effect")
+    masks.add_argument("--sam3_model", metavar="FILE", help=f"{_SAM3}; has no effect")
+    return masks
+
+
+def _add_files(command: argparse.ArgumentParser) -> None:
+    files = command.add_argument_group("output")
+    existing = files.add_mutually_exclusive_group()
+    existing.add_argument("--skip_existing", action="store_true", help="leave folders out whose mask video is there")
+    existing.add_argument("--overwrite", action="store_true", help="replace files that exist")
+    files.add_argument("--json", action="store_true", help="print what was written as JSON, for programs")

@@ -1,0 +1,77 @@
+"""Frames to one .mp4 file as they come, with the time stamps and the sound of a clip, for other programs to read.
+
+Colours are converted by the matrix of BT.601, and the file says so: readers that do not look assume it, as the official
+tools do. Pictures with an odd side keep their colours at full resolution, because halving needs even ones.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+from typing import cast
+
+import av
+import numpy as np
+from av.container import OutputContainer
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation
+from torch import Tensor
+
+from .clips import Clip, Tick
+from .sound import SoundStream, Track
+
+_QUALITY = "10"  # CRF; masks of six colours lose nothing to lower ones that 4:2:0 has not cost them already
+_BT601_TAG = 6  # of the matrix; FFmpeg's scaler has another number for it
+_CLOCK = Fraction(1, 90000)
+
+
+def write_clip(path: Path, clip: Clip, tick: Tick) -> None:
+    """A clip with its sound. tick: called for every frame."""
+    with clip.sound(Fraction(float(clip.times()[-1]))) as track:
+        write_frames(path, chain.from_iterable(clip.stretches(0, len(clip))), clip, tick, track)
+
+
+def write_frames(path: Path, frames: Iterable[Tensor], clip: Clip, tick: Tick, track: Track | None = None) -> None:
+    """As many frames uint8 [h, w, 3] as the clip has, shown when its frames are. track: what sounds with them."""
+    assert clip.rate  # every clip of a file has one
+    times, even = clip.times(), not clip.variable
+    clock = 1 / clip.rate if even else _CLOCK
+    frames = iter(frames)
+    first = next(frames)
+    with av.open(os.fspath(path), "w", format="mp4") as output:
+        stream = _stream(output, first.shape[1], first.shape[0], clip.rate, clock)
+        sound = SoundStream(output, track) if track else None
+        for number, picture in enumerate(chain((first,), frames)):
+            tick()
+            stamp = number if even else round(float(times[number]) / float(clock))
+            if sound:
+                sound.advance(stamp * clock)
+            output.mux(stream.encode(_frame(picture.numpy(), stream.pix_fmt, stamp, clock)))
+        if sound:
+            sound.advance(Fraction(float(times[-1])))
+            sound.finish()
+        output.mux(stream.encode())
+
+
+def _stream(output: OutputContainer, width: int, height: int, rate: Fraction, clock: Fraction
+            ) -> av.VideoStream:
+    # no B-frames: then the first time stamp is 0 for every reader
+    stream = cast(av.VideoStream, output.add_stream("libx264", rate=rate, options={"crf": _QUALITY, "bf": "0"}))
+    stream.width, stream.height = width, height
+    stream.pix_fmt = "yuv444p" if width % 2 or height % 2 else "yuv420p"
+    stream.codec_context.time_base = clock
+    tags = stream.codec_context
+    tags.colorspace, tags.color_range = _BT601_TAG, ColorRange.MPEG
+    tags.color_primaries, tags.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
+    return stream
+
+
+def _frame(picture: np.ndarray, form: str | None, stamp: int, clock: Fraction) -> av.VideoFrame:
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+    # where four pixels share a colour, its mean survives the halving of masks best
+    frame = frame.reformat(format=form, dst_colorspace=Colorspace.ITU601, dst_color_range=ColorRange.MPEG,
+                           interpolation=Interpolation.AREA)
+    frame.pts, frame.time_base = stamp, clock
+    return frame
