@@ -110,7 +110,7 @@ def retargeted(poses: Poses, points: Tensor, scores: Tensor, size: tuple[int, in
 
 def _pairs(poses: Poses, people: int, labels: Sequence[int] | None) -> list[tuple[int, int]]:
     """(person of the poses, person of the reference)."""
-    if not people:
+    if not people and labels is None:
         raise ValueError("The reference's keypoints show nobody: find them in the picture of the character.")
     if labels is None:
         if poses.people != 1 or people != 1:
@@ -121,8 +121,9 @@ def _pairs(poses: Poses, people: int, labels: Sequence[int] | None) -> list[tupl
     pairs = [(person, list(labels).index(label)) for person, label in enumerate(poses.labels) if label in labels]
     if not pairs:
         given, wanted = (", ".join(NAMES[label - 1] for label in of) for of in (labels, poses.labels))
-        raise ValueError(f"Nobody of the poses ({wanted}) is among the reference's keypoints ({given or 'nobody'}): "
-                         "find keypoints in the picture that the identities were made with.")
+        raise ValueError(f"Nobody of the poses ({wanted}) is among the reference's keypoints "
+                         f"({given or 'nobody in a mask'}): find keypoints in the picture that the "
+                         "identities were made with, and read the poses with the same identities.")
     return pairs
 
 

@@ -119,47 +119,10 @@ def test_who_is_not_in_the_reference_stays():
     assert moved.notes[-1] == "red: not in the reference's keypoints, so left in place."
 
 
-def without(values, *joints):
-    """The joints are not there."""
-    changed = values.clone()
-    changed[..., list(joints), :] = 0
-    return changed
-
-
 def unseen(scores, *points):
     changed = scores.clone()
     changed[..., list(points)] = 0
     return changed
-
-
-def kinds():
-    """name: (poses, scores of the reference, frame of the alignment, whether by the feet)."""
-    _, poses, _, scores = loaded(FEET)
-    late = poses.joints.clone()
-    late[0] = 0
-    nan = poses.joints.clone()
-    nan[0, :, 10] = float("nan")
-    after = poses.joints.clone()
-    after[0, :, 10, 2] *= -1
-    return {
-        "enters late": (replace(poses, joints=late), scores, 1, True),
-        "feet out of the reference": (poses, unseen(scores, 10, 13), 0, False),
-        "feet not detected in 3D": (replace(poses, joints=without(poses.joints, 9, 10, 12, 13)), scores, 0, False),
-        "no neck": (replace(poses, joints=without(poses.joints, 1)), scores, 0, True),
-        "NaN in an ankle, for a frame": (replace(poses, joints=nan), scores, 0, False),
-        "an ankle beside the camera": (replace(poses, joints=after), scores, 0, False),
-        "no points of the picture": (replace(poses, points=None, scores=None), scores, 0, True),
-        "one frame": (poses.picked([1]), scores, 0, True),
-    }
-
-
-@pytest.mark.parametrize("kind", kinds())
-def test_kinds_of_bodies(kind):
-    poses, scores, frame, feet = kinds()[kind]
-    moved, (fit,) = retargeted(poses, loaded(FEET)[2], scores, poses.size, limit=1)
-    assert (fit.frame, fit.feet) == (frame, feet)
-    assert moved.cameras.isfinite().all()
-    assert moved.points is None or moved.points.isfinite().all()
 
 
 def test_a_missing_joint_does_not_drop_its_hand_back():
