@@ -11,6 +11,7 @@ from .load_model import SCAIL2LoadModel
 from .load_nlf import SCAIL2LoadNLF
 from .motion import SCAIL2MotionTransfer
 from .poses import SCAIL2Poses
+from .poses_file import SCAIL2LoadPoses, SCAIL2SavePoses
 from .preflight import SCAIL2Preflight
 from .prompts import SCAIL2LoadPrompt, SCAIL2SavePrompt
 from .reference import SCAIL2EncodeReference
@@ -24,10 +25,10 @@ from .tracks import SCAIL2LoadTracks, SCAIL2SaveTracks
 
 class SCAIL2Extension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [SCAIL2LoadModel, SCAIL2LoadLora, SCAIL2LoadNLF, SCAIL2Poses, SCAIL2Identities, SCAIL2RetargetPoses,
-                SCAIL2RenderPoses, SCAIL2ReframeReference, SCAIL2EncodeReference, SCAIL2MotionTransfer, SCAIL2Schedule,
-                SCAIL2Preflight, SCAIL2SampleVideo, SCAIL2SavePrompt, SCAIL2LoadPrompt, SCAIL2SaveTracks,
-                SCAIL2LoadTracks, SCAIL2DriftReport, SCAIL2Jobs]
+        return [SCAIL2LoadModel, SCAIL2LoadLora, SCAIL2LoadNLF, SCAIL2Poses, SCAIL2SavePoses, SCAIL2LoadPoses,
+                SCAIL2Identities, SCAIL2RetargetPoses, SCAIL2RenderPoses, SCAIL2ReframeReference, SCAIL2EncodeReference,
+                SCAIL2MotionTransfer, SCAIL2Schedule, SCAIL2Preflight, SCAIL2SampleVideo, SCAIL2SavePrompt,
+                SCAIL2LoadPrompt, SCAIL2SaveTracks, SCAIL2LoadTracks, SCAIL2DriftReport, SCAIL2Jobs]
 
 
 async def comfy_entrypoint() -> SCAIL2Extension:

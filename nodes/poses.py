@@ -20,11 +20,11 @@ from ..scail_model.poses.detections import Bodies
 from ..scail_model.poses.keypoints import read_keypoints
 from ..scail_model.poses.mhr import read_mhr
 from ..scail_model.poses.nlf import read_nlf
-from ..scail_model.poses.reading import read_poses, report
+from ..scail_model.poses.reading import read_again, read_poses, report
 from ..scail_model.poses.scene import Scene
 from ..scail_model.poses.value import Poses
 
-_BODIES = [io.Custom("NLFPRED"), io.Custom("MHR_POSE_DATA"), NLFModelType]
+_BODIES = [io.Custom("NLFPRED"), io.Custom("MHR_POSE_DATA"), NLFModelType, PosesType]
 _DETAIL = [io.Custom("POSE_KEYPOINT"), io.Custom("DWPOSES")]
 _HOLD = 3  # frames: detectors overlook people for so long now and then
 
@@ -43,8 +43,8 @@ class SCAIL2Poses(io.ComfyNode):
             inputs=[
                 io.MultiType.Input("poses", _BODIES,
                                    tooltip="Bodies in space: NLFPRED of an NLF node, MHR_POSE_DATA of Run SAM3D Body "
-                                           "Prediction, or the model of Load NLF Model, which then is run over "
-                                           "driving."),
+                                           "Prediction, the model of Load NLF Model, which then is run over driving, "
+                                           "or poses, for other masks, detail or settings."),
                 io.MultiType.Input("detail", _DETAIL, optional=True,
                                    tooltip="Faces and hands, POSE_KEYPOINT or DWPOSES, of the same frames. Without it "
                                            "only SAM3D Body gives hands."),
@@ -88,9 +88,12 @@ class SCAIL2Poses(io.ComfyNode):
             raise ValueError("more_masks is connected, but masks is not: connect the MASK of person 1 to masks.")
         people = None if masks is None else read_masks(masks, more_masks, DRIVING, order, connected="masks",
                                                        more_name="more_masks")
-        bodies = _bodies(poses, clip, people)
-        points = None if detail is None else read_keypoints(detail, bodies.size)
-        read = read_poses(bodies, points, people, clip, hold=hold, smooth=smooth)
+        found = poses if isinstance(poses, Poses) else _bodies(poses, clip, people)
+        points = None if detail is None else read_keypoints(detail, found.size)
+        if isinstance(found, Poses):
+            read = read_again(found, points, people, clip, hold=hold, smooth=smooth)
+        else:
+            read = read_poses(found, points, people, clip, hold=hold, smooth=smooth)
         preview = _preview(read, preview_frames)
         return io.NodeOutput(read, preview, report(read), ui=ui.PreviewImage(preview, cls=cls))
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from statistics import median
 from typing import Any
 
 import torch
@@ -18,6 +19,8 @@ from .value import JOINTS, POINTS
 ANY, STEADY, SETTLED = "nothing", "the same person in every frame", "the person of that number"
 
 LEAST_SCORE = 0.3  # below, a point is a guess: it is not drawn, and tells nothing
+
+_LEAST_BODY = 10.0  # millimetres: a body is larger, except in metres
 
 Camera = tuple[float, float, float, float]  # fx, fy, cx, cy in pixels
 
@@ -78,6 +81,18 @@ def not_finite_note(frames: Iterable[Tensor]) -> tuple[str, ...]:
     """What a report says of joints [..., 3] with NaN or infinity."""
     count = sum(int((~torch.isfinite(joints)).any(-1).sum()) for joints in frames)
     return (f"{count} joints are not finite numbers and count as unknown",) if count else ()
+
+
+def refuse_metres(frames: Iterable[Tensor], name: str) -> None:
+    """Raise ValueError if most bodies, [n, J, 3] for each frame, are too small for millimetres. name: what has them."""
+    spans = []
+    for person in (person for people in frames for person in people):
+        there = person[known(person) & torch.isfinite(person).all(-1)]
+        if len(there) > 1:
+            spans.append(float((there.amax(0) - there.amin(0)).norm()))
+    if spans and median(spans) < _LEAST_BODY:
+        raise ValueError(f"The bodies in {name} measure {median(spans):.2g} mm, so they seem to be in metres: multiply "
+                         "the joints by 1000.")
 
 
 def project(joints: Tensor, camera: Camera | Tensor) -> Tensor:

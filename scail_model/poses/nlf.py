@@ -14,13 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .detections import Bodies, finite, not_finite_note
+from .detections import Bodies, finite, not_finite_note, refuse_metres
 from .value import from_smpl, official_camera
 
 _KEYS = ("joints3d_nonparam", "joints3d")  # the first is free of the body model, as the official script takes it
 # Numbers of joints of SMPL, without and with hands, SMPL-H and SMPL-X: the first 22 are the same.
 _SMPL_COUNTS = (22, 24, 52, 55)
-_LEAST_BODY = 10.0  # millimetres: a body is larger, except in metres
 
 Nested = Any  # tensors, arrays or numbers in lists of any depth
 
@@ -39,7 +38,7 @@ def read_nlf(answer: Mapping[str, Nested] | Nested, size: tuple[int, int]) -> Bo
     frames = [_people(frame) for frame in _frames(values)]
     if not frames:
         raise ValueError("The NLF poses have no frames: run NLF on the driving video first.")
-    _refuse_metres(frames)
+    refuse_metres(frames, "the NLF poses")
     return Bodies(tuple(from_smpl(finite(people)) for people in frames), size, official_camera(*size),
                   notes=not_finite_note(frames))
 
@@ -85,11 +84,3 @@ def _people(frame: Nested) -> Tensor:
         raise ValueError(f"The NLF poses have a frame of shape {list(people.shape)}, but people have SMPL's 24 joints, "
                          "[people, 24, 3]: connect joints in that form.")
     return people[:, :24].float()
-
-
-def _refuse_metres(frames: Sequence[Tensor]) -> None:
-    spans = [float(span) for people in frames for span in (people - people[:, :1]).norm(dim=-1).amax(-1)
-             if 0 < span < torch.inf]
-    if spans and float(np.median(spans)) < _LEAST_BODY:
-        raise ValueError(f"The bodies in the NLF poses measure {np.median(spans):.2g} mm, so they seem to be in "
-                         "metres: multiply the joints by 1000.")

@@ -19,7 +19,7 @@ from .linking import linked, numbered
 from .matching import in_masks, on_bodies, points_in_masks
 from .mesh import mhr_mesh
 from .smoothing import at, held, smoothed
-from .value import FACE, Poses
+from .value import FACE, Poses, official_camera
 
 _DRAWN = slice(FACE.start, None)  # points of face and hands
 
@@ -51,6 +51,28 @@ def read_poses(bodies: Bodies, detail: Detail | None = None, masks: Source | Non
     mesh = None if bodies.given is None else mhr_mesh(bodies.given, at(chosen, shown), focal, shown)
     poses = replace(poses, filmed=filmed, mesh=mesh, notes=notes)
     return poses.select(np.argsort(poses.labels, kind="stable").tolist())
+
+
+def read_again(poses: Poses, detail: Detail | None = None, masks: Source | None = None, filmed: Clip | None = None, *,
+               hold: int = 0, smooth: float = 0.0) -> Poses:
+    """Poses that were read before, with other detail, masks or settings: as `read_poses`, but without masks everybody
+    stays who they are, and a mesh and the look are kept.
+
+    Raises ValueError also for poses of several cameras, as retargeting makes them.
+    """
+    if poses.people and bool((poses.cameras != poses.cameras[0]).any()):
+        raise ValueError("The poses have been retargeted, so that each person has a camera of its own: read them "
+                         "before they are retargeted.")
+    own = None
+    if poses.points is not None and poses.scores is not None:
+        own = Detail(tuple(zip(poses.points, poses.scores, strict=True)), poses.size)
+    fx, fy, cx, cy = poses.cameras[0].tolist() if poses.people else official_camera(*poses.size)
+    bodies = Bodies(tuple(poses.joints), poses.size, (fx, fy, cx, cy), SETTLED if masks is None else ANY,
+                    own if masks is None else None, notes=poses.notes)
+    made = read_poses(bodies, detail or (None if masks is None else own), masks, filmed or poses.filmed, hold=hold,
+                      smooth=smooth)
+    made = replace(made, look=poses.look)
+    return made if masks is not None else replace(made, labels=poses.labels, names=poses.names, mesh=poses.mesh)
 
 
 def report(poses: Poses) -> str:

@@ -1,15 +1,16 @@
-"""Read SCAIL-2 Poses and Load NLF Model in a real ComfyUI: bodies of other packs, matched to masks of any kind."""
+"""The nodes that read poses in a real ComfyUI: bodies of other packs, of NLF and of files, matched to any masks."""
 
 import json
 import math
 
 import assets
+import numpy as np
 import pytest
 import torch
 from drawn_bodies import SMPL, openpose
 from safetensors.torch import load_file, save_file
 
-pytestmark = pytest.mark.node("SCAIL2Poses", "SCAIL2LoadNLF")
+pytestmark = pytest.mark.node("SCAIL2Poses", "SCAIL2LoadNLF", "SCAIL2SavePoses", "SCAIL2LoadPoses")
 
 HEIGHT, WIDTH, FRAMES = assets.HEIGHT, assets.WIDTH, 9
 FOCAL = WIDTH / (2 * math.tan(math.radians(27.5)))
@@ -119,6 +120,28 @@ def test_what_is_missing_is_said(graph, bodies, read):
     graph.pictures("mask", "driving_mask1", frames=FRAMES)
     with pytest.raises(RuntimeError, match="more_masks is connected, but masks is not"):
         read(poses=bodies, driving=["mask", 0], **{"more_masks.person_2": mask})
+
+
+def test_poses_of_files(comfy, graph, bodies, read):
+    """Saved and loaded they are the same; a file of another detector is read, and its people are matched to masks."""
+    masks, driving = (graph.pictures(name, name, frames=FRAMES) for name in ("driving_mask2", "driving2"))
+    expected, _, _ = read(poses=bodies, masks=masks, driving=driving)
+    graph.add("file", "SCAIL2SavePoses", poses=["read", 0], name="shots/one")
+    comfy.run(graph)
+    with pytest.raises(RuntimeError, match="SCAIL2SavePoses: The poses file shots/one exists already"):
+        comfy.run(graph.set("file", poses=["read", 0], overwrite=False, name="shots/one") | {"again": {
+            "class_type": "SCAIL2SavePoses", "inputs": {"poses": ["file", 0], "name": "shots/one"}}})
+    del graph["file"], graph["bodies"]
+    loaded = graph.add("loaded", "SCAIL2LoadPoses", file="shots/one.safetensors", driving=driving)
+    found, _, _ = read(poses=loaded)
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+
+    joints = torch.stack([torch.stack((body(second), body(first))) for first, second in boxes(graph).T])
+    np.savez(comfy.base / "models/scail2_poses/other.npz", joints=joints.numpy())
+    graph.set("loaded", file="other.npz")
+    found, text, _ = read(poses=loaded, masks=masks)
+    assert (columns(found) - boxes(graph)).abs().max() < 1e-2
+    assert "without masks" not in text
 
 
 class Middle(torch.nn.Module):

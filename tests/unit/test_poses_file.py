@@ -96,6 +96,7 @@ WRONG = {
     "no joints": ({"size": SIZE}, "has no joints: write an entry joints"),
     "joints of COCO": ({"size": SIZE, "joints": [[[[0, 0, 0]] * 17]]}, r"joints of shape \[1, 17, 3\]"),
     "nobody at all": ({"size": SIZE, "joints": [[[[0, 0, 0]] * 24]]}, "The poses show no body in any frame"),
+    "metres": ({"size": SIZE, "joints": [(body() / 1000).tolist()]}, r"bodies in poses.json measure [0-9.]+ mm, so"),
     "no size": ({"joints": [body().tolist()]}, r"has no size: write an entry size, \[height, width\]"),
     "a size of one number": ({"joints": [body().tolist()], "size": [160]}, "has no size"),
     "people of different lengths": ({"size": SIZE, "joints": [[[[1, 2, 3]], [[1, 2, 3]] * 2]]}, "not a regular list"),

@@ -1,6 +1,7 @@
 """What detectors give -> poses: numbers against calculations by hand, and who is who."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from scail_model.media.clips import TensorClip
 from scail_model.poses.keypoints import read_keypoints
 from scail_model.poses.mhr import read_mhr
 from scail_model.poses.nlf import read_nlf
-from scail_model.poses.reading import read_poses, report
+from scail_model.poses.reading import read_again, read_poses, report
+from scail_model.poses.value import Look
 
 CENTRE = np.array([SIZE[1] / 2, SIZE[0] / 2])
 RIGHT_WRIST, LEFT_WRIST = 4, 7
@@ -198,3 +200,39 @@ def test_detail_goes_to_the_same_people(masks):
         assert face.tolist() == pytest.approx([column + 33.5 / 34] * 2, abs=1e-3)
         assert poses.scores[:, person, 24:92].all()
         assert poses.points[0, person, LEFT_HAND][0, 0] > column > poses.points[0, person, RIGHT_HAND][0, 0]
+
+
+def test_poses_are_read_again_with_other_settings():
+    """Everybody stays who they are, with look and mesh; with masks they are matched anew, detail included."""
+    frames = [[mhr_person(30), mhr_person(70)], [mhr_person(30)], [mhr_person(30), mhr_person(70)]]
+    data = mhr(*frames)
+    data["faces"] = np.zeros((1, 3), np.int64)
+    for person in (person for people in frames for person in people):
+        person["pred_vertices"] = np.zeros((3, 3), np.float32)
+    poses = replace(read_poses(read_mhr(data)), look=Look(face=False), labels=(2, 5), names=("Anna", "Ben"))
+    again = read_again(poses, hold=1)
+    assert (again.labels, again.names, again.look) == (poses.labels, poses.names, poses.look)
+    assert again.mesh is poses.mesh
+    assert torch.equal(again.joints[1, 1], poses.joints[0, 1])
+    assert torch.equal(again.joints[[0, 2]], poses.joints[[0, 2]])
+    assert torch.equal(again.points[0], poses.points[0])
+    matched = read_again(poses, masks=masks_of([(60, 80)] * 3, [(20, 40)] * 3))
+    assert matched.labels == (1, 2)
+    assert torch.equal(matched.joints, poses.joints.flip(1))
+    assert torch.equal(matched.points, poses.points.flip(1))
+    with pytest.raises(ValueError, match="have been retargeted, so that each person has a camera of its own"):
+        read_again(replace(poses, cameras=poses.cameras * torch.tensor([[1.0], [2.0]])))
+
+
+def test_a_held_body_keeps_its_mesh():
+    frames = [[mhr_person(30)], [], [mhr_person(32)]]
+    data = mhr(*frames)
+    data["faces"] = np.zeros((1, 3), np.int64)
+    for shift, person in enumerate(person for people in frames for person in people):
+        person["pred_vertices"] = np.full((3, 3), 0.1 * shift, np.float32)
+    bare, held = (read_poses(read_mhr(data), hold=hold).mesh for hold in (0, 1))
+    assert bare.vertices(1) == [None]
+    assert torch.equal(held.vertices(1)[0], held.vertices(0)[0])
+    person = frames[2][0]
+    expected = 1000 * (person["pred_vertices"].astype(np.float64) + person["pred_cam_t"])
+    assert np.abs(held.vertices(2)[0].numpy() - expected).max() < 1e-2

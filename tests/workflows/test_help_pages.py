@@ -20,7 +20,8 @@ FILES = {("SCAIL2LoadModel", "model_name"): "files in models/diffusion_models",
          ("SCAIL2LoadModel", "attention"): ", ".join([*HELP, "and what ComfyUI has found installed"]),
          ("SCAIL2LoadPrompt", "file"): "files in models/scail2_prompts",
          ("SCAIL2LoadTracks", "file"): "files in models/scail2_tracks",
-         ("SCAIL2LoadNLF", "file"): "files in models/nlf"}
+         ("SCAIL2LoadNLF", "file"): "files in models/nlf",
+         ("SCAIL2LoadPoses", "file"): "files in models/scail2_poses"}
 NODES = sorted(path.stem for path in DOCS.glob("*.md"))
 each = pytest.mark.parametrize("node", NODES)
 
