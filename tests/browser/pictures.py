@@ -9,7 +9,7 @@ from browser import Browser
 from comfyui import ComfyUI
 from graphs import Graph, add_sample_video, load
 from miniature_scenes import WEIGHTS
-from workflow_files import tiny
+from workflow_files import drawings, notes, tiny
 
 from tests.demo import drawing
 
@@ -26,14 +26,25 @@ def write(docs: Path, base: Path) -> None:
     (base / "models/loras").mkdir(parents=True, exist_ok=True)
     shutil.copy(WEIGHTS / "nano_lora.safetensors", base / "models/loras" / LORA)
     files = {option: path.name for option, path in job.items()}
+    _write_poses(base)
     with ComfyUI(base) as server, Browser() as browser:
         server.run(_people(files))  # a page lists the files once, also those of tracks
         prompt, _ = _graph(files).numbered()
         browser.run(server, "pictures", vue=True, width=1600, height=2000, scale=1.5, prompt=prompt, folder=str(docs))
 
 
-def _people(files: dict[str, str]) -> Graph:
-    graph = Graph("")
+def _write_poses(base: Path) -> None:
+    """Larger people than the miniature's, whose skeletons are known; and NLF's name."""
+    drawn = base / "drawn"
+    drawings.write(drawn, "two_people", frames=24, width=896, height=512)
+    for path in drawn.iterdir():
+        shutil.copy(path, base / "input" / f"poses_{path.name}")
+    (base / "models/nlf").mkdir(parents=True)
+    (base / "models/nlf" / notes.NLF).touch()
+
+
+def _people(files: dict[str, str], graph: Graph | None = None) -> Graph:
+    graph = Graph("") if graph is None else graph
     for name, option in (("reference_image", "image"), ("reference_mask", "mask_image")):
         graph.add(name, "LoadImage", image=files[option])
     for name, option in (("driving", "pose"), ("driving_mask", "mask_video")):
@@ -48,7 +59,7 @@ def _people(files: dict[str, str]) -> Graph:
 
 def _graph(files: dict[str, str]) -> Graph:
     """Every node of the pack, in one graph that runs."""
-    graph = _people(files)
+    graph = _people(files, _poses())  # of two nodes of a kind, the later one is shown
     graph.add("vae", "VAELoader", vae_name=VAE)
     graph.add("clip", "TestClipVision")
     graph.add("positive", "SCAIL2LoadPrompt", file=f"{tiny.NO_TEXT}.safetensors")
@@ -69,7 +80,29 @@ def _graph(files: dict[str, str]) -> Graph:
               previous_frames=["previous", 0], start_frame=SEGMENT)
     graph.add("previous", "GetVideoComponents", video=["sampled", 0])
     graph.add("schedule", "SCAIL2Schedule", solver="unipc", steps=STEPS, shift=3.0)
-    for name, source in (("positive conditioning", ["motion", 0]), ("sigmas", ["schedule", 1]),
-                         ("reframed picture", ["reframed", 4]), ("report", ["loaded tracks", 1])):
+    for name, source in (("rendered poses", ["rendered", 3]), ("positive conditioning", ["motion", 0]),
+                         ("sigmas", ["schedule", 1]), ("reframed picture", ["reframed", 4]), ("report", ["loaded tracks", 1])):
         graph.add(name, "PreviewAny", source=source)
+    return graph
+
+
+def _poses() -> Graph:
+    """The nodes of poses."""
+    graph = Graph("")
+    graph.add("nlf", "SCAIL2LoadNLF", file=notes.NLF)
+    graph.add("poses video", "LoadVideo", file="poses_driving.mp4")
+    graph.add("poses mask", "LoadVideo", file="poses_driving_mask.mp4")
+    graph.add("poses frames", "GetVideoComponents", video=["poses video", 0])
+    graph.add("poses reference", "LoadImage", image="poses_reference.png")
+    graph.add("bodies", "TestBodies", path="poses_driving_bodies.safetensors", name="joints")
+    for name, pictures in (("points", "poses frames"), ("reference points", "poses reference")):
+        graph.add(name, "TestDrawnKeyPoints", image=[pictures, 0], path="poses_driving_bodies.safetensors")
+    graph.add("poses", "SCAIL2Poses", poses=["bodies", 0], detail=["points", 0], driving=["poses video", 0],
+              masks=["poses mask", 0])
+    graph.add("poses reference mask", "LoadImage", image="poses_reference_mask.png")
+    graph.add("poses identities", "SCAIL2Identities", mode="animation", driving_masks=["poses mask", 0],
+              reference_masks=["poses reference mask", 0])
+    graph.add("retargeted", "SCAIL2RetargetPoses", poses=["poses", 0], image=["poses reference", 0],
+              keypoints=["reference points", 0], identities=["poses identities", 0])
+    graph.add("rendered", "SCAIL2RenderPoses", poses=["retargeted", 0], style="official", face=True, hands=True)
     return graph

@@ -21,7 +21,9 @@ def write(server, workflows: Path) -> None:
             drawings.write(server.base / "input", path.stem, frames=24, width=896, height=512)
             workflow = {"name": path.stem, "content": content, "screenshot": str(path.with_suffix(".jpg"))}
             # a page of its own: it lists the models once
-            browser.run(server, "open_workflows", page=path.stem, vue=True, width=1700, workflows=[workflow])
+            # not where a node comes from: here some are stand-ins
+            browser.run(server, "open_workflows", page=path.stem, vue=True, width=1700, workflows=[workflow],
+                        settings={"Comfy.NodeBadge.NodeSourceBadgeMode": "None"})
 
 
 def _pretend_models(server, content: dict) -> None:
@@ -32,3 +34,6 @@ def _pretend_models(server, content: dict) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("wb") as written:  # takes no room on the disk
                 written.truncate(round(KNOWN[model["name"]].gigabytes * 1e9))
+        if node["type"] == "SCAIL2LoadNLF":
+            (server.base / "models/nlf").mkdir(exist_ok=True)
+            (server.base / "models/nlf" / node["widgets_values"][0]).touch()
