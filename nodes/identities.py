@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
 from comfy.model_management import throw_exception_if_processing_interrupted
-from comfy.utils import ProgressBar
 from comfy_api.latest import io, ui
 
 from ..scail_model.comfy import partial_output
+from ..scail_model.comfy.mask_inputs import MASK_TYPES, more_masks, read_masks
 from ..scail_model.comfy.progress import working
-from ..scail_model.comfy.schema import CATEGORY, IdentitiesType, TrackType, as_clip
+from ..scail_model.comfy.schema import CATEGORY, DRIVING_TYPES, IdentitiesType, PosesType, TrackType, as_clip
 from ..scail_model.drawing import previews
 from ..scail_model.geometry import check_frame_count, check_picture_count, check_shape, size_of
 from ..scail_model.identity import binding as bindings
@@ -21,19 +21,11 @@ from ..scail_model.identity.identities import ANIMATION, MODES, Identities, repo
 from ..scail_model.identity.mask_edits import Edits
 from ..scail_model.identity.mask_sources import DRIVING, REFERENCE, Source
 from ..scail_model.inputs.conditioning import driving_mask, reference_mask
-from ..scail_model.masks import PEOPLE_LIMIT
 from ..scail_model.media.clips import Clip
 from ..scail_model.video.options import REFUSE, TRIM
 from ..scail_model.video.timing import first_frames
 
 _OFFER_RATE = "leave driving unconnected here and set rate to {:.4g} where the video is made"
-_MASKS = [io.Image, io.Mask, TrackType, io.Video, IdentitiesType]
-
-
-def _more(name: str, tooltip: str) -> io.Autogrow.Input:
-    people = [f"person_{number}" for number in range(2, PEOPLE_LIMIT + 1)]
-    template = io.Autogrow.TemplateNames(io.Mask.Input("mask", tooltip=tooltip), names=people, min=0)
-    return io.Autogrow.Input(name, template=template, optional=True, tooltip=tooltip)
 
 
 def _without_fitting_masks() -> list[io.Input]:
@@ -80,10 +72,11 @@ class SCAIL2Identities(io.ComfyNode):
                 io.Combo.Input("mode", options=list(MODES), default=ANIMATION,
                                tooltip="animation: the reference picture comes to life in its own scene. replacement: "
                                        "the reference takes the person's place in the driving video."),
-                io.MultiType.Input("driving_masks", _MASKS,
+                io.MultiType.Input("driving_masks", [*MASK_TYPES, PosesType],
                                    tooltip="Mask of every driving frame: a SAM3 track, a colour video (blue, red, "
                                            "green, magenta, cyan, yellow: one per person), the plain MASK of one "
-                                           "person, or identities, to reuse their driving masks."),
+                                           "person, poses, whose masks are rendered, or identities, to reuse their "
+                                           "driving masks."),
                 io.MultiType.Input("reference_masks", [io.Image, io.Mask, TrackType],
                                    tooltip="One mask per reference picture, the primary first: colours, a SAM3 track "
                                            "of the pictures, or plain MASKs of one person."),
@@ -92,11 +85,11 @@ class SCAIL2Identities(io.ComfyNode):
                                tooltip="What to do if the background of a colour mask belongs to the other mode (black "
                                        "and white swapped). refuse: stop with a message, because the mode may be "
                                        "wrong. repaint: the mode is right, repaint the background."),
-                _more("more_driving_masks", "Plain MASKs of further people in the driving video, if driving_masks is "
-                                            "the MASK of person 1."),
-                _more("more_reference_masks", "Plain MASKs of further people in the reference pictures, if "
-                                              "reference_masks is the MASK of person 1."),
-                io.MultiType.Input("driving", [io.Image, io.Video], optional=True,
+                more_masks("more_driving_masks", "Plain MASKs of further people in the driving video, if "
+                                                 "driving_masks is the MASK of person 1."),
+                more_masks("more_reference_masks", "Plain MASKs of further people in the reference pictures, if "
+                                                   "reference_masks is the MASK of person 1."),
+                io.MultiType.Input("driving", DRIVING_TYPES, optional=True,
                                    tooltip="The driving video: checked against its mask, and shown in the preview."),
                 io.Image.Input("reference_image", optional=True,
                                tooltip="The reference pictures: checked against their masks, and previewed."),
@@ -140,8 +133,10 @@ class SCAIL2Identities(io.ComfyNode):
                 preview_frames: int = 8, whole_picture: bool = False, length_mismatch: str = REFUSE) -> io.NodeOutput:
         if whole_picture:
             return _whole(mode, driving_masks, reference_masks, preview_frames, cls)
-        people = _source(driving_masks, more_driving_masks, DRIVING, order)
-        references = _source(reference_masks, more_reference_masks, REFERENCE, order)
+        people = read_masks(driving_masks, more_driving_masks, DRIVING, order, connected="driving_masks",
+                            more_name="more_driving_masks")
+        references = read_masks(reference_masks, more_reference_masks, REFERENCE, order, connected="reference_masks",
+                                more_name="more_reference_masks")
         video = None if driving is None else as_clip(driving)
         if video is not None and length_mismatch == TRIM:
             people = replace(people, mask_set=people.mask_set.picked(range(min(len(video), len(people.mask_set)))))
@@ -186,43 +181,6 @@ def _shown(bound: Identities, video: Clip | None, images: torch.Tensor | None, p
     pictures = _previews(bound, video, images, preview_frames)
     return io.NodeOutput(bound, *pictures[:2], report(bound), pictures[2],
                          ui=ui.PreviewImage(_in_node(*pictures), cls=node).as_dict() | table)
-
-
-def _source(masks, more: Mapping[str, torch.Tensor] | None, name: str, order: str) -> Source:
-    """Read one side's masks from any supported input."""
-    if isinstance(masks, torch.Tensor) and masks.ndim in (2, 3):
-        people = masks, *_further(more or {}, name)
-        return mask_sources.from_masks([mask if mask.ndim == 3 else mask[None] for mask in people], name)
-    if more:
-        raise ValueError(f"more_{name}_masks is connected, but {name}_masks is not a MASK: connect the MASK of person "
-                         f"1 to {name}_masks, or disconnect the others.")
-    if isinstance(masks, Identities):
-        return Source(name, masks.driving, masks.labels, names=masks.given_names, front=masks.front)
-    if isinstance(masks, Mapping):
-        source = mask_sources.from_tracks(masks, name)
-        return replace(source, mask_set=bindings.ordered(source.mask_set, order))
-    if isinstance(masks, torch.Tensor) and (masks.ndim != 4 or masks.shape[-1] < 3):
-        raise ValueError(f"The {name} mask has shape {list(masks.shape)}, but it must be a MASK [T, H, W] or an IMAGE "
-                         "[T, H, W, 3]: connect one of these.")
-    clip = as_clip(masks, f"{name} mask")
-    return mask_sources.from_colours(_with_progress(clip), len(clip), name)
-
-
-def _with_progress(clip: Clip) -> Iterator[torch.Tensor]:
-    """All frames, with a progress bar on the node."""
-    bar = ProgressBar(len(clip))
-    for frame in clip:
-        yield frame
-        bar.update(1)
-
-
-def _further(more: Mapping[str, torch.Tensor], name: str) -> list[torch.Tensor]:
-    """The MASKs of persons 2, 3 and so on."""
-    for number, connected in enumerate(more, 2):
-        if connected != f"person_{number}":
-            raise ValueError(f"more_{name}_masks has {connected} connected, but not person_{number}: leave no gap, "
-                             "because the inputs determine the numbers.")
-    return list(more.values())
 
 
 def _check(people: Source, video: Clip | None, references: Source, images: torch.Tensor | None) -> None:

@@ -6,7 +6,7 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..scail_model.comfy.progress import working
-from ..scail_model.comfy.schema import CATEGORY, IdentitiesType, as_clip
+from ..scail_model.comfy.schema import CATEGORY, DRIVING_TYPES, IdentitiesType, as_clip
 from ..scail_model.drawing.before_after import before_after
 from ..scail_model.geometry import check_picture_count, check_shape, check_size
 from ..scail_model.inputs import reframe
@@ -32,7 +32,7 @@ class SCAIL2ReframeReference(io.ComfyNode):
                                      "Reference."),
                 io.Int.Input("height", default=512, min=32, max=8192, step=32,
                              tooltip="Height of the result in pixels, a multiple of 32."),
-                io.MultiType.Input("driving", [io.Image, io.Video], optional=True,
+                io.MultiType.Input("driving", DRIVING_TYPES, optional=True,
                                    tooltip="The driving video, only for the preview."),
                 io.Combo.Input("fill", options=["as the mode needs", *reframe.FILLS], default="as the mode needs",
                                optional=True, advanced=True,

@@ -9,7 +9,7 @@ import folder_paths
 from comfy_api.latest import io
 
 from ..scail_model.comfy.progress import working
-from ..scail_model.comfy.schema import CATEGORY, IdentitiesType, as_clip
+from ..scail_model.comfy.schema import CATEGORY, DRIVING_TYPES, IdentitiesType, as_clip
 from ..scail_model.identity import tracks_file, video_fingerprint
 from ..scail_model.identity.identities import MODES, report
 
@@ -35,7 +35,7 @@ class SCAIL2SaveTracks(io.ComfyNode):
                 io.String.Input("name", default="tracks",
                                 tooltip="File name without ending; may contain a sub-folder."),
                 io.Boolean.Input("overwrite", default=False, optional=True, tooltip="Replace a file of this name."),
-                io.MultiType.Input("driving", [io.Image, io.Video], optional=True,
+                io.MultiType.Input("driving", DRIVING_TYPES, optional=True,
                                    tooltip="The driving video that was tracked: 16 tiny pictures of it are saved, to "
                                            "detect another video when the tracks are loaded."),
             ],
@@ -67,7 +67,7 @@ class SCAIL2LoadTracks(io.ComfyNode):
                                tooltip="File in models/scail2_tracks."),
                 io.Combo.Input("mode", options=[_AS_SAVED, *MODES], default=_AS_SAVED, optional=True,
                                tooltip="Mode for this run; backgrounds are painted as the mode needs them."),
-                io.MultiType.Input("driving", [io.Image, io.Video], optional=True,
+                io.MultiType.Input("driving", DRIVING_TYPES, optional=True,
                                    tooltip="The driving video: checked against the masks, and against the pictures in "
                                            "the file."),
                 io.Combo.Input("other_video", options=["refuse", _ACCEPT], default="refuse", optional=True,

@@ -1,4 +1,4 @@
-"""Masks of people as nodes take them: MASKs, colour pictures and videos, SAM3 tracks, identities."""
+"""Masks of people as nodes take them: MASKs, colour pictures and videos, SAM3 tracks, identities, poses."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import torch
+from comfy.model_management import throw_exception_if_processing_interrupted
 from comfy.utils import ProgressBar
 from comfy_api.latest import io
 
@@ -13,7 +14,9 @@ from ..identity import binding, mask_sources
 from ..identity.identities import Identities
 from ..identity.mask_sources import Source
 from ..masks import PEOPLE_LIMIT
-from ..media.clips import Clip
+from ..media.clips import Clip, Tick
+from ..poses.pose_masks import driving_source
+from ..poses.value import Poses
 from .schema import IdentitiesType, TrackType, as_clip
 
 MASK_TYPES = [io.Image, io.Mask, TrackType, io.Video, IdentitiesType]
@@ -38,6 +41,8 @@ def read_masks(masks, more: Mapping[str, torch.Tensor] | None, name: str, order:
                          f"{connected}, or disconnect the others.")
     if isinstance(masks, Identities):
         return Source(name, masks.driving, masks.labels, names=masks.given_names, front=masks.front)
+    if isinstance(masks, Poses):
+        return driving_source(masks, _ticks(masks.frames))
     if isinstance(masks, Mapping):
         source = mask_sources.from_tracks(masks, name)
         return replace(source, mask_set=binding.ordered(source.mask_set, order))
@@ -54,6 +59,17 @@ def _with_progress(clip: Clip) -> Iterator[torch.Tensor]:
     for frame in clip:
         yield frame
         bar.update(1)
+
+
+def _ticks(frames: int) -> Tick:
+    """To be called for each of as many frames: moves the node's progress bar, and ends work that is cancelled."""
+    bar = ProgressBar(frames)
+
+    def tick() -> None:
+        throw_exception_if_processing_interrupted()
+        bar.update(1)
+
+    return tick
 
 
 def _further(more: Mapping[str, torch.Tensor], name: str) -> list[torch.Tensor]:

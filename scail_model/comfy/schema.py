@@ -11,6 +11,8 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..media.clips import Clip, TensorClip
+from ..poses.pose_clip import PoseClip
+from ..poses.value import Poses
 from ..video.options import option, option_fields
 from .shown_node import say
 from .videos import clip_of
@@ -24,6 +26,7 @@ ReferenceType = io.Custom("SCAIL2_REFERENCE")
 TrackType = io.Custom("SAM3_TRACK_DATA")  # of core's SAM3 nodes
 PosesType = io.Custom("SCAIL2_POSES")
 NLFModelType = io.Custom("NLFMODEL")  # of other packs' NLF nodes too: NLF's torchscript module
+DRIVING_TYPES = [io.Image, io.Video, PosesType]  # what `as_clip` reads
 
 
 def segment_inputs() -> list[io.Input]:
@@ -33,9 +36,10 @@ def segment_inputs() -> list[io.Input]:
         io.Conditioning.Input("negative", tooltip="The negative prompt; the official one is empty."),
         io.Vae.Input("vae", tooltip="The Wan 2.1 VAE."),
         ReferenceType.Input("reference", tooltip="From Encode SCAIL-2 Reference; it sets the size."),
-        io.MultiType.Input("driving", [io.Image, io.Video],
-                           tooltip="The driving video whose motion is followed, as frames or as a VIDEO. One driving "
-                                   "frame gives one frame of the result, unless rate asks for another."),
+        io.MultiType.Input("driving", DRIVING_TYPES,
+                           tooltip="The driving video whose motion is followed, as frames, as a VIDEO, or as poses, "
+                                   "which are rendered. One driving frame gives one frame of the result, unless rate "
+                                   "asks for another."),
         IdentitiesType.Input("identities", tooltip="From Bind SCAIL-2 Identities."),
     ]
 
@@ -80,9 +84,11 @@ def _object_inputs() -> list[io.Input]:
 
 
 def as_clip(video, name: str = "driving video", told_on: str | None = None) -> Clip:
-    """IMAGE or VIDEO -> a clip that is read a stretch at a time; `name` is what messages call it. told_on: id of the
-    node that shows how far the first reading of a file is."""
+    """IMAGE, VIDEO or poses -> a clip that is read a stretch at a time; `name` is what messages call it. told_on: id of
+    the node that shows how far the first reading of a file is."""
     tick = _Tick(name, told_on)
+    if isinstance(video, Poses):
+        return PoseClip(video, tick)
     return TensorClip(video, tick=tick) if isinstance(video, Tensor) else clip_of(video, name, tick)
 
 

@@ -21,6 +21,7 @@ from ..files import jobs
 from ..files.content_keys import digest
 from ..geometry import check_size
 from ..inputs.reference import STILL_VIDEO
+from ..poses.poses_file import is_poses_file
 from ..preflight import findings
 from ..preflight.budget import kept_bytes
 from ..segments import plan_segments
@@ -206,10 +207,12 @@ def _check_masks(arguments: argparse.Namespace) -> None:
     """Raise ValueError for masks that are missing, or given although there are none."""
     given = {name: getattr(arguments, name) for name in ("mask_image", "mask_video", "additional_ref_mask_image",
                                                          "plan_mask_image")}
+    poses = is_poses_file(Path(arguments.pose))  # poses show who is where
     if arguments.whole_picture and any(given.values()):
         name = next(name for name, value in given.items() if value)
         raise ValueError(f"--whole_picture says that there are no masks, but --{name} is given: leave one of them out.")
-    missing = [f"--{name}" for name in ("mask_image", "mask_video") if not given[name]]
+    missing = [f"--{name}" for name in ("mask_image", "mask_video")
+               if not given[name] and not (poses and name == "mask_video")]
     if missing and not arguments.whole_picture:
         raise ValueError(f"{' and '.join(missing)} {'are' if len(missing) > 1 else 'is'} missing: give the mask, or "
                          "set --whole_picture if one person is all of the picture.")
@@ -219,7 +222,7 @@ def _files(arguments: argparse.Namespace) -> Files:
     images = [arguments.image, *arguments.additional_ref_image]
     masks = [] if arguments.whole_picture else [arguments.mask_image, *arguments.additional_ref_mask_image]
     return Files(list(map(Path, images)), list(map(Path, masks)), Path(arguments.pose),
-                 None if arguments.whole_picture else Path(arguments.mask_video),
+                 None if arguments.whole_picture else Path(arguments.mask_video or arguments.pose),
                  list(map(Path, arguments.plan_image)), list(map(Path, arguments.plan_mask_image)))
 
 

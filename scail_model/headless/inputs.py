@@ -15,6 +15,9 @@ from ..identity.mask_sources import DRIVING, Source, from_colours
 from ..media.clips import Clip
 from ..media.pictures import read_picture
 from ..media.video_file import FileClip
+from ..poses.pose_clip import PoseClip
+from ..poses.pose_masks import driving_source
+from ..poses.poses_file import is_poses_file, load_poses
 from ..video.options import VideoOptions
 
 _USUAL = VideoOptions()
@@ -22,9 +25,9 @@ _USUAL = VideoOptions()
 
 @dataclass(frozen=True)
 class Files:
-    """The files of one video; the primary reference first, masks in the same order. driving_mask: None, as no masks of
-    references, for one person, the whole picture. plan_references: further ones, each by itself, that the plan can
-    choose for a segment."""
+    """The files of one video; the primary reference first, masks in the same order. driving: a video, or poses, which
+    are their own driving_mask. driving_mask: None, as no masks of references, for one person, the whole picture.
+    plan_references: further ones, each by itself, that the plan can choose for a segment."""
 
     references: list[Path]
     reference_masks: list[Path]
@@ -67,7 +70,7 @@ def read_inputs(files: Files, width: int, height: int, replacement: bool,
         width, height = height, width
     further = [read_picture(path, f"reference {number}", warnings)
                for number, path in enumerate(files.plan_references, 2)]
-    stored = FileClip(files.driving)
+    stored = _driving(files.driving)
     identities, *others = (_masked(files, mode, references, further, stored, options) if files.driving_mask else
                            _whole(mode, references, further, stored))
     driving, identities = options.timed(stored, identities)
@@ -75,23 +78,37 @@ def read_inputs(files: Files, width: int, height: int, replacement: bool,
                   [(image / 255, bound) for image, bound in zip(further, others, strict=True)], warnings)
 
 
-def _masked(files: Files, mode: str, references: list[Tensor], further: list[Tensor], driving: FileClip,
+def _driving(path: Path) -> Clip:
+    """A driving video, or poses in a file, which are rendered."""
+    return PoseClip(load_poses(path)) if is_poses_file(path) else FileClip(path)
+
+
+def _masked(files: Files, mode: str, references: list[Tensor], further: list[Tensor], driving: Clip,
             options: VideoOptions) -> list[Identities]:
     """Identities of the references together, and of each further one, from mask files."""
-    assert files.driving_mask is not None
     masks = [_reference_mask(path, _reference_name(index), references[index])
              for index, path in enumerate(files.reference_masks)]
     refuse_other_mode(mode, masks[0])
-    mask = FileClip(files.driving_mask, name="driving mask").shaped_like(driving)
-    options.check_masks(driving, len(mask))  # before all of them are read
-    check_shape("driving mask", mask.size, "driving video", driving.size)
-    people = from_colours(iter(mask), len(mask), DRIVING)
+    people = _people(files, driving, options)
     others = [_reference_mask(path, f"reference {number}", picture) for number, (path, picture) in enumerate(
         zip(files.plan_reference_masks, further, strict=True), 2)]
     return [bind(mode, people, pictures, repaint=False) for pictures in (masks, *([other] for other in others))]
 
 
-def _whole(mode: str, references: list[Tensor], further: list[Tensor], driving: FileClip) -> list[Identities]:
+def _people(files: Files, driving: Clip, options: VideoOptions) -> Source:
+    """The driving video's masks: of a file, or what poses show of each person."""
+    assert files.driving_mask is not None
+    if isinstance(driving, PoseClip) and files.driving_mask == files.driving:
+        return driving_source(driving.poses)
+    mask = FileClip(files.driving_mask, name="driving mask")
+    if isinstance(driving, FileClip):
+        mask = mask.shaped_like(driving)
+    options.check_masks(driving, len(mask))  # before all of them are read
+    check_shape("driving mask", mask.size, "driving video", driving.size)
+    return from_colours(iter(mask), len(mask), DRIVING)
+
+
+def _whole(mode: str, references: list[Tensor], further: list[Tensor], driving: Clip) -> list[Identities]:
     """The same without masks: one person, the whole picture."""
     return [bind_whole(mode, len(driving), driving.size, list(map(size_of, pictures)))
             for pictures in (references, *([picture] for picture in further))]

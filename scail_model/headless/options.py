@@ -121,7 +121,9 @@ def _add_pictures(command: argparse.ArgumentParser) -> None:
     job = command.add_argument_group("pictures, videos and prompts")
     job.add_argument("--image", required=True, metavar="FILE", help="reference picture of the character")
     job.add_argument("--mask_image", metavar="FILE", help="colour mask of the reference picture")
-    job.add_argument("--pose", required=True, metavar="FILE", help="driving video (or a rendered skeleton)")
+    job.add_argument("--pose", required=True, metavar="FILE",
+                     help="driving video, or a rendered skeleton; or poses in a file (.safetensors, .npz or .json), "
+                          "which are rendered and need no mask")
     job.add_argument("--mask_video", metavar="FILE", help="colour mask of the driving video")
     job.add_argument("--whole_picture", action="store_true",
                      help="there are no masks: one person is all of every picture (for animation)")

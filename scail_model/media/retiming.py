@@ -22,9 +22,10 @@ _SAME = 1e-4  # 29.97 is 30000/1001
 
 
 class PickedClip(Clip):
-    """Frames `indices` of another clip, rising, as a clip of its own at `rate` frames per second."""
+    """Frames `indices` of another clip, rising, as a clip of its own at `rate` frames per second, None if unknown."""
 
-    def __init__(self, clip: Clip, indices: Sequence[int], rate: Fraction, warnings: Sequence[str] = ()) -> None:
+    def __init__(self, clip: Clip, indices: Sequence[int], rate: Fraction | None,
+                 warnings: Sequence[str] = ()) -> None:
         self.clip, self._indices, self.rate = clip, indices, rate
         self.height, self.width, self.tick = clip.height, clip.width, clip.tick
         self.warnings = [*clip.warnings, *warnings]
@@ -51,7 +52,7 @@ class PickedClip(Clip):
         return self.clip.sound(seconds, form)
 
     def ticking(self, tick: Tick) -> PickedClip:
-        other = PickedClip(self.clip.ticking(tick), self._indices, self._rate)
+        other = PickedClip(self.clip.ticking(tick), self._indices, self.rate)
         other.warnings = self.warnings
         return other
 
@@ -62,11 +63,6 @@ class PickedClip(Clip):
         found = hashlib.blake2b(f"{self.clip.digest()} {self.rate}".encode(), digest_size=16)
         found.update(np.asarray(self._indices, "<i8"))
         return found.hexdigest()
-
-    @property
-    def _rate(self) -> Fraction:
-        assert self.rate
-        return self.rate
 
 
 def retimed(clip: Clip, rate: Fraction | float | None = None, assumed: Fraction | None = None) -> Clip:

@@ -43,6 +43,11 @@ _FORMAT = "scail2-poses-1"
 _TEXTS = ("size", "labels", "names", "notes")
 
 
+def is_poses_file(path: Path) -> bool:
+    """Whether a file's name says that it has poses."""
+    return path.suffix.lower() in (".safetensors", ".npz", ".json")
+
+
 def save_poses(poses: Poses, path: str | os.PathLike) -> None:
     """Write the own form; the file appears only when it is complete. Raises OSError if it cannot be written."""
     tensors = {name: value.cpu().contiguous() for name in ("joints", "cameras", "points", "scores")

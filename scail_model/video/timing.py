@@ -49,9 +49,8 @@ def first_frames(clip: Clip, count: int) -> Clip:
     """The first `count` frames of a clip."""
     if isinstance(clip, TensorClip):
         return TensorClip(clip.images[:count], clip.rate, clip.audio, clip.tick)
-    stored, rate = clip.clip if isinstance(clip, PickedClip) else clip, clip.rate
-    assert rate is not None  # only frames in memory have none
-    return PickedClip(stored, clip.indices[:count], rate)
+    stored = clip.clip if isinstance(clip, PickedClip) else clip
+    return PickedClip(stored, clip.indices[:count], clip.rate)
 
 
 def _left_out(clip: Clip, masks: int, kept: int, *, of_stored: bool) -> str:
