@@ -28,7 +28,7 @@ def write(docs: Path, base: Path) -> None:
     files = {option: path.name for option, path in job.items()}
     _write_poses(base)
     with ComfyUI(base) as server, Browser() as browser:
-        server.run(_people(files))  # a page lists the files once, also those of tracks
+        server.run(_people(files, _read_poses()))  # a page lists the files once, also those of tracks and poses
         prompt, _ = _graph(files).numbered()
         browser.run(server, "pictures", vue=True, width=1600, height=2000, scale=1.5, prompt=prompt, folder=str(docs))
 
@@ -81,15 +81,30 @@ def _graph(files: dict[str, str]) -> Graph:
     graph.add("previous", "GetVideoComponents", video=["sampled", 0])
     graph.add("schedule", "SCAIL2Schedule", solver="unipc", steps=STEPS, shift=3.0)
     for name, source in (("rendered poses", ["rendered", 3]), ("positive conditioning", ["motion", 0]),
-                         ("sigmas", ["schedule", 1]), ("reframed picture", ["reframed", 4]), ("report", ["loaded tracks", 1])):
+                         ("sigmas", ["schedule", 1]), ("reframed picture", ["reframed", 4]),
+                         ("report", ["loaded tracks", 1])):
         graph.add(name, "PreviewAny", source=source)
     return graph
 
 
 def _poses() -> Graph:
     """The nodes of poses."""
-    graph = Graph("")
+    graph = _read_poses()
     graph.add("nlf", "SCAIL2LoadNLF", file=notes.NLF)
+    graph.add("loaded poses", "SCAIL2LoadPoses", file="dance.safetensors", driving=["poses video", 0])
+    graph.add("poses reference mask", "LoadImage", image="poses_reference_mask.png")
+    graph.add("poses identities", "SCAIL2Identities", mode="animation", driving_masks=["poses mask", 0],
+              reference_masks=["poses reference mask", 0])
+    graph.add("retargeted", "SCAIL2RetargetPoses", poses=["poses", 0], image=["poses reference", 0],
+              keypoints=["reference points", 0], identities=["poses identities", 0])
+    graph.add("rendered", "SCAIL2RenderPoses", poses=["retargeted", 0], style="official", face=True, hands=True)
+    graph.add("poses of the file", "PreviewAny", source=["loaded poses", 1])
+    return graph
+
+
+def _read_poses() -> Graph:
+    """Poses from stand-ins of detectors, saved in a file."""
+    graph = Graph("")
     graph.add("poses video", "LoadVideo", file="poses_driving.mp4")
     graph.add("poses mask", "LoadVideo", file="poses_driving_mask.mp4")
     graph.add("poses frames", "GetVideoComponents", video=["poses video", 0])
@@ -99,10 +114,5 @@ def _poses() -> Graph:
         graph.add(name, "TestDrawnKeyPoints", image=[pictures, 0], path="poses_driving_bodies.safetensors")
     graph.add("poses", "SCAIL2Poses", poses=["bodies", 0], detail=["points", 0], driving=["poses video", 0],
               masks=["poses mask", 0])
-    graph.add("poses reference mask", "LoadImage", image="poses_reference_mask.png")
-    graph.add("poses identities", "SCAIL2Identities", mode="animation", driving_masks=["poses mask", 0],
-              reference_masks=["poses reference mask", 0])
-    graph.add("retargeted", "SCAIL2RetargetPoses", poses=["poses", 0], image=["poses reference", 0],
-              keypoints=["reference points", 0], identities=["poses identities", 0])
-    graph.add("rendered", "SCAIL2RenderPoses", poses=["retargeted", 0], style="official", face=True, hands=True)
+    graph.add("saved poses", "SCAIL2SavePoses", poses=["poses", 0], name="dance", overwrite=True)
     return graph
