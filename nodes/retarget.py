@@ -8,9 +8,8 @@ from comfy_api.latest import io, ui
 from ..scail_model.comfy.progress import working
 from ..scail_model.comfy.schema import CATEGORY, IdentitiesType, PosesType
 from ..scail_model.drawing.before_after import drawn_over
-from ..scail_model.geometry import check_shape, check_size
-from ..scail_model.poses.keypoints import read_keypoints
-from ..scail_model.poses.retarget import ERROR_LIMIT, reference_people, retargeted
+from ..scail_model.geometry import check_size
+from ..scail_model.poses.retarget import ERROR_LIMIT, retargeted_to
 from ..scail_model.poses.scene import Scene
 from ..scail_model.poses.value import Poses
 
@@ -63,13 +62,7 @@ class SCAIL2RetargetPoses(io.ComfyNode):
         if width or height:
             check_size(width, height)
             result = (height, width)
-        detail = read_keypoints(keypoints, size).resized(size)
-        if identities is None:
-            (points, scores), labels = detail.frames[0], None
-        else:
-            check_shape("mask of reference 1", identities.references[0].size, "picture", size)
-            points, scores, labels = reference_people(detail, identities)
-        moved, fits = retargeted(poses, points, scores, size, labels=labels, result=result, limit=error_limit)
+        moved, fits = retargeted_to(poses, keypoints, size, identities, result=result, limit=error_limit)
         first = fits[0].frame
         skeletons = Scene.of(moved, *moved.size).frames(first, first + 1)[0][0]
         preview = drawn_over(image[0, ..., :3], skeletons, *(result or poses.size))[None]

@@ -10,16 +10,18 @@ points that were not seen do not count in the size of a face.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..geometry import cover_map
+from ..geometry import check_shape, cover_map
 from ..identity.identities import Identities
 from ..masks import NAMES
 from .alignment import STRETCH, ZOOM, Camera, solve_alignment
 from .detections import Detail
+from .keypoints import read_keypoints
 from .matching import points_in_masks
 from .value import FACE, LEFT_HAND, RIGHT_HAND, Poses
 
@@ -69,11 +71,24 @@ def reference_points(points: Tensor, size: tuple[int, int], poses: Poses, result
     return (placed + torch.tensor(here[1])) / torch.tensor(here[0])
 
 
-def reference_people(detail: Detail, identities: Identities) -> tuple[Tensor, Tensor, tuple[int, ...]]:
-    """Points [n, 134, 2], scores and labels of the people in the reference's masks, by their points inside of them.
+def retargeted_to(poses: Poses, keypoints: Any, size: tuple[int, int], identities: Identities | None = None, *,
+                  result: tuple[int, int] | None = None, limit: float = ERROR_LIMIT) -> tuple[Poses, tuple[Fit, ...]]:
+    """`retargeted` to key points as detectors give them, POSE_KEYPOINT or DWPOSES.
 
-    detail: points in the primary reference picture, of which the masks are.
+    size: (height, width) of the primary reference picture. identities: its masks say which person is which; None for a
+    single person. Raises ValueError as `retargeted` does, for other values, and for masks of another shape.
     """
+    detail = read_keypoints(keypoints, size).resized(size)
+    if identities is None:
+        points, scores = detail.frames[0]
+        return retargeted(poses, points, scores, size, result=result, limit=limit)
+    check_shape("mask of reference 1", identities.references[0].size, "picture", size)
+    points, scores, labels = _people_in_masks(detail, identities)
+    return retargeted(poses, points, scores, size, labels=labels, result=result, limit=limit)
+
+
+def _people_in_masks(detail: Detail, identities: Identities) -> tuple[Tensor, Tensor, tuple[int, ...]]:
+    """Points [n, 134, 2], scores and labels of the people in the primary reference's masks, by their points inside."""
     chosen = points_in_masks(detail, identities.references[0])[0]  # [people]
     found = [person for person, index in enumerate(chosen.tolist()) if index >= 0]
     points, scores = detail.frames[0]

@@ -14,8 +14,7 @@ from drawn_bodies import FOCAL, SIZE, body, box_masks, flat, openpose, openpose_
 from scail_model.identity.binding import bind
 from scail_model.identity.mask_sources import DRIVING, REFERENCE, from_masks
 from scail_model.poses.detections import project
-from scail_model.poses.keypoints import read_keypoints
-from scail_model.poses.retarget import reference_people, retargeted
+from scail_model.poses.retarget import retargeted_to
 from scail_model.poses.value import Poses, from_smpl
 
 WIDE = (160, 192)
@@ -99,18 +98,10 @@ KINDS = {
 }
 
 
-def moved(poses, points, size, identities, **how):
-    detail = read_keypoints(points, size).resized(size)
-    if identities is None:
-        return retargeted(poses, *detail.frames[0], size, **how)
-    points, scores, labels = reference_people(detail, identities)
-    return retargeted(poses, points, scores, size, labels=labels, **how)
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_kinds_that_are_right(kind):
     poses, points, size, identities, columns, frame = KINDS[kind]
-    result, fits = moved(poses, points, size, identities)
+    result, fits = retargeted_to(poses, points, size, identities)
     assert fits[0].frame == frame
     assert result.cameras.isfinite().all()
     necks = project(result.joints, result.cameras[:, None].float())[frame, :, 1, 0].tolist()
@@ -137,6 +128,8 @@ REFUSED = {
     "nobody in the driving video": (driving([None]), openpose([person(60)]), SIZE, None, {}, "cannot be retargeted"),
     "upside down": (driving([body(30) * torch.tensor([1.0, -1.0, 1.0])]), openpose([person(60)]), SIZE, None, {},
                     r"does not fit the reference: .* pixels off in frame 0, \d+% .* or raise error_limit"),
+    "masks of another picture": (driving(ALONE), openpose([person(25)]), WIDE, bound(LEFT, people=1), {},
+                                 "mask of reference 1"),
     "far too small": (driving([body(30, depth=12000.0)]), openpose([person(60)]), SIZE, None, {"limit": 0.1},
                       "does not fit the reference"),
 }
@@ -146,7 +139,7 @@ REFUSED = {
 def test_kinds_that_are_refused(kind):
     poses, points, size, identities, how, message = REFUSED[kind]
     with pytest.raises(ValueError, match=message):
-        moved(poses, points, size, identities, **how)
+        retargeted_to(poses, points, size, identities, **how)
 
 
 def test_another_camera_is_kept_in_the_new_one():
@@ -154,6 +147,6 @@ def test_another_camera_is_kept_in_the_new_one():
     usual, other = driving(ALONE), driving(ALONE, camera=(2 * FOCAL, 2 * FOCAL, 48.0, 80.0))
     far = replace(other, joints=other.joints * torch.tensor([1.0, 1.0, 2.0]))
     reference = openpose([person(60)])
-    results = [moved(poses, reference, SIZE, None)[0] for poses in (usual, far)]
+    results = [retargeted_to(poses, reference, SIZE)[0] for poses in (usual, far)]
     pixels = [project(result.joints, result.cameras[:, None].float()) for result in results]
     torch.testing.assert_close(pixels[0], pixels[1], atol=1e-3, rtol=0, equal_nan=True)
