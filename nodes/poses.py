@@ -20,7 +20,8 @@ from ..scail_model.poses.detections import Bodies
 from ..scail_model.poses.keypoints import read_keypoints
 from ..scail_model.poses.mhr import read_mhr
 from ..scail_model.poses.nlf import read_nlf
-from ..scail_model.poses.reading import read_again, read_poses, report
+from ..scail_model.poses.reading import read_again, read_poses
+from ..scail_model.poses.report import read_report
 from ..scail_model.poses.scene import Scene
 from ..scail_model.poses.value import Poses
 
@@ -95,7 +96,7 @@ class SCAIL2Poses(io.ComfyNode):
         else:
             read = read_poses(found, points, people, clip, hold=hold, smooth=smooth)
         preview = _preview(read, preview_frames)
-        return io.NodeOutput(read, preview, report(read), ui=ui.PreviewImage(preview, cls=cls))
+        return io.NodeOutput(read, preview, read_report(read), ui=ui.PreviewImage(preview, cls=cls))
 
 
 def _bodies(poses, clip: Clip | None, masks: Source | None) -> Bodies:

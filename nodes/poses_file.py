@@ -13,7 +13,7 @@ from ..scail_model.comfy.schema import CATEGORY, PosesType, as_clip
 from ..scail_model.files.atomic import explained
 from ..scail_model.files.user_files import user_path
 from ..scail_model.poses.poses_file import load_poses, save_poses
-from ..scail_model.poses.reading import report
+from ..scail_model.poses.report import read_report
 
 _FOLDER = "scail2_poses"
 folder_paths.add_model_folder_path(_FOLDER, os.path.join(folder_paths.models_dir, _FOLDER))
@@ -82,7 +82,7 @@ class SCAIL2LoadPoses(io.ComfyNode):
     def execute(cls, file: str, driving=None) -> io.NodeOutput:
         clip = None if driving is None else as_clip(driving)
         poses = load_poses(folder_paths.get_full_path_or_raise(_FOLDER, file), filmed=clip)
-        return io.NodeOutput(poses, report(poses))
+        return io.NodeOutput(poses, read_report(poses))
 
     @classmethod
     def fingerprint_inputs(cls, file: str, **_) -> float:

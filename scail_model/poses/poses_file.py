@@ -10,6 +10,7 @@ Plain files are .npz archives or .json objects with these entries:
              different numbers of people
     size     [height, width] of the pictures; may be left out if the caller knows it
     focal    pixels; the official camera's if left out
+    rate     frames per second; may be left out
     points   [frames, people, 134, 2], pixels, and scores [frames, people, 134]; may be left out
     names    of the people; may be left out
 """
@@ -21,6 +22,7 @@ import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +54,8 @@ def save_poses(poses: Poses, path: str | os.PathLike) -> None:
     """Write the own form; the file appears only when it is complete. Raises OSError if it cannot be written."""
     tensors = {name: value.cpu().contiguous() for name in ("joints", "cameras", "points", "scores")
                if (value := getattr(poses, name)) is not None}
-    text = {name: getattr(poses, name) for name in _TEXTS} | {"look": vars(poses.look)}
+    rate = poses.rate if poses.filmed is None else poses.filmed.rate
+    text = {name: getattr(poses, name) for name in _TEXTS} | {"look": vars(poses.look), "rate": rate and str(rate)}
     with writing(Path(path)) as part:
         save_file(tensors, part, {"format": _FORMAT, "poses": json.dumps(text)})
 
@@ -67,7 +70,7 @@ def load_poses(path: str | os.PathLike, size: tuple[int, int] | None = None, mas
     Raises RuntimeError for another file, ValueError where the poses do not fit the rest.
     """
     path = Path(path)
-    if path.suffix == ".safetensors":
+    if path.suffix.lower() == ".safetensors":
         return _load(path, filmed)
     values = _plain(path)
     if values.get("joints") is None:
@@ -81,6 +84,7 @@ def load_poses(path: str | os.PathLike, size: tuple[int, int] | None = None, mas
     bodies = Bodies(tuple(finite(people) for people in frames), (height, width), _camera(values, height, width),
                     SETTLED if settled else ANY, own if masks is None else None, notes=not_finite_note(frames))
     poses = read_poses(bodies, detail or (own if masks else None), masks, filmed, hold=hold, smooth=smooth)
+    poses = replace(poses, rate=_rate(values, path))
     return _named(poses, values.get("names")) if settled else poses
 
 
@@ -111,7 +115,8 @@ def _load(path: Path, filmed: Clip | None) -> Poses:
     text: dict[str, Any] = json.loads(metadata["poses"])
     lists: dict[str, Any] = {name: tuple(text[name]) for name in _TEXTS}
     poses = Poses(tensors["joints"], cameras=tensors["cameras"], points=tensors.get("points"),
-                  scores=tensors.get("scores"), look=Look(**text["look"]), filmed=filmed, **lists)
+                  scores=tensors.get("scores"), look=Look(**text["look"]), filmed=filmed,
+                  rate=Fraction(text["rate"]) if text["rate"] else None, **lists)
     if filmed is not None and len(filmed) != poses.frames:
         raise ValueError(f"The poses in {path.name} have {poses.frames} frames, but the driving video has "
                          f"{len(filmed)}: use the video that they were found in.")
@@ -120,13 +125,13 @@ def _load(path: Path, filmed: Clip | None) -> Poses:
 
 def _plain(path: Path) -> Mapping[str, Any]:
     """The entries of a plain file."""
-    if path.suffix == ".json":
+    if path.suffix.lower() == ".json":
         values = _json(path)
         if not isinstance(values, Mapping) or "people" in values:
             raise RuntimeError(f"{path.name} has key points of pictures, but poses need joints in space: give it as "
                                "detail, beside a file with joints.")
         return values
-    if path.suffix != ".npz":
+    if path.suffix.lower() != ".npz":
         raise RuntimeError(f"{path.name} is not a file of poses: use .safetensors, .npz or .json.")
     try:
         with np.load(path) as archive:
@@ -156,6 +161,15 @@ def _camera(values: Mapping[str, Any], height: int, width: int) -> Camera:
         return official_camera(height, width)
     pixels = float(np.asarray(focal).ravel()[0])
     return pixels, pixels, width / 2, height / 2
+
+
+def _rate(values: Mapping[str, Any], path: Path) -> Fraction | None:
+    if values.get("rate") is None:
+        return None
+    rate = float(_array(values["rate"], path, "rate").ravel()[0])
+    if not 0 < rate < np.inf:
+        raise RuntimeError(f"{path.name} has a rate of {rate:g}: write frames per second.")
+    return Fraction(rate).limit_denominator(1001)
 
 
 def _joints(people: Any, path: Path) -> Tensor:

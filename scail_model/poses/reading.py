@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from ..geometry import same_shape
-from ..identity.mask_set import in_words, runs
 from ..identity.mask_sources import Source
 from ..masks import NAMES, PEOPLE_LIMIT
 from ..media.clips import Clip
@@ -19,9 +18,8 @@ from .linking import linked, numbered
 from .matching import in_masks, on_bodies, points_in_masks
 from .mesh import mhr_mesh
 from .smoothing import at, held, smoothed
-from .value import FACE, Poses, official_camera
+from .value import Poses, official_camera
 
-_DRAWN = slice(FACE.start, None)  # points of face and hands
 
 def read_poses(bodies: Bodies, detail: Detail | None = None, masks: Source | None = None, filmed: Clip | None = None, *,
                hold: int = 0, smooth: float = 0.0) -> Poses:
@@ -73,27 +71,6 @@ def read_again(poses: Poses, detail: Detail | None = None, masks: Source | None 
                       smooth=smooth)
     made = replace(made, look=poses.look)
     return made if masks is not None else replace(made, labels=poses.labels, names=poses.names, mesh=poses.mesh)
-
-
-def report(poses: Poses) -> str:
-    """One line for each person, then the notes."""
-    height, width = poses.size
-    lines = [f"{poses.people} {'person' if poses.people == 1 else 'people'} in {poses.frames} frames of {width}x"
-             f"{height} pixels"]
-    bodies = known(poses.joints).any(-1).numpy()
-    for person, (label, name) in enumerate(zip(poses.labels, poses.names, strict=True)):
-        title = NAMES[label - 1] if name == NAMES[label - 1] else f"{name} ({NAMES[label - 1]})"
-        line = f"{title}: body in {_frames(bodies[:, person])}"
-        if poses.scores is not None:
-            points = (poses.scores[:, person, _DRAWN] >= LEAST_SCORE).any(-1).numpy()
-            line += f"; points of face or hands in {_frames(points)}"
-        lines.append(line)
-    return "\n".join((*lines, *poses.notes))
-
-
-def _frames(seen: np.ndarray) -> str:
-    text = f"{seen.sum()} frames"
-    return text if seen.all() or not seen.any() else f"{text} ({in_words(runs(seen))})"
 
 
 def _check(bodies: Bodies, detail: Detail | None, masks: Source | None, filmed: Clip | None) -> None:

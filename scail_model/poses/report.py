@@ -5,9 +5,30 @@ from __future__ import annotations
 import numpy as np
 
 from ..identity.mask_set import in_words, runs
+from .detections import LEAST_SCORE, known
 from .value import FACE, LEFT_HAND, MESH, RIGHT_HAND, Poses
 
-_DRAWN = 0.3  # score
+_FACE_AND_HANDS = slice(FACE.start, None)
+
+
+def read_report(poses: Poses) -> str:
+    """For each person the frames with a body, and with points of face or hands; then the notes so far."""
+    height, width = poses.size
+    people = "1 person" if poses.people == 1 else f"{poses.people} people"
+    lines = [f"{people} in {poses.frames} frames of {width}x{height} pixels"]
+    bodies = known(poses.joints).any(-1).numpy()
+    for person in range(poses.people):
+        line = f"{poses.title(person)}: body in {_frames(bodies[:, person])}"
+        if poses.scores is not None:
+            points = (poses.scores[:, person, _FACE_AND_HANDS] >= LEAST_SCORE).any(-1).numpy()
+            line += f"; points of face or hands in {_frames(points)}"
+        lines.append(line)
+    return "\n".join((*lines, *poses.notes))
+
+
+def _frames(seen: np.ndarray) -> str:
+    text = f"{seen.sum()} frames"
+    return text if seen.all() or not seen.any() else f"{text} ({in_words(runs(seen))})"
 
 
 def look_report(poses: Poses, start: int, stop: int) -> str:
@@ -34,6 +55,6 @@ def _parts(poses: Poses, person: int) -> str:
             texts.append(f"no points of {name}")
         else:
             scores = poses.scores[:, person].numpy()
-            count = int(np.any([(scores[:, part] >= _DRAWN).any(-1) for part in parts], axis=0).sum())
+            count = int(np.any([(scores[:, part] >= LEAST_SCORE).any(-1) for part in parts], axis=0).sum())
             texts.append(f"{name} in {count}")
     return "; " + ", ".join(texts) + "."

@@ -1,6 +1,8 @@
 """Poses in files: the pack's own form comes back as it was, and plain arrays of other detectors are read."""
 
 import json
+from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -14,6 +16,10 @@ from scail_model.poses.poses_file import load_detail, load_poses, save_poses
 from scail_model.poses.value import Look, Poses, from_smpl
 
 BODIES = torch.stack([torch.stack([body(70), body(30)]), torch.stack([body(70), torch.zeros(24, 3)])])  # [2, 2, 24, 3]
+
+
+def clip_of(rate):
+    return TensorClip(torch.zeros(2, *SIZE, 3), rate)
 
 
 def plain(tmp_path, **entries):
@@ -33,16 +39,20 @@ def test_own_files_come_back_equal(tmp_path):
     assert loaded.digest() == poses.digest()
     assert (loaded.names, loaded.notes, loaded.look, loaded.filmed) == (poses.names, poses.notes, poses.look, clip)
     bare = Poses.of(from_smpl(BODIES), SIZE)
-    save_poses(bare, tmp_path / "b.safetensors")
-    assert load_poses(tmp_path / "b.safetensors").digest() == bare.digest()
+    for rate, filmed in ((None, None), (Fraction(30000, 1001), None), (None, clip_of(Fraction(25)))):
+        save_poses(replace(bare, rate=rate, filmed=filmed), tmp_path / "b.safetensors")
+        loaded = load_poses(tmp_path / "b.safetensors")
+        assert loaded.digest() == bare.digest()
+        assert loaded.rate == (filmed.rate if filmed else rate)
 
 
 @pytest.mark.parametrize("ending", [0, 1])
 def test_plain_arrays_keep_the_order_of_people(tmp_path, ending):
     points, scores = torch.rand(2, 2, 134, 2) * 90, torch.rand(2, 2, 134)
     path = plain(tmp_path, joints=BODIES.numpy(), size=np.array(SIZE), points=points.numpy(), scores=scores.numpy(),
-                 names=["Anna"])[ending]
+                 names=["Anna"], rate=29.97)[ending]
     poses = load_poses(path)
+    assert poses.rate == Fraction(2997, 100)
     assert torch.equal(poses.joints, from_smpl(BODIES))
     assert (poses.labels, poses.names, poses.size) == ((1, 2), ("Anna", "red"), SIZE)
     assert poses.cameras[0].tolist() == pytest.approx([FOCAL, FOCAL, 48, 80])
@@ -97,6 +107,7 @@ WRONG = {
     "joints of COCO": ({"size": SIZE, "joints": [[[[0, 0, 0]] * 17]]}, r"joints of shape \[1, 17, 3\]"),
     "nobody at all": ({"size": SIZE, "joints": [[[[0, 0, 0]] * 24]]}, "The poses show no body in any frame"),
     "metres": ({"size": SIZE, "joints": [(body() / 1000).tolist()]}, r"bodies in poses.json measure [0-9.]+ mm, so"),
+    "a rate of nothing": ({"size": SIZE, "joints": [body().tolist()], "rate": 0}, "has a rate of 0: write frames per"),
     "no size": ({"joints": [body().tolist()]}, r"has no size: write an entry size, \[height, width\]"),
     "a size of one number": ({"joints": [body().tolist()], "size": [160]}, "has no size"),
     "people of different lengths": ({"size": SIZE, "joints": [[[[1, 2, 3]], [[1, 2, 3]] * 2]]}, "not a regular list"),

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,11 +11,13 @@ from drawn_bodies import FOCAL, SIZE, body, box_masks, mhr, mhr_person, nlf, ope
 
 from scail_model.identity.mask_sources import Source, from_masks
 from scail_model.media.clips import TensorClip
+from scail_model.poses.detections import Detail
 from scail_model.poses.keypoints import read_keypoints
 from scail_model.poses.mhr import read_mhr
 from scail_model.poses.nlf import read_nlf
-from scail_model.poses.reading import read_again, read_poses, report
-from scail_model.poses.value import Look
+from scail_model.poses.reading import read_again, read_poses
+from scail_model.poses.report import read_report
+from scail_model.poses.value import Look, from_smpl
 
 CENTRE = np.array([SIZE[1] / 2, SIZE[0] / 2])
 RIGHT_WRIST, LEFT_WRIST = 4, 7
@@ -100,7 +103,7 @@ def test_people_get_the_colours_and_names_of_their_masks():
     assert poses.names == ("Anna", "magenta")
     assert columns(poses, 0) == pytest.approx([70] * 3, abs=1e-3)
     assert columns(poses, 1) == pytest.approx([30] * 3, abs=1e-3)
-    assert "1 bodies in 1 frames lie in no mask" in report(poses)
+    assert "1 bodies in 1 frames lie in no mask" in read_report(poses)
 
 
 def test_nobody_is_in_an_empty_mask():
@@ -145,7 +148,7 @@ def test_short_gaps_keep_the_last_pose(hold, expected):
     expected_columns = [40, 41, *([41, 41] if hold >= 2 else [math.nan] * 2), 44,
                         *([44] * 3 if hold >= 3 else [math.nan] * 3), 48, math.nan]
     assert columns(poses, 0) == pytest.approx(expected_columns, abs=1e-3, nan_ok=True)
-    assert (f"{expected} missing poses were held" in report(poses)) == (expected > 0)
+    assert (f"{expected} missing poses were held" in read_report(poses)) == (expected > 0)
 
 
 def test_nobody_is_held_where_the_mask_is_empty():
@@ -236,3 +239,22 @@ def test_a_held_body_keeps_its_mesh():
     person = frames[2][0]
     expected = 1000 * (person["pred_vertices"].astype(np.float64) + person["pred_cam_t"])
     assert np.abs(held.vertices(2)[0].numpy() - expected).max() < 1e-2
+
+
+@pytest.mark.parametrize("case", ["P3_03_two_order_flips", "P3_07_one_no_3d_then_no_2d"])
+def test_golden_people_are_found_in_their_masks(case):
+    """The official script's clips, its detectors' lists shuffled: bodies and points are those of the right tracks."""
+    stored = np.load(Path(__file__).parents[1] / f"golden/poses/{case}.npz")
+    tracks, joints = torch.from_numpy(stored["track_masks"]), torch.from_numpy(stored["joints"])
+    size, people = tuple(tracks.shape[2:]), len(tracks)
+    listed = [[person for person in frame.flip(0) if person.any()] for frame in joints]
+    rows = [np.flatnonzero(stored["frame"] == frame) for frame in range(len(joints))]
+    detail = Detail(tuple((torch.from_numpy(stored["kp134"][row]).float(), torch.from_numpy(stored["score134"][row])
+                           .float()) for row in rows), size)
+    poses = read_poses(read_nlf(nlf(*listed), size), detail, from_masks(list(tracks.float()), "driving"))
+    assert torch.equal(poses.joints, from_smpl(joints))
+    for frame, row in enumerate(rows):
+        for person in range(people):
+            own = stored["kp134"][row][stored["person"][row] == person].astype(np.float32)
+            expected = own[0] if len(own) else np.zeros((134, 2), np.float32)
+            assert np.array_equal(poses.points[frame, person].numpy(), expected)
