@@ -6,7 +6,7 @@ from typing import Any
 
 from .graph import growing, is_widget, sockets_and_widgets, variants
 
-_FILES = (".safetensors", ".png", ".jpg", ".mp4")
+_FILES = (".safetensors", ".torchscript", ".png", ".jpg", ".mp4")
 # asked for by other versions, which name the input before the dot or the dotted one; a server without it lets it pass
 _FOR_OTHER_VERSIONS = {("SaveVideo", "format.codec")}
 

@@ -6,6 +6,7 @@ from . import notes
 from .first_video import animate_a_picture, replace_a_person
 from .graph import Graph, Node
 from .parts import OFFICIAL, SEED, Inputs, bind, files, models, prompts, sample, save_video, start
+from .pose_definitions import mesh_driven, pose_driven
 from .sam3_definitions import (
     animal,
     from_core_nodes,
@@ -133,4 +134,4 @@ def distilled_draft() -> Graph:
 
 ALL = (animate_a_picture, replace_a_person, animation, replacement, two_people, additional_reference, long_video,
        ksampler, distilled_draft, sam3_one_person, sam3_several_people, sam3_points, replacement_by_overlap,
-       animal, from_core_nodes)
+       pose_driven, mesh_driven, animal, from_core_nodes)

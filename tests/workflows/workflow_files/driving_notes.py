@@ -84,7 +84,11 @@ The motion of the **driving video** becomes a 3D skeleton with face and hands, a
 
 ## The size of the character
 
-A skeleton brings the filmed person's build along. If the character is a child or a giant: select the nodes of the grey group (hold **Ctrl** and drag a box), press **Ctrl+M** to enable them, and connect *poses* of **Retarget SCAIL-2 Poses** wherever *poses* of **Read SCAIL-2 Poses** goes.
+A skeleton brings the filmed person's build along. If the character is a child or a giant: select the nodes of the grey group (hold **Ctrl** and drag a box), press **Ctrl+M** to enable them, and connect *poses* of **Retarget SCAIL-2 Poses** wherever *poses* of **Save SCAIL-2 Poses** goes.
+
+## The same video again
+
+**Save SCAIL-2 Poses** keeps the poses in models/scail2_poses. For another character on the same video: press **R**, enable the grey node **Saved poses** (**Ctrl+M**), connect it instead, and disable the groups that found the poses. It also reads .npz and .json files with the joints of any other detector.
 
 ## Likely mistakes
 
