@@ -14,9 +14,9 @@ from torch import Tensor
 
 from ..geometry import check_frame_count, check_shape, size_of
 from ..identity import tracks_file
-from ..identity.binding import bind, numbers
-from ..identity.binding_text import BY_OVERLAP, pairs_text
-from ..identity.identities import ANIMATION, Identities
+from ..identity.binding import bind, numbered_pairs, numbers
+from ..identity.binding_text import BY_OVERLAP, BY_POSITION, pairs_text
+from ..identity.identities import ANIMATION, REPLACEMENT, Identities
 from ..identity.mask_sources import DRIVING, REFERENCE, Source, from_colours, from_white
 from ..identity.overlap import by_centre, left_to_right
 from ..identity.video_fingerprint import compare
@@ -153,12 +153,25 @@ def _binding(people: Source, reference: Source, arguments: argparse.Namespace, n
     elif ours < theirs and arguments.mode == ANIMATION:
         pairs = by_centre(people.mask_set, reference.mask_set)
     if len(pairs) < ours:
+        _refuse_counts(people, reference, arguments.mode)
         return ""
     text = pairs_text(sorted((numbers(reference)[left], numbers(people)[right]) for left, right in pairs))
     if theirs > 1:
         how = "from left to right" if ours == theirs else "by the nearest centre in the first frame"
         notes.append(f"bound {text} (reference:driving), {how}; --binding chooses otherwise")
     return text
+
+
+def _refuse_counts(people: Source, reference: Source, mode: str) -> None:
+    """Raise ValueError for sides of different numbers of people."""
+    ours, theirs = reference.mask_set.people, people.mask_set.people
+    if ours == theirs:
+        return
+    ways = f"--matchnearest, --max_persons {ours} or " if mode == REPLACEMENT and ours < theirs else ""
+    example = pairs_text(numbered_pairs(people, reference, BY_POSITION))
+    raise ValueError(f"The driving mask has {theirs} {'person' if theirs == 1 else 'people'}, but the reference mask "
+                     f'has {ours}: say who is who with {ways}--binding, for example --binding "{example}", which is '
+                     "nearest by position.")
 
 
 def _common(people: Source, reference: Source) -> bool:

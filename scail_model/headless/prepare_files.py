@@ -96,7 +96,7 @@ def _reference(folder: Path, notes: list[str]) -> Path:
 
 def _masks(folder: Path, driving: Path, given: str | None) -> Path:
     if given:
-        return _given(folder, given, "masks", "--tracks")
+        return _given(folder, given, "--tracks")
     names = [_TRACKS, *(f"{driving.stem}_mask{ending}" for ending in _MOVING)]
     found = next((folder / name for name in names if (folder / name).is_file()), None)
     if found is None:
@@ -108,7 +108,7 @@ def _masks(folder: Path, driving: Path, given: str | None) -> Path:
 
 def _reference_mask(folder: Path, reference: Path, masks: Path, given: str | None) -> Path | None:
     if given:
-        return _given(folder, given, "mask of the reference", "--mask_image")
+        return _given(folder, given, "--mask_image")
     names = [f"{stem}_mask{ending}" for stem in (reference.stem, "reference") for ending in _STILL]
     found = next((folder / name for name in names
                   if name not in MASK_PICTURE.values() and (folder / name).is_file()), None)
@@ -118,12 +118,12 @@ def _reference_mask(folder: Path, reference: Path, masks: Path, given: str | Non
     return found
 
 
-def _given(folder: Path, name: str, what: str, flag: str) -> Path:
+def _given(folder: Path, name: str, flag: str) -> Path:
     """A file in the folder, or anywhere."""
     for path in (folder / name, Path(name)):
         if path.is_file():
             return path
-    raise RuntimeError(f"The {what} {name} ({flag}) is neither in {folder} nor here: check the path.")
+    raise RuntimeError(f"{name} ({flag}) is neither in {folder} nor here: check the path.")
 
 
 def _check_written(files: Files, *, overwrite: bool) -> None:
