@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from comfy_api.latest import io
+import torch
+from comfy_api.latest import io, ui
 
 from ..scail_model.comfy.pose_render import render
 from ..scail_model.comfy.progress import working
@@ -61,7 +62,9 @@ class SCAIL2RenderPoses(io.ComfyNode):
             raise ValueError(f"start is {start}, but the poses have frames 0 to {poses.frames - 1}: lower it.")
         stop = min(start + frames, poses.frames) if frames else poses.frames
         driving, masks = render(poses, start, stop)
-        return io.NodeOutput(driving, masks, poses, look_report(poses, start, stop))
+        shown = torch.cat([driving[len(driving) // 2], masks[len(masks) // 2]], 1)[None]
+        return io.NodeOutput(driving, masks, poses, look_report(poses, start, stop),
+                             ui=ui.PreviewImage(shown, cls=cls))
 
 
 def _size(poses: Poses, width: int, height: int) -> tuple[int, int]:

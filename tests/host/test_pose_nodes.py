@@ -35,6 +35,9 @@ def files(comfy, golden, tmp_path_factory):
     bodies[1, 0] = 0
     save_file({"joints": joints, "points": torch.from_numpy(golden["drive_kp134"])[:, None].contiguous(),
                "scores": torch.from_numpy(golden["drive_score134"])[:, None].contiguous()}, folder / "one.safetensors")
+    right = (torch.arange(WIDTH) > 330).float().expand(1, HEIGHT, WIDTH)  # blue, the first person; the other is red
+    save_file({"image": torch.zeros(1, HEIGHT, WIDTH, 3),
+               "masks": torch.stack([1 - right, torch.zeros_like(right), right], -1)}, folder / "reference.safetensors")
     save_file({"joints": two, "vertices": bodies, "faces": FACES}, folder / "two.safetensors")
     return folder
 
@@ -125,15 +128,25 @@ def test_mesh_masks_lie_on_the_picture_of_comfyuis_node(images, graph, files):
 
 
 @render
+def test_a_mesh_look_gives_masks_where_it_is_connected_but_no_picture(comfy, graph, files):
+    add_poses(graph, files, "two", labels="1 2")
+    add_render(graph, style="mesh")
+    graph.add("reference", "TestImages", path=str(files / "reference.safetensors"), name="masks")
+    graph.add("bound", "SCAIL2Identities", mode="animation", driving_masks=["rendered", 2],
+              reference_masks=["reference", 0])
+    graph.add("shown", "PreviewImage", images=["bound", 1])
+    comfy.run(graph)
+    graph.set("bound", driving=["rendered", 2])
+    with pytest.raises(RuntimeError, match="look mesh, which only Render SCAIL-2 Poses .* connect its driving output"):
+        comfy.run(graph)
+
+
+@render
 @retarget
 def test_mesh_masks_lie_on_the_picture_after_retargeting(images, graph, files, golden):
     add_poses(graph, files, "two", labels="1 2")
     wide = reference(golden) * (1.1, 1, 1)
     graph.add("points", "TestKeyPoints", text=key_points(wide, reference(golden, -300)))
-    columns = torch.arange(WIDTH).expand(1, HEIGHT, WIDTH)
-    right = (columns > 330).float()  # blue, the first of the poses; the other one is red
-    masks = torch.stack([1 - right, torch.zeros_like(right), right], -1)
-    save_file({"image": torch.zeros(1, HEIGHT, WIDTH, 3), "masks": masks}, files / "reference.safetensors")
     for name in ("image", "masks"):
         graph.add(name, "TestImages", path=str(files / "reference.safetensors"), name=name)
     graph.add("identities", "SCAIL2Identities", mode="animation", driving_masks=["masks", 0],
