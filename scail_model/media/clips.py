@@ -69,6 +69,11 @@ class Clip(ABC):
         """Frames per second of those that are stored, as `rate`."""
         return self.rate
 
+    @property
+    def filmed(self) -> Clip:
+        """What a camera saw of it, with as many frames: scenes change there, and not in what is rendered from it."""
+        return self
+
     def times(self) -> np.ndarray:
         """Seconds after the first frame at which each one is shown, and at which the last one ends, float64 [n + 1].
         The clip has a rate."""

@@ -45,6 +45,10 @@ class PickedClip(Clip):
     def stored_rate(self) -> Fraction | None:
         return self.clip.rate
 
+    @property
+    def filmed(self) -> Clip:
+        return self if self.clip.filmed is self.clip else PickedClip(self.clip.filmed, self._indices, self.rate)
+
     def read(self, start: int, stop: int) -> Tensor:
         return self.clip.at(self._indices[start:stop])
 

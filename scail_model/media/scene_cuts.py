@@ -31,6 +31,7 @@ def find_cuts(clip: Clip) -> list[int]:
     (PySceneDetect's AdaptiveDetector with its own settings)."""
     from scenedetect import AdaptiveDetector, FrameTimecode
 
+    clip = clip.filmed
     detector = AdaptiveDetector(min_scene_len=_SHORTEST_SCENE)
     rate = float(clip.rate or 25)
     step = max(1, -(-max(clip.size) // _LONGEST_SIDE))

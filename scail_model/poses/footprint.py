@@ -7,7 +7,8 @@ side. Both are exact, also for a capsule that reaches past the camera, and are w
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -19,6 +20,16 @@ SPAN = 16  # pixels of a row that are tested together
 _WIDER = RADIUS + 0.01  # mm: a capsule as wide as the slack of the hit test needs it
 _STRAIGHT = 1e-8  # mm: shorter limbs are spheres
 _ASIDE = math.pi / 2 - 1e-9  # the widest angle from the viewing direction
+
+
+class Axes(NamedTuple):
+    """The axis of each capsule, from its end that is nearer to the camera: start [N, 3], direction [N, 3] of length 1,
+    length [N], and how far along the axis the start is from the point nearest to the camera, offset [N]."""
+
+    start: Tensor
+    direction: Tensor
+    length: Tensor
+    offset: Tensor
 
 
 @dataclass(frozen=True)
@@ -39,32 +50,31 @@ class Limbs:
     def __len__(self) -> int:
         return len(self.frame)
 
+    def __getitem__(self, part: slice) -> Limbs:
+        return Limbs(*(getattr(self, field.name)[part] for field in fields(self)))
 
-class Axes(NamedTuple):
-    """The axis of each capsule, from its end that is nearer to the camera: start [N, 3], direction [N, 3] of length 1,
-    length [N], and how far along the axis the start is from the point nearest to the camera, offset [N]."""
-
-    start: Tensor
-    direction: Tensor
-    length: Tensor
-    offset: Tensor
-
-
-def axes(limbs: Limbs) -> Axes:
-    swapped = (dot(limbs.start, limbs.start) > dot(limbs.end, limbs.end))[:, None]
-    start, end = torch.where(swapped, limbs.end, limbs.start), torch.where(swapped, limbs.start, limbs.end)
-    along = end - start
-    length = dot(along, along).sqrt()
-    sphere = length < _STRAIGHT
-    ahead = along.new_tensor((0.0, 0.0, 1.0))
-    direction = torch.where(sphere[:, None], ahead, along / length.clamp(min=_STRAIGHT)[:, None])
-    return Axes(start, direction, torch.where(sphere, 0.0, length), dot(start, direction))
+    @cached_property
+    def axis(self) -> Axes:
+        swapped = (dot(self.start, self.start) > dot(self.end, self.end))[:, None]
+        start = torch.where(swapped, self.end, self.start)
+        along = torch.where(swapped, self.start, self.end) - start
+        length = dot(along, along).sqrt()
+        sphere = length < _STRAIGHT
+        ahead = along.new_tensor((0.0, 0.0, 1.0))
+        direction = torch.where(sphere[:, None], ahead, along / length.clamp(min=_STRAIGHT)[:, None])
+        return Axes(start, direction, torch.where(sphere, 0.0, length), dot(start, direction))
 
 
 def dot(a: Tensor, b: Tensor) -> Tensor:
     """[..., 3] -> [...]. Summed in a fixed order, so that every device and every stretch of frames gives the same
     bits."""
     return a[..., 0] * b[..., 0] + a[..., 1] * b[..., 1] + a[..., 2] * b[..., 2]
+
+
+def pick(values: Tensor, index: Tensor, dim: int = 0) -> Tensor:
+    """values[index] along one dimension. torch shares that one between cores from 3000 numbers on, which costs more
+    than it brings (`capsules.py`)."""
+    return values.index_select(dim, index)
 
 
 class Spans(NamedTuple):
@@ -76,17 +86,18 @@ class Spans(NamedTuple):
     last: Tensor
 
 
-def spans(limbs: Limbs, axis: Axes, height: int, width: int) -> Spans:
+def spans(limbs: Limbs, height: int, width: int) -> Spans:
     """The pixels that each capsule can cover."""
     left, right = _extent(limbs, 0, width)
     top, bottom = _extent(limbs, 1, height)
     limb, row = _counted(torch.where(left <= right, bottom - top + 1, 0))
-    row = row + top[limb]
-    first, last = _between_planes(limbs, axis, limb, row)
-    first, last = torch.maximum(left[limb], first), torch.minimum(right[limb], last)
+    row = row + pick(top, limb)
+    first, last = _between_planes(limbs, limb, row)
+    first, last = torch.maximum(pick(left, limb), first), torch.minimum(pick(right, limb), last)
     which, number = _counted((last - first + SPAN) // SPAN)
-    begin = first[which] + SPAN * number
-    return Spans(limb[which], row[which], begin, torch.minimum(begin + (SPAN - 1), last[which]))
+    begin = pick(first, which) + SPAN * number
+    end = torch.minimum(begin + (SPAN - 1), pick(last, which))
+    return Spans(pick(limb, which), pick(row, which), begin, end)
 
 
 def _counted(counts: Tensor) -> tuple[Tensor, Tensor]:
@@ -98,7 +109,7 @@ def _counted(counts: Tensor) -> tuple[Tensor, Tensor]:
     steps = counts.new_zeros(total)
     steps[(stops - counts)[1:]] = 1  # repeat_interleave starts as many threads as there are cores
     place = steps.cumsum(0)
-    return kept[place], torch.arange(total, device=counts.device) - (stops - counts)[place]
+    return pick(kept, place), torch.arange(total, device=counts.device) - pick(stops - counts, place)
 
 
 def _extent(limbs: Limbs, side: int, pixels: int) -> tuple[Tensor, Tensor]:
@@ -112,7 +123,7 @@ def _extent(limbs: Limbs, side: int, pixels: int) -> tuple[Tensor, Tensor]:
     focal, centre = limbs.camera[:, side], limbs.camera[:, 2 + side]
     first = torch.where(around, 0.0, centre + focal * torch.tan(low.clamp(-_ASIDE, _ASIDE)) - 1)
     last = torch.where(around, float(pixels), centre + focal * torch.tan(high.clamp(-_ASIDE, _ASIDE)) + 1)
-    return _whole(first.floor(), 0, pixels), torch.where(ahead, _whole(last.ceil(), -1, pixels - 1), -1)
+    return _whole(first, 0, pixels), torch.where(ahead, _whole(last, -1, pixels - 1), -1)
 
 
 def _angles(across: Tensor, forward: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -133,8 +144,9 @@ def _angles(across: Tensor, forward: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return low, high, nearest <= _WIDER * 1.001
 
 
-def _between_planes(limbs: Limbs, axis: Axes, limb: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
+def _between_planes(limbs: Limbs, limb: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
     """First and last column of each row between the planes that touch the side of its capsule."""
+    axis = limbs.axis
     side = axis.start - axis.offset[:, None] * axis.direction  # from the camera to the nearest point of the line
     distance = dot(side, side).sqrt()
     slope = _WIDER / (distance * distance - _WIDER**2).sqrt()  # NaN within the cylinder, where no plane touches it
@@ -144,12 +156,13 @@ def _between_planes(limbs: Limbs, axis: Axes, limb: Tensor, row: Tensor) -> tupl
     first, last = torch.full_like(row, -1).double(), torch.full_like(row, 2**31).double()
     for sign in (1.0, -1.0):
         normal = slope[:, None] * side + sign * over  # [N, 3]; a ray (u, v, 1) is inside where the product is positive
-        rise = (normal[:, 0] / fx)[limb]
-        rest = (normal[:, 1] / fy)[limb] * (row - cy[limb]) + normal[limb, 2] - rise * cx[limb]
+        rise, fall, level = normal[:, 0] / fx, normal[:, 1] / fy, normal[:, 2]
+        level = level - rise * cx - fall * cy
+        rise, rest = pick(rise, limb), pick(fall, limb) * row + pick(level, limb)
         border = -rest / rise
         first = torch.where(rise > 0, torch.fmax(first, border - 1), first)
         last = torch.where(rise < 0, torch.fmin(last, border + 1), last)
-    return _whole(first.floor(), -1, 2**31), _whole(last.ceil(), -1, 2**31)
+    return _whole(first, -1, 2**31), _whole(last, -1, 2**31)
 
 
 def _whole(values: Tensor, least: int, most: int) -> Tensor:

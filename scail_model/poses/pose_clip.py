@@ -42,10 +42,12 @@ class PoseClip(Clip):
     def __len__(self) -> int:
         return self.poses.frames
 
+    @property
+    def filmed(self) -> Clip:
+        return self._timed.ticking(self.tick) if self._timed else self
+
     def read(self, start: int, stop: int) -> Tensor:
-        for _ in range(start, stop):
-            self.tick()
-        return self._scene.frames(start, stop)[0]
+        return self._scene.frames(start, stop, self.tick)[0]
 
     def times(self) -> np.ndarray:
         return self._timed.times() if self._timed and self._timed.rate else super().times()

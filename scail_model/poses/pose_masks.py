@@ -41,9 +41,7 @@ def _people(poses: Poses, tick: Tick) -> Iterator[Tensor]:
     for start in range(0, poses.frames, _STRETCH):
         stop = min(start + _STRETCH, poses.frames)
         if scene is not None:
-            for _ in range(start, stop):
-                tick()
-            yield scene.frames(start, stop)[1]
+            yield scene.frames(start, stop, tick)[1]
         else:
             for frame in range(start, stop):
                 tick()

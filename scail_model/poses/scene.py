@@ -13,14 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import shading
+from ..media.clips import Tick
 from .capsules import first_hits
-from .footprint import Limbs
+from .footprint import Limbs, pick
 from .overlay import added, drawings
-from .shading import LIMBS, DepthRange
+from .shading import LIMBS, DepthRange, colours, shaded
 from .value import Poses
 
-_PIXELS, _GPU_PIXELS = 2**19, 2**23  # of the frames that are rendered at once
+_PIXELS, _GPU_PIXELS = 2**17, 2**23  # of the frames that are rendered at once
 
 
 @dataclass(frozen=True)
@@ -39,45 +39,41 @@ class Scene:
 
     @classmethod
     def of(cls, poses: Poses, height: int, width: int, device: torch.device | str | None = None) -> Scene:
-        """device: where capsules are rendered, None for where the joints are. The result does not depend on it."""
+        """device: where capsules are rendered, None for where the joints are. A GPU rounds roots in another way: a
+        pixel may differ by a level there."""
         poses = _scaled(poses, height, width)
         joints = poses.joints.to(device)
         limbs = limbs_of(joints, poses.cameras.to(joints.device))
         begins = (0, *limbs.frame.bincount(minlength=poses.frames).cumsum(0).tolist())
-        return cls(poses, height, width, limbs, DepthRange.of(limbs), shading.colours(poses.people).to(joints.device),
+        return cls(poses, height, width, limbs, DepthRange.of(limbs), colours(poses.people).to(joints.device),
                    begins)
 
-    def frames(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+    def frames(self, start: int, stop: int, tick: Tick = lambda: None) -> tuple[Tensor, Tensor]:
         """Frames start..stop: pictures uint8 [n, H, W, 3], and uint8 [n, H, W] which person each pixel shows: 0 nobody,
-        else 1 + index."""
-        pixels = torch.empty(stop - start, self.height, self.width, 3, dtype=torch.uint8)
-        people = torch.empty(pixels.shape[:-1], dtype=torch.uint8)
+        else 1 + index. tick is called for each frame."""
+        pixels = np.zeros((stop - start, self.height, self.width, 3), np.uint8)
+        people = np.zeros(pixels.shape[:-1], np.uint8)
         on_cpu = self.limbs.frame.device.type == "cpu"
         stretch = max(1, (_PIXELS if on_cpu else _GPU_PIXELS) // (self.height * self.width))
         for first in range(start, stop, stretch):
             part = slice(first - start, min(first + stretch, stop) - start)
+            for _ in pixels[part]:
+                tick()
             self._render(first, pixels[part], people[part])
-        return pixels, people
+        return torch.from_numpy(pixels), torch.from_numpy(people)
 
-    def _render(self, start: int, pixels: Tensor, people: Tensor) -> None:
-        """Fill pictures and people of the frames from `start` on."""
-        limbs, size = self._part(start, start + len(pixels)), len(pixels) * self.height * self.width
-        hits = first_hits(limbs, len(pixels), self.height, self.width, self.depths.stop)
-        base = self.colours[limbs.person[hits.limb], limbs.limb[hits.limb]]
-        flat = base.new_zeros(size, 3, dtype=torch.uint8)
-        flat[hits.pixel] = shading.shaded(limbs, hits, base, self.depths, self.height, self.width)
-        pixels.copy_(flat.view_as(pixels))
-        flat = flat.new_zeros(size)
-        flat[hits.pixel] = (limbs.person[hits.limb] + 1).to(torch.uint8)
-        people.copy_(flat.view_as(people))
-        for frame, (picture, shown) in enumerate(zip(pixels.numpy(), people.numpy(), strict=True), start):
+    def _render(self, start: int, pixels: np.ndarray, people: np.ndarray) -> None:
+        """Draw the frames from `start` on into black pictures, and who is where."""
+        limbs = self.limbs[self.begins[start] : self.begins[start + len(pixels)]]
+        limbs = replace(limbs, frame=limbs.frame - start)
+        for hits in first_hits(limbs, self.height, self.width, self.depths.stop):
+            place = hits.pixel.cpu().numpy()
+            base = pick(self.colours[limbs.person, limbs.limb], hits.limb)
+            light = shaded(limbs, hits, base, self.depths, self.height, self.width)
+            pixels.reshape(-1, 3)[place] = light.cpu().numpy()
+            people.reshape(-1)[place] = pick(limbs.person + 1, hits.limb).cpu().numpy()
+        for frame, (picture, shown) in enumerate(zip(pixels, people, strict=True), start):
             self._draw(frame, picture, shown)
-
-    def _part(self, start: int, stop: int) -> Limbs:
-        """The capsules of frames start..stop, with these frames counted from 0."""
-        limbs, part = self.limbs, slice(self.begins[start], self.begins[stop])
-        return Limbs(limbs.start[part], limbs.end[part], limbs.camera[part], limbs.frame[part] - start,
-                     limbs.person[part], limbs.limb[part])
 
     def _draw(self, frame: int, picture: np.ndarray, people: np.ndarray) -> None:
         """Paste faces and hands over a frame, per channel where they are not 0."""

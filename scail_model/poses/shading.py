@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .capsules import Hits
-from .footprint import Limbs, axes, dot
+from .footprint import Axes, Limbs, dot, pick
 
 # Joints at the ends of each limb, in drawing order. The official joints have no eyes and ears: no limbs lead there.
 LIMBS = ((1, 2), (2, 3), (3, 4), (1, 5), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10), (1, 11), (11, 12), (12, 13), (1, 0))
@@ -59,13 +59,13 @@ def shaded(limbs: Limbs, hits: Hits, base: Tensor, depths: DepthRange, height: i
     base: the colour of each hit's limb, float64 [n, 3].
     """
     place = hits.pixel % (height * width)
-    fx, fy, cx, cy = limbs.camera[hits.limb].unbind(-1)
+    fx, fy, cx, cy = pick(limbs.camera, hits.limb).unbind(-1)
     u, v = (place % width - cx) / fx, (place // width - cy) / fy
-    shrink = 1 / (u * u + (v * v + 1)).sqrt()
+    shrink = (u * u + (v * v + 1)).rsqrt()
     depth = torch.where(hits.depth < 0, 0.1 * shrink, hits.depth)
-    normal = _normals(limbs, hits.limb, torch.stack((u * depth, v * depth, depth), -1))
+    normal = _normals(limbs.axis, hits.limb, torch.stack((u * depth, v * depth, depth), -1))
     half = torch.stack((-u * shrink, -v * shrink, -shrink - 1), -1)
-    highlight = (dot(normal, half) / dot(half, half).sqrt()).clamp(min=0)
+    highlight = (dot(normal, half) * dot(half, half).rsqrt()).clamp(min=0)
     for _ in range(_SQUARINGS):
         highlight = highlight * highlight
     diffuse = _AMBIENT + _DIFFUSE * (-normal[:, 2]).clamp(min=0)
@@ -74,10 +74,9 @@ def shaded(limbs: Limbs, hits: Hits, base: Tensor, depths: DepthRange, height: i
     return (light.clamp(0, 1) * 255).to(torch.uint8)  # cut off, not rounded
 
 
-def _normals(limbs: Limbs, which: Tensor, point: Tensor) -> Tensor:
+def _normals(axis: Axes, which: Tensor, point: Tensor) -> Tensor:
     """Away from the axis of each point's capsule, float64 [n, 3] of length 1."""
-    axis = axes(limbs)
-    away, direction = point - axis.start[which], axis.direction[which]
-    along = dot(away, direction).clamp(min=0).minimum(axis.length[which])
+    away, direction = point - pick(axis.start, which), pick(axis.direction, which)
+    along = dot(away, direction).clamp(min=0).minimum(pick(axis.length, which))
     away = away - along[:, None] * direction
-    return away / dot(away, away).sqrt().clamp(min=torch.finfo(torch.float64).tiny)[:, None]
+    return away * dot(away, away).clamp(min=1e-300).rsqrt()[:, None]

@@ -66,7 +66,7 @@ def test_the_depth_range_is_that_of_the_clip():
     assert not torch.equal(render_skeleton(farther, 192, 256)[0], render_skeleton(joints, 192, 256)[0])
 
 
-def every_pixel(limbs, axis, height, width) -> Spans:
+def every_pixel(limbs, height, width) -> Spans:
     """What `footprint.spans` narrows down."""
     limb, row, first = torch.meshgrid(torch.arange(len(limbs)), torch.arange(height), torch.arange(0, width, SPAN),
                                       indexing="ij")
