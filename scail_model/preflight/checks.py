@@ -101,8 +101,10 @@ def check(job: Job) -> list[Finding]:
                                                  "masks and may not follow the person without: connect masks, for "
                                                  "example from SAM3, if the result is not right."))
     elif not mask_errors:
-        findings += mask_checks.check(job.identities, plan, job.height, job.width)
+        findings += driving_kinds.comparable(mask_checks.check(job.identities, plan, job.height, job.width),
+                                             job.driving)
         findings += track_checks.check(job.identities, job.driving, plan, job.cuts, job.fps)
+        findings += driving_kinds.pose_masks(job.driving, job.identities)
         if not job.identities.replacement and not job.black_background:
             findings += mask_checks.background(job.identities, job.driving)
     findings += job_facts(job)
@@ -217,6 +219,7 @@ def job_facts(job: Job) -> list[Finding]:
     prompts = ", ".join(f"{tokens} tokens in the {name}" for name, tokens in job.tokens.items())
     facts = [fact("mode", summary), *(fact("people", line) for line in people),
              *driving_kinds.animals(job.identities),
+             *driving_kinds.poses(job.driving, job.identities, job.width, job.height),
              fact("driving", f"driving video: {count} frames of {width}x{height}, {count / job.fps:.1f} s at "
                              f"{job.fps:g} fps"), *_assumed(job),
              *_picked(job), fact("sampling", f"sampling: {job.solver}, {job.schedule}, guidance {job.guidance:g}"),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 ERROR, WARNING, FACT = "error", "warning", "fact"
-_REPORTED = ("assumed", "picked", "driven")
+_REPORTED = ("assumed", "picked", "driven", "poses")
 _HEADINGS = {ERROR: "Errors", WARNING: "Warnings", FACT: "Facts"}
 
 # Finding code -> the input of the check and sampler nodes that it is about, if there is one.
@@ -18,6 +18,7 @@ _INPUTS = {
     "merged": "identities", "exchanged": "identities", "jump": "identities", "cut": "scene_cuts",
     "whole_picture": "identities", "people": "identities", "animal": "identities",
     "mode": "identities",
+    "poses": "driving", "poses_masks": "identities", "poses_mode": "identities", "poses_size": "reference",
     "driving_crop": "driving", "driving_size": "driving", "driving": "driving",
     "driving_file": "driving", "busy_background": "driving_background",
     "reference_count": "reference", "reference_mode": "reference", "reference_masks": "reference",
