@@ -10,6 +10,7 @@ from itertools import product
 from typing import Any
 
 import numpy as np
+import torch
 
 from .value import official_camera
 
@@ -49,12 +50,14 @@ def solve_alignment(
     matrix = np.concatenate([_columns(rows_x, (0, 2)), _columns(rows_y, (1, 3)), ridge])  # [2n + 2, 4]
     goal = np.concatenate([goal_x, goal_y, [np.sqrt(_LEAST_CHANGE), 0]])
     m, n, p, q = _smallest(matrix, goal)
-    return float(m), float(np.clip(n / m, *STRETCH)), float(p * width), float(q * height)
+    p, q = np.clip((p, q), -1, 1)
+    return float(np.clip(m, *ZOOM)), float(np.clip(n / m, *STRETCH)), float(p * width), float(q * height)
 
 
 def _checked(points3d: Any, points2d: Any, weights: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The points that count, as float64."""
-    joints, targets, shares = (np.asarray(each, dtype=np.float64) for each in (points3d, points2d, weights))
+    joints, targets, shares = (torch.as_tensor(each, dtype=torch.float64).detach().cpu().numpy()
+                               for each in (points3d, points2d, weights))
     if shares.ndim != 1 or joints.shape != (len(shares), 3) or targets.shape != (len(shares), 2):
         raise ValueError(
             f"points to align have the shapes {joints.shape}, {targets.shape} and weights {shares.shape}, not [n, 3], "

@@ -230,12 +230,18 @@ def _camera(poses: Poses, fit: Fit) -> Camera:
 
 
 def _check(poses: Poses, fit: Fit, limit: float) -> None:
-    if fit.share > limit:
-        raise ValueError(
-            f"The person {poses.title(fit.person)} does not fit the reference: after alignment its joints are "
-            f"{fit.error:.0f} pixels off in frame {fit.frame}, {fit.share:.0%} of the reference's size, with at most "
-            f"{limit:.0%} allowed. Use a reference in a pose more like that frame, begin the driving video at a frame "
-            "more like the reference, or raise error_limit.")
+    if fit.share <= limit:
+        return
+    remedy = ("Use a reference in a pose more like that frame, or begin the driving video at a frame more like the "
+              "reference")
+    limits = [name for name in fit.limits(*poses.size) if name != "s"]  # s goes there for another pose, too
+    if limits:
+        remedy = (f"Their {' and '.join(limits)} would go beyond a limit: give the reference a similar size and place "
+                  "with Reframe SCAIL-2 Reference")
+    raise ValueError(
+        f"The person {poses.title(fit.person)} does not fit the reference: after alignment its joints are "
+        f"{fit.error:.0f} pixels off in frame {fit.frame}, {fit.share:.0%} of the reference's size, with at most "
+        f"{limit:.0%} allowed. {remedy}, or raise error_limit.")
 
 
 def _sentence(poses: Poses, fit: Fit) -> str:

@@ -36,6 +36,14 @@ def changed(person, *joints, value=0.0):
     return other
 
 
+def dancing(column):
+    """A body with knees wide apart and crossed ankles."""
+    other = body(column)
+    other[[4, 8], 0] += 150
+    other[[5, 7], 0] -= 150
+    return other
+
+
 def person(column, *unseen, **how):
     """A person of POSE_KEYPOINT, some of whose 18 points the detector does not see."""
     parts = openpose_person(column, **how)
@@ -130,8 +138,10 @@ REFUSED = {
                     r"does not fit the reference: .* pixels off in frame 0, \d+% .* or raise error_limit"),
     "masks of another picture": (driving(ALONE), openpose([person(25)]), WIDE, bound(LEFT, people=1), {},
                                  "mask of reference 1"),
+    "another pose": (driving([dancing(30)]), openpose([person(60)]), SIZE, None, {"limit": 0.05},
+                     "pose more like that frame, or begin .* or raise error_limit"),
     "far too small": (driving([body(30, depth=12000.0)]), openpose([person(60)]), SIZE, None, {"limit": 0.1},
-                      "does not fit the reference"),
+                      "does not fit .* Their m would go beyond a limit: .* with Reframe SCAIL-2 Reference, or"),
 }
 
 

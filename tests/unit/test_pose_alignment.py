@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from scail_model.poses.alignment import STRETCH, ZOOM, solve_alignment
 from scail_model.poses.value import official_camera
@@ -70,10 +71,10 @@ def test_no_search_finds_a_smaller_error(spread, count):
         weights = random.choice([1.0, 4.0, 8.0], count)
         answer = solve_alignment(points, targets, weights, HEIGHT, WIDTH)
         m, s, p, q = answer
-        assert ZOOM[0] - 1e-9 <= m <= ZOOM[1] + 1e-9
+        assert ZOOM[0] <= m <= ZOOM[1]
         assert STRETCH[0] <= s <= STRETCH[1]
-        assert abs(p) <= WIDTH + 1e-6
-        assert abs(q) <= HEIGHT + 1e-6
+        assert abs(p) <= WIDTH
+        assert abs(q) <= HEIGHT
         assert error(points, targets, weights, answer) <= searched(points, targets, weights) * (1 + 1e-6) + 1e-4
 
 
@@ -106,6 +107,13 @@ def test_refuses_what_has_no_answer(kind):
     arguments, message = BAD[kind]
     with pytest.raises(ValueError, match=message):
         solve_alignment(*arguments, HEIGHT, WIDTH)
+
+
+def test_arrays_and_tensors_of_any_kind_are_read():
+    asked = solve_alignment(*GOOD, HEIGHT, WIDTH)
+    tensors = [torch.tensor(each, requires_grad=True) for each in GOOD]
+    for given in (tensors, [np.array(each, np.float32) for each in GOOD], [np.array(each) for each in GOOD]):
+        assert solve_alignment(*given, HEIGHT, WIDTH) == pytest.approx(asked, abs=1e-5)
 
 
 def test_ignored_points_may_hold_anything():
