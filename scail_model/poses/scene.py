@@ -86,7 +86,7 @@ class Scene:
             rows, columns, own = drawn[person]
             part = overlay[rows, columns]
             np.copyto(picture[rows, columns], part, where=part != 0)
-            people[rows, columns][own.any(-1)] = person + 1
+            people[rows, columns][(own[..., 0] | own[..., 1] | own[..., 2]) > 0] = person + 1
 
     def _back_to_front(self, frame: int, people: Iterable[int]) -> list[int]:
         """People by the mean depth of their joints; those without joints are at the back."""
