@@ -75,12 +75,13 @@ def _half_size(colours: Sequence[np.ndarray], masks_width: int, height: int, wid
     for component in colours:
         bits = component.tobytes()
         if bits not in resized:
-            resized[bits] = _half_size_component(unpacked(component, masks_width), height, width)
+            resized[bits] = half_size_component(unpacked(component, masks_width), height, width)
     return [resized[component.tobytes()] for component in colours]
 
 
-def _half_size_component(component: np.ndarray, height: int, width: int) -> np.ndarray:
-    """bool [H, W] -> bits, uint8 [height / 2, width / 16]."""
+def half_size_component(component: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Where one colour component is on, bool [H, W] -> where the model sees it on, bits, uint8 [height / 2,
+    width / 16]."""
     if component.all() or not component.any():
         return np.full((height // 2, width // 16), 255 if component.any() else 0, np.uint8)
     levels = torch.from_numpy(component).view(torch.uint8).mul(255)

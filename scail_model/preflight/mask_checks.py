@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from ..identity.identities import Identities
 from ..identity.mask_set import MaskSet, in_words, runs
 from ..identity.packed_mask import POPULATION, packed
+from ..inputs.conditioning import half_size_component
 from ..inputs.placement import cover, place
 from ..masks import people
 from ..media.clips import Clip
@@ -23,6 +24,7 @@ from .findings import Finding, fact, warning
 
 _LASTING = 8  # frames, half a second at 16 fps; or all frames that show the person, if fewer
 _TINY, _HUGE = 0.002, 0.8  # of the frame
+_SLIGHT = 0.005  # of the frame: who covers more has a place that is two pixels wide
 _HIDDEN = 0.02  # of a person's pixels
 _SAME_PLACE = 0.8  # of the union of two boxes
 _CROPPED = 0.01  # of a person's pixels
@@ -36,9 +38,9 @@ Window = tuple[int, int, int, int]
 
 def check(identities: Identities, plan: Sequence[Segment], height: int, width: int) -> list[Finding]:
     """All findings about the masks, for a result of height x width pixels; frames are driving frames."""
-    return [*unseen(identities, plan), *hidden(identities), *sizes(identities), *coinciding(identities),
-            *cropped_references(identities, height, width), *cropped_driving(identities, height, width),
-            *scales(identities, height, width)]
+    return [*unseen(identities, plan), *hidden(identities), *sizes(identities), *thin(identities, height, width),
+            *coinciding(identities), *cropped_references(identities, height, width),
+            *cropped_driving(identities, height, width), *scales(identities, height, width)]
 
 
 def unseen(identities: Identities, plan: Sequence[Segment]) -> Iterator[Finding]:
@@ -88,6 +90,21 @@ def sizes(identities: Identities) -> Iterator[Finding]:
             if _lasts(flags, extent.seen):
                 yield warning(code, f"{identities.title(person)} covers {shares[flags].mean():.2%} of the driving "
                                     f"video in frames {in_words(runs(flags))} of {len(driving)}: {remedy}.")
+
+
+def thin(identities: Identities, height: int, width: int) -> Iterator[Finding]:
+    """People of whom nothing is left at half size, as the model sees masks: a pixel there needs four that are the
+    person's."""
+    driving = identities.driving
+    for person, extent in enumerate(driving.extents):
+        flags = extent.seen & (extent.area < _SLIGHT * driving.height * driving.width)
+        for frame in np.flatnonzero(flags).tolist():
+            flags[frame] = not half_size_component(driving.frame(frame)[person], height, width).any()
+        if _lasts(flags, extent.seen):
+            yield warning("thin", f"{identities.title(person)} is too thin to be seen in frames "
+                                  f"{in_words(runs(flags))} of {len(driving)}: the model sees masks at half size, "
+                                  f"where nothing is left of {extent.area[flags].mean():.0f} pixels. Crop the driving "
+                                  "video closer to the person, or choose a larger width and height.")
 
 
 def coinciding(identities: Identities) -> Iterator[Finding]:

@@ -321,6 +321,17 @@ def test_tiny_and_huge_people():
     assert "frames 0-2 of 3" in texts(job(short))["tiny"]
 
 
+def test_people_too_thin_for_a_mask_at_half_size():
+    line, even, odd = (40, 20, 41, 70), (40, 20, 42, 22), (41, 21, 43, 23)  # four pixels count where they make one
+    reference = [[WHOLE]]
+    assert texts(job(bound([WHOLE] * 9 + [line] * 8, references=reference)))["thin"] == (
+        "blue is too thin to be seen in frames 9-16 of 17: the model sees masks at half size, where nothing is left of "
+        "50 pixels. Crop the driving video closer to the person, or choose a larger width and height.")
+    assert "thin" in texts(job(bound([WHOLE] * 9 + [odd] * 8, references=reference)))
+    assert "thin" not in texts(job(bound([WHOLE] * 9 + [even] * 8, references=reference)))
+    assert texts(job(bound([WHOLE] * 10 + [line] * 7, references=reference))) == {}
+
+
 def test_two_people_in_one_place():
     near, beside = (34, 17, 66, 113), (50, 16, 82, 112)  # IoU 30 * 95 / (2 * 32 * 96 - 30 * 95) = 0.87, and a third
     reference = [[WHOLE, WHOLE]]
