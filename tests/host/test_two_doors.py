@@ -15,14 +15,16 @@ from pathlib import Path
 import assets
 import door_records
 import language
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from graphs import Graph
 from miniature_graphs import MODEL, NOTHING, VAE, add_models, save_prompt
 from miniature_scenes import WEIGHTS
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from sampling import sampled
+from workflow_files import drawings
 
 from scail_model.headless import encoders
 from scail_model.headless.cli import main
@@ -40,7 +42,8 @@ LONG = f"{WORD} and nothing else here"
 @dataclass(frozen=True)
 class Case:
     """plan: of both. guidance: where it is 1, the negative prompt is not read. rate: half of the driving video's, which
-    then has twice the frames; 0 for its own. whole_picture: without masks."""
+    then has twice the frames; 0 for its own. whole_picture: without masks. posed: driven by the skeletons of people
+    that a detector has found, on the command line from its file."""
 
     mode: str
     people: int = 1
@@ -55,6 +58,7 @@ class Case:
     rate: float = 0.0
     driving_end: float = 1.0
     whole_picture: bool = False
+    posed: bool = False
 
     @property
     def drawn(self) -> int:
@@ -73,6 +77,7 @@ CASES = {
                                                 sigmas="1, 0.6, 0"),
     "half the rate, without masks, the driving video for the first step": Case(
         "animation", rate=drawing.FPS / 2, driving_end=0.5, whole_picture=True),
+    "two skeletons": Case("animation", people=2, posed=True),
 }
 
 
@@ -124,11 +129,22 @@ def files(comfy, tmp_path_factory):
         folder = tmp_path_factory.mktemp("files")
         job = drawing.write_job(folder, SIZE, case.drawn, case.replacement, tone=True, people=case.people,
                                 back=case.back)
+        if case.posed:
+            write_skeletons(folder, comfy.base / "input")
         for path in job.values():
             shutil.copy(path, comfy.base / "input" / path.name)
         return job
 
     return write
+
+
+def write_skeletons(folder: Path, inputs: Path) -> None:
+    """Two dolls of 44 cm near the camera, as large in the picture as people, but with limbs that are not lost in so few
+    pixels: for the command line as a user would write them, and for the stand-in of NLF."""
+    width, height = SIZE
+    joints = drawings.joints("two_people", frames=FRAMES, width=width, height=height) / 4
+    np.savez(folder / "poses.npz", joints=joints.numpy(), size=(height, width), rate=float(drawing.FPS))
+    save_file({"joints": joints}, inputs / "bodies.safetensors")
 
 
 @pytest.fixture(scope="module")
@@ -162,6 +178,10 @@ def add_files(graph: Graph, models: Path, case: Case) -> None:
     graph.add("driving_mask", "LoadVideo", file="driving_mask.mp4")
     graph.add("identities", "SCAIL2Identities", mode=case.mode, driving_masks=["driving_mask", 0],
               reference_masks=masks)
+    if case.posed:
+        graph.add("bodies", "TestBodies", path="bodies.safetensors", name="joints")
+        graph.add("poses", "SCAIL2Poses", poses=["bodies", 0], driving=["driving", 0])
+        graph.set("identities", driving_masks=["poses", 0])
     if case.whole_picture:
         graph.set("identities", driving_masks=["driving", 0], reference_masks=pictures, whole_picture=True)
     graph.add("reference", "SCAIL2EncodeReference", vae=["vae", 0], clip_vision=["clip", 0], image=pictures,
@@ -180,6 +200,8 @@ def by_comfy(comfy, models: Path, case: Case, folder: Path) -> Door:
               shift=3.0, guidance=case.guidance, segment_length=9, overlap=5, codec="lossless", plan=case.plan,
               history=case.history, history_strength=case.history_strength, rate=float(case.rate),
               driving_end=case.driving_end)
+    if case.posed:
+        graph.set("sampled", driving=["poses", 0])
     if case.sigmas:
         graph.set("sampled", sigmas=graph.add("sigmas", "ManualSigmas", sigmas=case.sigmas))
     graph.add("report", "PreviewAny", source=["sampled", 1])
@@ -215,6 +237,8 @@ def by_command(models: Path, case: Case, files: dict[str, Path], folder: Path) -
                                           "--whole_picture": case.whole_picture}.items() if given]
         if case.whole_picture:
             options = {name: value for name, value in options.items() if name not in ("mask_image", "mask_video")}
+        if case.posed:
+            options["pose"] = options.pop("mask_video").with_name("poses.npz")
         assert main(["generate", *flags, *(f"--{name}={value}" for name, value in options.items())]) == 0
     finally:
         record.stop()
@@ -255,7 +279,7 @@ def test_frames_are_equal_but_for_the_rounding_of_two_vaes(doors, name):
     assert command.frames.float().std() > 15  # not a flat picture
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [name for name in CASES if not CASES[name].posed])
 def test_rate_and_sound_are_equal(doors, name):
     comfy, command = doors(name)
     found = assets.probe(comfy.video)
@@ -294,3 +318,18 @@ def test_both_hosts_write_the_same_bytes(comfy, models, files, tmp_path, name):
         assert torch.equal(ours, theirs), f"differ by {(ours - theirs).abs().max():.2g}"
     assert assets.packets_of(tmp_path / "comfy.mp4", "video") == assets.packets_of(tmp_path / "headless.mp4", "video")
     assert (tmp_path / "comfy/sound.m4a").read_bytes() == (tmp_path / "headless/sound.m4a").read_bytes()
+
+
+def test_skeletons_have_rate_and_sound_of_the_filmed_video(doors):
+    """In a file they have the rate alone."""
+    comfy, command = (assets.probe(door.video) for door in doors("two skeletons"))
+    assert comfy["fps"] == command["fps"] == drawing.FPS
+    assert comfy["sound"] == pytest.approx(FRAMES / drawing.FPS, abs=0.05)
+    assert not command["sound"]
+
+
+def test_both_skeletons_are_in_the_masks_of_every_segment(doors):
+    for tensors, _ in doors("two skeletons")[1].samplings:
+        colours = tensors["driving_mask"].reshape(4, 7, -1)  # of each 4 frames: white, red, green, blue, ...
+        assert (colours[:, [1, 3]].amax(-1) > 0.5).all()
+        assert not colours[:, [0, 2, 4, 5, 6]].any()
