@@ -22,21 +22,23 @@ from ..identity.overlap import by_centre, left_to_right
 from ..identity.video_fingerprint import compare
 from ..media.pictures import read_picture
 from ..media.video_file import FileClip
+from ..poses.value import Poses
+from .posed import Say, posed
 from .prepare_files import Files
 
 _ASSUMED_RATE = Fraction(16)  # of a single picture, as where videos are made
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Example:
-    """made: the reference if it was made of the driving video, uint8 [h, w, 3], else None. notes: sentences about all
-    of it."""
+    """made: the reference if it was made of the driving video, uint8 [h, w, 3], else None. poses: None if the model
+    sees the driving video itself. notes: sentences about all of it."""
 
     files: Files
     driving: FileClip
     identities: Identities
     made: Tensor | None
+    poses: Poses | None
     notes: list[str]
 
 
@@ -51,16 +53,26 @@ def read_example(files: Files, arguments: argparse.Namespace, say: Say) -> Examp
     if files.reference is not None and _turned(files.reference):
         notes.append(f"{files.reference.name} says that it lies on its side or its head, and the official generate.py "
                      "does not look: save it upright for that.")
-    people, theirs = _driving_masks(files.masks, driving, notes, say)
-    people = _largest(people, arguments.max_persons, notes)
+    people, theirs = (None, None) if files.masks is None else _driving_masks(files.masks, driving, notes, say)
+    made = poses = None
     if picture is None:
-        people, reference, picture = _first_frame(people, driving)
-        made = picture
+        assert people is not None  # only poses know people without masks, and they have a reference
+        people, reference, made = _first_frame(_largest(people, arguments.max_persons, notes), driving)
     else:
-        reference, made = _reference_mask(files.reference_mask, theirs, picture), None
-    binding = _binding(people, reference, arguments, notes)
-    identities = bind(files.mode, people, [reference], binding=binding)
-    return Example(files, driving, identities, made, [*driving.warnings, *notes, *identities.notes])
+        reference = _reference_mask(files.reference_mask, theirs, picture)
+
+    def bound(people: Source) -> Identities:
+        people = _largest(people, arguments.max_persons, notes)
+        return bind(files.mode, people, [reference], binding=_binding(people, reference, arguments, notes))
+
+    if files.posed:
+        assert picture is not None  # in animation there is one
+        poses, identities = posed(people if files.people_from_masks else None, bound, size_of(picture), driving, files,
+                                  arguments, say)
+    else:
+        assert people is not None  # they are needed without poses
+        identities = bound(people)
+    return Example(files, driving, identities, made, poses, [*driving.warnings, *notes, *identities.notes])
 
 
 def _driving_masks(path: Path, driving: FileClip, notes: list[str], say: Say) -> tuple[Source, Source | None]:

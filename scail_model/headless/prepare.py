@@ -20,12 +20,14 @@ from PIL import Image
 from torch import Tensor
 
 from ..files.atomic import explained, locked, remove_leftovers, writing
-from ..identity.identities import REPLACEMENT
+from ..identity.identities import ANIMATION, REPLACEMENT
 from ..inputs.crops import Crop
 from ..masks import NAMES
 from ..media.video_file import FileClip
 from ..media.whole_video import write_clip, write_frames
-from .example import Example, Say, read_example
+from ..poses.pose_clip import PoseClip
+from .example import Example, read_example
+from .posed import Say
 from .prepare_files import Files, find_files, folders_of, is_done
 from .terminal import Terminal
 
@@ -61,6 +63,8 @@ def run(arguments: argparse.Namespace, sentence: Callable[[Exception], str]) -> 
         for flag, text in _NOT_RUN.items():
             if getattr(arguments, flag):
                 terminal.tell(f"{text}, which is not run here: masks come from --tracks.")
+        if getattr(arguments, "e2e_mode", False) and arguments.nlf:
+            terminal.tell("--nlf (--model_path) names the model of NLF, which --e2e_mode does not need.")
         for number, folder in enumerate(folders, 1):
             place = f"{folder} ({number} of {len(folders)})" if len(folders) > 1 else str(folder)
             report = Report(str(folder))
@@ -88,11 +92,28 @@ def _check(arguments: argparse.Namespace) -> None:
                          "it.")
     if getattr(arguments, "matchnearest", False) and arguments.binding:
         raise ValueError("--matchnearest and --binding both say who is who: leave one of them out.")
-    if not getattr(arguments, "e2e_mode", True):
-        raise ValueError("The command line renders no skeletons yet (poses): add --e2e_mode.")
-    if not 0 <= getattr(arguments, "crop_margin", 0) <= 1:
-        raise ValueError(f"crop_margin is {arguments.crop_margin:g} (--crop_margin), but it must be 0 to 1: correct "
-                         "it.")
+    if arguments.mode == ANIMATION:
+        _check_driving(arguments)
+
+
+def _check_driving(arguments: argparse.Namespace) -> None:
+    """The same for what the model sees in animation."""
+    given = [name for name in ("poses", "nlf") if getattr(arguments, name)]
+    others = [name for name in ("poses", "detail", "retarget", "hold", "smooth") if getattr(arguments, name)]
+    if arguments.e2e_mode and others:
+        raise ValueError(f"--e2e_mode shows the model the driving video itself, but --{others[0]} is for poses: leave "
+                         "one of them out.")
+    if not arguments.e2e_mode and len(given) != 1:
+        wrong = "--poses and --nlf are both given" if given else "Animation without --e2e_mode needs poses"
+        raise ValueError(f"{wrong}: give poses in a file with --poses, or NLF's own file with --nlf; or add "
+                         "--e2e_mode, which shows the model the driving video itself.")
+    if arguments.crop and not arguments.e2e_mode:
+        raise ValueError("A crop is of the driving video itself, but --e2e_mode is missing: add it, or leave the crop "
+                         "out.")
+    for name, low, high in (("crop_margin", 0, 1), ("hold", 0, 1000), ("smooth", 0, 20)):
+        value = getattr(arguments, name)
+        if value is not None and not low <= value <= high:
+            raise ValueError(f"{name} is {value:g} (--{name}), but it must be {low} to {high}: correct it.")
 
 
 def _prepare(folder: Path, arguments: argparse.Namespace, report: Report, say: Say) -> None:
@@ -125,7 +146,9 @@ def _write(example: Example, arguments: argparse.Namespace, say: Say) -> None:
 
     with ExitStack() as stack:
         part = {path: stack.enter_context(writing(path)) for path in example.files.written}
-        if getattr(arguments, "crop", ""):
+        if example.poses is not None:
+            write_clip(part[rendered], PoseClip(example.poses), counted(rendered))
+        elif getattr(arguments, "crop", ""):
             with clip.sound(Fraction(float(clip.times()[-1]))) as track:
                 write_frames(part[rendered], _cropped(example, Crop(arguments.crop, arguments.crop_margin)), clip,
                              counted(rendered), track)

@@ -13,6 +13,7 @@ REFERENCES = "ref_image.jpg", "ref_image.png", "ref.jpg", "ref.png"  # the first
 RENDERED, CUT_OUT = "rendered_v2.mp4", "ref_image.png"
 MASK_VIDEO = {ANIMATION: "rendered_mask_v2.mp4", REPLACEMENT: "replace_mask.mp4"}
 MASK_PICTURE = {ANIMATION: "ref_mask.jpg", REPLACEMENT: "ref_mask.png"}
+OWN_FORM = ".safetensors"  # of poses, which know who is who
 _VIDEOS = "driving.mp4", "GT.mp4", "raw.mp4"
 _TRACKS = "tracks.safetensors"
 _MOVING = ".mp4", ".mkv", ".webm", ".mov", ".avi", ".gif", ".png"
@@ -21,15 +22,22 @@ _STILL = ".png", ".jpg", ".jpeg", ".webp", ".bmp"
 
 @dataclass(frozen=True)
 class Files:
-    """reference: None if it is made of the driving video. reference_mask: None if the tracks file has it. notes:
+    """masks: None if only the poses know who is there. people_from_masks: whether the masks say who is who in the
+    poses. reference: None if it is made of the driving video. reference_mask: None if the tracks file has it. posed:
+    whether the model sees poses. poses, detail, keypoints: files of these, keypoints being the reference's. notes:
     sentences about what was chosen."""
 
     folder: Path
     mode: str
     driving: Path
-    masks: Path
+    masks: Path | None
+    people_from_masks: bool
     reference: Path | None
     reference_mask: Path | None
+    posed: bool
+    poses: Path | None
+    detail: Path | None
+    keypoints: Path | None
     notes: list[str]
 
     @property
@@ -66,12 +74,20 @@ def is_done(folder: Path, mode: str) -> bool:
 
 def find_files(folder: Path, arguments: argparse.Namespace) -> Files:
     """RuntimeError, in one sentence, for what is missing, and for files that would be replaced."""
-    mode, notes = arguments.mode, []
+    notes: list[str] = []
+
+    def given(name: str) -> Path | None:
+        value = getattr(arguments, name, None)
+        return _given(folder, value, f"--{name}") if value else None
+
+    posed, poses = not getattr(arguments, "e2e_mode", True), given("poses")
     driving = _driving(folder, arguments.video_name)
     reference = None if getattr(arguments, "test_mode", False) else _reference(folder, notes)
-    masks = _masks(folder, driving, arguments.tracks)
-    files = Files(folder, mode, driving, masks, reference,
-                  None if reference is None else _reference_mask(folder, reference, masks, arguments.mask_image), notes)
+    masks = given("tracks") or _masks(folder, driving, needed=not posed)
+    knowing = poses is not None and poses.suffix.lower() == OWN_FORM and not arguments.tracks
+    picture = None if reference is None else given("mask_image") or _reference_mask(folder, reference, masks)
+    files = Files(folder, arguments.mode, driving, masks, masks is not None and not knowing, reference, picture, posed,
+                  poses, given("detail"), given("retarget"), notes)
     _check_written(files, overwrite=arguments.overwrite)
     return files
 
@@ -94,25 +110,21 @@ def _reference(folder: Path, notes: list[str]) -> Path:
     return found[0]
 
 
-def _masks(folder: Path, driving: Path, given: str | None) -> Path:
-    if given:
-        return _given(folder, given, "--tracks")
+def _masks(folder: Path, driving: Path, *, needed: bool) -> Path | None:
     names = [_TRACKS, *(f"{driving.stem}_mask{ending}" for ending in _MOVING)]
     found = next((folder / name for name in names if (folder / name).is_file()), None)
-    if found is None:
+    if found is None and needed:
         raise RuntimeError(f"There are no masks of the driving video in {folder} ({names[0]} or {names[1]}), and SAM3 "
                            "is not run here: track the people in ComfyUI and save them with Save SCAIL-2 Tracks, or "
                            "give a mask video, and name it with --tracks.")
     return found
 
 
-def _reference_mask(folder: Path, reference: Path, masks: Path, given: str | None) -> Path | None:
-    if given:
-        return _given(folder, given, "--mask_image")
+def _reference_mask(folder: Path, reference: Path, masks: Path | None) -> Path | None:
     names = [f"{stem}_mask{ending}" for stem in (reference.stem, "reference") for ending in _STILL]
     found = next((folder / name for name in names
                   if name not in MASK_PICTURE.values() and (folder / name).is_file()), None)
-    if found is None and masks.suffix != ".safetensors":
+    if found is None and (masks is None or masks.suffix != ".safetensors"):
         raise RuntimeError(f"There is no mask of the reference in {folder} (reference_mask.png), and SAM3 is not run "
                            "here: paint the person in blue or white on black, and name the picture with --mask_image.")
     return found
@@ -121,7 +133,7 @@ def _reference_mask(folder: Path, reference: Path, masks: Path, given: str | Non
 def _given(folder: Path, name: str, flag: str) -> Path:
     """A file in the folder, or anywhere."""
     for path in (folder / name, Path(name)):
-        if path.is_file():
+        if path.exists():
             return path
     raise RuntimeError(f"{name} ({flag}) is neither in {folder} nor here: check the path.")
 

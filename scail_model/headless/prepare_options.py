@@ -36,8 +36,30 @@ def add_animation(command: argparse.ArgumentParser) -> None:
                            help=f"with --e2e_mode: rendered_v2.mp4 shows {what}, and the rest is black")
     driving.add_argument("--crop_margin", type=float, default=MARGIN, metavar="SHARE",
                          help=f"how much wider and higher a box is on each side, as a share of it (default: {MARGIN})")
+    _add_poses(command)
     _add_masks(command)
     _add_files(command)
+
+
+def _add_poses(command: argparse.ArgumentParser) -> None:
+    poses = command.add_argument_group("poses, without --e2e_mode")
+    poses.add_argument("--poses", metavar="FILE",
+                       help="poses of the driving video, in each folder or anywhere: of Save SCAIL-2 Poses, or .npz or "
+                            ".json as any detector can write them")
+    poses.add_argument("--nlf", "--model_path", metavar="FILE",
+                       help="NLF's torchscript file, which is run over the driving video; it contains code, and its "
+                            "weights are for non-commercial research only")
+    poses.add_argument("--detail", metavar="FILE",
+                       help="faces and hands: OpenPose's JSON, one file with a list of frames, or a folder with a file "
+                            "for each frame")
+    poses.add_argument("--retarget", metavar="FILE",
+                       help="OpenPose's JSON of the reference picture, to whose people skeletons are fitted in size "
+                            "and place")
+    poses.add_argument("--hold", type=int, metavar="FRAMES",
+                       help="whoever is overlooked for at most this many frames keeps the last pose (default: 3; 0 is "
+                            "official)")
+    poses.add_argument("--smooth", type=float, default=0.0, metavar="FRAMES",
+                       help="smooth joints and points over about this many frames to both sides (default: 0)")
 
 
 def add_replacement(command: argparse.ArgumentParser) -> None:
