@@ -21,6 +21,7 @@ ANY, STEADY, SETTLED = "nothing", "the same person in every frame", "the person 
 LEAST_SCORE = 0.3  # below, a point is a guess: it is not drawn, and tells nothing
 
 _LEAST_BODY = 10.0  # millimetres: a body is larger, except in metres
+_FURTHEST = 1e7  # millimetres
 
 Camera = tuple[float, float, float, float]  # fx, fy, cx, cy in pixels
 
@@ -72,15 +73,20 @@ def known(joints: Tensor) -> Tensor:
 
 
 def finite(joints: Tensor) -> Tensor:
-    """Joints [..., 3] in float32 on the CPU; those that are not finite become unknown."""
+    """Joints [..., 3] in float32 on the CPU; those that are nowhere become unknown."""
     joints = joints.detach().to("cpu", torch.float32)
-    return torch.where(torch.isfinite(joints).all(-1, keepdim=True), joints, torch.zeros(()))
+    return torch.where(_somewhere(joints)[..., None], joints, torch.zeros(()))
 
 
 def not_finite_note(frames: Iterable[Tensor]) -> tuple[str, ...]:
-    """What a report says of joints [..., 3] with NaN or infinity."""
-    count = sum(int((~torch.isfinite(joints)).any(-1).sum()) for joints in frames)
-    return (f"{count} joints are not finite numbers and count as unknown",) if count else ()
+    """What a report says of joints [..., 3] that are nowhere."""
+    count = sum(int((~_somewhere(joints)).sum()) for joints in frames)
+    return (f"{count} joints are not finite, or kilometres away, and count as unknown",) if count else ()
+
+
+def _somewhere(joints: Tensor) -> Tensor:
+    """Which joints [..., 3] are finite and not absurdly far, bool [...]."""
+    return (joints.abs() < _FURTHEST).all(-1)  # not of NaN either
 
 
 def refuse_metres(frames: Iterable[Tensor], name: str) -> None:

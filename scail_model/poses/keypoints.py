@@ -33,6 +33,8 @@ _PARTS = {"body": ("pose_keypoints_2d", (18, 25)), "feet": ("foot_keypoints_2d",
           "right": ("hand_right_keypoints_2d", (_HAND,))}
 _NORMALISED = 2.0  # points of a picture in 0..1 stay below, with some outside
 
+_FURTHEST = 1e6  # pixels
+
 Points = np.ndarray  # float64 [n, 3]: x, y, score; all 0 for an unknown point
 
 
@@ -109,9 +111,8 @@ def _part(person: Mapping[str, Any], name: str, frame: int) -> Points:
 
 def _valid(points: Points) -> Points:
     """Points [..., 3] with zeros for those that are missing: no confidence, not finite, negative, or in the corner."""
-    there = np.isfinite(points).all(-1) & (points[..., 2] > 0)
-    with np.errstate(invalid="ignore"):
-        there &= (points[..., :2] >= 0).all(-1) & (points[..., :2] > 0).any(-1)
+    inside = (points[..., :2] >= 0) & (points[..., :2] < _FURTHEST)  # not of NaN either
+    there = inside.all(-1) & (points[..., :2] > 0).any(-1) & (points[..., 2] > 0) & np.isfinite(points[..., 2])
     points[~there] = 0
     points[..., 2] = points[..., 2].clip(max=1)
     return points

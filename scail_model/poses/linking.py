@@ -1,8 +1,7 @@
 """Who is who without masks: bodies of one frame after another, linked by where they are.
 
-Bodies are compared joint by joint as the camera sees them, in sizes of the body, and by their distance from the camera,
-which detectors know less well. Where a body will be is foretold from how it has moved, so that people who cross keep
-their numbers.
+Bodies are compared joint by joint as the camera sees them, in sizes of the body: how far away they are, detectors know
+less well. Where a body will be is foretold from how it has moved, so that people who cross keep their numbers.
 """
 
 from __future__ import annotations
@@ -32,8 +31,8 @@ class _Track:
     """One body over time. places: index in each frame's list, by frame. seen: its joints as `_view` gives them."""
 
     places: dict[int, int] = field(default_factory=dict)
-    seen: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))
-    step: np.ndarray = field(default_factory=lambda: np.zeros(3))  # in a frame
+    seen: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))
+    step: np.ndarray = field(default_factory=lambda: np.zeros(2))  # in a frame
     last: int = -1
 
     def expected(self, frame: int) -> np.ndarray:
@@ -83,10 +82,9 @@ def numbered(people: Sequence[Mapping[int, int]], frames: Sequence[Tensor]) -> T
 
 
 def _view(joints: np.ndarray) -> np.ndarray:
-    """Joints [18, 3] as the camera sees them: tangents across and down, and the logarithm of the depth; NaN for unknown
-    ones and those behind the camera."""
-    depth = np.where(joints[:, 2] > 0, joints[:, 2], np.nan)
-    return np.stack((joints[:, 0] / depth, joints[:, 1] / depth, np.log(depth)), -1)
+    """Joints [18, 3] as the camera sees them, tangents across and down, [18, 2]; NaN for unknown ones and those behind
+    the camera."""
+    return joints[:, :2] / np.where(joints[:, 2:] > 0, joints[:, 2:], np.nan)
 
 
 def _pairs(tracks: Sequence[_Track], views: Mapping[int, np.ndarray], frame: int) -> dict[int, _Track]:
@@ -108,6 +106,5 @@ def _apart(expected: np.ndarray, view: np.ndarray) -> float:
     if not both.any():
         return _FAR
     one, other = expected[both], view[both]
-    size = max(np.linalg.norm(np.ptp(each[:, :2], axis=0)) for each in (one, other))
-    sideways = np.linalg.norm(one[:, :2] - other[:, :2], axis=-1).mean() / max(size, 1e-6)
-    return float(sideways + abs((one[:, 2] - other[:, 2]).mean()))
+    size = max(np.linalg.norm(np.ptp(each, axis=0)) for each in (one, other))
+    return float(np.linalg.norm(one - other, axis=-1).mean() / max(size, 1e-6))

@@ -116,6 +116,9 @@ MHR = {
     "tracked, one who enters late": (
         mhr([mhr_person(48, mask=HIDDEN), mhr_person(70, mask=SEEN)],
             [mhr_person(20, mask=SEEN), mhr_person(70, mask=SEEN)]), [[70, 70], [None, 20]]),
+    "tracked, in a cut to where they have changed places": (
+        mhr([mhr_person(30, mask=SEEN), mhr_person(70, mask=SEEN)],
+            [mhr_person(70, mask=SEEN), mhr_person(30, mask=SEEN)]), [[30, 70], [70, 30]]),
     "a person for whom nothing was tracked": (
         mhr(*[[mhr_person(48, mask=HIDDEN), mhr_person(70, mask=SEEN)]] * 2), [[70, 70]]),
     "another focal length in each frame": (mhr([mhr_person(30)], [mhr_person(30, focal=250.0)]), [[30, 30]]),
@@ -200,6 +203,8 @@ DETAIL = {
     "OpenPose without the size of the pictures": ([{"people": [PERSON]}], {30: ALL}),
     "OpenPose with 68 points of the face": (openpose([{**PERSON, "face_keypoints_2d":
                                                        PERSON["face_keypoints_2d"][:204]}]), {30: ALL}),
+    "OpenPose with 69 points of the face, the first of them of a foot": (openpose([{
+        **PERSON, "face_keypoints_2d": [1.0, 1.0, 1.0, *PERSON["face_keypoints_2d"][:204]]}]), {30: ALL}),
     "core's SDPose, which names the hands the other way round": (openpose([openpose_person(30, hands="swapped")]),
                                                                 {30: ALL}),
     "missing parts are null or empty": (openpose([FACE_ONLY]), {30: {"face"}}),
@@ -298,6 +303,7 @@ MASKED = {
     "only a bystander with a hand in the mask": (walk([50, 30]), masks([(20, 43)] * 2), [[None, 30]]),
     "a leg of a mask": (walk([30, 30]), masks([(20, 30)] * 2), [[30, 30]]),
     "one frame": (walk([30]), masks([(20, 40)]), [[30]]),
+    "somebody who is nearly out of the picture, with a hand in the mask": (walk([-8], [25]), masks([(0, 42)]), [[25]]),
     "two detections of one person": ([[body(30), body(32)]], masks([(15, 42)]), [[30]]),
 }
 

@@ -124,9 +124,9 @@ def test_the_masks_of_sam3d_bodies_are_theirs():
 
 
 def test_people_who_cross_keep_their_numbers_without_masks():
-    """One walks to the right in front of the other, who walks to the left."""
-    ways = [(20 + 4 * frame, 76 - 4 * frame) for frame in range(15)]
-    frames = [[body(right, 2500), body(left, 3200)] for right, left in ways]
+    """One walks to the right, the other to the left, so fast that each is next to where the other has been."""
+    ways = [(20 + 6 * frame, 77 - 6 * frame) for frame in range(10)]
+    frames = [[body(right), body(left)] for right, left in ways]
     poses = read_poses(read_nlf(nlf(*(people[:: 1 if frame % 3 else -1] for frame, people in enumerate(frames))), SIZE))
     assert columns(poses, 0) == pytest.approx([right for right, _ in ways], abs=1e-3)
     assert columns(poses, 1) == pytest.approx([left for _, left in ways], abs=1e-3)
@@ -233,7 +233,8 @@ def test_a_held_body_keeps_its_mesh():
     data["faces"] = np.zeros((1, 3), np.int64)
     for shift, person in enumerate(person for people in frames for person in people):
         person["pred_vertices"] = np.full((3, 3), 0.1 * shift, np.float32)
-    bare, held = (read_poses(read_mhr(data), hold=hold).mesh for hold in (0, 1))
+    twice_as_large = TensorClip(torch.zeros(3, 320, 192, 3, dtype=torch.uint8))
+    bare, held = (read_poses(read_mhr(data), filmed=twice_as_large, hold=hold).mesh for hold in (0, 1))
     assert bare.vertices(1) == [None]
     assert torch.equal(held.vertices(1)[0], held.vertices(0)[0])
     person = frames[2][0]
@@ -258,3 +259,19 @@ def test_golden_people_are_found_in_their_masks(case):
             own = stored["kp134"][row][stored["person"][row] == person].astype(np.float32)
             expected = own[0] if len(own) else np.zeros((134, 2), np.float32)
             assert np.array_equal(poses.points[frame, person].numpy(), expected)
+
+
+def test_detail_of_somebody_else_is_left_out():
+    """Without masks, points have to lie on the body."""
+    detail = read_keypoints(openpose([openpose_person(70)], [openpose_person(33)]), SIZE)
+    poses = read_poses(read_nlf(nlf([body(30)], [body(30)]), SIZE), detail)
+    assert (poses.scores[:, 0] > 0).any(-1).tolist() == [False, True]
+
+
+def test_the_body_says_whose_face_it_is():
+    """The face of the one in front of the other's mask: far more points than the body has."""
+    points, scores = torch.zeros(1, 134, 2), torch.ones(1, 134)
+    points[0, :18], points[0, 18:] = torch.tensor([30.0, 80.0]), torch.tensor([70.0, 80.0])
+    masks = masks_of([(20, 40)], [(60, 80)])
+    poses = read_poses(read_nlf(nlf([body(30), body(70)]), SIZE), Detail(((points, scores),), SIZE), masks)
+    assert (poses.scores[0] > 0).any(-1).tolist() == [True, False]
