@@ -6,13 +6,13 @@ import numpy as np
 
 from ..identity.mask_set import in_words, runs
 from .detections import LEAST_SCORE, known
-from .value import FACE, LEFT_HAND, MESH, RIGHT_HAND, Poses
+from .value import FACE, LEFT_HAND, MESH, POINTS, RIGHT_HAND, Poses
 
-_FACE_AND_HANDS = slice(FACE.start, None)
+_DRAWN = [0, 14, 15, 16, 17, *range(FACE.start, POINTS)]  # nose, eyes, ears, face, hands
 
 
 def read_report(poses: Poses) -> str:
-    """For each person the frames with a body, and with points of face or hands; then the notes so far."""
+    """For each person the frames with a body, and with points of head or hands; then the notes so far."""
     height, width = poses.size
     people = "1 person" if poses.people == 1 else f"{poses.people} people"
     lines = [f"{people} in {poses.frames} frames of {width}x{height} pixels"]
@@ -20,8 +20,8 @@ def read_report(poses: Poses) -> str:
     for person in range(poses.people):
         line = f"{poses.title(person)}: body in {_frames(bodies[:, person])}"
         if poses.scores is not None:
-            points = (poses.scores[:, person, _FACE_AND_HANDS] >= LEAST_SCORE).any(-1).numpy()
-            line += f"; points of face or hands in {_frames(points)}"
+            points = (poses.scores[:, person, _DRAWN] >= LEAST_SCORE).any(-1).numpy()
+            line += f"; points of head or hands in {_frames(points)}"
         lines.append(line)
     return "\n".join((*lines, *poses.notes))
 

@@ -96,7 +96,7 @@ def test_detail_comes_with_the_bodies(graph, bodies, read):
     assert not found["scores"][:, 0].any()
     assert found["scores"][:, 1, 24:92].all()
     assert (found["points"][:, 1, 24:92, 0] - boxes(graph)[1][:, None]).abs().max() < 1e-3
-    assert f"red: body in {FRAMES} frames; points of face or hands in {FRAMES} frames" in text
+    assert f"red: body in {FRAMES} frames; points of head or hands in {FRAMES} frames" in text
 
 
 def test_sam3d_bodies_are_read(graph, read, tmp_path):
