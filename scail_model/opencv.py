@@ -1,4 +1,4 @@
-"""OpenCV, imported where it is first needed: only what draws poses needs it."""
+"""OpenCV, imported where it is first needed: by what edits masks, and draws the faces and hands of poses."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ def opencv() -> ModuleType:
     try:
         import cv2
     except ModuleNotFoundError as error:
-        raise RuntimeError("OpenCV is missing, which draws faces and hands: install the Python package opencv-python, "
-                           "or opencv-python-headless on a machine without a screen.") from error
+        raise RuntimeError("OpenCV is missing, which edits masks and draws faces and hands: install the Python package "
+                           "opencv-python, or opencv-python-headless on a machine without a screen.") from error
     except ImportError as error:
         raise RuntimeError(f"OpenCV cannot be loaded ({error}): install the Python package opencv-python-headless, "
                            "which needs no graphics libraries of the system.") from error

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import binary_fill_holes, distance_transform_edt, gaussian_filter
 
 from scail_model.identity.mask_edits import Edits
 from scail_model.identity.mask_set import pack_frames, packed, unpacked
@@ -44,6 +44,19 @@ def test_fill_holes_and_keep_largest():
     assert (Edits(fill_holes=True)(ring) == ring | disc(radius=5)).all()
     assert (Edits(keep_largest=True)(ring) == (disc(radius=12) & ~disc(radius=5))).all()
     assert (Edits(keep_largest=True, fill_holes=True)(ring) == disc(radius=12)).all()
+
+
+def test_edits_have_the_bits_that_scipy_gives():
+    drawn = np.random.default_rng(0)
+    for _ in range(60):
+        height, width = drawn.integers(1, 120, 2)
+        noise = gaussian_filter(drawn.normal(size=(height, width)), drawn.choice([1, 3, 8]))
+        mask = noise > np.quantile(noise, drawn.choice([0.2, 0.5, 0.9]))
+        assert (Edits(fill_holes=True)(mask) == binary_fill_holes(mask)).all()
+        for pixels in (1, 5, 30):
+            if mask.any() and not mask.all():
+                assert (Edits(grow=pixels)(mask) == (distance_transform_edt(~mask) <= pixels)).all()
+                assert (Edits(grow=-pixels)(mask) == (distance_transform_edt(mask) > pixels)).all()
 
 
 def test_feather_rounds_corners_and_keeps_straight_edges():

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -70,32 +67,3 @@ def test_what_cannot_be_drawn():
         draw_overlay(torch.zeros(133, 2), torch.zeros(1, 134), 8, 8)
     with pytest.raises(ValueError, match="8x-1 pixels: give a positive width and height"):
         draw_overlay(torch.zeros(1, 134, 2), torch.zeros(1, 134), -1, 8)
-
-
-@pytest.mark.parametrize(("failure", "message"), [
-    ("ModuleNotFoundError(name)",
-     "OpenCV is missing, which draws faces and hands: install the Python package opencv-python, or"),
-    ("ImportError('libGL.so.1: cannot open shared object file')",
-     "OpenCV cannot be loaded (libGL.so.1: cannot open shared object file): install the Python package "
-     "opencv-python-headless"),
-])
-def test_without_opencv_only_the_drawing_fails(failure, message):
-    program = f"""
-import sys
-class Blocked:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] == "cv2":
-            raise {failure}
-sys.meta_path.insert(0, Blocked())
-import torch
-from scail_model.poses import draw_overlay, render_skeleton
-assert render_skeleton(torch.tensor((0.0, 0.0, 500.0)).expand(1, 1, 24, 3), 64, 64).any()
-assert not draw_overlay(torch.ones(1, 134, 2), torch.zeros(1, 134), 8, 8).any()
-try:
-    draw_overlay(torch.full((1, 134, 2), 4.0), torch.ones(1, 134), 8, 8)
-except RuntimeError as error:
-    assert str(error).startswith({message!r}), error
-else:
-    raise AssertionError("drawn without OpenCV")
-"""
-    subprocess.run([sys.executable, "-c", program], check=True)
