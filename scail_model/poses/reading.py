@@ -54,7 +54,7 @@ def read_poses(bodies: Bodies, detail: Detail | None = None, masks: Source | Non
 def read_again(poses: Poses, detail: Detail | None = None, masks: Source | None = None, filmed: Clip | None = None, *,
                hold: int = 0, smooth: float = 0.0) -> Poses:
     """Poses that were read before, with other detail, masks or settings: as `read_poses`, but without masks everybody
-    stays who they are, and a mesh and the look are kept.
+    stays who they are, and a mesh is kept.
 
     Raises ValueError also for poses of several cameras, as retargeting makes them.
     """
@@ -69,7 +69,7 @@ def read_again(poses: Poses, detail: Detail | None = None, masks: Source | None 
                     own if masks is None else None, notes=poses.notes)
     made = read_poses(bodies, detail or (None if masks is None else own), masks, filmed or poses.filmed, hold=hold,
                       smooth=smooth)
-    made = replace(made, look=poses.look)
+    made = replace(made, look=poses.look, rate=poses.rate)
     return made if masks is not None else replace(made, labels=poses.labels, names=poses.names, mesh=poses.mesh)
 
 

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -212,9 +213,11 @@ def test_poses_are_read_again_with_other_settings():
     data["faces"] = np.zeros((1, 3), np.int64)
     for person in (person for people in frames for person in people):
         person["pred_vertices"] = np.zeros((3, 3), np.float32)
-    poses = replace(read_poses(read_mhr(data)), look=Look(face=False), labels=(2, 5), names=("Anna", "Ben"))
+    poses = replace(read_poses(read_mhr(data)), look=Look(face=False), labels=(2, 5), names=("Anna", "Ben"),
+                    rate=Fraction(24))
     again = read_again(poses, hold=1)
-    assert (again.labels, again.names, again.look) == (poses.labels, poses.names, poses.look)
+    for name in ("labels", "names", "look", "rate"):
+        assert getattr(again, name) == getattr(poses, name)
     assert again.mesh is poses.mesh
     assert torch.equal(again.joints[1, 1], poses.joints[0, 1])
     assert torch.equal(again.joints[[0, 2]], poses.joints[[0, 2]])
