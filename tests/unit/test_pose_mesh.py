@@ -97,18 +97,26 @@ def test_any_triangles_however_they_lie():
 
 
 def test_pixels_are_sampled_at_their_centres_edges_included():
-    """A rectangle of two triangles; 1 m at 60 px: its edges lie on the borders of pixels, then on their centres."""
+    """A rectangle of two triangles whose edges lie on the borders of pixels, then on their centres; a focal length and
+    places that floats hold exactly."""
     square = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]])
     faces = np.array([[0, 1, 2], [0, 2, 3]])
-    for start, size, columns in ((10.0, 20.0, range(10, 30)), (10.5, 20.0, range(10, 31))):
-        frame = [detection(square * size / FOCAL, ((start - WIDTH / 2) / FOCAL, (start - HEIGHT / 2) / FOCAL, 1))]
-        poses = poses_of([frame], faces)
-        exact = poses.mesh.surfaces[0][0].offset  # float32 cannot hold these places
-        exact[:2] = (start - WIDTH / 2) / FOCAL, (start - HEIGHT / 2) / FOCAL
-        found = render_mesh_people(poses, 0, 1, HEIGHT, WIDTH)[0].nonzero()
-        inner = slice(1, -1) if start == 10.5 else slice(None)  # float32 vertices decide the outermost centres
-        assert set(list(columns)[inner]) <= set(found[:, 1].tolist()) <= set(columns)
-        assert len(found) == len(set(found[:, 0].tolist())) * len(set(found[:, 1].tolist())), "no hole on the diagonal"
+    for start, covered in ((10.0, range(10, 18)), (10.5, range(10, 19)), (10.25, range(10, 18))):
+        place = (start - WIDTH / 2) / 64, (start - HEIGHT / 2) / 64, 1
+        frame = [detection(square * 8 / 64, place, focal=64)]
+        people = render_mesh_people(poses_of([frame], faces, focal=64.0), 0, 1, HEIGHT, WIDTH)[0]
+        expected = torch.zeros(HEIGHT, WIDTH, dtype=torch.uint8)
+        expected[covered.start : covered.stop, covered.start : covered.stop] = 1
+        assert torch.equal(people, expected)
+
+
+def test_triangles_with_a_corner_at_the_camera_are_left_out_as_comfyui_does():
+    """5 cm: a triangle that begins before is missing, one that begins after is there."""
+    corners = np.array([[-1, -1, 1], [1, -1, 1], [0, 0, 0]])
+    for nearest, there in ((0.049, False), (0.051, True)):
+        frame = [detection(corners, (0, 0, nearest))]
+        people = render_mesh_people(poses_of([frame], np.array([[0, 1, 2]])), 0, 1, HEIGHT, WIDTH)
+        assert people.any() == there
 
 
 def test_no_pixel_falls_between_triangles():
