@@ -17,11 +17,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .footprint import pick
 from .value import Poses
 
 NEAREST = 50.0  # millimetres
 
-_CANDIDATES = 1 << 17  # pixels of triangles' boxes that are looked at together; about 20 MB
+# Pixels of triangles' boxes that are looked at together, at about 150 bytes each. On a CPU as many as torch computes
+# without threads: they would wait for each other, which on a busy machine takes ten times as long.
+_CPU_STRETCH, _GPU_STRETCH = 1 << 14, 1 << 20
 
 
 @dataclass(frozen=True)
@@ -111,34 +114,43 @@ def render_mesh_people(poses: Poses, start: int, stop: int, height: int, width: 
         for person, vertices in enumerate(mesh.vertices(frame)):
             if vertices is not None:
                 closeness = _closeness(vertices.to(device).double(), faces, cameras[person], height, width)
-                row[closeness > nearest] = person + 1
+                row.copy_(torch.where(closeness > nearest, person + 1, row))
                 nearest = torch.maximum(nearest, closeness)
     return people.view(-1, height, width)
 
 
 def _closeness(vertices: Tensor, faces: Tensor, camera: Tensor, height: int, width: int) -> Tensor:
     """1 / z of the surface at every pixel, float64 [height * width]; 0 where there is none."""
-    depth = vertices[:, 2:]
-    corners = torch.cat([vertices[:, :2] / depth * camera[:2] + camera[2:] - 0.5, 1 / depth], 1)  # x, y, 1 / z
-    usable = ((depth[:, 0] > NEAREST) & corners.isfinite().all(1))[faces].all(1)
-    corners = corners[faces[usable]]  # [F, 3 corners, 3]
-    # Columns and rows whose centres lie in a triangle's box; many small triangles have none.
-    edges = torch.tensor([width - 1, height - 1], dtype=torch.float64, device=faces.device)
-    first = corners[..., :2].amin(1).ceil().clamp(min=torch.zeros_like(edges))
-    last = torch.minimum(corners[..., :2].amax(1).floor(), edges)
-    boxes = (last - first + 1).clamp(min=0).long()  # [F, 2]
-    counts = boxes.prod(1)
-    kept = counts > 0
-    corners, first, boxes, counts = corners[kept], first[kept].long(), boxes[kept], counts[kept]
+    x, y, depth = vertices.unbind(1)
+    corners = torch.stack([x / depth * camera[0] + camera[2] - 0.5, y / depth * camera[1] + camera[3] - 0.5, 1 / depth])
+    usable = (depth > NEAREST) & corners[0].isfinite() & corners[1].isfinite()
     closeness = torch.zeros(height * width, dtype=torch.float64, device=faces.device)
-    for part in _parts(counts):
-        _fill(closeness, width, corners[part], first[part], boxes[part], counts[part])
+    on_cpu = faces.device.type == "cpu"
+    for part in faces.split(_CPU_STRETCH // 9 if on_cpu else len(faces)):
+        part = pick(part, pick(usable, part.flatten()).view(-1, 3).all(1).nonzero()[:, 0])
+        triangles = pick(corners, part.flatten(), 1).view(3, -1, 3).permute(1, 2, 0)  # [F, 3 corners, 3]
+        first, boxes = _boxes(triangles, height, width)
+        counts = boxes[:, 0] * boxes[:, 1]
+        kept = counts.nonzero()[:, 0]  # many small triangles hold no pixel's centre
+        triangles, first, boxes, counts = (pick(values, kept) for values in (triangles, first, boxes, counts))
+        for some in _parts(counts, _CPU_STRETCH if on_cpu else _GPU_STRETCH):
+            _fill(closeness, width, triangles[some], first[some], boxes[some], counts[some])
     return closeness
 
 
-def _parts(counts: Tensor) -> list[slice]:
-    """Stretches of triangles with about _CANDIDATES pixels together."""
-    groups = (counts.cumsum(0) - 1) // _CANDIDATES
+def _boxes(triangles: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """The first column and row whose pixel centres lie in a triangle's box, and how many do: int64 [F, 2] each."""
+    size = torch.tensor([width, height], dtype=torch.float64, device=triangles.device)
+    low, high = triangles[..., :2].amin(1), triangles[..., :2].amax(1)
+    # ceil and floor, without the threads that they start; a box may be larger than needed
+    first = size.long() - (size - torch.minimum(low, size).clamp(min=0)).long()
+    last = (torch.minimum(high, size - 1).clamp(min=-1) + 1).long() - 1
+    return first, (last - first + 1).clamp(min=0)
+
+
+def _parts(counts: Tensor, most: int) -> list[slice]:
+    """Stretches of triangles with at most about `most` pixels together, at least one triangle each."""
+    groups = (counts.cumsum(0) - 1) // most
     sizes = torch.unique_consecutive(groups, return_counts=True)[1].tolist()
     ends = np.cumsum(sizes)
     return [slice(end - size, end) for end, size in zip(ends.tolist(), sizes, strict=True)]
@@ -146,17 +158,21 @@ def _parts(counts: Tensor) -> list[slice]:
 
 def _fill(closeness: Tensor, width: int, corners: Tensor, first: Tensor, boxes: Tensor, counts: Tensor) -> None:
     """Raise 1 / z at every pixel whose centre lies in a triangle. corners: [F, 3, 3], first, boxes: [F, 2]."""
-    owner = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)  # [n]
-    place = torch.arange(len(owner), device=counts.device) - (counts.cumsum(0) - counts)[owner]
-    x = first[:, 0][owner] + place % boxes[:, 0][owner]
-    y = first[:, 1][owner] + place // boxes[:, 0][owner]
-    across = [corners[:, corner, 0][owner] - x for corner in range(3)]  # [n] each, from the pixel to each corner
-    down = [corners[:, corner, 1][owner] - y for corner in range(3)]
+    stops = counts.cumsum(0)
+    begins = stops - counts
+    owner = counts.new_zeros(int(stops[-1]))
+    owner = owner.scatter(0, begins[1:], 1).cumsum(0)  # [n]; repeat_interleave would start a thread on every core
+    place = torch.arange(len(owner), device=counts.device) - pick(begins, owner)
+    across = pick(boxes[:, 0], owner)
+    x, y = pick(first[:, 0], owner) + place % across, pick(first[:, 1], owner) + place // across
+    right = [pick(corners[:, corner, 0], owner) - x for corner in range(3)]  # [n] each, from the pixel to each corner
+    down = [pick(corners[:, corner, 1], owner) - y for corner in range(3)]
     # The areas opposite to each corner. Seen from the pixel, an edge of two triangles gives both the same value but for
     # its sign, so that no pixel falls between them.
-    a, b, c = (across[j] * down[k] - down[j] * across[k] for j, k in ((1, 2), (2, 0), (0, 1)))
+    a, b, c = (right[j] * down[k] - down[j] * right[k] for j, k in ((1, 2), (2, 0), (0, 1)))
     whole = a + b + c
     inside = (((a >= 0) & (b >= 0) & (c >= 0)) | ((a <= 0) & (b <= 0) & (c <= 0))) & (whole != 0)
-    near = corners[owner[inside], :, 2]
-    value = (a[inside] * near[:, 0] + b[inside] * near[:, 1] + c[inside] * near[:, 2]) / whole[inside]
-    closeness.scatter_reduce_(0, (y * width + x)[inside], value, "amax")
+    hit = inside.nonzero()[:, 0]
+    near, shares = pick(corners[..., 2], pick(owner, hit)), pick(torch.stack([a, b, c], 1), hit)  # [m, 3] each
+    value = (shares * near).sum(1) / pick(whole, hit)
+    closeness.scatter_reduce_(0, pick(y * width + x, hit), value, "amax")

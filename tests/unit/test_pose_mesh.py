@@ -163,7 +163,7 @@ def test_little_memory_at_a_time(monkeypatch):
     vertices, faces = ball()
     poses = poses_of([[detection(vertices, (0, 0, 3))]], faces)
     whole = render_mesh_people(poses, 0, 1, HEIGHT, WIDTH)
-    monkeypatch.setattr(meshes, "_CANDIDATES", 7)
+    monkeypatch.setattr(meshes, "_CPU_STRETCH", 9)
     assert torch.equal(render_mesh_people(poses, 0, 1, HEIGHT, WIDTH), whole)
 
 
