@@ -237,25 +237,6 @@ def test_cuts_are_found_where_the_video_has_them():
     assert find_cuts(PoseClip(replace(moving(40), rate=Fraction(24)))) == []
 
 
-@pytest.mark.parametrize("poses", [
-    pytest.param(moving(1), id="one frame"),
-    pytest.param(moving(3, (31, 17)), id="an odd size"),
-    pytest.param(replace(moving(2), joints=torch.zeros(2, 2, 18, 3)), id="nobody in any frame"),
-    pytest.param(moving(2).select([]), id="no people"),
-    pytest.param(replace(moving(2), points=torch.full((2, 2, 134, 2), torch.nan), scores=torch.ones(2, 2, 134)),
-                 id="points that are not numbers"),
-    pytest.param(replace(moving(2), points=torch.full((2, 2, 134, 2), 9.0), scores=torch.zeros(2, 2, 134)),
-                 id="no point is sure"),
-    pytest.param(replace(moving(2), joints=torch.full((2, 2, 18, 3), torch.inf)), id="joints that are not finite"),
-])
-def test_kinds_of_poses(poses):
-    pixels, source = PoseClip(poses).read(0, poses.frames), driving_source(poses)
-    assert pixels.shape == (poses.frames, *poses.size, 3)
-    assert source.mask_set.people == poses.people
-    silhouette = sum(source.mask_set.frame(0)) if poses.people else np.zeros(poses.size, int)
-    assert ((silhouette > 0) == pixels[0].any(-1).numpy()).all()
-
-
 def test_the_mesh_is_a_picture_of_the_render_node():
     with pytest.raises(ValueError, match="look mesh, which only Render SCAIL-2 Poses can make a picture of: connect"):
         PoseClip(replace(moving(1), look=Look(style="mesh")))
