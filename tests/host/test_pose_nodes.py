@@ -142,6 +142,22 @@ def test_a_mesh_look_gives_masks_where_it_is_connected_but_no_picture(comfy, gra
 
 
 @render
+def test_sam3d_bodies_lie_on_their_skeletons(images, graph, golden, tmp_path):
+    """From the detector's answer on: the limbs of the mesh are where the capsules of the same people are."""
+    joints = torch.from_numpy(golden["joints"])[:, None]
+    save_file({"joints": joints, "image": torch.zeros(2, HEIGHT, WIDTH, 3)}, tmp_path / "video.safetensors")
+    graph.add("video", "TestImages", path=str(tmp_path / "video.safetensors"), name="image")
+    graph.add("bodies", "TestDrawnBodies", image=["video", 0], path=str(tmp_path / "video.safetensors"))
+    graph.add("poses", "SCAIL2Poses", poses=["bodies", 0], driving=["video", 0])
+    skeletons = images(**add_render(graph, face=False, hands=False))["masks"].amax(-1) > 0
+    bodies = images(**add_render(graph, style="mesh"))
+    silhouettes = bodies["masks"].amax(-1) > 0
+    assert torch.equal(silhouettes, bodies["driving"].amax(-1) > 0)
+    assert (silhouettes & skeletons).sum() > 0.8 * skeletons.sum()
+    assert (silhouettes & skeletons).sum() > 0.2 * silhouettes.sum()
+
+
+@render
 @retarget
 def test_mesh_masks_lie_on_the_picture_after_retargeting(images, graph, files, golden):
     add_poses(graph, files, "two", labels="1 2")
