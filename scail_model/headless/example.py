@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -12,19 +11,18 @@ import torch
 from PIL import ExifTags, Image
 from torch import Tensor
 
-from ..geometry import check_frame_count, check_shape, size_of
-from ..identity import tracks_file
+from ..geometry import size_of
 from ..identity.binding import bind, numbered_pairs, numbers
 from ..identity.binding_text import BY_OVERLAP, BY_POSITION, pairs_text
 from ..identity.identities import ANIMATION, REPLACEMENT, Identities
-from ..identity.mask_sources import DRIVING, REFERENCE, Source, from_colours, from_white
+from ..identity.mask_sources import REFERENCE, Source
 from ..identity.overlap import by_centre, left_to_right
-from ..identity.video_fingerprint import compare
 from ..media.pictures import read_picture
 from ..media.video_file import FileClip
 from ..poses.value import Poses
-from .posed import Say, posed
-from .prepare_files import Files
+from .mask_files import driving_masks, reference_mask
+from .posed import posed
+from .prepare_files import Files, Say
 
 _ASSUMED_RATE = Fraction(16)  # of a single picture, as where videos are made
 
@@ -53,13 +51,13 @@ def read_example(files: Files, arguments: argparse.Namespace, say: Say) -> Examp
     if files.reference is not None and _turned(files.reference):
         notes.append(f"{files.reference.name} says that it lies on its side or its head, and the official generate.py "
                      "does not look: save it upright for that.")
-    people, theirs = (None, None) if files.masks is None else _driving_masks(files.masks, driving, notes, say)
+    people, tracked = (None, None) if files.masks is None else driving_masks(files.masks, driving, notes, say)
     made = poses = None
     if picture is None:
         assert people is not None  # only poses know people without masks, and they have a reference
         people, reference, made = _first_frame(_largest(people, arguments.max_persons, notes), driving)
     else:
-        reference = _reference_mask(files.reference_mask, theirs, picture)
+        reference = reference_mask(files.reference_mask, tracked, picture, notes)
 
     def bound(people: Source) -> Identities:
         people = _largest(people, arguments.max_persons, notes)
@@ -73,46 +71,6 @@ def read_example(files: Files, arguments: argparse.Namespace, say: Say) -> Examp
         assert people is not None  # they are needed without poses
         identities = bound(people)
     return Example(files, driving, identities, made, poses, [*driving.warnings, *notes, *identities.notes])
-
-
-def _driving_masks(path: Path, driving: FileClip, notes: list[str], say: Say) -> tuple[Source, Source | None]:
-    """The driving video's people, and those of the reference if the file has them."""
-    if path.suffix == ".safetensors":
-        identities, video = tracks_file.load(path)
-        try:
-            notes += [remark for remark in compare(identities, video, driving) if "frames compared" not in remark]
-        except ValueError as error:
-            raise ValueError(str(error).replace("connect the video that was tracked, or set other_video to accept",
-                                                "give the tracks of this video")) from error
-        names, front = identities.given_names, identities.front
-        return (Source(DRIVING, identities.driving, identities.labels, names=names, front=front),
-                Source(REFERENCE, identities.references[0], identities.labels))
-    mask = FileClip(path, name="driving mask").shaped_like(driving)
-    check_frame_count(len(driving), len(mask))
-    check_shape("driving mask", mask.size, "driving video", driving.size)
-
-    def frames() -> Iterator[Tensor]:
-        for number, frame in enumerate(mask):
-            say(f"reading the masks, frame {number} of {len(mask)}")
-            yield frame
-
-    return _people(frames, len(mask), DRIVING), None
-
-
-def _reference_mask(path: Path | None, theirs: Source | None, picture: Tensor) -> Source:
-    if path is None:
-        assert theirs is not None  # else there is a file
-        check_shape("reference mask of the tracks file", theirs.mask_set.size, "reference", size_of(picture))
-        return theirs
-    mask = read_picture(path, "mask of the reference")
-    check_shape("mask of the reference", size_of(mask), "reference", size_of(picture))
-    return _people(lambda: iter([mask]), 1, REFERENCE)
-
-
-def _people(frames: Callable[[], Iterator[Tensor]], count: int, name: str) -> Source:
-    """Of masks in colours, or of one person in white on black."""
-    source = from_colours(frames(), count, name)
-    return source if source.labels else from_white(frames(), name)
 
 
 def _largest(people: Source, limit: int | None, notes: list[str]) -> Source:

@@ -25,11 +25,9 @@ from ..poses.poses_file import load_detail, load_poses
 from ..poses.reading import read_again, read_poses
 from ..poses.retarget import retargeted_to
 from ..poses.value import Poses
-from .prepare_files import OWN_FORM, Files
+from .prepare_files import OWN_FORM, Files, Say
 
 HOLD = 3  # frames, as in the nodes
-
-Say = Callable[[str], None]
 
 
 def posed(people: Source | None, bound_to: Callable[[Source], Identities], size: tuple[int, int], driving: Clip,

@@ -27,8 +27,7 @@ from ..media.video_file import FileClip
 from ..media.whole_video import write_clip, write_frames
 from ..poses.pose_clip import PoseClip
 from .example import Example, read_example
-from .posed import Say
-from .prepare_files import Files, find_files, folders_of, is_done
+from .prepare_files import Files, Say, find_files, folders_of, is_done
 from .terminal import Terminal
 
 _STRETCH = 16  # frames that are painted at once

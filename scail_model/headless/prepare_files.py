@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,11 +14,13 @@ REFERENCES = "ref_image.jpg", "ref_image.png", "ref.jpg", "ref.png"  # the first
 RENDERED, CUT_OUT = "rendered_v2.mp4", "ref_image.png"
 MASK_VIDEO = {ANIMATION: "rendered_mask_v2.mp4", REPLACEMENT: "replace_mask.mp4"}
 MASK_PICTURE = {ANIMATION: "ref_mask.jpg", REPLACEMENT: "ref_mask.png"}
-OWN_FORM = ".safetensors"  # of poses, which know who is who
+TRACKS_ENDING = OWN_FORM = ".safetensors"  # the own form of poses, which know who is who
 _VIDEOS = "driving.mp4", "GT.mp4", "raw.mp4"
 _TRACKS = "tracks.safetensors"
 _MOVING = ".mp4", ".mkv", ".webm", ".mov", ".avi", ".gif", ".png"
-_STILL = ".png", ".jpg", ".jpeg", ".webp", ".bmp"
+STILL = ".png", ".jpg", ".jpeg", ".webp", ".bmp"
+
+Say = Callable[[str], None]  # told what is being done, and how far
 
 
 @dataclass(frozen=True)
@@ -111,8 +114,8 @@ def _reference(folder: Path, notes: list[str]) -> Path:
 
 
 def _masks(folder: Path, driving: Path, *, needed: bool) -> Path | None:
-    names = [_TRACKS, *(f"{driving.stem}_mask{ending}" for ending in _MOVING)]
-    found = next((folder / name for name in names if (folder / name).is_file()), None)
+    names = [_TRACKS, *(f"{driving.stem}_mask{ending}" for ending in (*_MOVING, ""))]  # without one: a folder
+    found = next((folder / name for name in names if (folder / name).exists()), None)
     if found is None and needed:
         raise RuntimeError(f"There are no masks of the driving video in {folder} ({names[0]} or {names[1]}), and SAM3 "
                            "is not run here: track the people in ComfyUI and save them with Save SCAIL-2 Tracks, or "
@@ -121,10 +124,10 @@ def _masks(folder: Path, driving: Path, *, needed: bool) -> Path | None:
 
 
 def _reference_mask(folder: Path, reference: Path, masks: Path | None) -> Path | None:
-    names = [f"{stem}_mask{ending}" for stem in (reference.stem, "reference") for ending in _STILL]
+    names = [f"{stem}_mask{ending}" for stem in (reference.stem, "reference") for ending in STILL]
     found = next((folder / name for name in names
                   if name not in MASK_PICTURE.values() and (folder / name).is_file()), None)
-    if found is None and (masks is None or masks.suffix != ".safetensors"):
+    if found is None and (masks is None or masks.suffix.lower() != TRACKS_ENDING):
         raise RuntimeError(f"There is no mask of the reference in {folder} (reference_mask.png), and SAM3 is not run "
                            "here: paint the person in blue or white on black, and name the picture with --mask_image.")
     return found

@@ -87,8 +87,9 @@ def _add_masks(command: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     masks = command.add_argument_group("masks")
     masks.add_argument("--tracks", metavar="FILE",
                        help="masks of the driving video, in each folder or anywhere: a tracks file (Save SCAIL-2 "
-                            "Tracks), a colour mask video, or a black and white one (default: tracks.safetensors, or a "
-                            "video named like the driving video with _mask, such as driving_mask.mp4)")
+                            "Tracks), a mask video, or a folder of mask pictures, in colours or in white on black "
+                            "(default: tracks.safetensors, or what is named like the driving video with _mask, such as "
+                            "driving_mask.mp4)")
     masks.add_argument("--mask_image", metavar="FILE",
                        help="mask picture of the reference, in colours or in black and white (default: a picture named "
                             "like the reference with _mask, such as ref_image_mask.png, or reference_mask.png; else "

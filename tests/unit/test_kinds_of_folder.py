@@ -47,6 +47,7 @@ from scail_model.identity.video_fingerprint import fingerprint
 from scail_model.media.video_file import FileClip
 
 OUTPUTS = {"rendered_v2.mp4", "rendered_mask_v2.mp4", "replace_mask.mp4", "ref_mask.jpg", "ref_mask.png"}
+DAVIS = [(128, 0, 0), (0, 128, 0)]
 MASK = {"animation": "rendered_mask_v2.mp4", "replacement": "replace_mask.mp4"}
 
 
@@ -79,6 +80,16 @@ def video(frames=FRAMES, size=SIZE, mask_frames=None, name="driving.mp4", **how)
         masks = silhouettes([LEFT], frames, size)
         write_video(folder / name, filmed(masks), **how)
         write_video(folder / "driving_mask.mp4", painted(silhouettes([LEFT], mask_frames or frames, size), [BLUE]))
+    return change
+
+
+def pictures(name, colours):
+    """The masks of the person on the left as a folder of pictures."""
+    def change(folder):
+        (folder / "driving_mask.mp4").unlink()
+        (folder / name).mkdir()
+        for number, frame in enumerate(painted(silhouettes([LEFT]), colours)):
+            Image.fromarray(frame).save(folder / name / f"{number:05}.png")
     return change
 
 
@@ -195,6 +206,21 @@ KINDS = [
          refused="The driving video is not the one of these tracks"),
     Kind("a tracks file named elsewhere", lambda folder: (tracked()(folder), renamed(
         "tracks.safetensors", "mine.safetensors")(folder)), ("--tracks", "mine.safetensors"), shows={BLUE: LEFT}),
+    # other masks
+    Kind("DAVIS's colours", people([LEFT, RIGHT], DAVIS, [LEFT, RIGHT], DAVIS), shows={BLUE: LEFT, RED: RIGHT},
+         said="driving mask: 2 people in other colours than the six, numbered from left to right"),
+    Kind("DAVIS's colours as a folder of pictures", pictures("driving_mask", [(128, 0, 0)]), shows={BLUE: LEFT}),
+    Kind("a folder of pictures, named", pictures("masks", [BLUE]), ("--tracks", "masks"), shows={BLUE: LEFT}),
+    Kind("a grey person, replaced", people([LEFT], [(170, 170, 170)]), mode="replacement", shows={BLUE: LEFT}),
+    Kind("seven flat colours", people([(8 + 20 * n, 16, 24 + 20 * n, 88) for n in range(7)], [
+        (30 * n + 40, 255 - 30 * n, 100 * (n % 2)) for n in range(7)]),
+        refused="Frame 0 of the driving mask contains other colours"),
+    Kind("too few pictures", lambda folder: (pictures("driving_mask", [BLUE])(folder), (
+        folder / "driving_mask" / "00003.png").unlink()), refused="has 6 frames, but its mask has 5"),
+    Kind("pictures of other sizes", lambda folder: (pictures("driving_mask", [BLUE])(folder), Image.new("RGB", (
+        32, 32)).save(folder / "driving_mask" / "00003.png")), refused="32x32 pixels, but the first one has 160x96"),
+    Kind("a folder without pictures", lambda folder: (remove("driving_mask.mp4")(folder), (
+        folder / "driving_mask").mkdir()), refused="has no pictures: give one with a mask for each frame."),
     # videos
     Kind("one frame", video(frames=1), shows={BLUE: LEFT}),
     Kind("an odd size", video(size=(95, 161)), ("--crop_e2e_bbox",), shows={BLUE: LEFT}),
