@@ -29,7 +29,7 @@ function loaders() {
   return Object.fromEntries([rootGraph, ...rootGraph.subgraphs.values()].flatMap((graph) => graph.nodes
     .filter((node) => node.mode === 0 && node.comfyClass)
     .map((node) => [`${graph.id}:${node.id}`, { class_type: node.comfyClass, inputs: Object.fromEntries(
-      (node.widgets ?? []).filter(({ name }) => name.endsWith("_name")).map(({ name, value }) => [name, value])) }])));
+      (node.widgets ?? []).filter(({ name }) => /(^|_)(name|file)$/.test(name)).map(({ name, value }) => [name, value])) }])));
 }
 
 function show({ files, text, ok }, wanting) {

@@ -101,3 +101,16 @@ def test_page_lists_them_in_graph_and_form(page, models):
     assert found["complete"]["heading"] == "All 6 model files are there. The graph can run."
     assert all(line.endswith(" is there") for line in found["complete"]["lines"])
     assert found["others"] == 1, "until the user closes it"
+
+
+def test_page_lists_what_the_server_lists(page, server, models):
+    """Also files of loaders that call their input otherwise, and one that is nowhere to be had from here."""
+    names = ("pose_driven", "mesh_driven")
+    said = page("missing_files", contents=[json.loads((generate.WORKFLOWS / f"{name}.json").read_text(encoding="utf-8"))
+                                           for name in names])
+    for name, lines in zip(names, said, strict=True):
+        prompt = json.loads((generate.WORKFLOWS / "api" / f"{name}.json").read_text(encoding="utf-8"))
+        files = server.post("/scail2/files", {"prompt": prompt})["files"]
+        assert sorted(line[1:].split(" ")[0] for line in lines) == sorted(file["file"] for file in files)
+        special = {"pose_driven": "nlf_l_multi_0.3.2.torchscript", "mesh_driven": "sam_3d_body_dinov3_bf16.safetensors"}
+        assert special[name] in {file["file"] for file in files}
