@@ -20,14 +20,13 @@ from ..scail_model.poses.detections import Bodies
 from ..scail_model.poses.keypoints import read_keypoints
 from ..scail_model.poses.mhr import read_mhr
 from ..scail_model.poses.nlf import read_nlf
-from ..scail_model.poses.reading import read_again, read_poses
+from ..scail_model.poses.reading import HOLD, read_again, read_poses
 from ..scail_model.poses.report import read_report
 from ..scail_model.poses.scene import Scene
 from ..scail_model.poses.value import Poses
 
 _BODIES = [io.Custom("NLFPRED"), io.Custom("MHR_POSE_DATA"), NLFModelType, PosesType]
 _DETAIL = [io.Custom("POSE_KEYPOINT"), io.Custom("DWPOSES")]
-_HOLD = 3  # frames: detectors overlook people for so long now and then
 
 
 class SCAIL2Poses(io.ComfyNode):
@@ -59,7 +58,7 @@ class SCAIL2Poses(io.ComfyNode):
                 more_masks("more_masks", "Plain MASKs of further people, if masks is the MASK of person 1."),
                 io.Combo.Input("order", options=list(ORDERS), default=LEFT_TO_RIGHT, optional=True, advanced=True,
                                tooltip="How the people of a SAM3 track are numbered, as in Bind SCAIL-2 Identities."),
-                io.Int.Input("hold", default=_HOLD, min=0, max=1000, optional=True, advanced=True,
+                io.Int.Input("hold", default=HOLD, min=0, max=1000, optional=True, advanced=True,
                              tooltip="Whoever is overlooked for at most this many frames keeps the last pose. 0: "
                                      "nobody, as in the official script."),
                 io.Float.Input("smooth", default=0.0, min=0.0, max=20.0, step=0.1, optional=True, advanced=True,
@@ -83,7 +82,7 @@ class SCAIL2Poses(io.ComfyNode):
     @classmethod
     @working("reading the poses")
     def execute(cls, poses, detail=None, driving=None, masks=None, more_masks=None, order: str = LEFT_TO_RIGHT,
-                hold: int = _HOLD, smooth: float = 0.0, preview_frames: int = 4) -> io.NodeOutput:
+                hold: int = HOLD, smooth: float = 0.0, preview_frames: int = 4) -> io.NodeOutput:
         clip = None if driving is None else as_clip(driving)
         if masks is None and more_masks:
             raise ValueError("more_masks is connected, but masks is not: connect the MASK of person 1 to masks.")

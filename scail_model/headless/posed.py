@@ -22,12 +22,10 @@ from ..opencv import opencv
 from ..poses.nlf_model import detect, load_nlf
 from ..poses.pose_masks import driving_source
 from ..poses.poses_file import load_detail, load_poses
-from ..poses.reading import read_again, read_poses
+from ..poses.reading import HOLD, read_again, read_poses
 from ..poses.retarget import retargeted_to
 from ..poses.value import Poses
 from .prepare_files import OWN_FORM, Files, Say
-
-HOLD = 3  # frames, as in the nodes
 
 
 def posed(people: Source | None, bound_to: Callable[[Source], Identities], size: tuple[int, int], driving: Clip,

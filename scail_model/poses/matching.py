@@ -16,7 +16,9 @@ from ..identity.mask_set import MaskSet
 from .detections import LEAST_SCORE, Detail
 from .value import JOINTS
 
-_LEAST_SHARE = 0.25  # of the points in the picture that have to lie in the mask: less is another person beside it
+# Share of the points in the picture that have to lie in the mask: less is another person beside it, unless it is the
+# head, of somebody who is hidden below.
+_LEAST_SHARE, _HEAD = 0.25, slice(0, 2)
 _MOST_APART = 0.25  # of a body's size in the picture: points that lie further from its joints are another person's
 _NOWHERE = 1e6
 _BODY = slice(1, 14)  # joints that detectors of bodies and of points agree on: from the neck down
@@ -34,9 +36,9 @@ def in_masks(points: Sequence[Tensor], masks: MaskSet, size: tuple[int, int]) ->
     scale = np.array([masks.width / size[1], masks.height / size[0]])
     for frame, listed in enumerate(points):
         if len(listed) and there[frame].any():
-            share, score = _inside(listed.double().numpy() * scale, masks.frame(frame))
+            belongs, score = _inside(listed.double().numpy() * scale, masks.frame(frame))
             for found, person in zip(*linear_sum_assignment(-score), strict=True):
-                if share[found, person] >= _LEAST_SHARE:
+                if belongs[found, person]:
                     chosen[frame, person] = int(found)
     return chosen
 
@@ -54,15 +56,16 @@ def points_in_masks(detail: Detail, masks: MaskSet) -> Tensor:
 
 
 def _inside(points: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Points [n, J, 2] and masks bool [P, H, W] -> for everybody, [n, P]: the share of the points in the picture that
-    lie in the mask, and that share times their number."""
+    """Points [n, J, 2] and masks bool [P, H, W] -> for everybody, [n, P]: whether they can be that person, and the
+    share of their points in the picture that lie in the mask, times the number of those."""
     height, width = masks.shape[1:]
     across, down = np.nan_to_num(points, nan=-1).transpose(2, 0, 1)  # [n, J] each
     seen = (across >= 0) & (across < width) & (down >= 0) & (down < height)
     rows, columns = np.where(seen, down, 0).astype(np.int64), np.where(seen, across, 0).astype(np.int64)
-    hits = (masks[:, rows, columns] & seen).sum(-1).T  # [n, P]
+    inside = (masks[:, rows, columns] & seen).swapaxes(0, 1)  # [n, P, J]
+    hits = inside.sum(-1)
     share = hits / seen.sum(-1, keepdims=True).clip(min=1)
-    return share, share * hits
+    return (share >= _LEAST_SHARE) | inside[..., _HEAD].all(-1), share * hits
 
 
 def on_bodies(detail: Detail, pixels: Tensor) -> Tensor:

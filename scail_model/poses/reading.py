@@ -20,6 +20,8 @@ from .mesh import mhr_mesh
 from .smoothing import at, held, smoothed
 from .value import Poses, official_camera
 
+HOLD = 3  # frames: detectors overlook people for so long now and then
+
 
 def read_poses(bodies: Bodies, detail: Detail | None = None, masks: Source | None = None, filmed: Clip | None = None, *,
                hold: int = 0, smooth: float = 0.0) -> Poses:

@@ -282,6 +282,13 @@ def masks(*people, scale=1):
                       "driving")
 
 
+def above_counter():
+    """A mask of a head and a neck, and not of what is below."""
+    mask = torch.zeros(1, *SIZE)
+    mask[:, 40:61, 20:40] = 1
+    return from_masks([mask], "driving")
+
+
 def walk(*ways):
     return [[body(column) for column in places if column is not None] for places in zip(*ways, strict=True)]
 
@@ -304,6 +311,7 @@ MASKED = {
     "a leg of a mask": (walk([30, 30]), masks([(20, 30)] * 2), [[30, 30]]),
     "one frame": (walk([30]), masks([(20, 40)]), [[30]]),
     "somebody who is nearly out of the picture, with a hand in the mask": (walk([-8], [25]), masks([(0, 42)]), [[25]]),
+    "only the head above a counter": (walk([30], [75]), above_counter(), [[30]]),
     "two detections of one person": ([[body(30), body(32)]], masks([(15, 42)]), [[30]]),
 }
 
