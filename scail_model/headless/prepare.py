@@ -38,7 +38,7 @@ _FAILED = OSError, RuntimeError, ValueError, EOFError, MemoryError
 
 @dataclass
 class Report:
-    """What became of one folder. error: a sentence, empty if all went well. following: the command to go on with."""
+    """What became of one folder. error: a sentence, empty if all went well. next: the command to go on with."""
 
     folder: str
     written: list[str] = field(default_factory=list)
@@ -46,7 +46,7 @@ class Report:
     size: str = ""
     people: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    following: str = ""
+    next: str = ""
     skipped: bool = False
     error: str = ""
 
@@ -131,7 +131,7 @@ def _prepare(folder: Path, arguments: argparse.Namespace, report: Report, say: S
     report.written, report.notes = [str(path) for path in files.written], example.notes
     report.frames, report.size = len(driving), f"{driving.width}x{driving.height}"
     report.people = [NAMES[label - 1] for label in labels]
-    report.following = _following(files)
+    report.next = _following(files)
 
 
 def _write(example: Example, arguments: argparse.Namespace, say: Say) -> None:
@@ -209,5 +209,5 @@ def _tell(report: Report, arguments: argparse.Namespace, terminal: Terminal) -> 
         sys.stdout.write(f"{report.folder}: wrote {names} ({report.frames} frames of {report.size}; "
                          f"{', '.join(report.people)})\n")
         sys.stdout.write("".join(f"  {note}\n" for note in report.notes))
-        sys.stdout.write(f"  next: {report.following}\n")
+        sys.stdout.write(f"  next: {report.next}\n")
     sys.stdout.flush()

@@ -205,6 +205,7 @@ def test_a_batch_goes_on_after_a_bad_folder_and_says_so_last(tmp_path, capsys):
     assert [bool(report["error"]) for report in reports] == [False, True, False, False]
     assert [len(report["written"]) for report in reports] == [0, 0, 0, 3]
     assert reports[3]["people"] == ["blue"]
+    assert reports[3]["next"].startswith("scail2 generate --ckpt_dir SCAIL-2 --image ")
 
 
 def test_what_exists_is_kept_unless_told_otherwise(tmp_path, capsys):
