@@ -20,7 +20,7 @@ from .footprint import RADIUS, SPAN, Limbs, Spans, dot, pick, spans
 _BEGIN = 0.1  # mm from the camera: a ray that begins inside a capsule meets it there
 _HIT = 1e-3  # mm: nearer than this is met, and differences below it are none
 _SHARED = 2**15  # torch shares operations between cores from this size on
-_BAND, _BLOCK = _SHARED - 1, _SHARED // 18 - 1  # pixels, and spans, that are in work at once
+_BAND, _BLOCK = _SHARED - 1, _SHARED // 18  # pixels, and spans, that are in work at once
 _GPU_BAND, _GPU_BLOCK = 2**23, 2**17
 
 
@@ -105,13 +105,13 @@ def _depths(table: Tensor, row: Tensor, first: Tensor, stop: float) -> Tensor:
     lean = to_start - offset * along
     half = lean * lean - (1 - along * along) * beside
     missed = half < 0
-    t = beside / (lean + root(half))
+    t = beside / (lean + _root(half))
     place = t * along - offset
     # beyond an end, the sphere there
     beyond = place > length
     to_end = torch.where(beyond, to_start + length * along, to_start)
     half = to_end * to_end - torch.where(beyond, after, before)
-    at_end = to_end - root(half)
+    at_end = to_end - _root(half)
     at_end = torch.where(half < 0, torch.inf, at_end)
     t = torch.where((place >= 0) & ~beyond, t, at_end)
     t = torch.where(missed | ~(t > 0), torch.inf, t)
@@ -120,11 +120,11 @@ def _depths(table: Tensor, row: Tensor, first: Tensor, stop: float) -> Tensor:
         return depth
     place = (_BEGIN * along - offset).clamp(min=0).minimum(length.expand_as(along))
     square = (_BEGIN**2 - 2 * _BEGIN * to_start + reach) - place * (2 * (_BEGIN * along - offset) - place)
-    inside = root(square) - (RADIUS + _HIT)
+    inside = _root(square) - (RADIUS + _HIT)
     return torch.where((inside < 0) & (close > 0), inside - 1, depth)
 
 
-def root(square: Tensor) -> Tensor:
+def _root(square: Tensor) -> Tensor:
     """Square root, 0 of negative numbers. torch's own is shared between cores from 2048 numbers on."""
     square = square.clamp(min=1e-300)
     return square * square.rsqrt()

@@ -37,7 +37,7 @@ class Limbs:
     """Capsules in drawing order: by frame, then person, then limb. N of them.
 
     start, end: axis, float64 [N, 3] mm. camera: float64 [N, 4], fx, fy, cx, cy in pixels. frame, person, limb: int64
-    [N]; limb counts within `limbs.LIMBS`.
+    [N]; limb counts within `shading.LIMBS`.
     """
 
     start: Tensor
@@ -66,8 +66,7 @@ class Limbs:
 
 
 def dot(a: Tensor, b: Tensor) -> Tensor:
-    """[..., 3] -> [...]. Summed in a fixed order, so that every device and every stretch of frames gives the same
-    bits."""
+    """[..., 3] -> [...], summed in a fixed order, so that every stretch of frames gives the same bits."""
     return a[..., 0] * b[..., 0] + a[..., 1] * b[..., 1] + a[..., 2] * b[..., 2]
 
 

@@ -69,51 +69,51 @@ def drawing(points: np.ndarray, scores: np.ndarray, height: int, width: int, loo
     if left >= right or top >= bottom:
         return None
     canvas = _Canvas(opencv(), np.zeros((bottom - top, right - left, 3), np.uint8), int(left), int(top))
-    size = min(max(min(height, width) // 300, 1), 2)
+    size, moved, certain = min(max(min(height, width) // 300, 1), 2), (places - (left, top)).tolist(), sure.tolist()
     if look.face:
-        canvas.cheeks(points, cheeks)
+        canvas.cheeks(points, moved, cheeks.tolist())
     for hand in (LEFT_HAND, RIGHT_HAND) if look.hands else ():
-        canvas.hand(places[hand], sure[hand], size)
+        canvas.hand(moved[hand], certain[hand], size)
     if look.face:
-        canvas.face(places[FACE], sure[FACE], size)
+        canvas.face(moved[FACE], certain[FACE], size)
     return Drawing(slice(int(top), int(bottom)), slice(int(left), int(right)), canvas.pixels)
 
 
 class _Canvas(NamedTuple):
-    """A cut-out of the picture, and what is drawn on it in coordinates of the picture. left, top: of the cut-out. It
-    ends before the picture does only where nothing is drawn, so OpenCV cuts off what it would cut off there."""
+    """A cut-out of the picture, whose corner is at `left` and `top`. It ends before the picture does only where nothing
+    is drawn, so OpenCV cuts off what it would cut off there. Points are (x, y) in the cut-out."""
 
     cv2: ModuleType
     pixels: np.ndarray
     left: int
     top: int
 
-    def disc(self, place: np.ndarray, radius: int, colour: Colour) -> None:
-        self.cv2.circle(self.pixels, self.moved(place), radius, colour, thickness=-1)
+    def disc(self, place: list[int], radius: int, colour: Colour) -> None:
+        self.cv2.circle(self.pixels, place, radius, colour, -1)
 
-    def moved(self, place: np.ndarray) -> tuple[int, int]:
-        return int(place[0]) - self.left, int(place[1]) - self.top
-
-    def cheeks(self, points: np.ndarray, known: np.ndarray) -> None:
+    def cheeks(self, points: np.ndarray, moved: list[list[int]], known: list[bool]) -> None:
+        """points: in the picture, with their fractions."""
         for one, other, colour in _CHEEKS:
             if known[one] and known[other]:
                 across, down = points[one] - points[other]
                 half, angle = int((across**2 + down**2) ** 0.5 / 2), int(math.degrees(math.atan2(down, across)))
-                centre = self.moved((points[one] + points[other]) / 2)
+                x, y = (points[one] + points[other]) / 2
+                centre = int(x) - self.left, int(y) - self.top
                 ellipse = self.cv2.ellipse2Poly(centre, (half, _THICK), angle, 0, 360, 1)
                 self.cv2.fillConvexPoly(self.pixels, ellipse, colour)
         for point, colour in _DISCS.items():
             if known[point]:
-                self.disc(points[point], _THICK, colour)
+                self.disc(moved[point], _THICK, colour)
 
-    def hand(self, places: np.ndarray, known: np.ndarray, size: int) -> None:
+    def hand(self, places: list[list[int]], known: list[bool], size: int) -> None:
         for (one, other), colour in zip(_FINGERS, _EDGE_COLOURS, strict=True):
             if known[one] and known[other]:
-                self.cv2.line(self.pixels, self.moved(places[one]), self.moved(places[other]), colour, thickness=size)
-        for place in places[known]:
-            self.disc(place, size, _JOINT_COLOUR)
+                self.cv2.line(self.pixels, places[one], places[other], colour, size)
+        for place, sure in zip(places, known, strict=True):
+            if sure:
+                self.disc(place, size, _JOINT_COLOUR)
 
-    def face(self, places: np.ndarray, known: np.ndarray, size: int) -> None:
+    def face(self, places: list[list[int]], known: list[bool], size: int) -> None:
         for point in _BROWS_EYES_MOUTH:
             if known[point]:
                 self.disc(places[point], size, _FACE_COLOUR)

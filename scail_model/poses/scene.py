@@ -6,7 +6,7 @@ at a time, in any order, and are the same to the bit.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,13 +21,14 @@ from .shading import LIMBS, DepthRange, colours, shaded
 from .value import Poses
 
 _PIXELS, _GPU_PIXELS = 2**17, 2**23  # of the frames that are rendered at once
+_THREADS = 8  # that draw faces and hands
 
 
 @dataclass(frozen=True)
 class Scene:
     """All capsules of a clip, and its poses with cameras and points at the size of the pictures, height x width.
     colours: of each limb of each person, float64 [P, 13, 3]. begins: which capsule is the first of each frame, and how
-    many there are."""
+    many there are. distances: of each person in each frame, mm."""
 
     poses: Poses
     height: int
@@ -36,6 +37,7 @@ class Scene:
     depths: DepthRange
     colours: Tensor
     begins: tuple[int, ...]
+    distances: list[list[float]]
 
     @classmethod
     def of(cls, poses: Poses, height: int, width: int, device: torch.device | str | None = None) -> Scene:
@@ -46,34 +48,38 @@ class Scene:
         limbs = limbs_of(joints, poses.cameras.to(joints.device))
         begins = (0, *limbs.frame.bincount(minlength=poses.frames).cumsum(0).tolist())
         return cls(poses, height, width, limbs, DepthRange.of(limbs), colours(poses.people).to(joints.device),
-                   begins)
+                   begins, _distances(poses.joints))
 
     def frames(self, start: int, stop: int, tick: Tick = lambda: None) -> tuple[Tensor, Tensor]:
         """Frames start..stop: pictures uint8 [n, H, W, 3], and uint8 [n, H, W] which person each pixel shows: 0 nobody,
         else 1 + index. tick is called for each frame."""
-        pixels = np.zeros((stop - start, self.height, self.width, 3), np.uint8)
-        people = np.zeros(pixels.shape[:-1], np.uint8)
+        pixels = torch.from_numpy(np.zeros((stop - start, self.height, self.width, 3), np.uint8))
+        people = torch.from_numpy(np.zeros((stop - start, self.height, self.width), np.uint8))
         on_cpu = self.limbs.frame.device.type == "cpu"
         stretch = max(1, (_PIXELS if on_cpu else _GPU_PIXELS) // (self.height * self.width))
-        for first in range(start, stop, stretch):
-            part = slice(first - start, min(first + stretch, stop) - start)
-            for _ in pixels[part]:
-                tick()
-            self._render(first, pixels[part], people[part])
-        return torch.from_numpy(pixels), torch.from_numpy(people)
+        with ThreadPoolExecutor(_THREADS) as threads:
+            for first in range(start, stop, stretch):
+                frames = range(first, min(first + stretch, stop))
+                for _ in frames:
+                    tick()
+                part = slice(first - start, frames.stop - start)
+                self._render(first, pixels[part], people[part])
+                if self.poses.points is not None:
+                    list(threads.map(self._draw, frames, pixels[part].numpy(), people[part].numpy()))
+        return pixels, people
 
-    def _render(self, start: int, pixels: np.ndarray, people: np.ndarray) -> None:
-        """Draw the frames from `start` on into black pictures, and who is where."""
+    def _render(self, start: int, pixels: Tensor, people: Tensor) -> None:
+        """Draw the capsules of the frames from `start` on into black pictures, and who is where."""
         limbs = self.limbs[self.begins[start] : self.begins[start + len(pixels)]]
         limbs = replace(limbs, frame=limbs.frame - start)
+        base, number = self.colours[limbs.person, limbs.limb], (limbs.person + 1).to(torch.uint8)
+        flat, numbers = pixels.view(-1, 3).to(base.device), people.view(-1).to(base.device)
         for hits in first_hits(limbs, self.height, self.width, self.depths.stop):
-            place = hits.pixel.cpu().numpy()
-            base = pick(self.colours[limbs.person, limbs.limb], hits.limb)
-            light = shaded(limbs, hits, base, self.depths, self.height, self.width)
-            pixels.reshape(-1, 3)[place] = light.cpu().numpy()
-            people.reshape(-1)[place] = pick(limbs.person + 1, hits.limb).cpu().numpy()
-        for frame, (picture, shown) in enumerate(zip(pixels, people, strict=True), start):
-            self._draw(frame, picture, shown)
+            light = shaded(limbs, hits, pick(base, hits.limb), self.depths, self.height, self.width)
+            flat.scatter_(0, hits.pixel[:, None].expand(-1, 3), light)
+            numbers.scatter_(0, hits.pixel, pick(number, hits.limb))
+        pixels.copy_(flat.view_as(pixels))  # nothing to copy on a CPU
+        people.copy_(numbers.view_as(people))
 
     def _draw(self, frame: int, picture: np.ndarray, people: np.ndarray) -> None:
         """Paste faces and hands over a frame, per channel where they are not 0."""
@@ -82,18 +88,18 @@ class Scene:
             return
         drawn = dict(drawings(points[frame].numpy(), scores[frame].numpy(), self.height, self.width, self.poses.look))
         overlay = added(list(drawn.values()), self.height, self.width)
-        for person in self._back_to_front(frame, drawn):
+        for person in sorted(drawn, key=lambda person: -self.distances[frame][person]):  # the farthest first
             rows, columns, own = drawn[person]
             part = overlay[rows, columns]
             np.copyto(picture[rows, columns], part, where=part != 0)
             people[rows, columns][(own[..., 0] | own[..., 1] | own[..., 2]) > 0] = person + 1
 
-    def _back_to_front(self, frame: int, people: Iterable[int]) -> list[int]:
-        """People by the mean depth of their joints; those without joints are at the back."""
-        joints = self.poses.joints[frame]  # [P, 18, 3]
-        known = _known(joints)
-        depth = torch.where(known, joints[..., 2], 0).sum(-1) / known.sum(-1)
-        return sorted(people, key=lambda person: float(depth[person].nan_to_num(torch.inf)), reverse=True)
+
+def _distances(joints: Tensor) -> list[list[float]]:
+    """By frame and person, the mean depth of the joints [T, P, 18, 3]; inf without joints."""
+    known = _known(joints)
+    depths = torch.where(known, joints[..., 2], 0).sum(-1) / known.sum(-1)
+    return depths.nan_to_num(torch.inf).tolist()
 
 
 def limbs_of(joints: Tensor, cameras: Tensor) -> Limbs:
