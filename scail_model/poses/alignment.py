@@ -6,15 +6,16 @@ function of (m, n = m s, p, q) the error is convex and every bound is linear, so
 going through the sets of active bounds, where the original's general solver stops up to 60 pixels away from it.
 """
 
+from __future__ import annotations
+
 from itertools import product
 from typing import Any
 
 import numpy as np
 import torch
 
+from .detections import Camera
 from .value import official_camera
-
-Camera = tuple[float, float, float, float]
 
 ZOOM = (0.7, 1.4)  # m
 STRETCH = (0.8, 1.15)  # s
@@ -24,9 +25,8 @@ _LEAST_CHANGE = 1e-6
 _TOLERANCE = 1e-9
 
 
-def solve_alignment(
-    points3d: Any, points2d: Any, weights: Any, height: int, width: int, camera: Camera | None = None
-) -> tuple[float, float, float, float]:
+def solve_alignment(points3d: Any, points2d: Any, weights: Any, height: int, width: int, camera: Camera | None = None
+                    ) -> tuple[float, float, float, float]:
     """(m, s, p, q) with the smallest weighted squared error of the projections, in pixels.
 
     points3d: [n,3] millimetres in camera space. points2d: [n,2] pixels (x, y), where they should be seen. weights: [n],
@@ -59,23 +59,19 @@ def _checked(points3d: Any, points2d: Any, weights: Any) -> tuple[np.ndarray, np
     joints, targets, shares = (torch.as_tensor(each, dtype=torch.float64).detach().cpu().numpy()
                                for each in (points3d, points2d, weights))
     if shares.ndim != 1 or joints.shape != (len(shares), 3) or targets.shape != (len(shares), 2):
-        raise ValueError(
-            f"points to align have the shapes {joints.shape}, {targets.shape} and weights {shares.shape}, not [n, 3], "
-            "[n, 2] and [n]: give as many of each"
-        )
+        raise ValueError(f"The points to align have the shapes {list(joints.shape)} and {list(targets.shape)} and the "
+                         f"weights {list(shares.shape)}, not [n, 3], [n, 2] and [n]: give as many of each.")
     if not np.isfinite(shares).all() or (shares < 0).any():
-        raise ValueError("a weight of the alignment is negative or not a number: use weights of 0 and more")
+        raise ValueError("A weight of the alignment is negative or not a number: use weights of 0 and more.")
     counted = shares > 0
     joints, targets, shares = joints[counted], targets[counted], shares[counted]
     if not len(shares):
-        raise ValueError("there are no points to align: at least one joint needs a weight above 0")
+        raise ValueError("There are no points to align: give at least one joint a weight above 0.")
     if not (np.isfinite(joints).all() and np.isfinite(targets).all()):
-        raise ValueError("a point to align is not a number: give it the weight 0, or leave it out")
+        raise ValueError("A point to align is not a number: give it the weight 0, or leave it out.")
     if (joints[:, 2] <= 0).any():
-        raise ValueError(
-            f"a joint to align has z = {joints[:, 2].min():g} mm, which is not before the camera: "
-            "give it the weight 0, or leave it out"
-        )
+        raise ValueError(f"A joint to align has z = {joints[:, 2].min():g} mm, which is not before the camera: give it "
+                         "the weight 0, or leave it out.")
     return joints, targets, shares
 
 
@@ -113,8 +109,6 @@ def _smallest(matrix: np.ndarray, goal: np.ndarray) -> np.ndarray:
 
 def _within(unknowns: np.ndarray) -> bool:
     m, n, p, q = unknowns
-    return (
-        ZOOM[0] - _TOLERANCE <= m <= ZOOM[1] + _TOLERANCE
-        and STRETCH[0] * m - _TOLERANCE <= n <= STRETCH[1] * m + _TOLERANCE
-        and max(abs(p), abs(q)) <= 1 + _TOLERANCE
-    )
+    return (ZOOM[0] - _TOLERANCE <= m <= ZOOM[1] + _TOLERANCE
+            and STRETCH[0] * m - _TOLERANCE <= n <= STRETCH[1] * m + _TOLERANCE
+            and max(abs(p), abs(q)) <= 1 + _TOLERANCE)

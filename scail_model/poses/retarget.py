@@ -8,6 +8,8 @@ Original: `process_pose.py` and `nlf_render.py` (`shift_dwpose_according_to_nlf`
 points that were not seen do not count in the size of a face.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,16 +21,15 @@ from torch import Tensor
 from ..geometry import check_shape, cover_map
 from ..identity.identities import Identities
 from ..masks import NAMES
-from .alignment import STRETCH, ZOOM, Camera, solve_alignment
-from .detections import Detail
+from .alignment import STRETCH, ZOOM, solve_alignment
+from .detections import LEAST_SCORE, Camera, Detail, project
 from .keypoints import read_keypoints
 from .matching import points_in_masks
-from .value import FACE, LEFT_HAND, RIGHT_HAND, Poses
+from .value import FACE, JOINTS, LEFT_HAND, RIGHT_HAND, Poses
 
 ERROR_LIMIT = 0.25
 FACE_LIMITS = (0.8, 1.5)
 
-_SEEN = 0.3  # a point with a lower score is not drawn, and does not count
 _NECK, _HEAD, _NOSE_OF_FACE = 1, 0, 30
 _LOWER, _UPPER = (9, 10, 12, 13), (0, 2, 3, 5, 6)  # knees and ankles; head, shoulders and elbows
 _WRISTS = ((LEFT_HAND, 7), (RIGHT_HAND, 4))
@@ -112,7 +113,7 @@ def retargeted(poses: Poses, points: Tensor, scores: Tensor, size: tuple[int, in
     cameras = poses.cameras.clone()
     moved = None if poses.points is None else poses.points.clone()
     for person, reference in _pairs(poses, len(points), labels):
-        target, seen = placed[reference], scores[reference].numpy() >= _SEEN
+        target, seen = placed[reference], scores[reference].numpy() >= LEAST_SCORE
         fit = _fit(poses, person, target, seen & np.isfinite(target).all(-1))
         _check(poses, fit, limit)
         cameras[person] = torch.tensor(_camera(poses, fit), dtype=torch.float64)
@@ -129,9 +130,9 @@ def _pairs(poses: Poses, people: int, labels: Sequence[int] | None) -> list[tupl
         raise ValueError("The reference's keypoints show nobody: find them in the picture of the character.")
     if labels is None:
         if poses.people != 1 or people != 1:
-            raise ValueError(
-                f"Nothing says who is who (people of the poses: {poses.people}, in the reference's keypoints: "
-                f"{people}): connect the identities, whose reference masks show which person is which.")
+            raise ValueError(f"Nothing says who is who (people of the poses: {poses.people}, in the reference's "
+                             f"keypoints: {people}): connect the identities, whose reference masks show which person "
+                             "is which.")
         return [(0, 0)]
     pairs = [(person, list(labels).index(label)) for person, label in enumerate(poses.labels) if label in labels]
     if not pairs:
@@ -145,7 +146,7 @@ def _pairs(poses: Poses, people: int, labels: Sequence[int] | None) -> list[tupl
 def _fit(poses: Poses, person: int, target: np.ndarray, seen: np.ndarray) -> Fit:
     """target: [134, 2] pixels of the driving video, seen: bool [134]."""
     joints = poses.joints[:, person].double().numpy()  # [T, 18, 3]
-    known = np.isfinite(joints).all(-1) & (joints != 0).any(-1) & (joints[..., 2] > 0) & seen[:18]  # [T, 18]
+    known = np.isfinite(joints).all(-1) & (joints != 0).any(-1) & (joints[..., 2] > 0) & seen[:JOINTS]  # [T, 18]
     feet = known[:, _LOWER].all(1)
     chosen = np.zeros_like(known)
     chosen[:, _NECK] = known[:, _NECK]
@@ -153,16 +154,16 @@ def _fit(poses: Poses, person: int, target: np.ndarray, seen: np.ndarray) -> Fit
     chosen[np.ix_(~feet, _UPPER)] = known[np.ix_(~feet, _UPPER)]
     enough = chosen.sum(1) >= _FEWEST
     if not enough.any():
-        raise ValueError(
-            f"The person {poses.title(person)} cannot be retargeted: no frame shares {_FEWEST} joints of neck, head, "
-            "shoulders and elbows, or neck, knees and ankles, with the reference. Use a reference that shows more of "
-            "the body.")
+        raise ValueError(f"The person {poses.title(person)} cannot be retargeted, because no frame shares {_FEWEST} "
+                         "joints of neck, head, shoulders and elbows, or neck, knees and ankles, with the reference: "
+                         "use a reference that shows more of the body.")
     frame = int(enough.argmax())
     used = np.flatnonzero(chosen[frame])
     weights = np.where(used == _NECK, *((1.0, 4.0) if feet[frame] else (8.0, 1.0)))
     camera: Camera = tuple(poses.cameras[person].tolist())
     m, s, p, q = solve_alignment(joints[frame, used], target[used], weights, *poses.size, camera)
-    after = _projected(joints[frame, used], (camera[0] * m, camera[1] * m * s, camera[2] + p, camera[3] + q))
+    after = project(poses.joints[frame, person, used].double(),
+                    (camera[0] * m, camera[1] * m * s, camera[2] + p, camera[3] + q)).numpy()
     error = float(np.median(np.linalg.norm(after - target[used], axis=-1)))
     extent = float(np.ptp(target[used], axis=0).max())
     face = _face_scale(poses, person, frame, target, seen)
@@ -175,7 +176,7 @@ def _face_scale(poses: Poses, person: int, frame: int, target: np.ndarray, seen:
     from `frame` on that has enough of them."""
     if poses.points is None or poses.scores is None or not seen[FACE][_NOSE_OF_FACE]:
         return 1.0
-    both = (poses.scores[:, person, FACE].numpy() >= _SEEN) & seen[FACE]  # [T, 68]
+    both = (poses.scores[:, person, FACE].numpy() >= LEAST_SCORE) & seen[FACE]  # [T, 68]
     usable = both[:, _NOSE_OF_FACE] & (both.sum(1) > _FACE_FEWEST)
     usable[:frame] = False
     if not usable.any():
@@ -193,7 +194,7 @@ def _moved(poses: Poses, fit: Fit) -> np.ndarray:
     assert poses.points is not None
     assert poses.scores is not None
     points = poses.points[:, fit.person].double().numpy()  # [T, 134, 2]
-    seen = poses.scores[:, fit.person].numpy() >= _SEEN
+    seen = poses.scores[:, fit.person].numpy() >= LEAST_SCORE
     joints = poses.joints[:, fit.person].double().numpy()
     scale, made = np.array([fit.m, fit.m * fit.s]), points.copy()
     centres = ((_BODY, _HEAD, 0, fit.face), (FACE, _HEAD, _NOSE_OF_FACE, fit.face),
@@ -214,14 +215,10 @@ def _mean(points: np.ndarray, seen: np.ndarray) -> np.ndarray:
 def _shift(poses: Poses, fit: Fit, joints: np.ndarray, middle: np.ndarray) -> np.ndarray:
     """How far a joint [T, 3] moves in the picture, [T, 2]; where it is unknown, how far a point [T, 2] of it does."""
     before, after = tuple(poses.cameras[fit.person].tolist()), _camera(poses, fit)
-    known = (joints[:, 2] > 0) & np.isfinite(joints).all(-1)
-    place = np.where(known[:, None], _projected(np.where(known[:, None], joints, 1), before), middle)
+    place = project(torch.from_numpy(joints), before).numpy()
+    place = np.where(np.isfinite(place), place, middle)
     scale, centre = np.array([fit.m, fit.m * fit.s]), np.array(before[2:])
     return (place - centre) * scale + np.array(after[2:]) - place
-
-
-def _projected(joints: np.ndarray, camera: Camera) -> np.ndarray:
-    return joints[..., :2] / joints[..., 2:] * camera[:2] + np.array(camera[2:])
 
 
 def _camera(poses: Poses, fit: Fit) -> Camera:
@@ -238,10 +235,9 @@ def _check(poses: Poses, fit: Fit, limit: float) -> None:
     if limits:
         remedy = (f"Their {' and '.join(limits)} would go beyond a limit: give the reference a similar size and place "
                   "with Reframe SCAIL-2 Reference")
-    raise ValueError(
-        f"The person {poses.title(fit.person)} does not fit the reference: after alignment its joints are "
-        f"{fit.error:.0f} pixels off in frame {fit.frame}, {fit.share:.0%} of the reference's size, with at most "
-        f"{limit:.0%} allowed. {remedy}, or raise error_limit.")
+    raise ValueError(f"The person {poses.title(fit.person)} does not fit the reference: after alignment its joints are "
+                     f"{fit.error:.0f} pixels off in frame {fit.frame}, {fit.share:.0%} of the reference's size, with "
+                     f"at most {limit:.0%} allowed. {remedy}, or raise error_limit.")
 
 
 def _sentence(poses: Poses, fit: Fit) -> str:

@@ -92,7 +92,7 @@ def test_what_the_points_leave_open_is_not_changed():
 GOOD = ([[100.0, -300, 3000], [0, 500, 3000]], [[300.0, 200], [256, 600]], [1.0, 1.0])
 BAD = {
     "none": (([], [], []), "have the shapes"),
-    "nothing counts": ((GOOD[0], GOOD[1], [0, 0]), "no points to align: .* needs a weight above 0"),
+    "nothing counts": ((GOOD[0], GOOD[1], [0, 0]), "no points to align: .* a weight above 0"),
     "at the camera": (([[1, 1, 0], [0, 500, 3000]], GOOD[1], GOOD[2]), "z = 0 mm, .* give it the weight 0"),
     "after the camera": (([[1, 1, -20], [0, 500, 3000]], GOOD[1], GOOD[2]), "z = -20 mm"),
     "NaN joint": (([[np.nan, 1, 9], [0, 500, 3000]], GOOD[1], GOOD[2]), "not a number: give it the weight 0"),

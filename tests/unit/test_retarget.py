@@ -141,7 +141,8 @@ def test_refuses_in_one_sentence():
     _, poses, points, scores = loaded(FEET)
     two, two_points, two_scores = two_people()
     for arguments, message in (
-        ((poses, points, unseen(scores, *range(18))), "The person blue cannot be retargeted: no frame shares 3 joints"),
+        ((poses, points, unseen(scores, *range(18))),
+         "The person blue cannot be retargeted, because no frame shares 3 joints"),
         ((two, two_points, two_scores), "who is who .* of the poses: 2, in the reference's keypoints: 2.: connect"),
         ((poses, points[:0], scores[:0]), "keypoints show nobody: find them"),
     ):
