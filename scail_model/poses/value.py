@@ -123,6 +123,12 @@ class Poses:
         seen = (self.joints != 0).any(-1).any(-1)
         return seen if self.scores is None else seen | (self.scores > 0).any(-1)
 
+    @property
+    def given_names(self) -> tuple[str, ...]:
+        """Names that somebody chose; empty for people named after their colour."""
+        return tuple("" if name == NAMES[label - 1] else name
+                     for name, label in zip(self.names, self.labels, strict=True))
+
     def title(self, person: int) -> str:
         """Display name of a person: "blue", or "Anna (blue)" if it has a name."""
         colour, name = NAMES[self.labels[person] - 1], self.names[person]

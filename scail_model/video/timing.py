@@ -7,6 +7,7 @@ from fractions import Fraction
 from ..identity.identities import Identities
 from ..media.clips import Clip, TensorClip
 from ..media.retiming import PickedClip, retimed
+from ..poses.bound import bound
 
 
 def timed(driving: Clip, identities: Identities, rate: Fraction | None, *, assumed: Fraction | None = None,
@@ -16,8 +17,15 @@ def timed(driving: Clip, identities: Identities, rate: Fraction | None, *, assum
     Masks of all stored frames are picked as the driving video is; masks of the picked frames are taken as they are.
     Others stay as they are, to be refused by the check, unless `trim`: then frames at the end that only one of them has
     are left out, and the clip has a warning that says so. assumed: the rate of a driving video that has none, as
-    images. Raises ValueError for a rate that cannot be had.
+    images. Of poses, only those who are bound are drawn, in their colours. Raises ValueError for a rate that cannot be
+    had, and for poses of nobody in the masks.
     """
+    clip, masks = _timed(driving, identities, rate, assumed, trim=trim)
+    return bound(clip, masks), masks
+
+
+def _timed(driving: Clip, identities: Identities, rate: Fraction | None, assumed: Fraction | None, *, trim: bool
+           ) -> tuple[Clip, Identities]:
     clip, masks = retimed(driving, rate, assumed=assumed), len(identities.driving)
     if rate and driving.rate is None and assumed:
         clip.warnings = [*clip.warnings, "The driving frames have no time stamps: they are taken to be "
