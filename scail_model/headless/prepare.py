@@ -156,7 +156,7 @@ def _write(example: Example, arguments: argparse.Namespace, say: Say) -> None:
             shutil.copyfile(example.files.driving, part[rendered])
         else:
             write_clip(part[rendered], clip, counted(rendered))
-        write_frames(part[mask_video], _painted(example), clip, counted(mask_video))
+        write_frames(part[mask_video], _painted(example), clip, counted(mask_video), masks=True)
         picture = Image.fromarray(identities.reference_colours(0)[0].movedim(0, -1).numpy())
         picture.save(part[mask_picture], "png" if mask_picture.suffix == ".png" else "jpeg", **_JPEG)
         for path in cut_out:

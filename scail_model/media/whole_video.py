@@ -1,7 +1,8 @@
 """Frames to one .mp4 file as they come, with the time stamps and the sound of a clip, for other programs to read.
 
 Colours are converted by the matrix of BT.601, and the file says so: readers that do not look assume it, as the official
-tools do. Pictures with an odd side keep their colours at full resolution, because halving needs even ones.
+tools do. Masks are stored without loss and with every pixel's own colour (4:4:4): of a thin skeleton at another size,
+halved colours would lose a fifth. So are colours of pictures with an odd side, which cannot be halved.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ from typing import cast
 import av
 import numpy as np
 from av.container import OutputContainer
-from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from torch import Tensor
 
 from .clips import Clip, Tick
 from .sound import SoundStream, Track
 
-_QUALITY = "10"  # CRF; masks of six colours lose nothing to lower ones that 4:2:0 has not cost them already
+_QUALITY = "10"  # CRF
+_LOSSLESS = "0"
 _BT601_TAG = 6  # of the matrix; FFmpeg's scaler has another number for it
 _CLOCK = Fraction(1, 90000)
 
@@ -33,15 +35,17 @@ def write_clip(path: Path, clip: Clip, tick: Tick) -> None:
         write_frames(path, chain.from_iterable(clip.stretches(0, len(clip))), clip, tick, track)
 
 
-def write_frames(path: Path, frames: Iterable[Tensor], clip: Clip, tick: Tick, track: Track | None = None) -> None:
-    """As many frames uint8 [h, w, 3] as the clip has, shown when its frames are. track: what sounds with them."""
+def write_frames(path: Path, frames: Iterable[Tensor], clip: Clip, tick: Tick, track: Track | None = None, *,
+                 masks: bool = False) -> None:
+    """As many frames uint8 [h, w, 3] as the clip has, shown when its frames are. track: what sounds with them. masks:
+    whether they are masks."""
     assert clip.rate  # every clip of a file has one
     times, even = clip.times(), not clip.variable
     clock = 1 / clip.rate if even else _CLOCK
     frames = iter(frames)
     first = next(frames)
     with av.open(os.fspath(path), "w", format="mp4") as output:
-        stream = _stream(output, first.shape[1], first.shape[0], clip.rate, clock)
+        stream = _stream(output, first, clip.rate, clock, masks=masks)
         sound = SoundStream(output, track) if track else None
         for number, picture in enumerate(chain((first,), frames)):
             tick()
@@ -55,12 +59,13 @@ def write_frames(path: Path, frames: Iterable[Tensor], clip: Clip, tick: Tick, t
         output.mux(stream.encode())
 
 
-def _stream(output: OutputContainer, width: int, height: int, rate: Fraction, clock: Fraction
+def _stream(output: OutputContainer, picture: Tensor, rate: Fraction, clock: Fraction, *, masks: bool
             ) -> av.VideoStream:
     # no B-frames: then the first time stamp is 0 for every reader
-    stream = cast(av.VideoStream, output.add_stream("libx264", rate=rate, options={"crf": _QUALITY, "bf": "0"}))
-    stream.width, stream.height = width, height
-    stream.pix_fmt = "yuv444p" if width % 2 or height % 2 else "yuv420p"
+    options = {"crf": _LOSSLESS if masks else _QUALITY, "bf": "0"}
+    stream = cast(av.VideoStream, output.add_stream("libx264", rate=rate, options=options))
+    stream.height, stream.width = picture.shape[:2]
+    stream.pix_fmt = "yuv444p" if masks or stream.width % 2 or stream.height % 2 else "yuv420p"
     stream.codec_context.time_base = clock
     tags = stream.codec_context
     tags.colorspace, tags.color_range = _BT601_TAG, ColorRange.MPEG
@@ -70,8 +75,6 @@ def _stream(output: OutputContainer, width: int, height: int, rate: Fraction, cl
 
 def _frame(picture: np.ndarray, form: str | None, stamp: int, clock: Fraction) -> av.VideoFrame:
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-    # where four pixels share a colour, its mean survives the halving of masks best
-    frame = frame.reformat(format=form, dst_colorspace=Colorspace.ITU601, dst_color_range=ColorRange.MPEG,
-                           interpolation=Interpolation.AREA)
+    frame = frame.reformat(format=form, dst_colorspace=Colorspace.ITU601, dst_color_range=ColorRange.MPEG)
     frame.pts, frame.time_base = stamp, clock
     return frame

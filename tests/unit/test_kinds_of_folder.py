@@ -314,7 +314,7 @@ def check_video(folder, kind, driving):
 
 
 def test_a_disk_that_is_full(tmp_path, capsys, monkeypatch):
-    def full(*_):
+    def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     folder = write_folder(tmp_path / "folder")
