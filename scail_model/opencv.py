@@ -11,7 +11,7 @@ def opencv() -> ModuleType:
     try:
         import cv2
     except ModuleNotFoundError as error:
-        raise RuntimeError("OpenCV is missing, which edits masks and draws faces and hands: install the Python package "
+        raise RuntimeError("OpenCV, which edits masks and draws faces and hands, is missing: install the Python package "
                            "opencv-python, or opencv-python-headless on a machine without a screen.") from error
     except ImportError as error:
         raise RuntimeError(f"OpenCV cannot be loaded ({error}): install the Python package opencv-python-headless, "

@@ -40,22 +40,22 @@ def overlaps(reference: np.ndarray, driving: np.ndarray) -> np.ndarray:
     """Intersection over union, float64 [R, P], of people bool [R, h, w] with people bool [P, H, W]; 0 for empty
     masks."""
     height, width = driving.shape[1:]
-    rows, columns = (_nearest(*sides) for sides in zip(reference.shape[1:], (height, width), strict=True))
-    ours = (reference[:, rows][:, :, columns] > 0).reshape(-1, height * width)
-    theirs = (driving > 0).reshape(-1, height * width)
+    rows, columns = (_nearest_places(*sides) for sides in zip(reference.shape[1:], (height, width), strict=True))
+    wanted = (reference[:, rows][:, :, columns] > 0).reshape(-1, height * width)
+    found = (driving > 0).reshape(-1, height * width)
     # row by row, because all pairs at once would be a large array
-    both = np.array([(mask & theirs).sum(1) for mask in ours], np.int64).reshape(len(ours), len(theirs))
-    either = ours.sum(1)[:, None] + theirs.sum(1) - both
+    both = np.array([(mask & found).sum(1) for mask in wanted], np.int64).reshape(len(wanted), len(found))
+    either = wanted.sum(1)[:, None] + found.sum(1) - both
     return both / either.clip(min=1)
 
 
 def by_overlap(driving: MaskSet, reference: MaskSet) -> list[Match]:
     """Pairs with the largest sum of overlaps in the first driving frame. Of more people on one side than on the other,
     those with the smallest are left out, and so are people who are never seen."""
-    ours, theirs = ([person for person, extent in enumerate(side.extents) if extent.seen.any()]
-                    for side in (reference, driving))
-    found = overlaps(reference.frame(0)[ours], driving.frame(0)[theirs])
-    return [Match(ours[one], theirs[other], float(found[one, other]))
+    in_reference, in_driving = ([person for person, extent in enumerate(side.extents) if extent.seen.any()]
+                                for side in (reference, driving))
+    found = overlaps(reference.frame(0)[in_reference], driving.frame(0)[in_driving])
+    return [Match(in_reference[one], in_driving[other], float(found[one, other]))
             for one, other in zip(*linear_sum_assignment(-found), strict=True)]
 
 
@@ -66,11 +66,11 @@ def by_centre(driving: MaskSet, reference: MaskSet) -> list[tuple[int, int]]:
 
     One after the other, as official, rather than the least sum of all. Source: golden case P5, `match_by_centre`.
     """
-    ours, free = _centres(reference), _centres(driving)
+    centres, free = _centres(reference), _centres(driving)
     pairs = []
     for person in left_to_right(reference):
-        if free and person in ours:
-            other = min(free, key=lambda index: float(((free[index] - ours[person]) ** 2).sum()))
+        if free and person in centres:
+            other = min(free, key=lambda index: float(((free[index] - centres[person]) ** 2).sum()))
             del free[other]
             pairs.append((person, other))
     return sorted(pairs)
@@ -89,7 +89,7 @@ def _centres(mask_set: MaskSet) -> dict[int, np.ndarray]:
             for person, mask in enumerate(masks) if mask.any()}
 
 
-def _nearest(size: int, to: int) -> np.ndarray:
+def _nearest_places(size: int, to: int) -> np.ndarray:
     """Source index of each of `to` places. As OpenCV's nearest interpolation picks it, whose rounding takes the pixel
     before in one of 20 pairs of sizes."""
     return np.minimum((np.arange(to) * (1 / (to / size))).astype(int), size - 1)

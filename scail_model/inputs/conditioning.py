@@ -93,4 +93,3 @@ def person_shares(identities: Identities, start: int, stop: int, height: int, wi
     shares = (cover_crop_masks(torch.from_numpy(person).float()[None], height, width)[0]
               for person in identities.driving_people(start, stop))
     return torch.stack(list(shares)).clamp_(0, 1)
-

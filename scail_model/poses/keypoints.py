@@ -179,10 +179,10 @@ def _dw_hands(frame: Mapping[str, Any]) -> np.ndarray:
     return _valid(np.concatenate((hands, _scores(frame, "hand_score", hands.shape[:2])[..., None]), -1))
 
 
-def _array(value: Any, last: int) -> np.ndarray:
-    """Numbers in an array; without any, of a shape that has nothing inside."""
+def _array(value: Any, dimensions: int) -> np.ndarray:
+    """Numbers in an array; without any, an empty one of so many dimensions."""
     found = np.asarray([] if value is None else value, np.float64)
-    return found if found.size else np.zeros((0,) * last)
+    return found if found.size else np.zeros((0,) * dimensions)
 
 
 def _scores(frame: Mapping[str, Any], name: str, shape: Sequence[int]) -> np.ndarray:

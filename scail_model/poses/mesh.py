@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor
 
 from .footprint import pick
+from .mhr import focal_of
 from .value import Poses
 
 NEAREST = 50.0  # millimetres
@@ -48,29 +50,30 @@ class BodyMesh:
 
     faces: Tensor
     surfaces: tuple[tuple[_Surface | None, ...], ...]
-    _digest: list[str] = field(default_factory=list, repr=False, compare=False)
 
     def vertices(self, frame: int) -> list[Tensor | None]:
         """Of each person, float32 [V, 3] in millimetres before the camera; None who is not there."""
         return [surface and surface.millimetres() for surface in self.surfaces[frame]]
 
     def picked(self, frames: Sequence[int]) -> BodyMesh:
-        return replace(self, surfaces=tuple(self.surfaces[frame] for frame in frames), _digest=[])
+        return replace(self, surfaces=tuple(self.surfaces[frame] for frame in frames))
 
     def select(self, people: Sequence[int]) -> BodyMesh:
         kept = tuple(tuple(frame[person] for person in people) for frame in self.surfaces)
-        return replace(self, surfaces=kept, _digest=[])
+        return replace(self, surfaces=kept)
 
     def digest(self) -> str:
         """Hexadecimal hash of triangles and vertices."""
-        if not self._digest:
-            hashed = hashlib.blake2b(self.faces.numpy().tobytes(), digest_size=16)
-            for surface in (each for frame in self.surfaces for each in frame):
-                values = (None,) if surface is None else (surface.vertices, surface.offset, surface.depth)
-                for value in values:
-                    hashed.update(b"none" if value is None else np.ascontiguousarray(value, np.float32).tobytes())
-            self._digest.append(hashed.hexdigest())
-        return self._digest[0]
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> str:
+        hashed = hashlib.blake2b(self.faces.numpy().tobytes(), digest_size=16)
+        for surface in (each for frame in self.surfaces for each in frame):
+            values = (None,) if surface is None else (surface.vertices, surface.offset, surface.depth)
+            for value in values:
+                hashed.update(b"none" if value is None else np.ascontiguousarray(value, np.float32).tobytes())
+        return hashed.hexdigest()
 
 
 def mhr_mesh(data: Mapping[str, Any], chosen: Tensor, focal: float, shown: Tensor) -> BodyMesh | None:
@@ -85,9 +88,8 @@ def mhr_mesh(data: Mapping[str, Any], chosen: Tensor, focal: float, shown: Tenso
         return None
 
     def surface(detection: Mapping[str, Any]) -> _Surface:
-        own = float(np.asarray(detection.get("focal_length", focal)).reshape(-1)[0])
         offset = np.asarray(detection["pred_cam_t"], np.float64).reshape(3)
-        return _Surface(detection["pred_vertices"], offset, focal / own)
+        return _Surface(detection["pred_vertices"], offset, focal / focal_of(detection))
 
     people = tuple(tuple(surface(frames[frame][detection]) if detection >= 0 else None
                          for detection, frame in zip(*row, strict=True))

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .detections import ANY, STEADY, Bodies, Camera, Detail, finite, not_finite_note, project
-from .value import LEFT_HAND, POINTS, RIGHT_HAND
+from .value import JOINTS, LEFT_HAND, POINTS, RIGHT_HAND
 
 # MHR's key point of each of the first 14 joints; the head is made of the nose.
 _BODY = (0, 69, 6, 8, 41, 5, 7, 62, 10, 12, 14, 9, 11, 13)
@@ -41,27 +41,28 @@ def read_mhr(data: Mapping[str, Any]) -> Bodies:
         raise ValueError("The pose data has no frames of SAM3D Body: connect the output of SAM3DBody_Predict.")
     height, width = map(int, data["image_size"])
     people = [[_person(person, frame) for person in listed] for frame, listed in enumerate(frames)]
-    focal = usual_focal(data)
+    focal = _usual_focal(frames)
     camera = focal, focal, width / 2, height / 2
     read = [_joints_and_points(listed, camera, (height, width)) for listed in people]
-    notes = not_finite_note(points[:, list(_BODY)] for listed in people for points, _, _ in listed)
+    notes = not_finite_note(points[list(_BODY)] for listed in people for points, _, _ in listed)
     return Bodies(tuple(joints for joints, _, _ in read), (height, width), camera, _order(frames),
                   Detail(tuple((points, scores) for _, points, scores in read), (height, width)), data, notes)
 
 
-def usual_focal(data: Mapping[str, Any]) -> float:
+def _usual_focal(frames: Sequence[Sequence[Mapping[str, Any]]]) -> float:
     """The focal length, in pixels, that most people of all frames have; 1 if there is nobody."""
-    focals = [_focal(person) for people in data["frames"] for person in people if "focal_length" in person]
+    focals = [focal_of(person) for people in frames for person in people]
     values, counts = np.unique([focal for focal in focals if np.isfinite(focal) and focal > 0], return_counts=True)
     return float(values[counts.argmax()]) if len(values) else 1.0
 
 
-def _focal(person: Mapping[str, Any]) -> float:
+def focal_of(person: Mapping[str, Any]) -> float:
+    """Focal length in pixels of the camera that one person was found with."""
     return float(np.asarray(person["focal_length"], np.float64).ravel()[0])
 
 
 def _person(person: Mapping[str, Any], frame: int) -> tuple[Tensor, float, bool]:
-    """Key points [1, 70, 3] in millimetres before the person's own camera, its focal length, and whether SAM3 saw the
+    """Key points [70, 3] in millimetres before the person's own camera, its focal length, and whether SAM3 saw the
     person in this frame."""
     missing = [part for part in _PARTS if person.get(part) is None]
     if missing:
@@ -73,20 +74,20 @@ def _person(person: Mapping[str, Any], frame: int) -> tuple[Tensor, float, bool]
                          f"but SAM3D Body gives [{_KEY_POINTS}, 3]: connect the output of SAM3DBody_Predict.")
     moved = points[:_KEY_POINTS] + np.asarray(person["pred_cam_t"], np.float64).reshape(3)
     mask = person.get("mask")
-    return torch.from_numpy(moved * _MILLIMETRES)[None], _focal(person), mask is None or bool(np.asarray(mask).any())
+    return torch.from_numpy(moved * _MILLIMETRES), focal_of(person), mask is None or bool(np.asarray(mask).any())
 
 
 def _joints_and_points(people: Sequence[tuple[Tensor, float, bool]], camera: Camera, size: tuple[int, int]
                        ) -> tuple[Tensor, Tensor, Tensor]:
     """A frame's people -> joints [n, 18, 3], points [n, 134, 2] and their scores [n, 134]; whoever was invented is
     unknown throughout."""
-    joints = torch.zeros(len(people), 18, 3)
+    joints = torch.zeros(len(people), JOINTS, 3)
     points, scores = torch.zeros(len(people), POINTS, 2), torch.zeros(len(people), POINTS)
     for index, (key_points, focal, seen) in enumerate(people):
         if not seen:
             continue
         depths = torch.tensor([1.0, 1.0, camera[0] / focal], dtype=torch.float64)
-        key_points = key_points[0] * depths
+        key_points = key_points * depths
         joints[index, : len(_BODY)] = finite(_body(key_points))
         pixels = project(key_points, camera)
         # without nose, eyes and ears: their points are drawn as cheeks, and it is not known which of them are hidden

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .detections import Bodies, finite, not_finite_note, refuse_metres
-from .value import from_smpl, official_camera
+from .value import SMPL_JOINTS, from_smpl, official_camera
 
 _KEYS = ("joints3d_nonparam", "joints3d")  # the first is free of the body model, as the official script takes it
 # Numbers of joints of SMPL, without and with hands, SMPL-H and SMPL-X: the first 22 are the same.
@@ -74,7 +74,7 @@ def _depth(values: Nested) -> int | None:
 def _people(frame: Nested) -> Tensor:
     """One frame -> its people, [n, 24, 3]."""
     if frame is None or _depth(frame) is None:
-        return torch.zeros(0, 24, 3)
+        return torch.zeros(0, SMPL_JOINTS, 3)
     if isinstance(frame, list | tuple) and any(isinstance(person, Tensor | np.ndarray) for person in frame):
         people = torch.cat([_people(person) for person in frame])
     else:
@@ -83,4 +83,4 @@ def _people(frame: Nested) -> Tensor:
     if people.ndim != 3 or people.shape[1] not in _SMPL_COUNTS or people.shape[2] != 3:
         raise ValueError(f"The NLF poses have a frame of shape {list(people.shape)}, but people have SMPL's 24 joints, "
                          "[people, 24, 3]: connect joints in that form.")
-    return people[:, :24].float()
+    return people[:, :SMPL_JOINTS].float()

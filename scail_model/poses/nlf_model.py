@@ -37,7 +37,7 @@ def load_nlf(path: str | os.PathLike) -> Any:
     pack; and for another file.
     """
     try:
-        import torchvision  # noqa: F401, PLC0415  its operators have to be known before the file is read
+        import torchvision  # noqa: F401  its operators have to be known before the file is read
     except ImportError as error:
         raise RuntimeError(f"NLF needs torchvision, which cannot be imported ({error}): install the torchvision that "
                            "belongs to your PyTorch.") from error

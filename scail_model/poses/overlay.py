@@ -15,12 +15,13 @@ from typing import NamedTuple
 import numpy as np
 
 from ..opencv import opencv
+from .detections import LEAST_SCORE
 from .value import FACE, LEFT_HAND, POINTS, RIGHT_HAND, Look
 
 Colour = tuple[float, float, float]
 
-_SURE = np.float32(0.3)  # score
-_FARTHEST = 2**14  # pixels: who has points farther out has none; OpenCV's coordinates have 16 bits before the point
+_SURE = np.float32(LEAST_SCORE)
+_FARTHEST = 2**14  # pixels: points farther out count as unknown; OpenCV's coordinates have 16 bits before the point
 
 _THICK = 4  # pixels at every size: half the width of a cheek, and the radius of its discs
 _CHEEKS: tuple[tuple[int, int, Colour], ...] = (  # dimmed to 0.6

@@ -143,7 +143,7 @@ def _plain(path: Path) -> Mapping[str, Any]:
 
 def _json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RuntimeError(f"{path.name} cannot be read as JSON ({error}): write it again.") from error
 

@@ -33,7 +33,7 @@ for needs_it in (lambda: draw_overlay(points, torch.ones(1, 134), 8, 8), lambda:
 
 @pytest.mark.parametrize(("failure", "message"), [
     ("ModuleNotFoundError(name)",
-     "OpenCV is missing, which edits masks and draws faces and hands: install the Python package opencv-python, or "
+     "OpenCV, which edits masks and draws faces and hands, is missing: install the Python package opencv-python, or "
      "opencv-python-headless on a machine without a screen."),
     ("ImportError('libGL.so.1: cannot open shared object file')",
      "OpenCV cannot be loaded (libGL.so.1: cannot open shared object file): install the Python package "

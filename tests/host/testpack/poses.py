@@ -35,11 +35,11 @@ class TestPoses(io.ComfyNode):
         if "vertices" in found:
             there = found["vertices"].any(-1).any(-1)  # [T, P]
             chosen = torch.where(there, torch.arange(there.shape[1]), -1)
-            detections = [[{"pred_vertices": person.numpy(), "pred_cam_t": np.zeros(3, np.float32)} for person in frame]
-                          for frame in found["vertices"]]
+            focal = float(poses.cameras[0, 0])
+            detections = [[{"pred_vertices": person.numpy(), "pred_cam_t": np.zeros(3, np.float32),
+                            "focal_length": focal} for person in frame] for frame in found["vertices"]]
             shown = torch.arange(len(there))[:, None].expand_as(chosen)
-            data = {"frames": detections, "faces": found["faces"].numpy()}
-            mesh = meshes.mhr_mesh(data, chosen, float(poses.cameras[0, 0]), shown)
+            mesh = meshes.mhr_mesh({"frames": detections, "faces": found["faces"].numpy()}, chosen, focal, shown)
         return io.NodeOutput(value.replace(poses, mesh=mesh, points=found.get("points"), scores=found.get("scores")))
 
 
