@@ -11,8 +11,8 @@ def opencv() -> ModuleType:
     try:
         import cv2
     except ModuleNotFoundError as error:
-        raise RuntimeError("OpenCV, which edits masks and draws faces and hands, is missing: install the Python package "
-                           "opencv-python, or opencv-python-headless on a machine without a screen.") from error
+        raise RuntimeError("OpenCV, which edits masks and draws faces and hands, is missing: install the Python "
+                           "package opencv-python, or opencv-python-headless on a machine without a screen.") from error
     except ImportError as error:
         raise RuntimeError(f"OpenCV cannot be loaded ({error}): install the Python package opencv-python-headless, "
                            "which needs no graphics libraries of the system.") from error
