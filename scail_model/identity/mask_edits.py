@@ -85,9 +85,10 @@ def _filled(mask: np.ndarray) -> np.ndarray:
 
 def _grown(mask: np.ndarray, pixels: int) -> np.ndarray:
     """Grow with a round brush; negative values shrink. The border of the picture does not count as an edge."""
+    limit = (pixels**2 + 0.5) ** 0.5  # squares of distances are whole numbers; OpenCV 4.10 rounds their roots
     if pixels > 0:
-        return _distances(~mask) <= pixels if mask.any() else mask
-    return mask if mask.all() else _distances(mask) > -pixels
+        return _distances(~mask) < limit if mask.any() else mask
+    return mask if mask.all() else _distances(mask) > limit
 
 
 def _distances(mask: np.ndarray) -> np.ndarray:
