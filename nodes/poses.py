@@ -20,6 +20,7 @@ from ..scail_model.poses.detections import Bodies
 from ..scail_model.poses.keypoints import read_keypoints
 from ..scail_model.poses.mhr import read_mhr
 from ..scail_model.poses.nlf import read_nlf
+from ..scail_model.poses.nlf_model import is_nlf
 from ..scail_model.poses.reading import HOLD, read_again, read_poses
 from ..scail_model.poses.report import read_report
 from ..scail_model.poses.scene import Scene
@@ -100,7 +101,7 @@ class SCAIL2Poses(io.ComfyNode):
 
 def _bodies(poses, clip: Clip | None, masks: Source | None) -> Bodies:
     """Bodies from any supported input."""
-    if hasattr(poses, "detect_smpl_batched"):
+    if is_nlf(poses):
         if clip is None:
             raise ValueError("poses is an NLF model, but driving is not connected: connect the driving video, in which "
                              "it then finds the bodies.")

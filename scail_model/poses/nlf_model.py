@@ -30,6 +30,11 @@ _DETECT = "detect_smpl_batched"
 _PATCHED = ("script", "load")  # functions of torch.jit that other packs replace, after which NLF's file does not run
 
 
+def is_nlf(value: Any) -> bool:
+    """Whether a value is NLF's module, of this loader or another pack's."""
+    return hasattr(value, _DETECT)
+
+
 def load_nlf(path: str | os.PathLike) -> Any:
     """Load NLF's torchscript file, on the CPU.
 
@@ -48,7 +53,7 @@ def load_nlf(path: str | os.PathLike) -> Any:
     except (RuntimeError, ValueError, OSError) as error:
         raise RuntimeError(f"{Path(path).name} cannot be loaded as a torchscript file ({_first_line(error)}): use "
                            "NLF's file as its authors publish it, such as nlf_l_multi_0.3.2.torchscript.") from error
-    if not hasattr(model, _DETECT):
+    if not is_nlf(model):
         raise RuntimeError(f"{Path(path).name} is a torchscript file, but it has no {_DETECT}: use NLF's file as its "
                            "authors publish it, such as nlf_l_multi_0.3.2.torchscript.")
     return model

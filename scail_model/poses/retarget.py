@@ -229,27 +229,27 @@ def _camera(poses: Poses, fit: Fit) -> Camera:
 def _check(poses: Poses, fit: Fit, limit: float) -> None:
     if fit.share <= limit:
         return
-    remedy = ("Use a reference in a pose more like that frame, or begin the driving video at a frame more like the "
+    remedy = ("use a reference in a pose more like that frame, or begin the driving video at a frame more like the "
               "reference")
     limits = [name for name in fit.limits(*poses.size) if name != "s"]  # s goes there for another pose, too
     if limits:
-        remedy = (f"Their {' and '.join(limits)} would go beyond a limit: give the reference a similar size and place "
-                  "with Reframe SCAIL-2 Reference")
-    raise ValueError(f"The person {poses.title(fit.person)} does not fit the reference: after alignment its joints are "
-                     f"{fit.error:.0f} pixels off in frame {fit.frame}, {fit.share:.0%} of the reference's size, with "
-                     f"at most {limit:.0%} allowed. {remedy}, or raise error_limit.")
+        remedy = (f"because {' and '.join(limits)} would go beyond a limit, give the reference a similar size and "
+                  "place with Reframe SCAIL-2 Reference")
+    raise ValueError(f"The person {poses.title(fit.person)} does not fit the reference (after alignment its joints "
+                     f"are {fit.error:.0f} pixels off in frame {fit.frame}, {fit.share:.0%} of the reference's size, "
+                     f"and at most {limit:.0%} is allowed): {remedy}, or raise error_limit.")
 
 
 def _sentence(poses: Poses, fit: Fit) -> str:
     limits = fit.limits(*poses.size)
-    at = f" At a limit: {', '.join(limits)}; a reference of similar size and place fits better." if limits else ""
+    at = f"; at a limit: {', '.join(limits)} (a reference of similar size and place fits better)" if limits else ""
     return (f"{poses.title(fit.person)}: retargeted, frame {fit.frame} aligned by "
             f"{'neck, knees and ankles' if fit.feet else 'the upper body'}: size m {fit.m:.3f}, stretch s {fit.s:.3f}, "
-            f"moved by p {fit.p:+.1f} and q {fit.q:+.1f} pixels; face times {fit.face:.3f}. Median error "
-            f"{fit.error:.1f} pixels, {fit.share:.1%} of the reference's size.{at}")
+            f"moved by p {fit.p:+.1f} and q {fit.q:+.1f} pixels; face times {fit.face:.3f}; median error "
+            f"{fit.error:.1f} pixels, {fit.share:.1%} of the reference's size{at}")
 
 
 def _left(poses: Poses, fits: Sequence[Fit]) -> list[str]:
     done = {fit.person for fit in fits}
-    return [f"{poses.title(person)}: not in the reference's keypoints, so left in place."
+    return [f"{poses.title(person)}: not in the reference's keypoints, so left in place"
             for person in range(poses.people) if person not in done]

@@ -135,13 +135,13 @@ REFUSED = {
         "The person blue cannot be retargeted"),
     "nobody in the driving video": (driving([None]), openpose([person(60)]), SIZE, None, {}, "cannot be retargeted"),
     "upside down": (driving([body(30) * torch.tensor([1.0, -1.0, 1.0])]), openpose([person(60)]), SIZE, None, {},
-                    r"does not fit the reference: .* pixels off in frame 0, \d+% .* or raise error_limit"),
+                    r"does not fit the reference .* pixels off in frame 0, \d+% .* or raise error_limit"),
     "masks of another picture": (driving(ALONE), openpose([person(25)]), WIDE, bound(LEFT, people=1), {},
                                  "mask of reference 1"),
     "another pose": (driving([dancing(30)]), openpose([person(60)]), SIZE, None, {"limit": 0.05},
                      "pose more like that frame, or begin .* or raise error_limit"),
     "far too small": (driving([body(30, depth=12000.0)]), openpose([person(60)]), SIZE, None, {"limit": 0.1},
-                      "does not fit .* Their m would go beyond a limit: .* with Reframe SCAIL-2 Reference, or"),
+                      "does not fit .*: because m would go beyond a limit, .* with Reframe SCAIL-2 Reference, or"),
 }
 
 

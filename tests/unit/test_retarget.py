@@ -116,7 +116,7 @@ def test_who_is_not_in_the_reference_stays():
     moved, fits = retargeted(poses, points[:1], scores[:1], poses.size, labels=(5,))
     assert [fit.person for fit in fits] == [1]
     assert torch.equal(moved.cameras[0], poses.cameras[0])
-    assert moved.notes[-1] == "red: not in the reference's keypoints, so left in place."
+    assert moved.notes[-1] == "red: not in the reference's keypoints, so left in place"
 
 
 def unseen(scores, *points):
@@ -150,12 +150,12 @@ def test_refuses_in_one_sentence():
             retargeted(*arguments, poses.size)
     with pytest.raises(ValueError, match=r"Nobody of the poses \(red, cyan\) is among the .* keypoints \(green\)"):
         retargeted(two, two_points[:1], two_scores[:1], poses.size, labels=(3,))
-    with pytest.raises(ValueError, match=r"does not fit the reference: .* \d+ pixels off in frame 0, \d+% of .* 1% "):
+    with pytest.raises(ValueError, match=r"does not fit the reference .* \d+ pixels off in frame 0, \d+% of .* 1% "):
         retargeted(*loaded(BODY)[1:], loaded(BODY)[1].size, limit=0.01)
 
 
 def test_limits_are_said():
     _, poses, points, scores = loaded(CASES[2])
-    assert "At a limit: m, s;" in retargeted(poses, points, scores, poses.size)[0].notes[-1]
+    assert "at a limit: m, s (" in retargeted(poses, points, scores, poses.size)[0].notes[-1]
     _, poses, points, scores = loaded(FEET)
     assert "limit" not in retargeted(poses, points, scores, poses.size)[0].notes[-1]
