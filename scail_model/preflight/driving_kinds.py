@@ -16,7 +16,7 @@ from ..media.retiming import PickedClip
 from ..poses.pose_clip import PoseClip
 from ..poses.pose_masks import driving_source
 from ..poses.value import Poses
-from .findings import Finding, fact, warning
+from .findings import Finding, error, fact, warning
 
 _LOOKED_AT = 4  # frames
 _WIDER = 2.0  # times the skeleton; a person's outline is about three times as large
@@ -33,8 +33,8 @@ def poses(driving: Clip, identities: Identities, width: int, height: int) -> Ite
     yield fact("poses", f"the driving video is rendered from poses of {people}")
     yield from (fact("poses", note) for note in shown.notes)
     if identities.replacement:
-        yield warning("poses_mode", "The driving video is rendered from poses and shows no place, but in replacement "
-                                    "its place is kept: set mode to animation, or connect the filmed video to driving.")
+        yield error("poses_mode", "The driving video is rendered from poses and shows no place, but in replacement "
+                                  "its place is kept: set mode to animation, or connect the filmed video to driving.")
     if min(width, height) < _ADVISED:
         yield fact("poses_size", f"the result is {width}x{height}; the authors advise {_ADVISED}p for rendered poses")
 

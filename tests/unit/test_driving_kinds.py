@@ -86,8 +86,9 @@ def test_a_small_result_of_poses_hears_the_authors_advice():
 
 
 def test_replacement_has_no_place_to_keep():
-    (found,) = said(posed(mode="replacement"), "poses_mode")
-    assert found.startswith("The driving video is rendered from poses and shows no place")
+    (found,) = [finding for finding in check(posed(mode="replacement")) if finding.code == "poses_mode"]
+    assert found.level == "error"
+    assert found.text.startswith("The driving video is rendered from poses and shows no place")
 
 
 def test_outlines_of_people_are_no_masks_of_their_skeletons():
