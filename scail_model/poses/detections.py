@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -65,6 +66,11 @@ class Bodies:
         fx, fy, cx, cy = self.camera
         return replace(self, size=size, camera=(fx * across, fy * down, cx * across, cy * down),
                        detail=self.detail and self.detail.resized(size))
+
+
+def numbers(value: Any) -> np.ndarray:
+    """A tensor on any device, in any precision, or an array, as float64. Raises TypeError or ValueError for others."""
+    return np.asarray(value.detach().cpu().double() if isinstance(value, Tensor) else value, np.float64)
 
 
 def known(joints: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .detections import numbers
 from .footprint import pick
 from .mhr import focal_of
 from .value import Poses
@@ -39,7 +40,7 @@ class _Surface:
     depth: float
 
     def millimetres(self) -> Tensor:
-        placed = np.asarray(self.vertices, np.float64).reshape(-1, 3) + self.offset
+        placed = numbers(self.vertices).reshape(-1, 3) + self.offset
         placed[:, 2] *= self.depth
         return torch.from_numpy((placed * 1000).astype(np.float32))
 
@@ -72,7 +73,7 @@ class BodyMesh:
         for surface in (each for frame in self.surfaces for each in frame):
             values = (None,) if surface is None else (surface.vertices, surface.offset, surface.depth)
             for value in values:
-                hashed.update(b"none" if value is None else np.ascontiguousarray(value, np.float32).tobytes())
+                hashed.update(b"none" if value is None else numbers(value).astype(np.float32).tobytes())
         return hashed.hexdigest()
 
 
@@ -88,13 +89,13 @@ def mhr_mesh(data: Mapping[str, Any], chosen: Tensor, focal: float, shown: Tenso
         return None
 
     def surface(detection: Mapping[str, Any]) -> _Surface:
-        offset = np.asarray(detection["pred_cam_t"], np.float64).reshape(3)
+        offset = numbers(detection["pred_cam_t"]).reshape(3)
         return _Surface(detection["pred_vertices"], offset, focal / focal_of(detection))
 
     people = tuple(tuple(surface(frames[frame][detection]) if detection >= 0 else None
                          for detection, frame in zip(*row, strict=True))
                    for row in zip(chosen.tolist(), shown.tolist(), strict=True))
-    return BodyMesh(torch.as_tensor(np.asarray(faces, np.int64)), people)
+    return BodyMesh(torch.from_numpy(numbers(faces).astype(np.int64)), people)
 
 
 def render_mesh_people(poses: Poses, start: int, stop: int, height: int, width: int,

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .detections import ANY, STEADY, Bodies, Camera, Detail, finite, not_finite_note, project
+from .detections import ANY, STEADY, Bodies, Camera, Detail, finite, not_finite_note, numbers, project
 from .value import JOINTS, LEFT_HAND, POINTS, RIGHT_HAND
 
 # MHR's key point of each of the first 14 joints; the head is made of the nose.
@@ -36,10 +36,13 @@ def read_mhr(data: Mapping[str, Any]) -> Bodies:
 
     Raises ValueError without frames, and for people without the parts that SAM3DBody_Predict gives.
     """
-    frames = data.get("frames") or []
-    if not frames or "image_size" not in data:
-        raise ValueError("The pose data has no frames of SAM3D Body: connect the output of SAM3DBody_Predict.")
-    height, width = map(int, data["image_size"])
+    size = data.get("image_size")
+    frames = [() if frame is None else frame for frame in data.get("frames") or ()]
+    if not frames or size is None or len(size) != 2 or not all(0 < side < float("inf") for side in size):
+        raise ValueError("The pose data has no frames of SAM3D Body, or no size of their pictures: connect the output "
+                         "of SAM3DBody_Predict.")
+    data = {**data, "frames": frames}
+    height, width = map(int, size)
     people = [[_person(person, frame) for person in listed] for frame, listed in enumerate(frames)]
     focal = _usual_focal(frames)
     camera = focal, focal, width / 2, height / 2
@@ -52,29 +55,33 @@ def read_mhr(data: Mapping[str, Any]) -> Bodies:
 def _usual_focal(frames: Sequence[Sequence[Mapping[str, Any]]]) -> float:
     """The focal length, in pixels, that most people of all frames have; 1 if there is nobody."""
     focals = [focal_of(person) for people in frames for person in people]
-    values, counts = np.unique([focal for focal in focals if np.isfinite(focal) and focal > 0], return_counts=True)
+    values, counts = np.unique([focal for focal in focals if np.isfinite(focal)], return_counts=True)
     return float(values[counts.argmax()]) if len(values) else 1.0
 
 
 def focal_of(person: Mapping[str, Any]) -> float:
-    """Focal length in pixels of the camera that one person was found with."""
-    return float(np.asarray(person["focal_length"], np.float64).ravel()[0])
+    """Focal length in pixels of the camera that one person was found with; NaN for one that no camera has."""
+    focal = numbers(person["focal_length"]).ravel()
+    return float(focal[0]) if len(focal) and focal[0] > 0 else float("nan")
 
 
 def _person(person: Mapping[str, Any], frame: int) -> tuple[Tensor, float, bool]:
     """Key points [70, 3] in millimetres before the person's own camera, its focal length, and whether SAM3 saw the
     person in this frame."""
-    missing = [part for part in _PARTS if person.get(part) is None]
+    missing = [part for part in _PARTS if not isinstance(person, Mapping) or person.get(part) is None]
     if missing:
         raise ValueError(f"A person in frame {frame} of the pose data has no {missing[0]}: connect the output of "
                          "SAM3DBody_Predict.")
-    points = np.asarray(person["pred_keypoints_3d"], np.float64)
-    if points.ndim != 2 or len(points) < _KEY_POINTS:
+    points, place = numbers(person["pred_keypoints_3d"]), numbers(person["pred_cam_t"])
+    if place.size != 3:
+        raise ValueError(f"A person in frame {frame} of the pose data has a pred_cam_t of shape {list(place.shape)}, "
+                         "but SAM3D Body gives [3]: connect the output of SAM3DBody_Predict.")
+    if points.ndim != 2 or len(points) < _KEY_POINTS or points.shape[1] != 3:
         raise ValueError(f"A person in frame {frame} of the pose data has key points of shape {list(points.shape)}, "
                          f"but SAM3D Body gives [{_KEY_POINTS}, 3]: connect the output of SAM3DBody_Predict.")
-    moved = points[:_KEY_POINTS] + np.asarray(person["pred_cam_t"], np.float64).reshape(3)
+    moved = points[:_KEY_POINTS] + place.reshape(3)
     mask = person.get("mask")
-    return torch.from_numpy(moved * _MILLIMETRES), focal_of(person), mask is None or bool(np.asarray(mask).any())
+    return torch.from_numpy(moved * _MILLIMETRES), focal_of(person), mask is None or bool(numbers(mask).any())
 
 
 def _joints_and_points(people: Sequence[tuple[Tensor, float, bool]], camera: Camera, size: tuple[int, int]
@@ -91,8 +98,8 @@ def _joints_and_points(people: Sequence[tuple[Tensor, float, bool]], camera: Cam
         joints[index, : len(_BODY)] = finite(_body(key_points))
         pixels = project(key_points, camera)
         # without nose, eyes and ears: their points are drawn as cheeks, and it is not known which of them are hidden
-        for places, numbers in ((slice(1, len(_BODY)), _BODY[1:]), (LEFT_HAND, _LEFT), (RIGHT_HAND, _RIGHT)):
-            part = pixels[list(numbers)].float()
+        for places, chosen in ((slice(1, len(_BODY)), _BODY[1:]), (LEFT_HAND, _LEFT), (RIGHT_HAND, _RIGHT)):
+            part = pixels[list(chosen)].float()
             inside = ((part >= 0) & (part < torch.tensor(size[::-1]))).all(-1)
             points[index, places] = torch.where(inside[:, None], part, torch.zeros(()))
             scores[index, places] = inside.float()

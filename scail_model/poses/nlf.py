@@ -33,7 +33,8 @@ def read_nlf(answer: Mapping[str, Nested] | Nested, size: tuple[int, int]) -> Bo
     if isinstance(answer, Mapping):
         values = next((answer[key] for key in _KEYS if answer.get(key) is not None), None)
         if values is None:
-            raise ValueError(f"The NLF poses have {', '.join(map(str, answer)) or 'nothing'}, but no {_KEYS[0]}: "
+            given = ", ".join(str(key) for key, value in answer.items() if value is not None)
+            raise ValueError(f"The NLF poses have {given or 'nothing'}, but no {_KEYS[0]}: "
                              "connect the pose output of an NLF node.")
     frames = [_people(frame) for frame in _frames(values)]
     if not frames:
@@ -50,7 +51,7 @@ def _frames(values: Nested) -> Sequence[Nested]:
         inner = values[0] if len(values) == 1 and isinstance(values[0], list | tuple) else values
         return list(inner)
     if depth == 5:
-        return list(chain.from_iterable(values))
+        return list(chain.from_iterable(batch for batch in values if batch is not None))
     if depth == 4:
         # a list of one list of [24, 3]: the frames of one person, rather than the many people of one frame
         one = isinstance(values, list | tuple) and len(values) == 1 and isinstance(values[0], list | tuple)
@@ -64,7 +65,7 @@ def _frames(values: Nested) -> Sequence[Nested]:
 def _depth(values: Nested) -> int | None:
     """Dimensions of nested values, lists counted; None if there is nothing inside that tells."""
     if isinstance(values, Tensor | np.ndarray):
-        return values.ndim if values.ndim > 1 or len(values) else None
+        return values.ndim if values.ndim != 1 or len(values) else None
     if isinstance(values, list | tuple):
         inside = next((depth for depth in map(_depth, values) if depth is not None), None)
         return None if inside is None else inside + 1
@@ -78,9 +79,18 @@ def _people(frame: Nested) -> Tensor:
     if isinstance(frame, list | tuple) and any(isinstance(person, Tensor | np.ndarray) for person in frame):
         people = torch.cat([_people(person) for person in frame])
     else:
-        people = torch.as_tensor(np.asarray(frame) if isinstance(frame, list | tuple) else frame)
+        people = _listed(frame) if isinstance(frame, list | tuple) else torch.as_tensor(frame).detach()
     people = people[None] if people.ndim == 2 else people
     if people.ndim != 3 or people.shape[1] not in _SMPL_COUNTS or people.shape[2] != 3:
         raise ValueError(f"The NLF poses have a frame of shape {list(people.shape)}, but people have SMPL's 24 joints, "
                          "[people, 24, 3]: connect joints in that form.")
     return people[:, :SMPL_JOINTS].float()
+
+
+def _listed(frame: Sequence[Nested]) -> Tensor:
+    """Numbers in lists, of people of whom some may be None."""
+    try:
+        return torch.from_numpy(np.asarray([person for person in frame if person is not None], np.float64))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"The NLF poses have a frame that is not a regular list of numbers ({error}): connect joints "
+                         "as [people, 24, 3].") from error

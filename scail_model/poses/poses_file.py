@@ -77,11 +77,11 @@ def load_poses(path: str | os.PathLike, size: tuple[int, int] | None = None, mas
         raise RuntimeError(f"{path.name} has no joints: write an entry joints, [frames, people, {SMPL_JOINTS}, 3], in "
                            "millimetres before the camera.")
     height, width = _size(values, size if filmed is None else filmed.size, path)
-    frames = [_joints(people, path) for people in values["joints"]]
+    frames = [_joints(people, path) for people in _frames(values, "joints", path)]
     refuse_metres(frames, path.name)
     own = _detail(values, (height, width), path)
     settled = masks is None and len({len(people) for people in frames}) == 1
-    bodies = Bodies(tuple(finite(people) for people in frames), (height, width), _camera(values, height, width),
+    bodies = Bodies(tuple(finite(people) for people in frames), (height, width), _camera(values, height, width, path),
                     SETTLED if settled else ANY, own if masks is None else None, notes=not_finite_note(frames))
     poses = read_poses(bodies, detail or (own if masks else None), masks, filmed, hold=hold, smooth=smooth)
     poses = replace(poses, rate=_rate(values, path))
@@ -143,33 +143,45 @@ def _plain(path: Path) -> Mapping[str, Any]:
 
 def _json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise RuntimeError(f"{path.name} cannot be read as JSON ({error}): write it again.") from error
 
 
 def _size(values: Mapping[str, Any], given: tuple[int, int] | None, path: Path) -> tuple[int, int]:
     size = _array(values.get("size", given if given else []), path, "size").ravel()
-    if len(size) != 2 or not (size >= 1).all():
+    if len(size) != 2 or not (np.isfinite(size) & (size >= 1)).all():
         raise RuntimeError(f"{path.name} has no size: write an entry size, [height, width] of the pictures.")
     return int(size[0]), int(size[1])
 
 
-def _camera(values: Mapping[str, Any], height: int, width: int) -> Camera:
+def _camera(values: Mapping[str, Any], height: int, width: int, path: Path) -> Camera:
     focal = values.get("focal")
     if focal is None:
         return official_camera(height, width)
-    pixels = float(np.asarray(focal).ravel()[0])
+    pixels = float(np.append(_array(focal, path, "focal").ravel(), np.nan)[0])
+    if not 0 < pixels < np.inf:
+        raise RuntimeError(f"{path.name} has a focal length of {pixels:g}: write it in pixels, or leave it out.")
     return pixels, pixels, width / 2, height / 2
 
 
 def _rate(values: Mapping[str, Any], path: Path) -> Fraction | None:
     if values.get("rate") is None:
         return None
-    rate = float(_array(values["rate"], path, "rate").ravel()[0])
+    rate = float(np.append(_array(values["rate"], path, "rate").ravel(), np.nan)[0])
     if not 0 < rate < np.inf:
         raise RuntimeError(f"{path.name} has a rate of {rate:g}: write frames per second.")
     return Fraction(rate).limit_denominator(1001)
+
+
+def _frames(values: Mapping[str, Any], name: str, path: Path) -> Sequence[Any]:
+    """The frames of an entry."""
+    found = values[name]
+    if not isinstance(found, list) and not (isinstance(found, np.ndarray) and found.ndim):
+        raise RuntimeError(f"{path.name} has {name} that are not a list of frames: write one entry for each frame.")
+    if not len(found):
+        raise RuntimeError(f"{path.name} has {name} of no frame: write one entry for each frame.")
+    return list(found)
 
 
 def _joints(people: Any, path: Path) -> Tensor:
@@ -188,9 +200,12 @@ def _joints(people: Any, path: Path) -> Tensor:
 def _detail(values: Mapping[str, Any], size: tuple[int, int], path: Path) -> Detail | None:
     if values.get("points") is None:
         return None
-    scores = values.get("scores")
-    frames = []
-    for frame, people in enumerate(values["points"]):
+    listed, frames = _frames(values, "points", path), []
+    scores = None if values.get("scores") is None else _frames(values, "scores", path)
+    if scores is not None and len(scores) != len(listed):
+        raise RuntimeError(f"{path.name} has points of {len(listed)} frames, but scores of {len(scores)}: write as "
+                           "many of both.")
+    for frame, people in enumerate(listed):
         points = _array(people, path, "points")
         if not points.size:
             frames.append(no_points())

@@ -20,6 +20,8 @@ from .mesh import mhr_mesh
 from .smoothing import at, held, smoothed
 from .value import Poses, official_camera
 
+_LEAST_DEPTH = 100.0  # millimetres: nobody is filmed from so near, but joints around the hips have it
+
 HOLD = 3  # frames: detectors overlook people for so long now and then
 
 
@@ -36,6 +38,7 @@ def read_poses(bodies: Bodies, detail: Detail | None = None, masks: Source | Non
     """
     size = bodies.size if filmed is None else filmed.size
     _check(bodies, detail, masks, filmed)
+    _refuse_place(bodies)
     focal, bodies = bodies.camera[0], bodies.resized(size)
     chosen = _who(bodies, masks)
     joints = gathered(bodies.frames, chosen)
@@ -84,7 +87,7 @@ def _check(bodies: Bodies, detail: Detail | None, masks: Source | None, filmed: 
                              "colours: track fewer.")
     if filmed is not None:
         others.append(("driving video", len(filmed), filmed.size))
-    if detail is not None:
+    if (detail := detail or bodies.detail) is not None:
         others.append(("detail", len(detail.frames), detail.size))
     for name, frames, (height, width) in others:
         if frames != len(bodies.frames):
@@ -126,6 +129,22 @@ def _refuse_nobody(joints: Tensor, bodies: Bodies, masks: Source | None) -> None
         raise ValueError("None of the bodies in the poses lies in the masks: make both from the same video.")
     raise ValueError("The poses show no body in any frame: use a video that shows people from head to hip, or use the "
                      "video itself as the driving video.")
+
+
+def _refuse_place(bodies: Bodies) -> None:
+    """Raise ValueError if most joints are not before the camera, or if everybody is outside of the picture."""
+    joints = torch.cat([joints[known(joints)] for joints in bodies.frames])
+    if not len(joints):
+        return
+    depth = float(joints[:, 2].median())
+    if depth < _LEAST_DEPTH:
+        raise ValueError(f"Half of the joints in the poses have a depth (z) below {depth:.0f} mm, so they are not "
+                         "before the camera: add each body's place in front of it, z pointing away from the camera.")
+    pixels, (height, width) = project(joints, bodies.camera), bodies.size
+    pixels = pixels[joints[:, 2] > 0]
+    if bool((pixels.amax(0) < 0).any() | (pixels.amin(0) > torch.tensor([width, height])).any()):
+        raise ValueError(f"Everybody in the poses is outside of the picture of {width}x{height} pixels: give its size "
+                         "as the detector has seen it, and its focal length.")
 
 
 def _visible(masks: Source) -> Tensor:

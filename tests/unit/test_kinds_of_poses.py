@@ -48,6 +48,10 @@ NLF = {
     "numbers in lists": ({"joints3d_nonparam": [[[ONE.tolist()], TWO.tolist()]]}, [[30, 30], [None, 70]]),
     "half precision": ({"joints3d_nonparam": [[ONE[None].double()], [ONE[None].double()]]}, [[30, 30]]),
     "None for a frame of nobody": ({"joints3d_nonparam": [[None, ONE[None]]]}, [[None, 30]]),
+    "None for a batch of frames": ({"joints3d_nonparam": [None, [ONE[None]]]}, [[30]]),
+    "None among people as numbers": ({"joints3d_nonparam": [[[ONE.tolist(), None], [ONE.tolist()]]]}, [[30, 30]]),
+    "tuples instead of lists": ({"joints3d_nonparam": ((ONE[None], (ONE,)),)}, [[30, 30]]),
+    "tensors with gradients": ({"joints3d_nonparam": [[ONE[None].clone().requires_grad_()]]}, [[30]]),
     "an empty tensor of no shape": ({"joints3d_nonparam": [[torch.zeros(0), ONE[None]]]}, [[None, 30]]),
     "more than joints in it": ({"boxes": [], **nlf([ONE])}, [[30]]),
     "joints of the body model only": ({"joints3d": [[ONE[None]]]}, [[30]]),
@@ -89,6 +93,14 @@ NLF_WRONG = {
     "joints in the picture": ({"joints3d_nonparam": [[torch.zeros(1, 24, 2)]]}, r"shape \[1, 24, 2\]"),
     "metres": (nlf([ONE / 1000]), "measure [0-9.]+ mm, so they seem to be in metres: multiply the joints by 1000"),
     "nested too deep": ({"joints3d_nonparam": [[[ONE[None, None]]]]}, "nested 7 deep"),
+    "a number": ({"joints3d_nonparam": torch.tensor(1.0)}, "nested 0 deep"),
+    "None": ({"joints3d_nonparam": None}, "The NLF poses have nothing, but no joints3d_nonparam"),
+    "people of unlike lists": ({"joints3d_nonparam": [[[ONE.tolist()[:3], ONE.tolist()]]]},
+                               "a frame that is not a regular list of numbers"),
+    "joints around the hips": (nlf([ONE - torch.tensor([0.0, 0.0, 3000.0])]),
+                               r"have a depth \(z\) below 0 mm, so they are not before the camera"),
+    "z towards the camera": (nlf([ONE * torch.tensor([1.0, 1.0, -1.0])]), "below -3000 mm, so they are not before"),
+    "everybody outside of the picture": (nlf([body(300)]), "Everybody in the poses is outside of the picture of"),
     "all that is not a number": (nlf([torch.full((24, 3), math.nan)]), "no body in any frame"),
 }
 
@@ -123,6 +135,12 @@ MHR = {
         mhr(*[[mhr_person(48, mask=HIDDEN), mhr_person(70, mask=SEEN)]] * 2), [[70, 70]]),
     "another focal length in each frame": (mhr([mhr_person(30)], [mhr_person(30, focal=250.0)]), [[30, 30]]),
     "a key point that is not a number": (mhr([BROKEN]), [[30]]),
+    "tensors in half precision, with gradients": (mhr([{
+        name: torch.as_tensor(value).bfloat16().requires_grad_() if name.startswith("pred") else value
+        for name, value in mhr_person(30).items()}]), [[30]]),
+    "None for a frame of nobody": ({**mhr(), "frames": [None, [mhr_person(30)]]}, [[None, 30]]),
+    "a person with a focal length that no camera has": (mhr([mhr_person(70, focal=FOCAL) | {"focal_length": 0.0},
+                                                             mhr_person(30)]), [[30]]),
 }
 
 
@@ -143,6 +161,10 @@ MHR_WRONG = {
     "a person of parameters only": (mhr([{"focal_length": 1.0, "pred_cam_t": np.zeros(3)}]),
                                     "frame 0 of the pose data has no pred_keypoints_3d: connect"),
     "another body model": (mhr([{**mhr_person(), "pred_keypoints_3d": np.zeros((25, 3))}]), r"of shape \[25"),
+    "key points in the picture": (mhr([{**mhr_person(), "pred_keypoints_3d": np.zeros((70, 2))}]), r"shape \[70, 2"),
+    "a place of two numbers": (mhr([{**mhr_person(), "pred_cam_t": np.zeros(2)}]), r"a pred_cam_t of shape \[2\]"),
+    "no person but None": (mhr([None]), "has no pred_keypoints_3d: connect"),
+    "no size of the pictures": ({**mhr([mhr_person()]), "image_size": None}, "no size of their pictures: connect"),
 }
 
 

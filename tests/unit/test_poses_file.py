@@ -104,6 +104,16 @@ def test_detail_from_files_of_openpose(tmp_path):
 
 WRONG = {
     "no joints": ({"size": SIZE}, "has no joints: write an entry joints"),
+    "joints of no frame": ({"size": SIZE, "joints": []}, "has joints of no frame: write one"),
+    "joints that are a number": ({"size": SIZE, "joints": 5}, "has joints that are not a list of frames"),
+    "joints by frame number": ({"size": SIZE, "joints": {"0": 1}}, "has joints that are not a list of frames"),
+    "a size without an end": ({"size": [float("inf"), 96], "joints": [body().tolist()]}, "has no size"),
+    "a focal length of 0": ({"size": SIZE, "joints": [body().tolist()], "focal": 0}, "has a focal length of 0: write"),
+    "a focal length of nothing": ({"size": SIZE, "joints": [body().tolist()], "focal": []}, "focal length of nan"),
+    "points of fewer frames": ({"size": SIZE, "joints": [body().tolist()] * 2, "points": [[[[5, 5]] * 134]]},
+                               "The poses have 2 frames, but the detail has 1"),
+    "scores of fewer frames": ({"size": SIZE, "joints": [body().tolist()] * 2, "points": [[[[5, 5]] * 134]] * 2,
+                                "scores": [[[1] * 134]]}, "has points of 2 frames, but scores of 1"),
     "joints of COCO": ({"size": SIZE, "joints": [[[[0, 0, 0]] * 17]]}, r"joints of shape \[1, 17, 3\]"),
     "nobody at all": ({"size": SIZE, "joints": [[[[0, 0, 0]] * 24]]}, "The poses show no body in any frame"),
     "metres": ({"size": SIZE, "joints": [(body() / 1000).tolist()]}, r"bodies in poses.json measure [0-9.]+ mm, so"),
@@ -116,6 +126,12 @@ WRONG = {
     "OpenPose's points": ({"people": []}, "key points of pictures, but poses need joints in space"),
     "a list": ([], "key points of pictures"),
 }
+
+
+def test_json_may_begin_with_a_byte_order_mark(tmp_path):
+    path = tmp_path / "poses.json"
+    path.write_text(json.dumps({"size": SIZE, "joints": [body(70).tolist()]}), "utf-8-sig")
+    assert load_poses(path).frames == 1
 
 
 @pytest.mark.parametrize("kind", WRONG)
