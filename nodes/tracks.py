@@ -16,6 +16,7 @@ from ..scail_model.identity.identities import MODES, report
 _FOLDER = "scail2_tracks"
 _AS_SAVED = "as saved"
 _ACCEPT = "accept"
+_REMEDY = "connect the video that was tracked, or set other_video to accept"
 folder_paths.add_model_folder_path(_FOLDER, os.path.join(folder_paths.models_dir, _FOLDER))
 
 
@@ -91,7 +92,8 @@ class SCAIL2LoadTracks(io.ComfyNode):
         identities, video = tracks_file.load(folder_paths.get_full_path_or_raise(_FOLDER, file))
         remarks = ()
         if driving is not None:
-            remarks = video_fingerprint.compare(identities, video, as_clip(driving), accept=other_video == _ACCEPT)
+            remarks = video_fingerprint.compare(identities, video, as_clip(driving), _REMEDY,
+                                                accept=other_video == _ACCEPT)
         if mode != _AS_SAVED:
             identities = replace(identities, mode=mode)
         return io.NodeOutput(identities, "\n".join((report(identities), *remarks)))

@@ -18,8 +18,6 @@ from ..media.pictures import read_picture
 from ..media.video_file import FileClip
 from .prepare_files import STILL, TRACKS_ENDING, Say
 
-_REMEDY_OF_NODES = "connect the video that was tracked, or set other_video to accept"
-
 Frames = Callable[[], Iterator[Tensor]]
 
 
@@ -56,10 +54,7 @@ def reference_mask(path: Path | None, tracked: Source | None, picture: Tensor, n
 
 def _tracks(path: Path, driving: FileClip, notes: list[str]) -> tuple[Source, Source]:
     identities, video = tracks_file.load(path)
-    try:
-        notes += [remark for remark in compare(identities, video, driving) if "frames compared" not in remark]
-    except ValueError as error:
-        raise ValueError(str(error).replace(_REMEDY_OF_NODES, "give the tracks of this video")) from error
+    notes += compare(identities, video, driving, "give the tracks of this video")
     names, front = identities.given_names, identities.front
     return (Source(DRIVING, identities.driving, identities.labels, names=names, front=front),
             Source(REFERENCE, identities.references[0], identities.labels))

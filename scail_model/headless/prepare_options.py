@@ -6,13 +6,9 @@ from __future__ import annotations
 import argparse
 
 from ..identity.identities import ANIMATION, REPLACEMENT
+from ..inputs.crops import BACKGROUNDS, BOXES, MARGIN, PEOPLE, STEADY_BOX
 
-MARGIN = 0.05  # official; `inputs/crops.py` has it for the nodes
-_CROPS = {
-    "mask": ("black", "the people"),
-    "bbox": ("bbox", "a box around each person; boxes that overlap become one"),
-    "steady_bbox": ("steady bbox", "one box around everybody in all frames, which never moves"),
-}
+_CROPS = {"mask": PEOPLE, "bbox": BOXES, "steady_bbox": STEADY_BOX}  # by official name
 _SAM3 = "a model of SAM3, which is not run here: masks come from --tracks"
 
 
@@ -31,9 +27,9 @@ def add_animation(command: argparse.ArgumentParser) -> None:
     driving.add_argument("--e2e_mode", action="store_true",
                          help="the model sees the driving video itself (rendered_v2.mp4 is a copy), not a skeleton")
     crops = driving.add_mutually_exclusive_group()
-    for name, (kind, what) in _CROPS.items():
+    for name, kind in _CROPS.items():
         crops.add_argument(f"--crop_e2e_{name}", dest="crop", action="store_const", const=kind, default="",
-                           help=f"with --e2e_mode: rendered_v2.mp4 shows {what}, and the rest is black")
+                           help=f"with --e2e_mode: rendered_v2.mp4 shows {BACKGROUNDS[kind]}; the rest is black")
     driving.add_argument("--crop_margin", type=float, default=MARGIN, metavar="SHARE",
                          help=f"how much wider and higher a box is on each side, as a share of it (default: {MARGIN})")
     _add_poses(command)

@@ -50,12 +50,13 @@ def own_fingerprint(identities: Identities, video: Clip) -> Fingerprint:
     return fingerprint(video)
 
 
-def compare(identities: Identities, saved: Fingerprint | None, video: Clip, *, accept: bool = False
+def compare(identities: Identities, saved: Fingerprint | None, video: Clip, remedy: str, *, accept: bool = False
             ) -> tuple[str, ...]:
     """Lines for the report on how a video and loaded masks fit.
 
-    saved: of the video that was tracked, if its fingerprint is known. Raises ValueError if the video has another number
-    of frames; also, unless `accept`, if it has another shape (by more than 2 %) or shows other pictures.
+    saved: of the video that was tracked, if its fingerprint is known. remedy: what to do about another video. Raises
+    ValueError if the video has another number of frames; also, unless `accept`, if it has another shape (by more than
+    2 %) or shows other pictures.
     """
     check_frame_count(len(video), len(identities.driving))
     height, width = video.size
@@ -64,8 +65,7 @@ def compare(identities: Identities, saved: Fingerprint | None, video: Clip, *, a
     shape = "" if same_shape(identities.driving.size, (height, width)) else f"it has {sizes}, another shape"
     differences = [text for text in (shape, _difference(saved, video)) if text]
     if differences and not accept:
-        raise ValueError(f"The driving video is not the one of these tracks ({'; '.join(differences)}): connect the "
-                         "video that was tracked, or set other_video to accept.")
+        raise ValueError(f"The driving video is not the one of these tracks ({'; '.join(differences)}): {remedy}.")
     remarks = [f"driving video: not the one of these tracks, accepted ({text})" for text in differences]
     if not shape and (height, width) != identities.driving.size:
         remarks.append(f"driving video: {sizes}, the same shape")

@@ -26,7 +26,7 @@ def own_fingerprint(identities, frames, rate=None):
 
 
 def compare(identities, saved, frames, rate=None, **options):
-    return video_fingerprint.compare(identities, saved, TensorClip(frames, rate), **options)
+    return video_fingerprint.compare(identities, saved, TensorClip(frames, rate), "connect that video", **options)
 
 
 def masks_for(frames):
@@ -117,7 +117,7 @@ def test_the_same_video_in_another_size(identities, saved, clip, size):
 
 def test_another_video_and_one_that_begins_later(identities, saved, longer):
     with pytest.raises(ValueError, match=r"one of these tracks \(16 of 16 compared frames show another picture, the "
-                                         r"first is frame 0, by up to \d+ of 255 levels\): connect the video"):
+                                         r"first is frame 0, by up to \d+ of 255 levels\): connect that video"):
         compare(identities, saved, drawn(7, FRAMES, HEIGHT // 2, WIDTH // 2))
     for shift in (2, 4, 8):
         with pytest.raises(ValueError, match=r"\d+ of 16 compared frames show another picture"):
