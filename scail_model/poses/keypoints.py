@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 
-from .detections import Detail
+from .detections import Detail, numbers
 from .value import FACE, LEFT_HAND, POINTS, RIGHT_HAND
 
 _BODY, _FEET = slice(0, 18), slice(18, 24)
@@ -45,7 +45,7 @@ def read_keypoints(value: Any, size: tuple[int, int]) -> Detail:
     """
     if isinstance(value, Mapping) and "poses" in value:
         return _read_dwposes(value, size)
-    frames = [value] if isinstance(value, Mapping) else list(_flat(value))
+    frames = [{} if frame is None else frame for frame in ([value] if isinstance(value, Mapping) else _flat(value))]
     if not frames or not all(isinstance(frame, Mapping) for frame in frames):
         raise ValueError("The detail has no frames of key points: connect POSE_KEYPOINT or DWPOSES.")
     if any("animals" in frame and "people" not in frame for frame in frames):
@@ -61,7 +61,7 @@ def _flat(frames: Any) -> Iterable[Any]:
 
 
 def _read_openpose(frames: Sequence[Mapping[str, Any]], size: tuple[int, int]) -> Detail:
-    canvases = [(int(frame.get("canvas_height") or 0), int(frame.get("canvas_width") or 0)) for frame in frames]
+    canvases = [(_side(frame, "canvas_height"), _side(frame, "canvas_width")) for frame in frames]
     canvas = next((canvas for canvas in canvases if all(canvas)), size)
     people = [[_openpose_person(person, index) for person in frame.get("people") or []]
               for index, frame in enumerate(frames)]
@@ -79,6 +79,12 @@ def _read_openpose(frames: Sequence[Mapping[str, Any]], size: tuple[int, int]) -
         for points in whole:
             points[:, LEFT_HAND], points[:, RIGHT_HAND] = points[:, RIGHT_HAND].copy(), points[:, LEFT_HAND].copy()
     return _detail(whole, canvas)
+
+
+def _side(frame: Mapping[str, Any], name: str) -> int:
+    """A side of the picture, 0 where it is not said."""
+    side = float(frame.get(name) or 0)
+    return int(side) if 0 < side < _FURTHEST else 0
 
 
 def _openpose_person(person: Mapping[str, Any], frame: int) -> Points:
@@ -100,8 +106,12 @@ def _openpose_person(person: Mapping[str, Any], frame: int) -> Points:
 def _part(person: Mapping[str, Any], name: str, frame: int) -> Points:
     """A part's points [n, 3], [0, 3] where it is missing."""
     key, counts = _PARTS[name]
-    found = person.get(key)
-    flat = np.asarray([] if found is None else found, np.float64).ravel()
+    found = person.get(key) if isinstance(person, Mapping) else None
+    try:
+        flat = numbers([] if found is None else found).ravel()
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{key} in frame {frame} of the detail is not a list of numbers ({error}): connect OpenPose's "
+                         "or DWPose's key points.") from error
     if flat.size and (flat.size % 3 or flat.size // 3 not in counts):
         raise ValueError(f"{key} in frame {frame} of the detail has {flat.size} numbers, but "
                          f"{' or '.join(str(3 * count) for count in counts)} (x, y and confidence of each point) are "
@@ -129,10 +139,10 @@ def _wrist_distance(people: np.ndarray, left: slice, right: slice) -> float:
 
 
 def _read_dwposes(value: Mapping[str, Any], size: tuple[int, int]) -> Detail:
-    frames = list(value["poses"])
-    if not frames:
+    frames = [{} if frame is None else frame for frame in _flat(value["poses"])]
+    if not frames or not all(isinstance(frame, Mapping) for frame in frames):
         raise ValueError("The detail has no frames of key points: connect POSE_KEYPOINT or DWPOSES.")
-    bodies, hands = [_dw_bodies(frame) for frame in frames], [_dw_hands(frame) for frame in frames]
+    bodies, hands = zip(*map(_dw_frame, frames, range(len(frames))), strict=True)
     orders = _hand_orders(bool(value.get("swap_hands")))
     costs = [sum(_wrist_distance(_with_hands(body, hand, order), LEFT_HAND, RIGHT_HAND)
                  for body, hand in zip(bodies, hands, strict=True) if len(hand) == 2 * len(body)) for order in orders]
@@ -147,6 +157,15 @@ def _read_dwposes(value: Mapping[str, Any], size: tuple[int, int]) -> Detail:
 def _hand_orders(right_first: bool) -> list[tuple[bool, bool]]:
     """(in pairs, right hand first): ways to list the hands of several people, the declared one first."""
     return [(True, right_first), (False, right_first), (True, not right_first), (False, not right_first)]
+
+
+def _dw_frame(frame: Mapping[str, Any], index: int) -> tuple[np.ndarray, np.ndarray]:
+    """Bodies and hands of a frame of DWPOSES."""
+    try:
+        return _dw_bodies(frame), _dw_hands(frame)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"Frame {index} of the detail is not one of DWPose ({error}): connect DWPOSES with 18 points "
+                         f"of the body, 68 of the face and {_HAND} of each hand.") from error
 
 
 def _dw_bodies(frame: Mapping[str, Any]) -> np.ndarray:
@@ -176,12 +195,13 @@ def _dw_hands(frame: Mapping[str, Any]) -> np.ndarray:
     hands = _array(frame.get("hands"), 2)
     if not hands.size:
         return np.zeros((0, _HAND, 3))
-    return _valid(np.concatenate((hands, _scores(frame, "hand_score", hands.shape[:2])[..., None]), -1))
+    scored = np.concatenate((hands, _scores(frame, "hand_score", hands.shape[:2])[..., None]), -1)
+    return _valid(scored.reshape(-1, _HAND, 3))
 
 
 def _array(value: Any, dimensions: int) -> np.ndarray:
     """Numbers in an array; without any, an empty one of so many dimensions."""
-    found = np.asarray([] if value is None else value, np.float64)
+    found = numbers([] if value is None else value)
     return found if found.size else np.zeros((0,) * dimensions)
 
 

@@ -233,6 +233,10 @@ DETAIL = {
     "missing points are -1": (openpose([NO_CONFIDENCE]), {30: {"left", "right"}}),
     "two people": (openpose([openpose_person(70), PERSON]), {30: ALL, 70: ALL}),
     "nobody": (openpose([]), {}),
+    "None for a frame of nobody": ([None], {}),
+    "tensors with gradients": (openpose([{name: torch.tensor(values, dtype=torch.float64, requires_grad=True)
+                                          for name, values in PERSON.items()}]), {30: ALL}),
+    "DWPose with None for a frame of nobody": ({"poses": [None]}, {}),
     "people is null": ([{"people": None, "canvas_width": 96, "canvas_height": 160}], {}),
     "DWPose, left hand first": (dwposes([30]), {30: ALL}),
     "DWPose, right hand first": (dwposes([30], swap=True, right_first=True), {30: ALL}),
@@ -285,6 +289,11 @@ def test_unseen_points_stay_unseen():
 DETAIL_WRONG = {
     "no frames": ([], "The detail has no frames of key points"),
     "DWPose without frames": ({"poses": []}, "The detail has no frames of key points"),
+    "DWPose with None for its frames": ({"poses": None}, "The detail has no frames of key points"),
+    "DWPose with hands of another model": ({"poses": [{"hands": np.zeros((2, 20, 2)) + 0.5}]},
+                                           "Frame 0 of the detail is not one of DWPose"),
+    "texts instead of numbers": (openpose([{"pose_keypoints_2d": ["a"] * 54}]),
+                                 "pose_keypoints_2d in frame 0 of the detail is not a list of numbers"),
     "something else": (["text"], "The detail has no frames of key points"),
     "animals": ([{"animals": [[0.0] * 51], "canvas_width": 96, "canvas_height": 160}], "key points of animals"),
     "COCO's 17 points": (openpose([{**PERSON, "pose_keypoints_2d": [1.0] * 51}]), "has 51 numbers, but 54 or 75"),
