@@ -63,7 +63,8 @@ def _found(masks: Source | None, driving: Clip, files: Files, arguments: argpars
     detail = load_detail(files.detail, driving.size) if files.detail else None
     hold = HOLD if arguments.hold is None else arguments.hold
     if files.poses is None:
-        bodies = detect(_nlf(arguments.nlf), driving, masks, device="cuda" if torch.cuda.is_available() else "cpu",
+        say(f"NLF, frame 0 of {len(driving)}")
+        bodies = detect(nlf(arguments.nlf), driving, masks, device="cuda" if torch.cuda.is_available() else "cpu",
                         told=lambda frames: say(f"NLF, frame {frames} of {len(driving)}"))
         return read_poses(bodies, detail, masks, driving, hold=hold, smooth=arguments.smooth)
     say("reading the poses")
@@ -76,7 +77,7 @@ def _found(masks: Source | None, driving: Clip, files: Files, arguments: argpars
 
 
 @lru_cache(maxsize=1)
-def _nlf(path: str) -> Any:
+def nlf(path: str) -> Any:
     """Loaded once for all folders."""
     return load_nlf(path)
 
@@ -90,8 +91,8 @@ def _relabelled(poses: Poses, labels: Sequence[int]) -> Poses:
 
 def _keypoints(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
         raise RuntimeError(f"{path} (--retarget) cannot be read as JSON ({error}): give the reference's key points, as "
                            "OpenPose and ComfyUI's pose nodes write them.") from error
 

@@ -27,6 +27,7 @@ from ..media.video_file import FileClip
 from ..media.whole_video import write_clip, write_frames
 from ..poses.pose_clip import PoseClip
 from .example import Example, read_example
+from .posed import nlf
 from .prepare_files import Files, Say, find_files, folders_of, is_done
 from .terminal import Terminal
 
@@ -64,6 +65,9 @@ def run(arguments: argparse.Namespace, sentence: Callable[[Exception], str]) -> 
                 terminal.tell(f"{text}, which is not run here: masks come from --tracks.")
         if getattr(arguments, "e2e_mode", False) and arguments.nlf:
             terminal.tell("--nlf (--model_path) names the model of NLF, which --e2e_mode does not need.")
+        elif getattr(arguments, "nlf", None):
+            terminal.say("loading NLF")
+            nlf(arguments.nlf)  # raises before anything is read, if it cannot be loaded
         for number, folder in enumerate(folders, 1):
             place = f"{folder} ({number} of {len(folders)})" if len(folders) > 1 else str(folder)
             report = Report(str(folder))
@@ -71,13 +75,13 @@ def run(arguments: argparse.Namespace, sentence: Callable[[Exception], str]) -> 
             try:
                 _prepare(folder, arguments, report, lambda text, place=place: terminal.say(f"{place}: {text}"))
             except _FAILED as error:
-                if arguments.subdir:
-                    raise
                 report.error = sentence(error)
+                if arguments.subdir:
+                    _write_json(reports, arguments)
+                    raise
             _tell(report, arguments, terminal)
     failed = [report for report in reports if report.error]
-    if arguments.json:
-        sys.stdout.write(f"{json.dumps([vars(report) for report in reports], indent=1)}\n")
+    _write_json(reports, arguments)
     if failed:
         sys.stderr.write(f"{len(failed)} of {len(reports)} folders could not be prepared:\n")
         sys.stderr.write("".join(f"  {report.folder}: {report.error}\n" for report in failed))
@@ -91,6 +95,9 @@ def _check(arguments: argparse.Namespace) -> None:
                          "it.")
     if getattr(arguments, "matchnearest", False) and arguments.binding:
         raise ValueError("--matchnearest and --binding both say who is who: leave one of them out.")
+    if getattr(arguments, "test_mode", False) and arguments.mask_image:
+        raise ValueError("--test_mode makes the reference and its mask of the driving video, but --mask_image is "
+                         "given: leave one of them out.")
     if arguments.mode == ANIMATION:
         _check_driving(arguments)
 
@@ -194,6 +201,11 @@ def _following(files: Files) -> str:
     words = ["scail2", "generate", *(str(word) for option in options.items() for word in option),
              *(["--replace_flag"] if files.mode == REPLACEMENT else []), "--prompt", "..."]
     return shlex.join(words)
+
+
+def _write_json(reports: list[Report], arguments: argparse.Namespace) -> None:
+    if arguments.json:
+        sys.stdout.write(f"{json.dumps([vars(report) for report in reports], indent=1)}\n")
 
 
 def _tell(report: Report, arguments: argparse.Namespace, terminal: Terminal) -> None:

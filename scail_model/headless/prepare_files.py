@@ -57,8 +57,11 @@ class Files:
 
 def folders_of(arguments: argparse.Namespace) -> list[Path]:
     """The folders to prepare. RuntimeError if there are none."""
-    root = Path(arguments.subdir or arguments.input_root)
-    flag = "--subdir" if arguments.subdir else "--input_root"
+    flag = "--input_root" if arguments.subdir is None else "--subdir"
+    name = arguments.input_root if arguments.subdir is None else arguments.subdir
+    root = Path(name)
+    if not name:
+        raise RuntimeError(f"The path of the folder ({flag}) is empty: give one, such as . for the current folder.")
     if not root.is_dir():
         raise RuntimeError(f"{root} ({flag}) is {'not a folder' if root.exists() else 'not there'}: check the path.")
     if arguments.subdir:
@@ -148,5 +151,10 @@ def _check_written(files: Files, *, overwrite: bool) -> None:
         if os.path.realpath(path) in read:
             raise RuntimeError(f"{path} is read, and would be written too: rename it, and name it with --tracks, "
                                "--mask_image or --video_name.")
-        if os.path.lexists(path) and not (overwrite and path.is_file()):
+        if overwrite and os.path.lexists(path) and not path.is_file():
+            raise RuntimeError(f"{path} is not a file, but will be written: rename it.")
+        if files.reference is None and path.name == CUT_OUT and path.is_file() and not overwrite:
+            raise RuntimeError(f"{path} exists, and --test_mode makes the reference anew: rename it, or add "
+                               "--overwrite to replace it.")
+        if os.path.lexists(path) and not overwrite:
             raise RuntimeError(f"{path} exists: add --overwrite, or --skip_existing to leave finished folders out.")

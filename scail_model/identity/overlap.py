@@ -27,9 +27,15 @@ def nearest(reference_mask: np.ndarray, tracks: np.ndarray) -> tuple[int, float]
     """The track that overlaps a person of the reference most, the first of equals: (index, intersection over union).
 
     reference_mask: bool [h, w]. tracks: bool [P, H, W], the first frame of each. Where nothing overlaps, the index is
-    -1 and the overlap 0. Source: golden case P5.
+    -1 and the overlap 0. Source: golden case P5. Raises ValueError for another shape.
     """
-    found = overlaps(np.asarray(reference_mask)[None], np.asarray(tracks))[0]
+    reference, driving = np.asarray(reference_mask), np.asarray(tracks)
+    if reference.ndim != 2 or driving.ndim != 3:
+        raise ValueError(f"The reference mask has shape {list(reference.shape)} and the tracks {list(driving.shape)}, "
+                         "but they must be [h, w] and [P, H, W]: give the first frame of each track.")
+    if not reference.size or not driving.size:
+        return -1, 0.0
+    found = overlaps(reference[None], driving)[0]
     if not found.any():
         return -1, 0.0
     index = int(found.argmax())

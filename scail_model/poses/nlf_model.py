@@ -46,12 +46,14 @@ def load_nlf(path: str | os.PathLike) -> Any:
     except ImportError as error:
         raise RuntimeError(f"NLF needs torchvision, which cannot be imported ({error}): install the torchvision that "
                            "belongs to your PyTorch.") from error
+    if not Path(path).is_file():
+        raise RuntimeError(f"{path} is not a file, but should be NLF's torchscript file: check the path.")
     for name in _PATCHED:
         _refuse_patched(name, torch.jit)
     try:
         model = torch.jit.load(path, map_location="cpu").eval()
     except (RuntimeError, ValueError, OSError) as error:
-        raise RuntimeError(f"{Path(path).name} cannot be loaded as a torchscript file ({_first_line(error)}): use "
+        raise RuntimeError(f"{Path(path).name} cannot be loaded as a torchscript file ({_first_sentence(error)}): use "
                            "NLF's file as its authors publish it, such as nlf_l_multi_0.3.2.torchscript.") from error
     if not is_nlf(model):
         raise RuntimeError(f"{Path(path).name} is a torchscript file, but it has no {_DETECT}: use NLF's file as its "
@@ -140,5 +142,5 @@ def _refuse_patched(name: str, jit: ModuleType) -> None:
                            "does not run with it: disable that pack, and start again.")
 
 
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+def _first_sentence(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0].split(". ")[0] if str(error).strip() else type(error).__name__

@@ -20,6 +20,7 @@ from __future__ import annotations
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -136,15 +137,15 @@ def _plain(path: Path) -> Mapping[str, Any]:
     try:
         with np.load(path) as archive:
             return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise RuntimeError(f"{path.name} cannot be read as an .npz archive of numbers ({error}): write it again with "
                            "numpy.savez.") from error
 
 
 def _json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
+        return json.loads(path.read_bytes())  # in UTF-8 or UTF-16, with a byte order mark or without
+    except (OSError, ValueError, RecursionError) as error:
         raise RuntimeError(f"{path.name} cannot be read as JSON ({error}): write it again.") from error
 
 
@@ -156,22 +157,25 @@ def _size(values: Mapping[str, Any], given: tuple[int, int] | None, path: Path) 
 
 
 def _camera(values: Mapping[str, Any], height: int, width: int, path: Path) -> Camera:
-    focal = values.get("focal")
-    if focal is None:
+    if values.get("focal") is None:
         return official_camera(height, width)
-    pixels = float(np.append(_array(focal, path, "focal").ravel(), np.nan)[0])
-    if not 0 < pixels < np.inf:
-        raise RuntimeError(f"{path.name} has a focal length of {pixels:g}: write it in pixels, or leave it out.")
+    pixels = _number(values, "focal", "focal length", "one number of pixels, or leave it out", path)
     return pixels, pixels, width / 2, height / 2
 
 
 def _rate(values: Mapping[str, Any], path: Path) -> Fraction | None:
     if values.get("rate") is None:
         return None
-    rate = float(np.append(_array(values["rate"], path, "rate").ravel(), np.nan)[0])
-    if not 0 < rate < np.inf:
-        raise RuntimeError(f"{path.name} has a rate of {rate:g}: write frames per second.")
-    return Fraction(rate).limit_denominator(1001)
+    return Fraction(_number(values, "rate", "rate", "frames per second", path)).limit_denominator(1001)
+
+
+def _number(values: Mapping[str, Any], name: str, title: str, meaning: str, path: Path) -> float:
+    """An entry of one number above 0, or of equal ones."""
+    given = np.unique(_array(values[name], path, name))
+    if len(given) != 1 or not 0 < given[0] < np.inf:
+        found = " and ".join(f"{value:g}" for value in given[:2]) or "nothing"
+        raise RuntimeError(f"{path.name} has a {title} of {found}: write {meaning}.")
+    return float(given[0])
 
 
 def _frames(values: Mapping[str, Any], name: str, path: Path) -> Sequence[Any]:
@@ -224,7 +228,7 @@ def _detail(values: Mapping[str, Any], size: tuple[int, int], path: Path) -> Det
 def _array(values: Any, path: Path, name: str) -> np.ndarray:
     try:
         return np.asarray(values, np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise RuntimeError(f"{path.name} has {name} that are not a regular list of numbers ({error}): write the same "
                            "number for everybody in a frame.") from error
 

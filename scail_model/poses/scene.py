@@ -77,7 +77,8 @@ class Scene:
         for hits in first_hits(limbs, self.height, self.width, self.depths.stop):
             light = shaded(limbs, hits, pick(base, hits.limb), self.depths, self.height, self.width)
             flat.scatter_(0, hits.pixel[:, None].expand(-1, 3), light)
-            numbers.scatter_(0, hits.pixel, pick(number, hits.limb))
+            lit = light.any(-1)  # 20 m beyond the nearest joint of the clip, all has faded
+            numbers.scatter_(0, hits.pixel, pick(number, hits.limb) * lit)
         pixels.copy_(flat.view_as(pixels))  # nothing to copy on a CPU
         people.copy_(numbers.view_as(people))
 

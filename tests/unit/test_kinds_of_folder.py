@@ -264,6 +264,12 @@ KINDS = [
     Kind("a mask that would be written over", renamed("reference_mask.png", "ref_mask.png"),
          ("--mask_image", "ref_mask.png"), mode="replacement",
          refused="ref_mask.png is read, and would be written too"),
+    Kind("a folder in place of a file that will be written", lambda folder: (folder / "rendered_v2.mp4").mkdir(),
+         ("--overwrite",), refused="rendered_v2.mp4 is not a file, but will be written: rename it."),
+    Kind("a reference that would be made anew", flags=("--test_mode",), mode="replacement",
+         refused="ref_image.png exists, and --test_mode makes the reference anew: rename it, or add --overwrite"),
+    Kind("a reference made of the video, and a mask of it", flags=("--test_mode", "--mask_image", "a.png"),
+         mode="replacement", refused="--test_mode makes the reference and its mask of the driving video, but"),
     Kind("a margin that is none", flags=("--crop_e2e_bbox", "--crop_margin", 7),
          refused="crop_margin is 7 (--crop_margin), but it must be 0 to 1"),
     Kind("nobody at all", flags=("--max_persons", 0), refused="max_persons is 0 (--max_persons)"),
@@ -347,6 +353,8 @@ def test_folders_that_are_none(tmp_path, capsys, flag, name, said):
     (tmp_path / "empty").mkdir()
     assert main(["prepare", "animation", "--e2e_mode", flag, str(tmp_path / name)]) == 1
     assert said in capsys.readouterr().err
+    assert main(["prepare", "animation", "--e2e_mode", flag, ""]) == 1
+    assert f"The path of the folder ({flag}) is empty: give one" in capsys.readouterr().err
 
 
 def test_frames_are_as_in_the_video(tmp_path):

@@ -100,6 +100,14 @@ def test_few_pixels(tracks, expected):
     assert nearest(torch.tensor([[1, 1, 0, 0]]) > 0, torch.from_numpy(people)) == expected
 
 
+def test_no_pixels_and_other_shapes():
+    for size in ((0, 4), (4, 0)):
+        assert nearest(np.ones((2, 4), bool), np.ones((1, *size), bool)) == (-1, 0.0)
+        assert nearest(np.ones(size, bool), np.ones((1, 2, 4), bool)) == (-1, 0.0)
+    with pytest.raises(ValueError, match=r"reference mask has shape \[1, 2, 4\] and the tracks \[1, 2, 4\], but they"):
+        nearest(np.ones((1, 2, 4), bool), np.ones((1, 2, 4), bool))
+
+
 def boxes(name, *people, frames=2, size=(48, 64), colours=()):
     """People as boxes (left, top, right, bottom) that stand still; None is nobody's mask."""
     masks = np.zeros((len(people), frames, *size), bool)

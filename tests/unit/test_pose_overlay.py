@@ -62,6 +62,14 @@ def test_nobody_is_drawn():
     assert not draw_overlay(torch.full((1, 134, 2), 4.0), torch.zeros(1, 134), 9, 9).any()
 
 
+def test_arrays_of_any_kind_are_drawn():
+    points, scores = torch.rand(2, 134, 2) * 40, torch.ones(2, 134)
+    expected = draw_overlay(points, scores, 40, 40)
+    backwards = np.ascontiguousarray(points.numpy()[:, ::-1])[:, ::-1]
+    assert torch.equal(draw_overlay(backwards, scores.bool().numpy(), 40, 40), expected)
+    assert torch.equal(draw_overlay(points.clone().requires_grad_(), scores.tolist(), 40, 40), expected)
+
+
 def test_what_cannot_be_drawn():
     with pytest.raises(ValueError, match=r"points have shape \[133, 2\] and scores \[1, 134\], but they must be"):
         draw_overlay(torch.zeros(133, 2), torch.zeros(1, 134), 8, 8)

@@ -132,6 +132,23 @@ def test_any_joints_give_a_picture(count):
     assert 0.05 < people.any(-1).any(-1).float().mean() < 0.95
 
 
+def test_who_has_faded_to_black_is_in_no_mask():
+    joints = torch.from_numpy(pose_case("P1_12_zero_joints")[0]["joints"])[:1]
+    far = torch.cat([joints * depth / joints[..., 2].max() for depth in (2_000, 24_000)])
+    pixels, people = render_skeleton(far, 1024, 768), render_people(far, 1024, 768)
+    assert torch.equal(pixels.any(-1), people > 0)
+    assert (people[1] > 0).sum() < (render_people(far[1:], 1024, 768) > 0).sum()  # alone, nothing has faded
+
+
+def test_arrays_of_any_kind_are_read():
+    joints = pose_case("P1_12_zero_joints")[0]["joints"]
+    expected = render_skeleton(joints, 64, 48)
+    backwards = np.ascontiguousarray(joints[:, :, ::-1])[:, :, ::-1]
+    for same in (backwards, np.asfortranarray(joints), joints.astype(">f4"), joints.astype(np.float64), joints.tolist(),
+                 torch.from_numpy(joints.copy()).requires_grad_()):
+        assert torch.equal(render_skeleton(same, 64, 48), expected)
+
+
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
 def test_a_joint_that_is_not_finite_is_missing(value):
     joints = torch.from_numpy(pose_case("P1_12_zero_joints")[0]["joints"]).clone()
@@ -144,6 +161,7 @@ def test_a_joint_that_is_not_finite_is_missing(value):
 @pytest.mark.parametrize(("joints", "size", "message"), [
     (torch.zeros(1, 24, 3), (8, 8), r"joints have shape \[1, 24, 3\], but it must be \[T, P, 24, 3\]"),
     (torch.zeros(1, 1, 18, 3), (8, 8), r"joints have shape \[1, 1, 18, 3\]"),
+    (torch.zeros(1, 256, 24, 3), (8, 8), "joints are of 256 people, but at most 255 have"),
     (torch.zeros(1, 1, 24, 3), (0, 8), "the picture would have 8x0 pixels: give a positive"),
 ])
 def test_what_cannot_be_rendered(joints, size, message):

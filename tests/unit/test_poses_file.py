@@ -109,7 +109,7 @@ WRONG = {
     "joints by frame number": ({"size": SIZE, "joints": {"0": 1}}, "has joints that are not a list of frames"),
     "a size without an end": ({"size": [float("inf"), 96], "joints": [body().tolist()]}, "has no size"),
     "a focal length of 0": ({"size": SIZE, "joints": [body().tolist()], "focal": 0}, "has a focal length of 0: write"),
-    "a focal length of nothing": ({"size": SIZE, "joints": [body().tolist()], "focal": []}, "focal length of nan"),
+    "a focal length of nothing": ({"size": SIZE, "joints": [body().tolist()], "focal": []}, "focal length of nothing"),
     "points of fewer frames": ({"size": SIZE, "joints": [body().tolist()] * 2, "points": [[[[5, 5]] * 134]]},
                                "The poses have 2 frames, but the detail has 1"),
     "scores of fewer frames": ({"size": SIZE, "joints": [body().tolist()] * 2, "points": [[[[5, 5]] * 134]] * 2,
@@ -123,15 +123,33 @@ WRONG = {
     "people of different lengths": ({"size": SIZE, "joints": [[[[1, 2, 3]], [[1, 2, 3]] * 2]]}, "not a regular list"),
     "points of another number": ({"size": SIZE, "joints": [body().tolist()], "points": [[[1, 2]] * 133]},
                                  r"points of shape \[1, 133, 2\]"),
+    "a rate of text": ({"size": SIZE, "joints": [body().tolist()], "rate": "fast"}, "rate that are not a regular list"),
+    "two focal lengths": ({"size": SIZE, "joints": [body().tolist()], "focal": [150, 160]}, "length of 150 and 160"),
+    "a focal length of text": ({"size": SIZE, "joints": [body().tolist()], "focal": {"x": 1}}, "focal that are not a"),
+    "a number beyond any float": ({"size": SIZE, "joints": [[[[10**400, 0, 0]] * 24]]}, "not a regular list"),
+    "points that are a number": ({"size": SIZE, "joints": [body().tolist()], "points": 5}, "points that are not a"),
     "OpenPose's points": ({"people": []}, "key points of pictures, but poses need joints in space"),
     "a list": ([], "key points of pictures"),
 }
 
 
-def test_json_may_begin_with_a_byte_order_mark(tmp_path):
-    path = tmp_path / "poses.json"
-    path.write_text(json.dumps({"size": SIZE, "joints": [body(70).tolist()]}), "utf-8-sig")
-    assert load_poses(path).frames == 1
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_text_as_windows_writes_it(tmp_path, encoding):
+    (tmp_path / "poses.json").write_text(json.dumps({"size": SIZE, "joints": [body().tolist()]}), encoding=encoding)
+    assert load_poses(tmp_path / "poses.json").frames == 1
+
+
+def test_a_file_with_code_is_not_run(tmp_path):
+    ran = []
+
+    class Code:
+        def __reduce__(self):
+            return ran.append, (1,)
+
+    np.savez(tmp_path / "poses.npz", joints=body()[None].numpy(), size=SIZE, names=np.array([Code()], object))
+    with pytest.raises(RuntimeError, match="cannot be read as an .npz archive of numbers"):
+        load_poses(tmp_path / "poses.npz")
+    assert not ran
 
 
 @pytest.mark.parametrize("kind", WRONG)
@@ -145,11 +163,18 @@ def test_wrong_entries_are_named(tmp_path, kind):
 
 def test_wrong_files_are_named(tmp_path):
     for name, text, message in (("a.npz", "nothing", "cannot be read as an .npz archive"),
-                                ("a.json", "{", "cannot be read as JSON"), ("a.pkl", "", "is not a file of poses"),
+                                ("b.npz", "", "cannot be read as an .npz archive"),
+                                ("a.json", "{", "cannot be read as JSON"),
+                                ("b.json", "[" * 100_000, "cannot be read as JSON"),
+                                ("a.pkl", "", "is not a file of poses"),
                                 ("a.safetensors", "", "cannot be read as poses")):
         (tmp_path / name).write_text(text)
         with pytest.raises(RuntimeError, match=message):
             load_poses(tmp_path / name)
+    with (tmp_path / "c.npz").open("wb") as file:
+        np.save(file, np.zeros((1, 1, 24, 3)))
+    with pytest.raises(RuntimeError, match="cannot be read as an .npz archive"):
+        load_poses(tmp_path / "c.npz")
     save_file({"weight": torch.zeros(1)}, tmp_path / "model.safetensors")
     with pytest.raises(RuntimeError, match="holds no poses"):
         load_poses(tmp_path / "model.safetensors")

@@ -208,6 +208,14 @@ def test_a_batch_goes_on_after_a_bad_folder_and_says_so_last(tmp_path, capsys):
     assert reports[3]["next"].startswith("scail2 generate --ckpt_dir SCAIL-2 --image ")
 
 
+def test_the_json_of_one_bad_folder(tmp_path, capsys):
+    folder = write_folder(tmp_path / "folder")
+    (folder / "reference_mask.png").unlink()
+    assert prepare("animation", folder, "--json") == 1
+    out, err = capsys.readouterr()
+    assert err == f"scail2: {json.loads(out)[0]['error']}\n"
+
+
 def test_what_exists_is_kept_unless_told_otherwise(tmp_path, capsys):
     folder = write_folder(tmp_path / "one")
     (folder / "rendered_v2.mp4").write_bytes(b"mine")

@@ -177,7 +177,8 @@ def test_generate_reads_what_was_prepared(folder, tmp_path, capsys):
     (("--poses", "short.npz"), "5 frames"),
     (("--poses", "driving.mp4"), "driving.mp4 is not a file of poses"),
     (("--poses", "poses.npz", "--retarget", "driving.mp4"), "cannot be read as JSON"),
-    (("--nlf", "driving.mp4"), "driving.mp4"),
+    (("--nlf", "driving.mp4"), "driving.mp4 cannot be loaded as a torchscript file (PytorchStreamReader failed"),
+    (("--nlf", "gone"), "gone is not a file, but should be NLF's torchscript file: check the path."),
     (("--poses", "nobody.npz"), "body"),
     (("--poses", "far.npz"), ""),
 ])
