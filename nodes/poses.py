@@ -118,7 +118,7 @@ def _bodies(poses, clip: Clip | None, masks: Source | None) -> Bodies:
 def _preview(poses: Poses, count: int) -> torch.Tensor:
     """A few driving frames with the people in their colours, each beside its rendered poses: an IMAGE."""
     indices = previews.chosen_frames(poses.frames, count)
-    scene = Scene.of(poses, *poses.size)
+    scene = Scene.of(poses)
     pixels, people = (torch.cat(parts) for parts in zip(*(scene.frames(index, index + 1) for index in indices),
                                                         strict=True))
     labels = torch.tensor((0, *poses.labels), dtype=torch.uint8)[people.long()]

@@ -64,6 +64,6 @@ class SCAIL2RetargetPoses(io.ComfyNode):
             result = (height, width)
         moved, fits = retargeted_to(poses, keypoints, size, identities, result=result, limit=error_limit)
         first = fits[0].frame
-        skeletons = Scene.of(moved, *moved.size).frames(first, first + 1)[0][0]
+        skeletons = Scene.of(moved).frames(first, first + 1)[0][0]
         preview = drawn_over(image[0, ..., :3], skeletons, *(result or poses.size))[None]
         return io.NodeOutput(moved, preview, "\n".join(moved.notes), ui=ui.PreviewImage(preview, cls=cls))

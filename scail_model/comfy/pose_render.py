@@ -42,7 +42,7 @@ def render(poses: Poses, start: int, stop: int) -> tuple[Tensor, Tensor]:
 
 
 def _capsules(poses: Poses) -> Render:
-    scene = Scene.of(poses, *poses.size, device=comfy.model_management.get_torch_device())
+    scene = Scene.of(poses, device=comfy.model_management.get_torch_device())
 
     def part(start: int, stop: int) -> tuple[Tensor, Tensor]:
         pixels, people = scene.frames(start, stop)
@@ -56,11 +56,10 @@ def _bodies(poses: Poses) -> Render:
     if node is None:
         raise RuntimeError(f"The node {BODY_NODE}, which draws body meshes, is missing in this ComfyUI: update "
                            "ComfyUI, or choose the style official.")
-    height, width = poses.size
     device = comfy.model_management.get_torch_device()
 
     def part(start: int, stop: int) -> tuple[Tensor, Tensor]:
-        people = render_mesh_people(poses, start, stop, height, width, device)
+        people = render_mesh_people(poses, start, stop, device)
         # The first input has changed its name; what it takes and the other names have stayed.
         drawn = node.execute(_pose_data(poses, start, stop), width=0, height=0, render_style={"render_style": "mesh"})
         return drawn[0].float().cpu(), people

@@ -98,10 +98,9 @@ def mhr_mesh(data: Mapping[str, Any], chosen: Tensor, focal: float, shown: Tenso
     return BodyMesh(torch.from_numpy(numbers(faces).astype(np.int64)), people)
 
 
-def render_mesh_people(poses: Poses, start: int, stop: int, height: int, width: int,
-                       device: torch.device | str | None = None) -> Tensor:
-    """Who is seen at which pixel in frames start..stop: uint8 [stop - start, height, width], 0 for nobody, else 1 + the
-    index of the nearest person. height, width may differ from the poses' size; the pictures then are scaled.
+def render_mesh_people(poses: Poses, start: int, stop: int, device: torch.device | str | None = None) -> Tensor:
+    """Who is seen at which pixel in frames start..stop: uint8 [stop - start, H, W], 0 for nobody, else 1 + the index of
+    the nearest person.
 
     Raises ValueError if the poses have no mesh.
     """
@@ -109,8 +108,7 @@ def render_mesh_people(poses: Poses, start: int, stop: int, height: int, width: 
     if mesh is None:
         raise ValueError("The poses have no body mesh: read them from SAM3D Body (MHR_POSE_DATA), or use the official "
                          "style.")
-    sides = torch.tensor([width / poses.size[1], height / poses.size[0]] * 2, dtype=torch.float64)
-    cameras, faces = (poses.cameras * sides).to(device), mesh.faces.to(device)
+    (height, width), cameras, faces = poses.size, poses.cameras.to(device), mesh.faces.to(device)
     people = torch.zeros(stop - start, height * width, dtype=torch.uint8, device=device)
     for row, frame in zip(people, range(start, stop), strict=True):
         nearest = torch.zeros(height * width, dtype=torch.float64, device=device)

@@ -57,7 +57,7 @@ def _scene(joints: Tensor | np.ndarray, height: int, width: int) -> Scene:
     camera = torch.tensor([official_camera(height, width)] * given.shape[1], dtype=torch.float64).reshape(-1, 4)
     people = tuple(range(1, given.shape[1] + 1))
     poses = Poses(from_smpl(given), (height, width), camera, people, tuple(map(str, people)))
-    return Scene.of(poses, height, width)
+    return Scene.of(poses)
 
 
 def _floats(values: Tensor | np.ndarray) -> Tensor:

@@ -30,7 +30,7 @@ class PoseClip(Clip):
             raise ValueError("The poses have the look mesh, which only Render SCAIL-2 Poses can make a picture of: "
                              "connect its driving output, or choose the official look.")
         self.poses, self.tick = poses, tick
-        self._scene = Scene.of(poses, *poses.size, device="cpu")
+        self._scene = Scene.of(poses, device="cpu")
         self.height, self.width = poses.size
         filmed = poses.filmed
         self.rate = filmed.rate if filmed else poses.rate

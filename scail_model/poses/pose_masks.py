@@ -37,7 +37,7 @@ def driving_source(poses: Poses, tick: Tick = lambda: None) -> Source:
 
 def _people(poses: Poses, tick: Tick) -> Iterator[Tensor]:
     """Stretches of frames, uint8 [n, H, W]: 0 nobody, else 1 + the person."""
-    scene = None if poses.look.style == MESH else Scene.of(poses, *poses.size, device="cpu")
+    scene = None if poses.look.style == MESH else Scene.of(poses, device="cpu")
     for start in range(0, poses.frames, _STRETCH):
         stop = min(start + _STRETCH, poses.frames)
         if scene is not None:
@@ -45,4 +45,4 @@ def _people(poses: Poses, tick: Tick) -> Iterator[Tensor]:
         else:
             for frame in range(start, stop):
                 tick()
-                yield render_mesh_people(poses, frame, frame + 1, *poses.size)
+                yield render_mesh_people(poses, frame, frame + 1)

@@ -17,7 +17,7 @@ from ..media.clips import Tick
 from .capsules import first_hits
 from .footprint import Limbs, pick
 from .overlay import added, drawings
-from .shading import LIMBS, DepthRange, colours, shaded
+from .shading import LIMBS, DepthRange, limb_colours, shaded
 from .value import Poses
 
 _PIXELS, _GPU_PIXELS = 2**17, 2**23  # of the frames that are rendered at once
@@ -26,13 +26,10 @@ _THREADS = 8  # that draw faces and hands
 
 @dataclass(frozen=True)
 class Scene:
-    """All capsules of a clip, and its poses with cameras and points at the size of the pictures, height x width.
-    colours: of each limb of each person, float64 [P, 13, 3]. begins: which capsule is the first of each frame, and how
-    many there are. distances: of each person in each frame, mm."""
+    """Poses, and all capsules of their clip. colours: of each limb of each person, float64 [P, 13, 3]. begins: which
+    capsule is the first of each frame, and how many there are. distances: of each person in each frame, mm."""
 
     poses: Poses
-    height: int
-    width: int
     limbs: Limbs
     depths: DepthRange
     colours: Tensor
@@ -40,23 +37,24 @@ class Scene:
     distances: list[list[float]]
 
     @classmethod
-    def of(cls, poses: Poses, height: int, width: int, device: torch.device | str | None = None) -> Scene:
+    def of(cls, poses: Poses, device: torch.device | str | None = None) -> Scene:
         """device: where capsules are rendered, None for where the joints are. A GPU rounds roots in another way: a
         pixel may differ by a level there."""
-        poses = _scaled(poses, height, width)
         joints = poses.joints.to(device)
         limbs = limbs_of(joints, poses.cameras.to(joints.device))
         begins = (0, *limbs.frame.bincount(minlength=poses.frames).cumsum(0).tolist())
-        return cls(poses, height, width, limbs, DepthRange.of(limbs), colours(poses.people).to(joints.device),
-                   begins, _distances(poses.joints))
+        return cls(poses, limbs, DepthRange.of(limbs), limb_colours(poses.people).to(joints.device), begins,
+                   _distances(poses.joints))
 
     def frames(self, start: int, stop: int, tick: Tick = lambda: None) -> tuple[Tensor, Tensor]:
         """Frames start..stop: pictures uint8 [n, H, W, 3], and uint8 [n, H, W] which person each pixel shows: 0 nobody,
         else 1 + index. tick is called for each frame."""
-        pixels = torch.from_numpy(np.zeros((stop - start, self.height, self.width, 3), np.uint8))
-        people = torch.from_numpy(np.zeros((stop - start, self.height, self.width), np.uint8))
+        height, width = self.poses.size
+        # numpy's zeros cost nothing before they are written
+        pixels = torch.from_numpy(np.zeros((stop - start, height, width, 3), np.uint8))
+        people = torch.from_numpy(np.zeros((stop - start, height, width), np.uint8))
         on_cpu = self.limbs.frame.device.type == "cpu"
-        stretch = max(1, (_PIXELS if on_cpu else _GPU_PIXELS) // (self.height * self.width))
+        stretch = max(1, (_PIXELS if on_cpu else _GPU_PIXELS) // (height * width))
         with ThreadPoolExecutor(_THREADS) as threads:
             for first in range(start, stop, stretch):
                 frames = range(first, min(first + stretch, stop))
@@ -74,8 +72,8 @@ class Scene:
         limbs = replace(limbs, frame=limbs.frame - start)
         base, number = self.colours[limbs.person, limbs.limb], (limbs.person + 1).to(torch.uint8)
         flat, numbers = pixels.view(-1, 3).to(base.device), people.view(-1).to(base.device)
-        for hits in first_hits(limbs, self.height, self.width, self.depths.stop):
-            light = shaded(limbs, hits, pick(base, hits.limb), self.depths, self.height, self.width)
+        for hits in first_hits(limbs, *self.poses.size, self.depths.stop):
+            light = shaded(limbs, hits, pick(base, hits.limb), self.depths, *self.poses.size)
             flat.scatter_(0, hits.pixel[:, None].expand(-1, 3), light)
             lit = light.any(-1)  # 20 m beyond the nearest joint of the clip, all has faded
             numbers.scatter_(0, hits.pixel, pick(number, hits.limb) * lit)
@@ -87,8 +85,8 @@ class Scene:
         points, scores = self.poses.points, self.poses.scores
         if points is None or scores is None:
             return
-        drawn = dict(drawings(points[frame].numpy(), scores[frame].numpy(), self.height, self.width, self.poses.look))
-        overlay = added(list(drawn.values()), self.height, self.width)
+        drawn = dict(drawings(points[frame].numpy(), scores[frame].numpy(), *self.poses.size, self.poses.look))
+        overlay = added(list(drawn.values()), *self.poses.size)
         for person in sorted(drawn, key=lambda person: -self.distances[frame][person]):  # the farthest first
             rows, columns, own = drawn[person]
             part = overlay[rows, columns]
@@ -116,11 +114,3 @@ def _known(joints: Tensor) -> Tensor:
     """Which joints [..., 3] are drawn: finite ones. The official renderer takes a joint for missing if its coordinates
     add up to 0; so does this one, to give the same picture."""
     return joints.isfinite().all(-1) & ((joints[..., 0] + joints[..., 1]) + joints[..., 2] != 0)
-
-
-def _scaled(poses: Poses, height: int, width: int) -> Poses:
-    """The same poses in pictures of another size."""
-    down, across = height / poses.size[0], width / poses.size[1]
-    points = None if poses.points is None else poses.points * poses.points.new_tensor((across, down))
-    cameras = poses.cameras * poses.cameras.new_tensor((across, down, across, down))
-    return replace(poses, size=(height, width), cameras=cameras, points=points)

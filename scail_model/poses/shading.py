@@ -46,7 +46,7 @@ class DepthRange:
                    max(min(most, _LONGEST_RAY), _SHORTEST_RAY))
 
 
-def colours(people: int) -> Tensor:
+def limb_colours(people: int) -> Tensor:
     """The colour of each limb of each person, float64 [P, 13, 3], as the light meets it."""
     palettes = (STRONG,) if people == 1 else (PALE, STRONG)
     levels = torch.tensor([palettes[person % len(palettes)] for person in range(people)], dtype=torch.float64)

@@ -76,23 +76,23 @@ def main() -> None:
     given = parser.parse_args()
     poses = walking(given.frames, given.height, given.width)
     bare = replace(poses, points=None, scores=None)
-    size, count = (given.height, given.width), given.frames
-    Scene.of(poses, *size, given.device).frames(0, 1)
+    count = given.frames
+    Scene.of(poses, given.device).frames(0, 1)
     before, result = peak(), count * given.height * given.width * 4 / 2**20
     rows = {
-        "capsules": lambda: Scene.of(bare, *size, given.device).frames(0, count),
-        "capsules, faces and hands": lambda: Scene.of(poses, *size, given.device).frames(0, count),
+        "capsules": lambda: Scene.of(bare, given.device).frames(0, count),
+        "capsules, faces and hands": lambda: Scene.of(poses, given.device).frames(0, count),
         "driving masks (CPU)": lambda: driving_source(poses),
     }
     print(f"{given.device}, {torch.get_num_threads()} threads, {given.width}x{given.height}, {count} frames, 2 people")
     for name, run in rows.items():
         print(f"{name:28} {milliseconds(run, count):8.2f} ms a frame")
-    pixels, people = Scene.of(poses, *size, given.device).frames(0, 1)
+    pixels, people = Scene.of(poses, given.device).frames(0, 1)
     print(f"covered: {(people > 0).float().mean():.1%} of the picture")
     print(f"memory: {peak() - before:.0f} MiB more at most, of which {result:.0f} MiB are the result of one run")
     if given.device.startswith("cuda"):
         print(f"GPU memory: {torch.cuda.max_memory_allocated() / 2**20:.0f} MiB at most")
-        there, here = (Scene.of(poses, *size, device).frames(0, count) for device in (given.device, "cpu"))
+        there, here = (Scene.of(poses, device).frames(0, count) for device in (given.device, "cpu"))
         print(f"pixels that differ from the CPU's: {(there[0] != here[0]).any(-1).sum()}, people: "
               f"{(there[1] != here[1]).sum()}")
 

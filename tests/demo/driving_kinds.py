@@ -57,7 +57,7 @@ def _skeleton(workflow: str) -> list[Image.Image]:
     points = drawings.key_points(workflow, frames=FRAMES, **SIZE)
     poses = replace(Poses.of(from_smpl(drawings.joints(workflow, frames=FRAMES, **SIZE)), size), points=points,
                     scores=torch.ones(points.shape[:3]))
-    pixels, people = Scene.of(poses, *size).frames(SHOWN, SHOWN + 1)
+    pixels, people = Scene.of(poses).frames(SHOWN, SHOWN + 1)
     colours = torch.tensor([(0, 0, 0), *PALETTE], dtype=torch.uint8)
     return [Image.fromarray(picture.numpy()) for picture in (pixels[0], colours[people[0].long()])]
 

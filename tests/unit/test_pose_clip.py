@@ -92,7 +92,7 @@ def test_masks_are_the_silhouette_and_do_not_overlap(two):
 
 def test_capsules_alone_are_what_the_fixed_functions_give(two):
     poses, case = two
-    pixels, people = Scene.of(replace(poses, points=None, scores=None), *poses.size).frames(0, 3)
+    pixels, people = Scene.of(replace(poses, points=None, scores=None)).frames(0, 3)
     joints = torch.from_numpy(case["joints"])
     assert torch.equal(pixels, render_skeleton(joints, *poses.size))
     assert torch.equal(people, render_people(joints, *poses.size))
@@ -128,22 +128,22 @@ def test_people_with_cameras_of_their_own_are_compared_by_depth():
     poses = moving(1)
     moved = replace(poses, cameras=poses.cameras.clone())
     moved.cameras[1] *= torch.tensor((0.7, 0.8, 1.1, 0.9))
-    pixels, people = Scene.of(moved, 64, 96).frames(0, 1)
-    alone = [Scene.of(moved.select([person]), 64, 96).frames(0, 1)[1][0] > 0 for person in (0, 1)]
+    pixels, people = Scene.of(moved).frames(0, 1)
+    alone = [Scene.of(moved.select([person])).frames(0, 1)[1][0] > 0 for person in (0, 1)]
     assert torch.equal(people[0] > 0, alone[0] | alone[1])
-    assert (people[0] == 2).sum() != (Scene.of(poses, 64, 96).frames(0, 1)[1] == 2).sum()
+    assert (people[0] == 2).sum() != (Scene.of(poses).frames(0, 1)[1] == 2).sum()
     nearer = moved.joints.clone()
     nearer[0, 1] = moved.joints[0, 0] * 0.5  # on the same rays of person 1's camera, half as far
     same = replace(moved, joints=nearer, cameras=poses.cameras)
-    front = Scene.of(same, 64, 96).frames(0, 1)[1][0]
+    front = Scene.of(same).frames(0, 1)[1][0]
     assert not (front == 1).any()
 
 
 def test_another_size_is_the_same_scene(two):
     poses, _ = two
     height, width = poses.size
-    _, small = Scene.of(poses, height, width).frames(0, 1)
-    _, large = Scene.of(poses, 2 * height, 2 * width).frames(0, 1)
+    _, small = Scene.of(poses).frames(0, 1)
+    _, large = Scene.of(poses.covering(2 * height, 2 * width)).frames(0, 1)
     assert (large[:, ::2, ::2] != small).float().mean() < 0.01
 
 
