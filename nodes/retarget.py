@@ -59,6 +59,8 @@ class SCAIL2RetargetPoses(io.ComfyNode):
     def execute(cls, poses: Poses, image: torch.Tensor, keypoints, identities=None, width: int = 0, height: int = 0,
                 error_limit: float = ERROR_LIMIT) -> io.NodeOutput:
         size, result = (image.shape[1], image.shape[2]), None
+        if bool(width) != bool(height):
+            raise ValueError(f"width is {width} and height is {height}: set both, or neither.")
         if width or height:
             check_size(width, height)
             result = (height, width)

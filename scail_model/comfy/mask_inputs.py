@@ -40,7 +40,8 @@ def read_masks(masks, more: Mapping[str, torch.Tensor] | None, name: str, order:
         raise ValueError(f"{more_name} is connected, but {connected} is not a MASK: connect the MASK of person 1 to "
                          f"{connected}, or disconnect the others.")
     if isinstance(masks, Identities):
-        return Source(name, masks.driving, masks.labels, names=masks.given_names, front=masks.front)
+        return Source(name, masks.driving, masks.labels, names=masks.given_names, front=masks.front,
+                      rendered=masks.rendered)
     if isinstance(masks, Poses):
         return driving_source(masks, _ticks(masks.frames))
     if isinstance(masks, Mapping):

@@ -30,7 +30,7 @@ from .binding_text import (
     parse_pairs,
     usual_pairs,
 )
-from .identities import MODES, REPLACEMENT, WHOLE_PICTURE, Identities
+from .identities import MODES, RENDERED, REPLACEMENT, WHOLE_PICTURE, Identities
 from .mask_set import MaskSet, overlaps
 from .mask_sources import DRIVING, REFERENCE, Source, whole_pictures
 from .overlap import by_overlap
@@ -214,6 +214,8 @@ def _refuse_unseen(source: Source, people: Sequence[int]) -> None:
 def _notes(driving: Source, reference: Source, pairs: list[Pair]) -> tuple[str, ...]:
     notes = [f"{source.name} mask: {source.snapped:.2%} of the pixels were not a pure colour and were snapped to one"
              for source in (driving, reference) if source.snapped > _SNAPPED_NOTED]
+    if driving.rendered:
+        notes.append(RENDERED)
     for place, source in enumerate((reference, driving)):
         left_out = sorted(set(range(source.mask_set.people)) - {pair[place] for pair in pairs})
         if left_out:

@@ -31,6 +31,7 @@ from .packed_mask import unpacked
 ANIMATION, REPLACEMENT = "animation", "replacement"
 MODES = (ANIMATION, REPLACEMENT)
 WHOLE_PICTURE = "no masks: one person, the whole picture, as whole_picture asks for"  # a note
+RENDERED = "driving mask: of rendered poses"  # a note
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,11 @@ class Identities:
     def whole_picture(self) -> bool:
         """Whether there are no masks, as the user has said."""
         return WHOLE_PICTURE in self.notes
+
+    @property
+    def rendered(self) -> bool:
+        """Whether the driving masks are those of rendered poses."""
+        return RENDERED in self.notes
 
     @property
     def replacement(self) -> bool:

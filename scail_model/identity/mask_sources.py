@@ -55,7 +55,8 @@ _THREADS = 8  # frames in work at a time
 class Source:
     """One side's masks. name: DRIVING or REFERENCE. labels: palette index of each person, 1..6, if the mask has
     colours. background: BLACK or WHITE, if the mask has one. snapped: share of the pixels that were not a pure colour.
-    names, front: what is already known about the people, for example from a tracks file; "" is an unknown name."""
+    names, front: what is already known about the people, for example from a tracks file; "" is an unknown name.
+    rendered: whether they are masks of rendered poses."""
 
     name: str
     mask_set: MaskSet
@@ -64,6 +65,7 @@ class Source:
     snapped: float = 0.0
     names: tuple[str, ...] = ()
     front: tuple[int, ...] = ()
+    rendered: bool = False
 
 
 def from_colours(frames: Iterable[Tensor], count: int, name: str) -> Source:

@@ -32,7 +32,7 @@ def driving_source(poses: Poses, tick: Tick = lambda: None) -> Source:
                 yield frame == numbers  # [P, H, W]
 
     masks = pack_frames(frames(), poses.frames, poses.people, *poses.size)
-    return Source(DRIVING, masks, labels=poses.labels, names=poses.given_names)
+    return Source(DRIVING, masks, labels=poses.labels, names=poses.given_names, rendered=True)
 
 
 def _people(poses: Poses, tick: Tick) -> Iterator[Tensor]:

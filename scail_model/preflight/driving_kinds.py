@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import torch
 
 from ..identity.identities import Identities
 from ..media.clips import Clip
@@ -20,6 +21,8 @@ from .findings import Finding, error, fact, warning
 
 _LOOKED_AT = 4  # frames
 _WIDER = 2.0  # times the skeleton; a person's outline is about three times as large
+_SAME = 0.3  # share of masks and skeletons; edited masks share less than 1
+_BLACK = 8.0  # level of the background of a picture of poses, at most
 _ADVISED = 704  # pixels of the shorter side
 
 
@@ -54,21 +57,50 @@ def comparable(findings: Sequence[Finding], driving: Clip) -> list[Finding]:
 
 
 def pose_masks(driving: Clip, identities: Identities) -> Iterator[Finding]:
-    """Masks of filmed people where those of their skeletons belong. The masks fit the driving video."""
+    """Masks that are not those of what is driving: of filmed people or other poses for rendered poses, or of rendered
+    poses for a filmed video. The masks have the driving video's number of frames and its shape."""
     shown = poses_of(driving)
     if shown is None:
+        if identities.rendered and _background(driving, identities) > _BLACK:
+            yield warning("poses_masks", "The driving masks are those of rendered poses, but the driving video shows "
+                                         "more than these: connect the poses to driving too, or masks of the filmed "
+                                         "people to driving_masks of Bind SCAIL-2 Identities.")
         return
     frames = np.flatnonzero(shown.seen.any(-1).numpy())
     if not len(frames):
         return  # other checks say it
     frames = frames[np.linspace(0, len(frames) - 1, min(_LOOKED_AT, len(frames))).astype(int)]
     skeletons = driving_source(shown.picked(frames.tolist())).mask_set
-    drawn = float(np.mean([skeletons.frame(index).any(0).mean() for index in range(len(frames))]))
-    masked = float(np.mean([identities.driving.frame(int(frame)).any(0).mean() for frame in frames]))
+    size = identities.driving.size
+    pairs = [(_anybody(skeletons.frame(index), size), _anybody(identities.driving.frame(int(frame)), size))
+             for index, frame in enumerate(frames)]
+    drawn, masked = (float(np.mean([pair[side] for pair in pairs])) for side in (0, 1))
     if masked > _WIDER * drawn:
         yield warning("poses_masks", f"The driving masks cover {masked / drawn:.1f} times the area of the rendered "
                                      "poses, but the official masks of poses are as narrow as these: connect the poses "
                                      "to driving_masks of Bind SCAIL-2 Identities too.")
+        return
+    both, either = (np.sum([join(*pair) for pair in pairs]) for join in (np.logical_and, np.logical_or))
+    shared = float(both / either.clip(min=1))
+    if shared < _SAME:
+        yield warning("poses_masks", f"The driving masks are of other poses than those that are rendered: only "
+                                     f"{shared:.0%} of the two is shared; connect the same poses to driving_masks of "
+                                     "Bind SCAIL-2 Identities and to driving.")
+
+
+def _anybody(masks: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Masks bool [P, h, w] -> where anybody is, at another size (height, width): the nearest pixel of each."""
+    rows, columns = (np.arange(to) * old // to for to, old in zip(size, masks.shape[1:], strict=True))
+    return np.logical_or.reduce(masks[:, rows][:, :, columns])
+
+
+def _background(driving: Clip, identities: Identities) -> float:
+    """The mean level, in 0..255, of a few frames outside of the masks."""
+    levels = []
+    for frame in np.linspace(0, len(driving) - 1, _LOOKED_AT).astype(int).tolist():
+        people = torch.from_numpy(_anybody(identities.driving.frame(frame), driving.size))
+        levels.append(driving.read(frame, frame + 1)[0].float().mean(-1)[~people])
+    return float(torch.cat(levels).mean().nan_to_num())
 
 
 # What people call animals whose motion is followed. A name is all that is known of what somebody is.

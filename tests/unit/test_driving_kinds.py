@@ -11,6 +11,7 @@ from drawn_bodies import body
 from preflight_jobs import WHOLE, bound, clip, encoded, job, texts
 
 from scail_model.identity import binding, mask_sources
+from scail_model.media.clips import TensorClip
 from scail_model.media.retiming import PickedClip
 from scail_model.poses.pose_clip import PoseClip
 from scail_model.poses.pose_masks import driving_source
@@ -97,6 +98,24 @@ def test_outlines_of_people_are_no_masks_of_their_skeletons():
     (found,) = said(posed(masks=mask_sources.from_masks(outlines, "driving")), "poses_masks")
     assert found.startswith("The driving masks cover")
     assert "connect the poses to driving_masks" in found
+
+
+def test_a_filmed_video_with_the_masks_of_skeletons():
+    driven = posed()
+    filmed = TensorClip(torch.full((17, HIGH, WIDE, 3), 90, dtype=torch.uint8))
+    (found,) = said(replace(driven, driving=filmed), "poses_masks")
+    assert found.startswith("The driving masks are those of rendered poses, but the driving video shows more than")
+    pictures = driven.driving.read(0, 17)
+    assert not said(replace(driven, driving=TensorClip(pictures, Fraction(16))), "poses_masks")
+
+
+def test_masks_of_other_poses():
+    """As where poses are retargeted for the one input and not for the other."""
+    moved = poses()
+    moved = replace(moved, cameras=moved.cameras + torch.tensor([0.0, 0, 8, 0]))
+    (found,) = said(posed(masks=driving_source(moved)), "poses_masks")
+    assert found.startswith("The driving masks are of other poses than those that are rendered")
+    assert not said(posed(), "poses_masks")
 
 
 def test_a_filmed_video_is_not_poses():

@@ -117,7 +117,7 @@ def test_a_file_in_the_first_format_is_read_as_it_was():
         assert all((mask_set.frame(index) == frame).all() for index, frame in enumerate(mask))
     assert loaded == expected
     frames = torch.arange(5 * 9 * 21 * 3).reshape(5, 9, 21, 3).remainder(251).byte()
-    assert video_fingerprint.compare(loaded, video, TensorClip(frames, Fraction(25, 2))) == (
+    assert video_fingerprint.compare(loaded, video, TensorClip(frames, Fraction(25, 2)), "") == (
         "driving video: the one that was tracked (5 frames compared)",)
 
 
