@@ -114,33 +114,33 @@ def _binding(people: Source, reference: Source, arguments: argparse.Namespace, n
     animation, where the video shows more people, those nearest to the reference's."""
     if arguments.binding:
         return arguments.binding
-    if getattr(arguments, "matchnearest", False):
+    if arguments.matchnearest:
         return BY_OVERLAP
-    ours, theirs = reference.mask_set.people, people.mask_set.people
+    wanted, found = reference.mask_set.people, people.mask_set.people
     pairs: list[tuple[int, int]] = []
-    if ours == theirs and not _common(people, reference):
+    if wanted == found and not _common(people, reference):
         pairs = list(zip(left_to_right(reference.mask_set), left_to_right(people.mask_set), strict=True))
-    elif ours < theirs and arguments.mode == ANIMATION:
+    elif wanted < found and arguments.mode == ANIMATION:
         pairs = by_centre(people.mask_set, reference.mask_set)
-    if len(pairs) < ours:
+    if len(pairs) < wanted:
         _refuse_counts(people, reference, arguments.mode)
         return ""
     text = pairs_text(sorted((numbers(reference)[left], numbers(people)[right]) for left, right in pairs))
-    if theirs > 1:
-        how = "from left to right" if ours == theirs else "by the nearest centre in the first frame"
+    if found > 1:
+        how = "from left to right" if wanted == found else "by the nearest centre in the first frame"
         notes.append(f"bound {text} (reference:driving), {how}; --binding chooses otherwise")
     return text
 
 
 def _refuse_counts(people: Source, reference: Source, mode: str) -> None:
     """Raise ValueError for sides of different numbers of people."""
-    ours, theirs = reference.mask_set.people, people.mask_set.people
-    if ours == theirs:
+    wanted, found = reference.mask_set.people, people.mask_set.people
+    if wanted == found:
         return
-    ways = f"--matchnearest, --max_persons {ours} or " if mode == REPLACEMENT and ours < theirs else ""
+    ways = f"--matchnearest, --max_persons {wanted} or " if mode == REPLACEMENT and wanted < found else ""
     example = pairs_text(numbered_pairs(people, reference, BY_POSITION))
-    raise ValueError(f"The driving mask has {theirs} {'person' if theirs == 1 else 'people'}, but the reference mask "
-                     f'has {ours}: say who is who with {ways}--binding, for example --binding "{example}", which is '
+    raise ValueError(f"The driving mask has {found} {'person' if found == 1 else 'people'}, but the reference mask "
+                     f'has {wanted}: say who is who with {ways}--binding, for example --binding "{example}", which is '
                      "nearest by position.")
 
 
@@ -151,5 +151,3 @@ def _common(people: Source, reference: Source) -> bool:
 def _turned(path: Path) -> bool:
     with Image.open(path) as image:
         return image.getexif().get(ExifTags.Base.Orientation, 1) != 1
-
-

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,11 +19,11 @@ from ..media.clips import Clip
 from ..opencv import opencv
 from ..poses.nlf_model import detect, load_nlf
 from ..poses.pose_masks import driving_source
-from ..poses.poses_file import load_detail, load_poses
+from ..poses.poses_file import is_own_form, load_detail, load_poses, read_json
 from ..poses.reading import HOLD, read_again, read_poses
-from ..poses.retarget import retargeted_to
+from ..poses.retarget import ERROR_LIMIT, retargeted_to
 from ..poses.value import Poses
-from .prepare_files import OWN_FORM, Files, Say
+from .prepare_files import Files, Say
 
 
 def posed(people: Source | None, bound_to: Callable[[Source], Identities], size: tuple[int, int], driving: Clip,
@@ -48,10 +46,11 @@ def posed(people: Source | None, bound_to: Callable[[Source], Identities], size:
                   for kept in bound.driving.tracks]
         poses = _relabelled(poses.select(tracks), bound.labels)
     if files.keypoints:
-        poses, _ = retargeted_to(poses, _keypoints(files.keypoints), size, bound)
+        limit = ERROR_LIMIT if arguments.error_limit is None else arguments.error_limit
+        poses, _ = retargeted_to(poses, read_json(files.keypoints), size, bound, limit=limit)
     if poses.points is not None:
         opencv()  # raises where it is missing, before anything is rendered
-    say("looking who is where in the poses")
+    say("rendering the masks of the poses")
     masks = driving_source(poses)
     _refuse_unseen(masks)
     named = Source(REFERENCE, bound.references[0], bound.labels, names=bound.given_names)
@@ -61,19 +60,19 @@ def posed(people: Source | None, bound_to: Callable[[Source], Identities], size:
 def _found(masks: Source | None, driving: Clip, files: Files, arguments: argparse.Namespace, say: Say) -> Poses:
     """Poses as the detector has found them, with their detail, held and smoothed."""
     detail = load_detail(files.detail, driving.size) if files.detail else None
-    hold = HOLD if arguments.hold is None else arguments.hold
+    hold, smooth = HOLD if arguments.hold is None else arguments.hold, arguments.smooth or 0.0
     if files.poses is None:
         say(f"NLF, frame 0 of {len(driving)}")
         bodies = detect(nlf(arguments.nlf), driving, masks, device="cuda" if torch.cuda.is_available() else "cpu",
                         told=lambda frames: say(f"NLF, frame {frames} of {len(driving)}"))
-        return read_poses(bodies, detail, masks, driving, hold=hold, smooth=arguments.smooth)
+        return read_poses(bodies, detail, masks, driving, hold=hold, smooth=smooth)
     say("reading the poses")
-    if files.poses.suffix.lower() != OWN_FORM:
-        return load_poses(files.poses, masks=masks, filmed=driving, detail=detail, hold=hold, smooth=arguments.smooth)
+    if not is_own_form(files.poses):
+        return load_poses(files.poses, masks=masks, filmed=driving, detail=detail, hold=hold, smooth=smooth)
     poses = load_poses(files.poses, filmed=driving)
-    if masks is None and detail is None and arguments.hold is None and not arguments.smooth:
+    if masks is None and detail is None and arguments.hold is None and not smooth:
         return poses  # they were read before
-    return read_again(poses, detail, masks, driving, hold=arguments.hold or 0, smooth=arguments.smooth)
+    return read_again(poses, detail, masks, driving, hold=arguments.hold or 0, smooth=smooth)
 
 
 @lru_cache(maxsize=1)
@@ -83,18 +82,10 @@ def nlf(path: str) -> Any:
 
 
 def _relabelled(poses: Poses, labels: Sequence[int]) -> Poses:
-    """People with these colours; who was called like the old one is called like the new one."""
+    """People with these colours; whoever was called like the old one is called like the new one."""
     names = tuple(NAMES[label - 1] if name == NAMES[old - 1] else name
                   for name, old, label in zip(poses.names, poses.labels, labels, strict=True))
     return replace(poses, labels=tuple(labels), names=names).select(np.argsort(labels, kind="stable").tolist())
-
-
-def _keypoints(path: Path) -> Any:
-    try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise RuntimeError(f"{path} (--retarget) cannot be read as JSON ({error}): give the reference's key points, as "
-                           "OpenPose and ComfyUI's pose nodes write them.") from error
 
 
 def _refuse_unseen(masks: Source) -> None:

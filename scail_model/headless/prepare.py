@@ -13,7 +13,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
 
 from PIL import Image
@@ -63,9 +62,9 @@ def run(arguments: argparse.Namespace, sentence: Callable[[Exception], str]) -> 
         for flag, text in _NOT_RUN.items():
             if getattr(arguments, flag):
                 terminal.tell(f"{text}, which is not run here: masks come from --tracks.")
-        if getattr(arguments, "e2e_mode", False) and arguments.nlf:
+        if arguments.e2e_mode and arguments.nlf:
             terminal.tell("--nlf (--model_path) names the model of NLF, which --e2e_mode does not need.")
-        elif getattr(arguments, "nlf", None):
+        elif arguments.nlf:
             terminal.say("loading NLF")
             nlf(arguments.nlf)  # raises before anything is read, if it cannot be loaded
         for number, folder in enumerate(folders, 1):
@@ -93,9 +92,9 @@ def _check(arguments: argparse.Namespace) -> None:
     if arguments.max_persons is not None and arguments.max_persons < 1:
         raise ValueError(f"max_persons is {arguments.max_persons} (--max_persons), but it must be at least 1: correct "
                          "it.")
-    if getattr(arguments, "matchnearest", False) and arguments.binding:
+    if arguments.matchnearest and arguments.binding:
         raise ValueError("--matchnearest and --binding both say who is who: leave one of them out.")
-    if getattr(arguments, "test_mode", False) and arguments.mask_image:
+    if arguments.test_mode and arguments.mask_image:
         raise ValueError("--test_mode makes the reference and its mask of the driving video, but --mask_image is "
                          "given: leave one of them out.")
     if arguments.mode == ANIMATION:
@@ -105,7 +104,8 @@ def _check(arguments: argparse.Namespace) -> None:
 def _check_driving(arguments: argparse.Namespace) -> None:
     """The same for what the model sees in animation."""
     given = [name for name in ("poses", "nlf") if getattr(arguments, name)]
-    others = [name for name in ("poses", "detail", "retarget", "hold", "smooth") if getattr(arguments, name)]
+    others = [name for name in ("poses", "detail", "retarget", "error_limit", "hold", "smooth")
+              if getattr(arguments, name) is not None]
     if arguments.e2e_mode and others:
         raise ValueError(f"--e2e_mode shows the model the driving video itself, but --{others[0]} is for poses: leave "
                          "one of them out.")
@@ -113,10 +113,12 @@ def _check_driving(arguments: argparse.Namespace) -> None:
         wrong = "--poses and --nlf are both given" if given else "Animation without --e2e_mode needs poses"
         raise ValueError(f"{wrong}: give poses in a file with --poses, or NLF's own file with --nlf; or add "
                          "--e2e_mode, which shows the model the driving video itself.")
+    if arguments.error_limit is not None and not arguments.retarget:
+        raise ValueError("--error_limit is for --retarget, which is missing: add it, or leave --error_limit out.")
     if arguments.crop and not arguments.e2e_mode:
         raise ValueError("A crop is of the driving video itself, but --e2e_mode is missing: add it, or leave the crop "
                          "out.")
-    for name, low, high in (("crop_margin", 0, 1), ("hold", 0, 1000), ("smooth", 0, 20)):
+    for name, low, high in (("crop_margin", 0, 1), ("error_limit", 0.01, 10), ("hold", 0, 1000), ("smooth", 0, 20)):
         value = getattr(arguments, name)
         if value is not None and not low <= value <= high:
             raise ValueError(f"{name} is {value:g} (--{name}), but it must be {low} to {high}: correct it.")
@@ -154,10 +156,9 @@ def _write(example: Example, arguments: argparse.Namespace, say: Say) -> None:
         part = {path: stack.enter_context(writing(path)) for path in example.files.written}
         if example.poses is not None:
             write_clip(part[rendered], PoseClip(example.poses), counted(rendered))
-        elif getattr(arguments, "crop", ""):
-            with clip.sound(Fraction(float(clip.times()[-1]))) as track:
-                write_frames(part[rendered], _cropped(example, Crop(arguments.crop, arguments.crop_margin)), clip,
-                             counted(rendered), track)
+        elif arguments.crop:
+            write_clip(part[rendered], clip, counted(rendered),
+                       _cropped(example, Crop(arguments.crop, arguments.crop_margin)))
         elif _can_be_copied(clip):
             say(f"copying {example.files.driving.name}")
             shutil.copyfile(example.files.driving, part[rendered])

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..identity.identities import ANIMATION, REPLACEMENT
+from ..poses.poses_file import is_own_form
 
 REFERENCES = "ref_image.jpg", "ref_image.png", "ref.jpg", "ref.png"  # the first that is there is read, as officially
 RENDERED, CUT_OUT = "rendered_v2.mp4", "ref_image.png"
 MASK_VIDEO = {ANIMATION: "rendered_mask_v2.mp4", REPLACEMENT: "replace_mask.mp4"}
 MASK_PICTURE = {ANIMATION: "ref_mask.jpg", REPLACEMENT: "ref_mask.png"}
-TRACKS_ENDING = OWN_FORM = ".safetensors"  # the own form of poses, which know who is who
+TRACKS_ENDING = ".safetensors"
 _VIDEOS = "driving.mp4", "GT.mp4", "raw.mp4"
 _TRACKS = "tracks.safetensors"
 _MOVING = ".mp4", ".mkv", ".webm", ".mov", ".avi", ".gif", ".png"
@@ -83,14 +84,14 @@ def find_files(folder: Path, arguments: argparse.Namespace) -> Files:
     notes: list[str] = []
 
     def given(name: str) -> Path | None:
-        value = getattr(arguments, name, None)
+        value = getattr(arguments, name)
         return _given(folder, value, f"--{name}") if value else None
 
-    posed, poses = not getattr(arguments, "e2e_mode", True), given("poses")
+    posed, poses = not arguments.e2e_mode, given("poses")
     driving = _driving(folder, arguments.video_name)
-    reference = None if getattr(arguments, "test_mode", False) else _reference(folder, notes)
+    reference = None if arguments.test_mode else _reference(folder, notes)
     masks = given("tracks") or _masks(folder, driving, needed=not posed)
-    knowing = poses is not None and poses.suffix.lower() == OWN_FORM and not arguments.tracks
+    knowing = poses is not None and is_own_form(poses) and not arguments.tracks
     picture = None if reference is None else given("mask_image") or _reference_mask(folder, reference, masks)
     files = Files(folder, arguments.mode, driving, masks, masks is not None and not knowing, reference, picture, posed,
                   poses, given("detail"), given("retarget"), notes)

@@ -7,6 +7,7 @@ import argparse
 
 from ..identity.identities import ANIMATION, REPLACEMENT
 from ..inputs.crops import BACKGROUNDS, BOXES, MARGIN, PEOPLE, STEADY_BOX
+from ..poses.retarget import ERROR_LIMIT
 
 _CROPS = {"mask": PEOPLE, "bbox": BOXES, "steady_bbox": STEADY_BOX}  # by official name
 _SAM3 = "a model of SAM3, which is not run here: masks come from --tracks"
@@ -22,6 +23,7 @@ def add_prepare(command: argparse.ArgumentParser) -> None:
 
 
 def add_animation(command: argparse.ArgumentParser) -> None:
+    command.set_defaults(matchnearest=False, test_mode=False)
     _add_folders(command)
     driving = command.add_argument_group("driving video")
     driving.add_argument("--e2e_mode", action="store_true",
@@ -51,14 +53,18 @@ def _add_poses(command: argparse.ArgumentParser) -> None:
     poses.add_argument("--retarget", metavar="FILE",
                        help="OpenPose's JSON of the reference picture, to whose people skeletons are fitted in size "
                             "and place")
+    poses.add_argument("--error_limit", type=float, metavar="SHARE",
+                       help="the largest median distance between joints and reference that --retarget accepts, as a "
+                            f"share of the size of the reference's joints (default: {ERROR_LIMIT})")
     poses.add_argument("--hold", type=int, metavar="FRAMES",
                        help="whoever is overlooked for at most this many frames keeps the last pose (default: 3; 0 is "
                             "official)")
-    poses.add_argument("--smooth", type=float, default=0.0, metavar="FRAMES",
+    poses.add_argument("--smooth", type=float, metavar="FRAMES",
                        help="smooth joints and points over about this many frames to both sides (default: 0)")
 
 
 def add_replacement(command: argparse.ArgumentParser) -> None:
+    command.set_defaults(e2e_mode=True, crop="", poses=None, nlf=None, detail=None, retarget=None)
     _add_folders(command)
     masks = _add_masks(command)
     masks.add_argument("--matchnearest", "--onetomany", action="store_true",

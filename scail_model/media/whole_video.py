@@ -29,10 +29,11 @@ _BT601_TAG = 6  # of the matrix; FFmpeg's scaler has another number for it
 _CLOCK = Fraction(1, 90000)
 
 
-def write_clip(path: Path, clip: Clip, tick: Tick) -> None:
-    """A clip with its sound. tick: called for every frame."""
+def write_clip(path: Path, clip: Clip, tick: Tick, frames: Iterable[Tensor] | None = None) -> None:
+    """A clip with its sound. tick: called for every frame. frames: shown instead of its own."""
     with clip.sound(Fraction(float(clip.times()[-1]))) as track:
-        write_frames(path, chain.from_iterable(clip.stretches(0, len(clip))), clip, tick, track)
+        shown = chain.from_iterable(clip.stretches(0, len(clip))) if frames is None else frames
+        write_frames(path, shown, clip, tick, track)
 
 
 def write_frames(path: Path, frames: Iterable[Tensor], clip: Clip, tick: Tick, track: Track | None = None, *,

@@ -48,7 +48,12 @@ _TEXTS = ("size", "labels", "names", "notes")
 
 def is_poses_file(path: Path) -> bool:
     """Whether a file's name says that it has poses."""
-    return path.suffix.lower() in (".safetensors", ".npz", ".json")
+    return is_own_form(path) or path.suffix.lower() in (".npz", ".json")
+
+
+def is_own_form(path: Path) -> bool:
+    """Whether a file of poses has, by its name, the pack's own form, which knows who is who."""
+    return path.suffix.lower() == ".safetensors"
 
 
 def save_poses(poses: Poses, path: str | os.PathLike) -> None:
@@ -71,7 +76,7 @@ def load_poses(path: str | os.PathLike, size: tuple[int, int] | None = None, mas
     Raises RuntimeError for another file, ValueError where the poses do not fit the rest.
     """
     path = Path(path)
-    if path.suffix.lower() == ".safetensors":
+    if is_own_form(path):
         return _load(path, filmed)
     values = _plain(path)
     if values.get("joints") is None:
@@ -99,7 +104,7 @@ def load_detail(path: str | os.PathLike, size: tuple[int, int]) -> Detail:
     files = sorted(path.glob("*.json")) if path.is_dir() else [path]
     if not files:
         raise RuntimeError(f"{path.name} has no .json files: write one for each frame, as OpenPose does.")
-    read = [_json(file) for file in files]
+    read = [read_json(file) for file in files]
     return read_keypoints(read if path.is_dir() else read[0], size)
 
 
@@ -127,7 +132,7 @@ def _load(path: Path, filmed: Clip | None) -> Poses:
 def _plain(path: Path) -> Mapping[str, Any]:
     """The entries of a plain file."""
     if path.suffix.lower() == ".json":
-        values = _json(path)
+        values = read_json(path)
         if not isinstance(values, Mapping) or "people" in values:
             raise RuntimeError(f"{path.name} has key points of pictures, but poses need joints in space: give it as "
                                "detail, beside a file with joints.")
@@ -142,7 +147,8 @@ def _plain(path: Path) -> Mapping[str, Any]:
                            "numpy.savez.") from error
 
 
-def _json(path: Path) -> Any:
+def read_json(path: Path) -> Any:
+    """Raises RuntimeError for a file that is not JSON."""
     try:
         return json.loads(path.read_bytes())  # in UTF-8 or UTF-16, with a byte order mark or without
     except (OSError, ValueError, RecursionError) as error:

@@ -138,8 +138,8 @@ def _pairs(poses: Poses, people: int, labels: Sequence[int] | None) -> list[tupl
     if not pairs:
         given, wanted = (", ".join(NAMES[label - 1] for label in of) for of in (labels, poses.labels))
         raise ValueError(f"Nobody of the poses ({wanted}) is among the reference's keypoints "
-                         f"({given or 'nobody in a mask'}): find keypoints in the picture that the "
-                         "identities were made with, and read the poses with the same identities.")
+                         f"({given or 'nobody in a mask'}): find them in the picture that the masks belong to, and "
+                         "give poses and masks the same colours.")
     return pairs
 
 
@@ -233,8 +233,8 @@ def _check(poses: Poses, fit: Fit, limit: float) -> None:
               "reference")
     limits = [name for name in fit.limits(*poses.size) if name != "s"]  # s goes there for another pose, too
     if limits:
-        remedy = (f"because {' and '.join(limits)} would go beyond a limit, give the reference a similar size and "
-                  "place with Reframe SCAIL-2 Reference")
+        remedy = (f"because {' and '.join(limits)} would go beyond a limit, give the person in the reference a similar "
+                  "size and place")
     raise ValueError(f"The person {poses.title(fit.person)} does not fit the reference (after alignment its joints "
                      f"are {fit.error:.0f} pixels off in frame {fit.frame}, {fit.share:.0%} of the reference's size, "
                      f"and at most {limit:.0%} is allowed): {remedy}, or raise error_limit.")

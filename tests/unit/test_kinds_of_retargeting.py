@@ -141,7 +141,7 @@ REFUSED = {
     "another pose": (driving([dancing(30)]), openpose([person(60)]), SIZE, None, {"limit": 0.05},
                      "pose more like that frame, or begin .* or raise error_limit"),
     "far too small": (driving([body(30, depth=12000.0)]), openpose([person(60)]), SIZE, None, {"limit": 0.1},
-                      "does not fit .*: because m would go beyond a limit, .* with Reframe SCAIL-2 Reference, or"),
+                      "does not fit .*: because m would go beyond a limit, give .* similar size and place, or"),
 }
 
 

@@ -171,16 +171,19 @@ def test_generate_reads_what_was_prepared(folder, tmp_path, capsys):
     (("--poses", "a.npz", "--nlf", "b"), "--poses and --nlf are both given"),
     (("--poses", "gone.npz"), "gone.npz (--poses) is neither in FOLDER nor here"),
     (("--e2e_mode", "--poses", "poses.npz"), "--e2e_mode shows the model the driving video itself, but --poses is for"),
+    (("--e2e_mode", "--hold", "0"), "but --hold is for poses: leave one of them out."),
+    (("--poses", "poses.npz", "--error_limit", "1"), "--error_limit is for --retarget, which is missing"),
+    (("--poses", "poses.npz", "--retarget", "upside_down.json", "--error_limit", "0.02"), "and at most 2% is allowed"),
     (("--poses", "poses.npz", "--crop_e2e_mask"), "A crop is of the driving video itself, but --e2e_mode is missing"),
     (("--poses", "poses.npz", "--hold", "-1"), "hold is -1 (--hold), but it must be 0 to 1000"),
     (("--poses", "poses.npz", "--smooth", "nan"), "smooth is nan (--smooth), but it must be 0 to 20"),
-    (("--poses", "short.npz"), "5 frames"),
+    (("--poses", "short.npz"), "The poses have 5 frames, but the masks have 6: make both from the same frames."),
     (("--poses", "driving.mp4"), "driving.mp4 is not a file of poses"),
     (("--poses", "poses.npz", "--retarget", "driving.mp4"), "cannot be read as JSON"),
     (("--nlf", "driving.mp4"), "driving.mp4 cannot be loaded as a torchscript file (PytorchStreamReader failed"),
     (("--nlf", "gone"), "gone is not a file, but should be NLF's torchscript file: check the path."),
-    (("--poses", "nobody.npz"), "body"),
-    (("--poses", "far.npz"), ""),
+    (("--poses", "nobody.npz"), "The poses show no body in any frame"),
+    (("--poses", "far.npz"), "Everybody in the poses is outside of the picture of 96x160 pixels"),
 ])
 def test_one_sentence(folder, capsys, monkeypatch, flags, said):
     monkeypatch.setitem(sys.modules, "torchvision", types.ModuleType("torchvision"))
@@ -189,6 +192,9 @@ def test_one_sentence(folder, capsys, monkeypatch, flags, said):
     np.savez(folder / "short.npz", joints=joints("left", "right").numpy()[:5])
     np.savez(folder / "nobody.npz", joints=np.zeros((FRAMES, 1, 24, 3)))
     np.savez(folder / "far.npz", joints=joints("left", "right").numpy() + [50_000, 0, 0])
+    person = openpose_person(COLUMNS["right"])
+    person["pose_keypoints_2d"][1::3] = [SIZE[0] - 1 - y for y in person["pose_keypoints_2d"][1::3]]
+    (folder / "upside_down.json").write_text(json.dumps(openpose([person])))
     before = {path.name for path in folder.iterdir()}
     assert prepare(folder, *flags) == 1
     err = capsys.readouterr().err.replace(str(folder), "FOLDER")
