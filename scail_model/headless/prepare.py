@@ -22,6 +22,7 @@ from ..files.atomic import explained, locked, remove_leftovers, writing
 from ..identity.identities import ANIMATION, REPLACEMENT
 from ..inputs.crops import Crop
 from ..masks import NAMES
+from ..media.frames import UPRIGHT
 from ..media.video_file import FileClip
 from ..media.whole_video import write_clip, write_frames
 from ..poses.pose_clip import PoseClip
@@ -188,10 +189,11 @@ def _painted(example: Example) -> Iterator[Tensor]:
 
 
 def _can_be_copied(clip: FileClip) -> bool:
-    """Whether every reader shows the file as it is shown here: one in MP4, with square pixels, which not all make
-    square."""
+    """Whether every reader shows the file as it is shown here: one in MP4, whose frames are stored as they are shown.
+    Not all make pixels square, turn a phone's video, or know HDR."""
+    stored_as_shown = clip.look.plain and clip.look.way == UPRIGHT and clip.known.pixel_shape == 1
     with clip.file.open() as container:
-        return "mp4" in container.format.name.split(",") and clip.known.pixel_shape == 1
+        return "mp4" in container.format.name.split(",") and stored_as_shown
 
 
 def _following(files: Files) -> str:

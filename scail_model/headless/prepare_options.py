@@ -27,7 +27,7 @@ def add_animation(command: argparse.ArgumentParser) -> None:
     _add_folders(command)
     driving = command.add_argument_group("driving video")
     driving.add_argument("--e2e_mode", action="store_true",
-                         help="the model sees the driving video itself (rendered_v2.mp4 is a copy), not a skeleton")
+                         help="the model sees the driving video itself (in rendered_v2.mp4), not a skeleton")
     crops = driving.add_mutually_exclusive_group()
     for name, kind in _CROPS.items():
         crops.add_argument(f"--crop_e2e_{name}", dest="crop", action="store_const", const=kind, default="",

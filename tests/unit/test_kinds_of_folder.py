@@ -37,6 +37,7 @@ from examples import (
     write_video,
 )
 from PIL import Image
+from video_kinds import turned
 
 from scail_model.headless import prepare as prepare_module
 from scail_model.identity import tracks_file
@@ -364,3 +365,16 @@ def test_frames_are_as_in_the_video(tmp_path):
     assert prepare("animation", folder) == 0
     shown = read_frames(folder / "rendered_v2.mp4")
     assert shown.shape[1:3] == FileClip(folder / "driving.mp4").size == (SIZE[0], 2 * SIZE[1])
+
+
+@pytest.mark.parametrize(("matrix", "turns"), [((0, 1, -1, 0), -1), ((0, -1, 1, 0), 1), ((-1, 0, 0, -1), 2)])
+def test_what_only_players_turn_is_written_upright(tmp_path, matrix, turns):
+    folder = write_folder(tmp_path / "folder")
+    turned(folder / "driving.mp4", matrix)
+    masks = np.rot90(painted(silhouettes([LEFT]), [BLUE]), turns, (1, 2))
+    write_video(folder / "driving_mask.mp4", np.ascontiguousarray(masks))
+    assert prepare("replacement", folder) == 0
+    shown = FileClip(folder / "driving.mp4").read(0, FRAMES).numpy().astype(int)
+    written = read_frames(folder / "rendered_v2.mp4")
+    assert written.shape == shown.shape
+    assert np.abs(written - shown).mean() < 3
