@@ -1,4 +1,4 @@
-"""Notes of the workflows for other kinds of driving video, and for who is meant by where he stands.
+"""Notes of the workflows for other kinds of driving video, and for a person who is picked by place.
 
 Each paragraph is a single line, because the frontend's notes lose the space between two lines.
 """
@@ -17,7 +17,7 @@ The character of the **reference picture** performs the motion of the **animal**
 | What is in the picture | the same for the character: fox, dog, robot |
 | Prompt | the finished video in 80 to 140 words: which character, its fur or clothes, **which leg does what**, where, light. With an animal the prompt matters more, because there is less in the clip that the model knows |
 
-The clip itself is the driving video. A rendered skeleton or body mesh is not for animals: NLF and SAM 3D Body know human bodies only, and answer with a crouching person.
+The clip itself is the driving video. A rendered skeleton or body mesh is not for animals: NLF and SAM 3D Body know human bodies only.
 
 ## SAM3
 
@@ -69,7 +69,7 @@ The motion of the **driving video** becomes a 3D skeleton with face and hands, a
 | Node | What to put in |
 |---|---|
 | Reference picture | the character, from head to feet if the person is |
-| Driving video | the motion, any length; **the hips have to be in the picture**: NLF finds no body without them |
+| Driving video | the motion, any length, **from head to hips at least**: of a head and shoulders a detector may find no body |
 | Whom to find | one or two English words: person, woman, dancer |
 | Prompt | the finished video in 80 to 140 words: who, clothes, what they do, where, light |
 
