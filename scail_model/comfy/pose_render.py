@@ -16,7 +16,7 @@ from ..poses.scene import Scene
 from ..poses.value import MESH, Poses
 
 BODY_NODE = "SAM3DBody_Render"  # since ComfyUI 0.34
-_AT_ONCE = 16  # frames; between them the user may cancel
+_AT_ONCE = 16  # frames
 
 Render = Callable[[int, int], tuple[Tensor, Tensor]]  # frames start..stop -> pictures, who each pixel shows
 
@@ -32,7 +32,6 @@ def render(poses: Poses, start: int, stop: int) -> tuple[Tensor, Tensor]:
     images = torch.empty(stop - start, *poses.size, 3)
     masks, bar = torch.empty_like(images), comfy.utils.ProgressBar(stop - start)
     for first in range(start, stop, _AT_ONCE):
-        comfy.model_management.throw_exception_if_processing_interrupted()
         last = min(first + _AT_ONCE, stop)
         pixels, people = part(first, last)
         images[first - start : last - start] = pixels
@@ -45,7 +44,7 @@ def _capsules(poses: Poses) -> Render:
     scene = Scene.of(poses, device=comfy.model_management.get_torch_device())
 
     def part(start: int, stop: int) -> tuple[Tensor, Tensor]:
-        pixels, people = scene.frames(start, stop)
+        pixels, people = scene.frames(start, stop, comfy.model_management.throw_exception_if_processing_interrupted)
         return pixels / 255, people
 
     return part
@@ -59,10 +58,13 @@ def _bodies(poses: Poses) -> Render:
     device = comfy.model_management.get_torch_device()
 
     def part(start: int, stop: int) -> tuple[Tensor, Tensor]:
-        people = render_mesh_people(poses, start, stop, device)
+        people = []
+        for frame in range(start, stop):
+            comfy.model_management.throw_exception_if_processing_interrupted()
+            people.append(render_mesh_people(poses, frame, frame + 1, device))
         # The first input has changed its name; what it takes and the other names have stayed.
         drawn = node.execute(_pose_data(poses, start, stop), width=0, height=0, render_style={"render_style": "mesh"})
-        return drawn[0].float().cpu(), people
+        return drawn[0].float().cpu(), torch.cat(people)
 
     return part
 

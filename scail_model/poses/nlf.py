@@ -29,13 +29,13 @@ def read_nlf(answer: Mapping[str, Nested] | Nested, size: tuple[int, int]) -> Bo
 
     Raises ValueError without frames, for joints that are not SMPL's, and for joints in metres.
     """
-    values = answer
+    values, given = answer, ""
     if isinstance(answer, Mapping):
         values = next((answer[key] for key in _KEYS if answer.get(key) is not None), None)
-        if values is None:
-            given = ", ".join(str(key) for key, value in answer.items() if value is not None)
-            raise ValueError(f"The NLF poses have {given or 'nothing'}, but no {_KEYS[0]}: "
-                             "connect the pose output of an NLF node.")
+        given = ", ".join(str(key) for key, value in answer.items() if value is not None)
+    if values is None:
+        raise ValueError(f"The NLF poses have {given or 'nothing'}, but no {_KEYS[0]}: "
+                         "connect the pose output of an NLF node.")
     frames = [_people(frame) for frame in _frames(values)]
     if not frames:
         raise ValueError("The NLF poses have no frames: run NLF on the driving video first.")

@@ -26,7 +26,7 @@ from .value import SMPL_JOINTS, from_smpl, official_camera
 
 _OUTSIDE = torch.tensor((0, 100, 0), dtype=torch.uint8)  # RGB
 _BATCH = 64  # frames, as in the official script
-_DETECT = "detect_smpl_batched"
+_DETECT, _JOINTS = "detect_smpl_batched", "joints3d_nonparam"
 _PATCHED = ("script", "load")  # functions of torch.jit that other packs replace, after which NLF's file does not run
 
 
@@ -115,7 +115,10 @@ def _answer(model: Any, frames: Tensor, device: torch.device | str) -> list[Tens
     """frames: uint8 [n, h, w, 3]. The field of view is NLF's default, 55 degrees."""
     with torch.inference_mode():
         answer = model.detect_smpl_batched(frames.movedim(-1, 1).contiguous().to(device))
-    return [people.float().cpu() for people in answer["joints3d_nonparam"]]
+    if _JOINTS not in answer:
+        raise RuntimeError(f"The NLF model answers {', '.join(answer) or 'nothing'}, but no {_JOINTS}: use NLF's file "
+                           "as its authors publish it, such as nlf_l_multi_0.3.2.torchscript.")
+    return [people.float().cpu() for people in answer[_JOINTS]]
 
 
 def _at_size(masks: np.ndarray, size: tuple[int, ...]) -> np.ndarray:

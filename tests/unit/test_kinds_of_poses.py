@@ -94,6 +94,7 @@ NLF_WRONG = {
     "metres": (nlf([ONE / 1000]), "measure [0-9.]+ mm, so they seem to be in metres: multiply the joints by 1000"),
     "nested too deep": ({"joints3d_nonparam": [[[ONE[None, None]]]]}, "nested 7 deep"),
     "a number": ({"joints3d_nonparam": torch.tensor(1.0)}, "nested 0 deep"),
+    "None instead of an answer": (None, "The NLF poses have nothing, but no joints3d_nonparam"),
     "None": ({"joints3d_nonparam": None}, "The NLF poses have nothing, but no joints3d_nonparam"),
     "people of unlike lists": ({"joints3d_nonparam": [[[ONE.tolist()[:3], ONE.tolist()]]]},
                                "a frame that is not a regular list of numbers"),

@@ -141,6 +141,21 @@ def test_another_file_is_refused(tmp_path):
         load_nlf(path)
 
 
+class Other:
+    """A model of another version, with the same method."""
+
+    def to(self, device):
+        return self
+
+    def detect_smpl_batched(self, images):
+        return {"joints3d": [torch.zeros(0, 24, 3) for _ in images]}
+
+
+def test_another_answer_is_named():
+    with pytest.raises(RuntimeError, match="The NLF model answers joints3d, but no joints3d_nonparam: use NLF's file"):
+        detect(Other(), TensorClip(torch.zeros(2, *SIZE, 3)))
+
+
 def test_a_patched_torch_jit_is_refused(tmp_path, monkeypatch):
     path, own = saved(tmp_path, Brightest()), torch.jit.script
     monkeypatch.setattr(torch.jit, "script", lambda *given, **named: own(*given, **named))
