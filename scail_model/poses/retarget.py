@@ -40,8 +40,9 @@ _FACE_FEWEST = 10  # points
 
 @dataclass(frozen=True)
 class Fit:
-    """How a person was aligned. frame: of the driving video. feet: by knees and ankles, or by the upper body. error:
-    median distance of joints and reference in pixels, and as a share of the size of the reference's joints."""
+    """How a person was aligned. frame: of the driving video. feet: by knees and ankles, or by the upper body. m, s, p,
+    q: of `solve_alignment`. error, share: median distance of joints and reference in pixels, and as a share of the size
+    of the reference's joints. face: by how much the face grows."""
 
     person: int
     frame: int

@@ -160,8 +160,7 @@ class Poses:
         return replace(self, size=(height, width), cameras=cameras, points=points)
 
     def digest(self) -> str:
-        """Hexadecimal hash of everything that decides the pixels; rate, names, notes and `filmed`
-        do not count."""
+        """Hexadecimal hash of everything that decides the pixels; rate, names, notes and `filmed` do not count."""
         hashed = hashlib.blake2b(repr((self.joints.shape, self.size, self.labels, self.look)).encode(), digest_size=16)
         for values in (self.joints, self.cameras, self.points, self.scores):
             hashed.update(b"none" if values is None else values.cpu().contiguous().numpy().tobytes())
