@@ -7,21 +7,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import torch
 from scipy.optimize import linear_sum_assignment
-from torch import Tensor
 
 from ..geometry import same_shape
 from ..identity.identities import Identities
 from ..identity.mask_set import MaskSet
 from ..media.clips import Clip
 from ..media.retiming import PickedClip
-from .detections import LEAST_SCORE, project
-from .matching import in_masks
 from .pose_clip import PoseClip
+from .pose_masks import driving_source
 from .value import Poses
 
-_LOOKED_AT = 16  # frames for each person
+_LOOKED_AT = 4  # frames for each person
 
 
 def bound(clip: Clip, identities: Identities) -> Clip:
@@ -52,8 +49,8 @@ def _bound(poses: Poses, read: Poses, identities: Identities) -> Poses:
     if not found and not any(extent.seen.any() for extent in identities.driving.extents):
         return poses  # other checks say it
     if not found:
-        raise ValueError("Nobody of the poses in driving is where the driving masks are: connect the poses to "
-                         "driving_masks of Bind SCAIL-2 Identities too, or the identities of the same video.")
+        raise ValueError("Nobody of the poses that drive is where the driving masks are: use masks of the same video, "
+                         "or the poses for the masks too.")
     labels = tuple(sorted(found))
     order = [found[label] for label in labels]
     if labels == poses.labels and order == [*range(poses.people)]:
@@ -66,29 +63,19 @@ def _bound(poses: Poses, read: Poses, identities: Identities) -> Poses:
 
 
 def _who(poses: Poses, masks: MaskSet) -> list[int]:
-    """For each person of the masks who of the poses it is, -1 for nobody: whose joints and points lie in the mask in
-    most of a few frames."""
-    chosen = in_masks(_places(poses), masks, poses.size)  # [T, people of the masks]
-    votes = np.stack([(chosen == person).sum(0).numpy() for person in range(poses.people)], 1)
+    """For each person of the masks who of the poses it is, -1 for nobody: whose picture shares most with the mask, in
+    the frames in which the masks are largest."""
+    looked = sorted({int(frame) for extent in masks.extents for frame in np.argsort(-extent.area)[:_LOOKED_AT]
+                     if extent.area[frame]})
     who = [-1] * masks.people
-    for own, person in zip(*linear_sum_assignment(-votes), strict=True):
-        who[own] = int(person) if votes[own, person] else -1
+    if not looked:
+        return who
+    drawn = driving_source(poses.picked(looked)).mask_set
+    rows, columns = (np.arange(to) * old // to for to, old in zip(masks.size, drawn.size, strict=True))
+    shared = np.zeros((masks.people, poses.people))
+    for index, frame in enumerate(looked):
+        shown = drawn.frame(index)[:, rows][:, :, columns]
+        shared += [(mask & shown).sum((1, 2)) for mask in masks.frame(frame)]
+    for own, person in zip(*linear_sum_assignment(-shared), strict=True):
+        who[own] = int(person) if shared[own, person] else -1
     return who
-
-
-def _places(poses: Poses) -> list[Tensor]:
-    """Joints and points of everybody, [P, n, 2] pixels, NaN where unknown, in the frames that are looked at: a few of
-    each person. [0, n, 2] in the others."""
-    looked = set()
-    for seen in poses.seen.numpy().T:
-        frames = np.flatnonzero(seen)
-        looked.update(frames[np.linspace(0, len(frames) - 1, min(_LOOKED_AT, len(frames))).astype(int)].tolist())
-    places = []
-    for frame, joints in enumerate(poses.joints):
-        seen = [project(joints.double(), poses.cameras[:, None])]
-        if poses.points is not None and poses.scores is not None:
-            there = (poses.scores[frame] >= LEAST_SCORE)[..., None]
-            seen.append(torch.where(there, poses.points[frame].double(), torch.nan))
-        together = torch.cat(seen, 1)
-        places.append(together if frame in looked else together[:0])
-    return places

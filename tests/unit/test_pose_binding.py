@@ -98,7 +98,7 @@ def test_frames_without_anybody_stay_without():
 
 def test_masks_of_another_video_are_refused():
     identities = binding.bind("animation", from_masks(box_masks([(44, 50)] * FRAMES), DRIVING), references(LEFT))
-    with pytest.raises(ValueError, match="Nobody of the poses in driving is where the driving masks are: connect the"):
+    with pytest.raises(ValueError, match="Nobody of the poses that drive is where the driving masks are: use masks"):
         timed(PoseClip(read(WALK)), identities, None)
 
 
