@@ -100,6 +100,12 @@ def pack_frames(frames: Iterable[Iterable[np.ndarray]], count: int, people: int,
     return MaskSet(tuple(MaskTrack(tuple(masks), height, width) for masks in tracks), count, height, width)
 
 
+def at_size(masks: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """Masks bool [P, h, w] at another size (height, width), the nearest pixel of each."""
+    rows, columns = (np.arange(to) * old // to for to, old in zip(size, masks.shape[1:], strict=True))
+    return masks if masks.shape[1:] == tuple(size) else masks[:, rows][:, :, columns]
+
+
 def runs(flags: np.ndarray) -> list[tuple[int, int]]:
     """First and last frame of each stretch where flags, bool [T], are set."""
     edges = np.flatnonzero(np.diff(flags.astype(np.int8), prepend=0, append=0))

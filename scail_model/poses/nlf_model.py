@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ..geometry import same_shape
-from ..identity.mask_set import MaskSet
+from ..identity.mask_set import MaskSet, at_size
 from ..identity.mask_sources import Source
 from ..media.clips import Clip
 from .detections import SETTLED, Bodies, finite, not_finite_note
@@ -99,7 +99,7 @@ def _detected(model: Any, frames: Tensor, masks: MaskSet | None, first: int, dev
     if masks is None:
         return _answer(model, frames, device)
     made = torch.zeros(len(frames), masks.people, SMPL_JOINTS, 3)
-    shown = [_at_size(masks.frame(first + index), frames.shape[1:3]) for index in range(len(frames))]
+    shown = [at_size(masks.frame(first + index), frames.shape[1:3]) for index in range(len(frames))]
     for person in range(masks.people):
         there = [index for index, mask in enumerate(shown) if mask[person].any()]
         if there:
@@ -119,12 +119,6 @@ def _answer(model: Any, frames: Tensor, device: torch.device | str) -> list[Tens
         raise RuntimeError(f"The NLF model answers {', '.join(answer) or 'nothing'}, but no {_JOINTS}: use NLF's file "
                            "as its authors publish it, such as nlf_l_multi_0.3.2.torchscript.")
     return [people.float().cpu() for people in answer[_JOINTS]]
-
-
-def _at_size(masks: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    """Masks bool [P, h, w] at another size, the nearest pixel of each."""
-    rows, columns = (np.arange(to) * old // to for to, old in zip(size, masks.shape[1:], strict=True))
-    return masks if masks.shape[1:] == tuple(size) else masks[:, rows][:, :, columns]
 
 
 def _check(clip: Clip, masks: MaskSet) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from ..identity.identities import Identities
+from ..identity.mask_set import at_size
 from ..media.clips import Clip
 from ..media.retiming import PickedClip
 from ..poses.pose_clip import PoseClip
@@ -83,15 +84,14 @@ def pose_masks(driving: Clip, identities: Identities) -> Iterator[Finding]:
     both, either = (np.sum([join(*pair) for pair in pairs]) for join in (np.logical_and, np.logical_or))
     shared = float(both / either.clip(min=1))
     if shared < _SAME:
-        yield warning("poses_masks", f"The driving masks are of other poses than those that are rendered: only "
-                                     f"{shared:.0%} of the two is shared; connect the same poses to driving_masks of "
+        yield warning("poses_masks", f"The driving masks are of other poses than those that are rendered (only "
+                                     f"{shared:.0%} of the two is shared): connect the same poses to driving_masks of "
                                      "Bind SCAIL-2 Identities and to driving.")
 
 
 def _anybody(masks: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Masks bool [P, h, w] -> where anybody is, at another size (height, width): the nearest pixel of each."""
-    rows, columns = (np.arange(to) * old // to for to, old in zip(size, masks.shape[1:], strict=True))
-    return np.logical_or.reduce(masks[:, rows][:, :, columns])
+    return np.logical_or.reduce(at_size(masks, size))
 
 
 def _background(driving: Clip, identities: Identities) -> float:
