@@ -34,6 +34,12 @@ from .terminal import Terminal
 _STRETCH = 16  # frames that are painted at once
 _JPEG = {"quality": 100, "subsampling": 0}  # halved colour would blur the edges of a mask
 _NOT_RUN = {"text": "--text is for SAM3", "sam3_model": "--sam3_model names a model of SAM3"}
+_REMEDIES = {  # of nodes, and of this command
+    "choose who belongs together in the table on the node, or with binding,": "say who is who with --binding,",
+    ", or choose in the table on the node": "",
+    ", or connect another mask": ", or give another mask",
+    "; or, if there is no mask and this is the picture itself, set whole_picture": "",
+}
 _FAILED = OSError, RuntimeError, ValueError, EOFError, MemoryError
 
 
@@ -132,7 +138,13 @@ def _prepare(folder: Path, arguments: argparse.Namespace, report: Report, say: S
         return
     with locked(folder / ".scail2_prepare.lock", f"Another run is preparing {folder}: wait for it."):
         files = find_files(folder, arguments)
-        example = read_example(files, arguments, say)
+        try:
+            example = read_example(files, arguments, say)
+        except ValueError as error:
+            text = str(error)
+            for remedy, ours in _REMEDIES.items():
+                text = text.replace(remedy, ours)
+            raise ValueError(text) from error
         for path in files.written:
             remove_leftovers(folder, path.name)
         with explained(f"The folder {folder}", "and run again"):

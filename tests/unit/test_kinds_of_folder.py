@@ -189,7 +189,10 @@ KINDS = [
          people([LEFT, RIGHT], [BLUE, RED], [(100, 16, 130, 88)]), ("--matchnearest",), mode="replacement",
          shows={BLUE: RIGHT}),
     Kind("two people and one reference that overlaps neither", TWO, ("--onetomany",), mode="replacement",
-         refused="person 1 of the reference mask overlaps nobody in the first frame of the driving mask"),
+         refused="person 1 of the reference mask overlaps nobody in the first frame of the driving mask (intersection "
+                 'over union 0.000 with person 1, and 0.02 is the least): say who is who with --binding, for example'),
+    Kind("a binding of somebody who is not there", TWO, ("--binding", "9:1"),
+         refused="but the people there are 1: use one of these numbers.\n"),
     Kind("more people in the reference", people([LEFT], [BLUE], [LEFT, RIGHT], [BLUE, RED]),
          refused='driving mask has 1 person, but the reference mask has 2: say who is who with --binding, for '
                  'example --binding "1:1"'),
@@ -241,7 +244,7 @@ KINDS = [
     Kind("a video that was cut short", cut_short, refused="driving.mp4"),
     Kind("masks of another length", video(mask_frames=5), refused="The driving video has 6 frames, but its mask has 5"),
     Kind("a mask that is the video itself", picture_as_mask,
-         refused="Frame 0 of the driving mask contains other colours"),
+         refused="and save it without heavy compression.\n"),
     Kind("no masks", remove("driving_mask.mp4"), refused="There are no masks of the driving video in FOLDER "
                                                          "(tracks.safetensors or driving_mask.mp4), and SAM3"),
     Kind("masks that are not there", flags=("--tracks", "gone.mp4"),
@@ -260,7 +263,8 @@ KINDS = [
     Kind("no mask of the reference", remove("reference_mask.png"),
          refused="There is no mask of the reference in FOLDER"),
     Kind("a mask of another shape", other_shape, refused="have different shapes: make the mask from the picture"),
-    Kind("an empty mask of the reference", empty_reference_mask, refused="The reference mask is empty"),
+    Kind("an empty mask of the reference", empty_reference_mask,
+         refused="The reference mask is empty: paint the person in blue, or give another mask."),
     # what is written
     Kind("a mask that would be written over", renamed("reference_mask.png", "ref_mask.png"),
          ("--mask_image", "ref_mask.png"), mode="replacement",
