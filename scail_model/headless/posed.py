@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,7 @@ def posed(people: Source | None, bound_to: Callable[[Source], Identities], size:
         poses = _relabelled(poses.select(tracks), bound.labels)
     if files.keypoints:
         limit = ERROR_LIMIT if arguments.error_limit is None else arguments.error_limit
-        poses, _ = retargeted_to(poses, read_json(files.keypoints), size, bound, limit=limit)
+        poses, _ = retargeted_to(poses, _keypoints(files.keypoints), size, bound, limit=limit)
     if poses.points is not None:
         opencv()  # raises where it is missing, before anything is rendered
     say("rendering the masks of the poses")
@@ -55,6 +56,14 @@ def posed(people: Source | None, bound_to: Callable[[Source], Identities], size:
     _refuse_unseen(masks)
     named = Source(REFERENCE, bound.references[0], bound.labels, names=bound.given_names)
     return poses, replace(bind(ANIMATION, masks, [named]), notes=(*poses.notes, *bound.notes))
+
+
+def _keypoints(path: Path) -> Any:
+    keypoints = read_json(path)
+    if isinstance(keypoints, list) and len(keypoints) > 1:
+        raise RuntimeError(f"{path} (--retarget) has key points of {len(keypoints)} pictures, but the reference is "
+                           "one: give those of the reference picture.")
+    return keypoints
 
 
 def _found(masks: Source | None, driving: Clip, files: Files, arguments: argparse.Namespace, say: Say) -> Poses:

@@ -63,7 +63,7 @@ def _flat(frames: Any) -> Iterable[Any]:
 def _read_openpose(frames: Sequence[Mapping[str, Any]], size: tuple[int, int]) -> Detail:
     canvases = [(_side(frame, "canvas_height"), _side(frame, "canvas_width")) for frame in frames]
     canvas = next((canvas for canvas in canvases if all(canvas)), size)
-    people = [[_openpose_person(person, index) for person in frame.get("people") or []]
+    people = [[_openpose_person(person, index) for person in _people(frame, index)]
               for index, frame in enumerate(frames)]
     seen = [points[points[:, 2] > 0, :2] for listed in people for points in listed]
     pixels = bool(seen) and bool((np.abs(np.concatenate(seen)) > _NORMALISED).any())
@@ -83,8 +83,17 @@ def _read_openpose(frames: Sequence[Mapping[str, Any]], size: tuple[int, int]) -
 
 def _side(frame: Mapping[str, Any], name: str) -> int:
     """A side of the picture, 0 where it is not said."""
-    side = float(frame.get(name) or 0)
-    return int(side) if 0 < side < _FURTHEST else 0
+    side = frame.get(name)
+    pixels = float(side) if isinstance(side, int | float | np.number) else 0
+    return int(pixels) if 0 < pixels < _FURTHEST else 0
+
+
+def _people(frame: Mapping[str, Any], index: int) -> Sequence[Mapping[str, Any]]:
+    people = frame.get("people") or []
+    if not isinstance(people, list | tuple) or not all(isinstance(person, Mapping) for person in people):
+        raise ValueError(f"people in frame {index} of the detail is not a list of people: connect OpenPose's or "
+                         "DWPose's key points.")
+    return people
 
 
 def _openpose_person(person: Mapping[str, Any], frame: int) -> Points:

@@ -118,11 +118,14 @@ def _load(path: Path, filmed: Clip | None) -> Poses:
     if metadata.get("format") != _FORMAT:
         raise RuntimeError(f"{path.name} holds no poses that this version of the pack can read: choose a file of "
                            "poses, or update the pack.")
-    text: dict[str, Any] = json.loads(metadata["poses"])
-    lists: dict[str, Any] = {name: tuple(text[name]) for name in _TEXTS}
-    poses = Poses(tensors["joints"], cameras=tensors["cameras"], points=tensors.get("points"),
-                  scores=tensors.get("scores"), look=Look(**text["look"]), filmed=filmed,
-                  rate=Fraction(text["rate"]) if text["rate"] else None, **lists)
+    try:
+        text: dict[str, Any] = json.loads(metadata["poses"])
+        lists: dict[str, Any] = {name: tuple(text[name]) for name in _TEXTS}
+        poses = Poses(tensors["joints"], cameras=tensors["cameras"], points=tensors.get("points"),
+                      scores=tensors.get("scores"), look=Look(**text["look"]), filmed=filmed,
+                      rate=Fraction(text["rate"]) if text["rate"] else None, **lists)
+    except (KeyError, TypeError, ValueError) as error:
+        raise RuntimeError(f"{path.name} cannot be read as poses ({error!r}): save them again.") from error
     if filmed is not None and len(filmed) != poses.frames:
         raise ValueError(f"The poses in {path.name} have {poses.frames} frames, but the driving video has "
                          f"{len(filmed)}: use the video that they were found in.")

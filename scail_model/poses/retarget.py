@@ -77,10 +77,13 @@ def retargeted_to(poses: Poses, keypoints: Any, size: tuple[int, int], identitie
                   result: tuple[int, int] | None = None, limit: float = ERROR_LIMIT) -> tuple[Poses, tuple[Fit, ...]]:
     """`retargeted` to key points as detectors give them, POSE_KEYPOINT or DWPOSES.
 
+    The first frame of key points counts, as the first picture of a batch does.
+
     size: (height, width) of the primary reference picture. identities: its masks say which person is which; None for a
     single person. Raises ValueError as `retargeted` does, for other values, and for masks of another shape.
     """
-    detail = read_keypoints(keypoints, size).resized(size)
+    detail = read_keypoints(keypoints, size)
+    detail = replace(detail, frames=detail.frames[:1]).resized(size)
     if identities is None:
         points, scores = detail.frames[0]
         return retargeted(poses, points, scores, size, result=result, limit=limit)

@@ -175,6 +175,15 @@ def test_wrong_files_are_named(tmp_path):
         np.save(file, np.zeros((1, 1, 24, 3)))
     with pytest.raises(RuntimeError, match="cannot be read as an .npz archive"):
         load_poses(tmp_path / "c.npz")
+    for entries in ("{", "[]", "{}"):
+        metadata = {"format": "scail2-poses-1", "poses": entries}
+        save_file({"joints": torch.zeros(1)}, tmp_path / "b.safetensors", metadata)
+        with pytest.raises(RuntimeError, match="b.safetensors cannot be read as poses"):
+            load_poses(tmp_path / "b.safetensors")
+    for people in (5, [5], {"a": 1}):
+        (tmp_path / "detail.json").write_text(json.dumps([{"people": people, "canvas_width": "a"}]))
+        with pytest.raises(ValueError, match="people in frame 0 of the detail is not a list of people"):
+            load_detail(tmp_path / "detail.json", SIZE)
     save_file({"weight": torch.zeros(1)}, tmp_path / "model.safetensors")
     with pytest.raises(RuntimeError, match="holds no poses"):
         load_poses(tmp_path / "model.safetensors")

@@ -180,6 +180,7 @@ def test_generate_reads_what_was_prepared(folder, tmp_path, capsys):
     (("--poses", "short.npz"), "The poses have 5 frames, but the masks have 6: make both from the same frames."),
     (("--poses", "driving.mp4"), "driving.mp4 is not a file of poses"),
     (("--poses", "poses.npz", "--retarget", "driving.mp4"), "cannot be read as JSON"),
+    (("--poses", "poses.npz", "--retarget", "video.json"), "video.json (--retarget) has key points of 2 pictures, but"),
     (("--nlf", "driving.mp4"), "driving.mp4 cannot be loaded as a torchscript file (PytorchStreamReader failed"),
     (("--nlf", "gone"), "gone is not a file, but should be NLF's torchscript file: check the path."),
     (("--poses", "nobody.npz"), "The poses show no body in any frame"),
@@ -195,6 +196,7 @@ def test_one_sentence(folder, capsys, monkeypatch, flags, said):
     person = openpose_person(COLUMNS["right"])
     person["pose_keypoints_2d"][1::3] = [SIZE[0] - 1 - y for y in person["pose_keypoints_2d"][1::3]]
     (folder / "upside_down.json").write_text(json.dumps(openpose([person])))
+    (folder / "video.json").write_text(json.dumps(openpose([openpose_person()], [openpose_person()])))
     before = {path.name for path in folder.iterdir()}
     assert prepare(folder, *flags) == 1
     err = capsys.readouterr().err.replace(str(folder), "FOLDER")
