@@ -21,7 +21,9 @@ ANY, STEADY, SETTLED = "nothing", "the same person in every frame", "the person 
 
 LEAST_SCORE = 0.3  # below, a point is a guess: it is not drawn, and tells nothing
 
-_LEAST_BODY = 10.0  # millimetres: a body is larger, except in metres
+# Other units of length, how large a body in them can be, and what makes millimetres of them.
+_SMALL_UNITS = ("metres", 20.0, 1000), ("centimetres", 250.0, 10)
+_TELLING = 5  # known joints: fewer may lie close together
 _FURTHEST = 1e7  # millimetres
 
 Camera = tuple[float, float, float, float]  # fx, fy, cx, cy in pixels
@@ -95,16 +97,17 @@ def _somewhere(joints: Tensor) -> Tensor:
     return (joints.abs() < _FURTHEST).all(-1)  # not of NaN either
 
 
-def refuse_metres(frames: Iterable[Tensor], name: str) -> None:
+def check_unit(frames: Iterable[Tensor], name: str) -> None:
     """Raise ValueError if most bodies, [n, J, 3] for each frame, are too small for millimetres. name: what has them."""
     spans = []
     for person in (person for people in frames for person in people):
         there = person[known(person) & torch.isfinite(person).all(-1)]
-        if len(there) > 1:
+        if len(there) >= _TELLING:
             spans.append(float((there.amax(0) - there.amin(0)).norm()))
-    if spans and median(spans) < _LEAST_BODY:
-        raise ValueError(f"The bodies in {name} measure {median(spans):.2g} mm, so they seem to be in metres: multiply "
-                         "the joints by 1000.")
+    for unit, largest, factor in _SMALL_UNITS:
+        if spans and median(spans) < largest:
+            raise ValueError(f"The bodies in {name} measure {median(spans):.2g} mm, so they seem to be in {unit}: "
+                             f"multiply the joints by {factor}.")
 
 
 def project(joints: Tensor, camera: Camera | Tensor) -> Tensor:

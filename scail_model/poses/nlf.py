@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .detections import Bodies, finite, not_finite_note, refuse_metres
+from .detections import Bodies, check_unit, finite, not_finite_note
 from .value import SMPL_JOINTS, from_smpl, official_camera
 
 _KEYS = ("joints3d_nonparam", "joints3d")  # the first is free of the body model, as the official script takes it
@@ -27,7 +27,7 @@ Nested = Any  # tensors, arrays or numbers in lists of any depth
 def read_nlf(answer: Mapping[str, Nested] | Nested, size: tuple[int, int]) -> Bodies:
     """Read NLFPRED. size: (height, width) of the pictures that NLF has seen, or of larger ones of the same shape.
 
-    Raises ValueError without frames, for joints that are not SMPL's, and for joints in metres.
+    Raises ValueError without frames, for joints that are not SMPL's, and for joints in metres or centimetres.
     """
     values, given = answer, ""
     if isinstance(answer, Mapping):
@@ -39,7 +39,7 @@ def read_nlf(answer: Mapping[str, Nested] | Nested, size: tuple[int, int]) -> Bo
     frames = [_people(frame) for frame in _frames(values)]
     if not frames:
         raise ValueError("The NLF poses have no frames: run NLF on the driving video first.")
-    refuse_metres(frames, "the NLF poses")
+    check_unit(frames, "the NLF poses")
     return Bodies(tuple(from_smpl(finite(people)) for people in frames), size, official_camera(*size),
                   notes=not_finite_note(frames))
 

@@ -37,7 +37,7 @@ from ..files.atomic import writing
 from ..identity.mask_sources import Source
 from ..masks import NAMES
 from ..media.clips import Clip
-from .detections import ANY, SETTLED, Bodies, Camera, Detail, finite, no_points, nobody, not_finite_note, refuse_metres
+from .detections import ANY, SETTLED, Bodies, Camera, Detail, check_unit, finite, no_points, nobody, not_finite_note
 from .keypoints import read_keypoints
 from .reading import read_poses
 from .value import JOINTS, POINTS, SMPL_JOINTS, Look, Poses, from_smpl, official_camera
@@ -84,7 +84,7 @@ def load_poses(path: str | os.PathLike, size: tuple[int, int] | None = None, mas
                            "millimetres before the camera.")
     height, width = _size(values, size if filmed is None else filmed.size, path)
     frames = [_joints(people, path) for people in _frames(values, "joints", path)]
-    refuse_metres(frames, path.name)
+    check_unit(frames, path.name)
     own = _detail(values, (height, width), path)
     settled = masks is None and len({len(people) for people in frames}) == 1
     bodies = Bodies(tuple(finite(people) for people in frames), (height, width), _camera(values, height, width, path),

@@ -92,6 +92,7 @@ NLF_WRONG = {
     "COCO's joints": ({"joints3d_nonparam": [np.zeros((1, 17, 3))]}, r"shape \[1, 17, 3\], but people have SMPL's 24"),
     "joints in the picture": ({"joints3d_nonparam": [[torch.zeros(1, 24, 2)]]}, r"shape \[1, 24, 2\]"),
     "metres": (nlf([ONE / 1000]), "measure [0-9.]+ mm, so they seem to be in metres: multiply the joints by 1000"),
+    "centimetres": (nlf([ONE / 10]), "so they seem to be in centimetres: multiply the joints by 10"),
     "nested too deep": ({"joints3d_nonparam": [[[ONE[None, None]]]]}, "nested 7 deep"),
     "a number": ({"joints3d_nonparam": torch.tensor(1.0)}, "nested 0 deep"),
     "None instead of an answer": (None, "The NLF poses have nothing, but no joints3d_nonparam"),
