@@ -63,7 +63,7 @@ def holes(identities: Identities, fps: float) -> Iterator[Finding]:
         if found:
             yield warning("hole", f"The track of {identities.title(person)} has holes: the person is lost in frames "
                                   f"{_when(found, fps)} and then in the same place again, and may flicker in the "
-                                  "result: track again there, or paint the missing masks.")
+                                  "result: track again there, paint the missing masks or, of poses, raise hold.")
 
 
 def merged(identities: Identities, fps: float) -> Iterator[Finding]:
