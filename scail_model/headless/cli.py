@@ -15,6 +15,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 from typing import NoReturn
 
 _MODEL_FILES = "official SAT folder or .pt file, or a .safetensors file"
@@ -36,7 +37,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: list[str]) -> int:
     try:
-        arguments = _parser(argv[:1]).parse_args(argv)
+        parser = _parser(argv[:1])
+        arguments, unknown = parser.parse_known_args(argv)
+        if unknown:
+            parser.prog = " ".join(("scail2", *takewhile(lambda word: not word.startswith("-"), argv)))
+            parser.error(f"unrecognized arguments: {' '.join(unknown)}")
         fine = arguments.run(arguments)
     except ModuleNotFoundError as error:
         return _fail(f'{error.name} is not installed; run: pip install "scail2[headless]"')

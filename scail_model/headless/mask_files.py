@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 from torch import Tensor
 
 from ..geometry import check_frame_count, check_shape, size_of
@@ -17,6 +18,8 @@ from ..identity.video_fingerprint import compare
 from ..media.pictures import read_picture
 from ..media.video_file import FileClip
 from .prepare_files import STILL, TRACKS_ENDING, Say
+
+_MOST_OF_BORDER = 0.5  # a person is seldom in more of it
 
 Frames = Callable[[], Iterator[Tensor]]
 
@@ -93,4 +96,15 @@ def _people(frames: Frames, count: int, name: str, notes: list[str]) -> Source:
         notes.append(f"{name} mask: {flat.mask_set.people} people in other colours than the six, numbered from left to "
                      "right")
         return flat
-    return source if source.labels else from_white(frames(), name)
+    if source.labels:
+        return source
+    white = from_white(frames(), name)
+    if _border(white.mask_set.frame(0)[0]) > _MOST_OF_BORDER:
+        notes.append(f"{name} mask: white fills most of the border of its first frame; if the person is the black "
+                     "there, invert it")
+    return white
+
+
+def _border(mask: np.ndarray) -> float:
+    """Share of the outermost pixels that a mask [H, W] has."""
+    return float(np.concatenate((mask[0], mask[-1], mask[:, 0], mask[:, -1])).mean())

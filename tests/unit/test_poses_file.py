@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from drawn_bodies import FOCAL, SIZE, body, box_masks, openpose, openpose_person
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from scail_model.identity.mask_sources import from_masks
@@ -128,6 +129,9 @@ WRONG = {
     "a focal length of text": ({"size": SIZE, "joints": [body().tolist()], "focal": {"x": 1}}, "focal that are not a"),
     "a number beyond any float": ({"size": SIZE, "joints": [[[[10**400, 0, 0]] * 24]]}, "not a regular list"),
     "points that are a number": ({"size": SIZE, "joints": [body().tolist()], "points": 5}, "points that are not a"),
+    "points as shares of the picture": ({"size": SIZE, "joints": [body().tolist()], "points": [[[0.5, 0.9]] * 134]},
+                                        "points up to 0.9, so they seem to be shares of the picture: multiply x"),
+    "centimetres": ({"size": SIZE, "joints": [(body() / 10).tolist()]}, "so they seem to be in centimetres: multiply"),
     "OpenPose's points": ({"people": []}, "key points of pictures, but poses need joints in space"),
     "a list": ([], "key points of pictures"),
 }
@@ -180,6 +184,19 @@ def test_wrong_files_are_named(tmp_path):
         save_file({"joints": torch.zeros(1)}, tmp_path / "b.safetensors", metadata)
         with pytest.raises(RuntimeError, match="b.safetensors cannot be read as poses"):
             load_poses(tmp_path / "b.safetensors")
+    save_poses(load_poses(plain(tmp_path, joints=BODIES.numpy(), size=np.array(SIZE))[0]), tmp_path / "own.safetensors")
+    with safe_open(tmp_path / "own.safetensors", "pt") as file:
+        metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in ("joints", "cameras")}
+    text = json.loads(metadata["poses"])
+    for part, tensors_given, text_given in (("joints", {"joints": torch.zeros(2, 2, 5, 3)}, {}),
+                                            ("cameras", {"cameras": torch.zeros(1, 4)}, {}),
+                                            ("points", {"scores": torch.zeros(2, 2, 134)}, {}),
+                                            ("labels", {}, {"labels": [1, 9]}), ("labels", {}, {"labels": [1, 1]}),
+                                            ("names", {}, {"names": ["Anna"]}), ("size", {}, {"size": [5]})):
+        save_file(tensors | tensors_given, tmp_path / "own.safetensors",
+                  metadata | {"poses": json.dumps(text | text_given)})
+        with pytest.raises(RuntimeError, match=f"own.safetensors cannot be read as poses, because its {part} do not"):
+            load_poses(tmp_path / "own.safetensors")
     for people in (5, [5], {"a": 1}):
         (tmp_path / "detail.json").write_text(json.dumps([{"people": people, "canvas_width": "a"}]))
         with pytest.raises(ValueError, match="people in frame 0 of the detail is not a list of people"):

@@ -284,11 +284,21 @@ def test_official_flags_of_models_are_explained(tmp_path, capsys, mode):
                    "--sam3_model names a model of SAM3, which is not run here: masks come from --tracks."]
 
 
+@pytest.mark.parametrize("inverted", [False, True])
+def test_white_that_surrounds_a_person_is_doubted(tmp_path, capsys, inverted):
+    folder = write_folder(tmp_path / "one")
+    mask = painted(silhouettes([LEFT]), [WHITE])
+    write_video(folder / "driving_mask.mp4", 255 - mask if inverted else mask)
+    assert prepare("animation", folder) == 0
+    assert ("driving mask: white fills most of the border of its first frame" in capsys.readouterr().out) == inverted
+
+
 @pytest.mark.parametrize(("argv", "said"), [
     (["prepare"], "the following arguments are required: KIND"),
     (["prepare", "animation", "--e2e_mode"], "one of the arguments --subdir --input_root is required"),
     (["prepare", "animation", "--subdir", "a", "--input_root", "b"], "not allowed with argument --subdir"),
-    (["prepare", "replacement", "--subdir", "a", "--e2e_mode"], "unrecognized arguments: --e2e_mode"),
+    (["prepare", "replacement", "--subdir", "a", "--e2e_mode"], "unrecognized arguments: --e2e_mode: see "
+                                                                       "scail2 prepare replacement --help"),
     (["prepare", "animation", "--subdir", "a", "--crop_e2e_mask", "--crop_e2e_bbox"], "not allowed with argument"),
     (["prepare", "animation", "--subdir", "a", "--overwrite", "--skip_existing"], "not allowed with argument"),
 ])
