@@ -102,7 +102,7 @@ def check(job: Job) -> list[Finding]:
                                                  "example from SAM3, if the result is not right."))
     elif not mask_errors:
         findings += driving_kinds.comparable(mask_checks.check(job.identities, plan, job.height, job.width),
-                                             job.driving)
+                                             job.driving, job.identities)
         findings += track_checks.check(job.identities, job.driving, plan, job.cuts, job.fps)
         findings += driving_kinds.pose_masks(job.driving, job.identities)
         if not job.identities.replacement and not job.black_background:

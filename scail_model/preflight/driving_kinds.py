@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
+from scipy import ndimage
 
 from ..identity.identities import Identities
 from ..identity.mask_set import at_size
@@ -23,6 +24,7 @@ from .findings import Finding, error, fact, warning
 _LOOKED_AT = 4  # frames
 _WIDER = 2.0  # times the skeleton; a person's outline is about three times as large
 _SAME = 0.3  # share of masks and skeletons; edited masks share less than 1
+_THIN = 0.08  # radius in shares of height: skeletons have 0.02 to 0.055, outlines of people 0.13 and more
 _BLACK = 8.0  # level of the background of a picture of poses, at most
 _ADVISED = 704  # pixels of the shorter side
 
@@ -51,10 +53,34 @@ def poses_of(driving: Clip) -> Poses | None:
     return driving.poses if isinstance(driving, PoseClip) else None
 
 
-def comparable(findings: Sequence[Finding], driving: Clip) -> list[Finding]:
+def comparable(findings: Sequence[Finding], driving: Clip, identities: Identities) -> list[Finding]:
     """Findings without those that compare the sizes of a skeleton and of a person's outline."""
-    posed = poses_of(driving) is not None
-    return [finding for finding in findings if not (posed and finding.code == "scale")]
+    others = [finding for finding in findings if finding.code != "scale"]
+    if len(others) == len(findings):
+        return others
+    if poses_of(driving) is not None or identities.rendered:
+        return others
+    if _thin(identities):
+        return [*others, fact("poses", "the driving masks are as thin as those of rendered poses: their size is not "
+                                       "compared with the reference's")]
+    return list(findings)
+
+
+def _thin(identities: Identities) -> bool:
+    """Whether masks are of skeletons, not of bodies: by the largest circles in a few of them."""
+    masks = identities.driving
+    shares = [share for frame in np.linspace(0, len(masks) - 1, _LOOKED_AT).astype(int)
+              for mask in masks.frame(frame) if (share := _thickness(mask))]
+    return bool(shares) and float(np.median(shares)) < _THIN
+
+
+def _thickness(mask: np.ndarray) -> float:
+    """Radius of the largest circle in a mask [H, W], as a share of the longer side of the box around it."""
+    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+    if not len(rows):
+        return 0.0
+    inside = np.pad(mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], 1)
+    return float(np.asarray(ndimage.distance_transform_edt(inside)).max()) / (max(inside.shape) - 2)
 
 
 def pose_masks(driving: Clip, identities: Identities) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ from fractions import Fraction
 import pytest
 import torch
 from drawn_bodies import body
-from preflight_jobs import WHOLE, bound, clip, encoded, job, texts
+from preflight_jobs import WHOLE, bound, encoded, job, texts
 
 from scail_model.identity import binding, mask_sources
 from scail_model.media.clips import TensorClip
@@ -72,7 +72,21 @@ def test_a_skeleton_is_not_compared_with_an_outline():
     """A skeleton is smaller than the outline of its own person, so a reference of the right size would be too large."""
     driven = posed(rows=(5, 155))
     assert not said(driven, "scale")
-    assert said(replace(driven, driving=clip(17, HIGH, WIDE)), "scale")
+
+
+def test_skeletons_in_a_video_are_not_compared_with_an_outline_either():
+    """As Render SCAIL-2 Poses and `scail2 prepare` give them. Outlines of people are compared."""
+    frames = PoseClip(poses()).read(0, 17)
+    masks = replace(driving_source(poses()), rendered=False)
+    video = posed(TensorClip(frames, Fraction(16)), masks, rows=(5, 155))
+    assert not said(video, "scale")
+    assert any("as thin as those of rendered poses" in text for text in said(video, "poses"))
+    outlines = [torch.zeros(17, HIGH, WIDE) for _ in range(2)]
+    outlines[0][:, 40:110, 8:40], outlines[1][:, 40:110, 56:88] = 1, 1
+    people = posed(TensorClip(torch.zeros_like(frames), Fraction(16)), mask_sources.from_masks(outlines, "driving"),
+                   rows=(5, 155))
+    assert said(people, "scale")
+    assert not said(people, "poses")
 
 
 def test_poses_that_are_read_at_another_rate_are_poses():
