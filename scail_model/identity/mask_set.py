@@ -101,8 +101,12 @@ def pack_frames(frames: Iterable[Iterable[np.ndarray]], count: int, people: int,
 
 
 def at_size(masks: np.ndarray, size: Sequence[int]) -> np.ndarray:
-    """Masks bool [P, h, w] at another size (height, width), the nearest pixel of each."""
-    rows, columns = (np.arange(to) * old // to for to, old in zip(size, masks.shape[1:], strict=True))
+    """Masks bool [P, h, w] at another size (height, width), the nearest pixel of each.
+
+    As OpenCV picks it, and so the official scripts, whose rounding takes the pixel before in one of 20 pairs of sizes.
+    """
+    rows, columns = (np.minimum((np.arange(to) * (1 / (to / old))).astype(int), old - 1)
+                     for to, old in zip(size, masks.shape[1:], strict=True))
     return masks if masks.shape[1:] == tuple(size) else masks[:, rows][:, :, columns]
 
 

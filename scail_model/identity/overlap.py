@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from .mask_set import MaskSet
+from .mask_set import MaskSet, at_size
 
 
 class Match(NamedTuple):
@@ -46,8 +46,7 @@ def overlaps(reference: np.ndarray, driving: np.ndarray) -> np.ndarray:
     """Intersection over union, float64 [R, P], of people bool [R, h, w] with people bool [P, H, W]; 0 for empty
     masks."""
     height, width = driving.shape[1:]
-    rows, columns = (_nearest_places(*sides) for sides in zip(reference.shape[1:], (height, width), strict=True))
-    wanted = (reference[:, rows][:, :, columns] > 0).reshape(-1, height * width)
+    wanted = (at_size(reference, (height, width)) > 0).reshape(-1, height * width)
     found = (driving > 0).reshape(-1, height * width)
     # row by row, because all pairs at once would be a large array
     both = np.array([(mask & found).sum(1) for mask in wanted], np.int64).reshape(len(wanted), len(found))
@@ -93,9 +92,3 @@ def _centres(mask_set: MaskSet) -> dict[int, np.ndarray]:
     masks = mask_set.frame(0)
     return {person: np.array([np.nonzero(mask)[axis].mean() / mask.shape[axis] for axis in (1, 0)])
             for person, mask in enumerate(masks) if mask.any()}
-
-
-def _nearest_places(size: int, to: int) -> np.ndarray:
-    """Source index of each of `to` places. As OpenCV's nearest interpolation picks it, whose rounding takes the pixel
-    before in one of 20 pairs of sizes."""
-    return np.minimum((np.arange(to) * (1 / (to / size))).astype(int), size - 1)

@@ -47,9 +47,9 @@ def read_keypoints(value: Any, size: tuple[int, int]) -> Detail:
         return _read_dwposes(value, size)
     frames = [{} if frame is None else frame for frame in ([value] if isinstance(value, Mapping) else _flat(value))]
     if not frames or not all(isinstance(frame, Mapping) for frame in frames):
-        raise ValueError("The detail has no frames of key points: connect POSE_KEYPOINT or DWPOSES.")
+        raise ValueError("There are no frames of key points: give POSE_KEYPOINT or DWPOSES.")
     if any("animals" in frame and "people" not in frame for frame in frames):
-        raise ValueError("The detail has key points of animals, but faces and hands of people are drawn: connect "
+        raise ValueError("The key points are of animals, but faces and hands of people are drawn: give "
                          "people's key points, or nothing.")
     return _read_openpose(frames, size)
 
@@ -91,7 +91,7 @@ def _side(frame: Mapping[str, Any], name: str) -> int:
 def _people(frame: Mapping[str, Any], index: int) -> Sequence[Mapping[str, Any]]:
     people = frame.get("people") or []
     if not isinstance(people, list | tuple) or not all(isinstance(person, Mapping) for person in people):
-        raise ValueError(f"people in frame {index} of the detail is not a list of people: connect OpenPose's or "
+        raise ValueError(f"people in frame {index} of the key points is not a list of people: give OpenPose's or "
                          "DWPose's key points.")
     return people
 
@@ -119,12 +119,12 @@ def _part(person: Mapping[str, Any], name: str, frame: int) -> Points:
     try:
         flat = numbers([] if found is None else found).ravel()
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{key} in frame {frame} of the detail is not a list of numbers ({error}): connect OpenPose's "
-                         "or DWPose's key points.") from error
+        raise ValueError(f"{key} in frame {frame} of the key points is not a list of numbers ({error}): give "
+                         "OpenPose's or DWPose's key points.") from error
     if flat.size and (flat.size % 3 or flat.size // 3 not in counts):
-        raise ValueError(f"{key} in frame {frame} of the detail has {flat.size} numbers, but "
+        raise ValueError(f"{key} in frame {frame} of the key points has {flat.size} numbers, but "
                          f"{' or '.join(str(3 * count) for count in counts)} (x, y and confidence of each point) are "
-                         "known: connect OpenPose's or DWPose's key points.")
+                         "known: give OpenPose's or DWPose's key points.")
     return _valid(flat.reshape(-1, 3).copy())
 
 
@@ -150,7 +150,7 @@ def _wrist_distance(people: np.ndarray, left: slice, right: slice) -> float:
 def _read_dwposes(value: Mapping[str, Any], size: tuple[int, int]) -> Detail:
     frames = [{} if frame is None else frame for frame in _flat(value["poses"])]
     if not frames or not all(isinstance(frame, Mapping) for frame in frames):
-        raise ValueError("The detail has no frames of key points: connect POSE_KEYPOINT or DWPOSES.")
+        raise ValueError("There are no frames of key points: give POSE_KEYPOINT or DWPOSES.")
     bodies, hands = zip(*map(_dw_frame, frames, range(len(frames))), strict=True)
     orders = _hand_orders(bool(value.get("swap_hands")))
     costs = [sum(_wrist_distance(_with_hands(body, hand, order), LEFT_HAND, RIGHT_HAND)
@@ -173,7 +173,7 @@ def _dw_frame(frame: Mapping[str, Any], index: int) -> tuple[np.ndarray, np.ndar
     try:
         return _dw_bodies(frame), _dw_hands(frame)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"Frame {index} of the detail is not one of DWPose ({error}): connect DWPOSES with 18 points "
+        raise ValueError(f"Frame {index} of the key points is not one of DWPose ({error}): give DWPOSES with 18 points "
                          f"of the body, 68 of the face and {_HAND} of each hand.") from error
 
 

@@ -289,15 +289,15 @@ def test_unseen_points_stay_unseen():
 
 
 DETAIL_WRONG = {
-    "no frames": ([], "The detail has no frames of key points"),
-    "DWPose without frames": ({"poses": []}, "The detail has no frames of key points"),
-    "DWPose with None for its frames": ({"poses": None}, "The detail has no frames of key points"),
+    "no frames": ([], "There are no frames of key points"),
+    "DWPose without frames": ({"poses": []}, "There are no frames of key points"),
+    "DWPose with None for its frames": ({"poses": None}, "There are no frames of key points"),
     "DWPose with hands of another model": ({"poses": [{"hands": np.zeros((2, 20, 2)) + 0.5}]},
-                                           "Frame 0 of the detail is not one of DWPose"),
+                                           "Frame 0 of the key points is not one of DWPose"),
     "texts instead of numbers": (openpose([{"pose_keypoints_2d": ["a"] * 54}]),
-                                 "pose_keypoints_2d in frame 0 of the detail is not a list of numbers"),
-    "something else": (["text"], "The detail has no frames of key points"),
-    "animals": ([{"animals": [[0.0] * 51], "canvas_width": 96, "canvas_height": 160}], "key points of animals"),
+                                 "pose_keypoints_2d in frame 0 of the key points is not a list of numbers"),
+    "something else": (["text"], "There are no frames of key points"),
+    "animals": ([{"animals": [[0.0] * 51], "canvas_width": 96, "canvas_height": 160}], "The key points are of animals"),
     "COCO's 17 points": (openpose([{**PERSON, "pose_keypoints_2d": [1.0] * 51}]), "has 51 numbers, but 54 or 75"),
     "points without confidence": (openpose([{**PERSON, "hand_left_keypoints_2d": [1.0] * 42}]), "42 numbers, but 63"),
 }

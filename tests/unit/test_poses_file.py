@@ -199,7 +199,7 @@ def test_wrong_files_are_named(tmp_path):
             load_poses(tmp_path / "own.safetensors")
     for people in (5, [5], {"a": 1}):
         (tmp_path / "detail.json").write_text(json.dumps([{"people": people, "canvas_width": "a"}]))
-        with pytest.raises(ValueError, match="people in frame 0 of the detail is not a list of people"):
+        with pytest.raises(ValueError, match="people in frame 0 of the key points is not a list of people"):
             load_detail(tmp_path / "detail.json", SIZE)
     save_file({"weight": torch.zeros(1)}, tmp_path / "model.safetensors")
     with pytest.raises(RuntimeError, match="holds no poses"):
