@@ -142,8 +142,8 @@ def _prepare(folder: Path, arguments: argparse.Namespace, report: Report, say: S
             example = read_example(files, arguments, say)
         except ValueError as error:
             text = str(error)
-            for remedy, ours in _REMEDIES.items():
-                text = text.replace(remedy, ours)
+            for remedy, own in _REMEDIES.items():
+                text = text.replace(remedy, own)
             raise ValueError(text) from error
         for path in files.written:
             remove_leftovers(folder, path.name)

@@ -11,7 +11,7 @@ from scipy.optimize import linear_sum_assignment
 
 from ..geometry import same_shape
 from ..identity.identities import Identities
-from ..identity.mask_set import MaskSet
+from ..identity.mask_set import MaskSet, at_size
 from ..media.clips import Clip
 from ..media.retiming import PickedClip
 from .pose_clip import PoseClip
@@ -71,10 +71,9 @@ def _who(poses: Poses, masks: MaskSet) -> list[int]:
     if not looked:
         return who
     drawn = driving_source(poses.picked(looked)).mask_set
-    rows, columns = (np.arange(to) * old // to for to, old in zip(masks.size, drawn.size, strict=True))
     shared = np.zeros((masks.people, poses.people))
     for index, frame in enumerate(looked):
-        shown = drawn.frame(index)[:, rows][:, :, columns]
+        shown = at_size(drawn.frame(index), masks.size)
         shared += [(mask & shown).sum((1, 2)) for mask in masks.frame(frame)]
     for own, person in zip(*linear_sum_assignment(-shared), strict=True):
         who[own] = int(person) if shared[own, person] else -1
