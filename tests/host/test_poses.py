@@ -181,7 +181,9 @@ def test_nlf_is_run_over_the_driving_video(comfy, graph, read, nlf_file):
     hips = found["joints"][:, :, 8]
     assert ((hips[..., 0] / hips[..., 2] * FOCAL + WIDTH / 2).T - boxes(graph)).abs().max() < 0.5
     files = comfy.get("/object_info/SCAIL2LoadNLF")["SCAIL2LoadNLF"]["input"]["required"]["file"]
-    assert {"other.torchscript", "tiny.torchscript"} <= set(files[1]["options"])  # others share the server
+    options = files[1]["options"]  # others share the server
+    assert {"other.torchscript", "tiny.torchscript"} <= set(options)
+    assert "other_form.safetensors" not in options
     with pytest.raises(RuntimeError, match="poses is an NLF model, but driving is not connected"):
         read(poses=model)
     graph.set("nlf", file="other.torchscript")
