@@ -11,7 +11,7 @@ from comfy_api.latest import io
 from ..scail_model.comfy.progress import working
 from ..scail_model.comfy.schema import CATEGORY, PosesType, as_clip
 from ..scail_model.files.atomic import explained
-from ..scail_model.files.user_files import user_path
+from ..scail_model.files.user_files import new_path
 from ..scail_model.poses.poses_file import load_poses, save_poses
 from ..scail_model.poses.report import read_report
 
@@ -43,9 +43,7 @@ class SCAIL2SavePoses(io.ComfyNode):
     @classmethod
     @working("writing the poses")
     def execute(cls, poses, name: str, overwrite: bool = False) -> io.NodeOutput:
-        path = user_path(Path(folder_paths.get_folder_paths(_FOLDER)[0]), name, "poses")
-        if path.exists() and not overwrite:
-            raise ValueError(f"The poses file {name} exists already: choose another name or turn overwrite on.")
+        path = new_path(Path(folder_paths.get_folder_paths(_FOLDER)[0]), name, "poses", overwrite=overwrite)
         with explained("The poses", "or choose another name"):
             path.parent.mkdir(parents=True, exist_ok=True)
             save_poses(poses, path)

@@ -65,6 +65,17 @@ def paint(labels: Tensor) -> Tensor:
     return _COLOURS[labels.long()].movedim(-1, 1)
 
 
+def given_name(label: int, name: str) -> str:
+    """The name of a person with this palette index, 1..6, if somebody chose it; "" if it is that of the colour."""
+    return "" if name == NAMES[label - 1] else name
+
+
+def title(label: int, name: str) -> str:
+    """What people read of a person: "blue", or "Anna (blue)" with a name of their own."""
+    colour = NAMES[label - 1]
+    return f"{name} ({colour})" if given_name(label, name) else colour
+
+
 def people(labels: Tensor) -> Tensor:
     """Where a label map shows people, bool."""
     return (labels != BLACK) & (labels != WHITE)

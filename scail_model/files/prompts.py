@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .user_files import user_path
+from .user_files import new_path
 
 FOLDER = "scail2_prompts"
 _FORMAT = "scail2-prompt-1"
@@ -23,9 +23,7 @@ def save(conditioning: list, folder: str | os.PathLike, name: str, *, overwrite:
     Tensors and plain values (numbers, strings, None) of every entry are kept; anything else has no form in a file.
     Raises ValueError for a name outside the folder, an existing file without `overwrite`, and such other values.
     """
-    path = user_path(Path(folder), name, "prompt")
-    if path.exists() and not overwrite:
-        raise ValueError(f"The prompt file {name} exists already: choose another name or turn overwrite on.")
+    path = new_path(Path(folder), name, "prompt", overwrite=overwrite)
     tensors, plain = {}, []
     for index, (embedding, options) in enumerate(conditioning):
         values = {_EMBEDDING: embedding, **options}

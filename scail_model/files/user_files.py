@@ -1,4 +1,4 @@
-"""Paths of the files that users name: prompts and tracks, each kind in its own folder."""
+"""Paths of the files that users name: prompts, tracks and poses, each kind in its own folder."""
 
 from __future__ import annotations
 
@@ -16,4 +16,13 @@ def user_path(folder: Path, name: str, kind: str) -> Path:
         shown = name if len(name) <= 40 else f"{name[:40]}..."
         raise ValueError(f'The {kind} name "{shown}" is not a file inside {folder.name}: use letters, digits and "/", '
                          f"at most {_LONGEST} of them.")
+    return path
+
+
+def new_path(folder: Path, name: str, kind: str, *, overwrite: bool) -> Path:
+    """The path of a file to write. Raises ValueError as `user_path` does, and for a file that exists already, unless
+    `overwrite`."""
+    path = user_path(folder, name, kind)
+    if path.exists() and not overwrite:
+        raise ValueError(f"The {kind} file {name} exists already: choose another name or turn overwrite on.")
     return path

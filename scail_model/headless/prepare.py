@@ -31,7 +31,6 @@ from .posed import nlf
 from .prepare_files import Files, Say, find_files, folders_of, is_done
 from .terminal import Terminal
 
-_STRETCH = 16  # frames that are painted at once
 _JPEG = {"quality": 100, "subsampling": 0}  # halved colour would blur the edges of a mask
 _NOT_RUN = {"text": "--text is for SAM3", "sam3_model": "--sam3_model names a model of SAM3"}
 _REMEDIES = {  # of nodes, and of this command
@@ -185,19 +184,17 @@ def _write(example: Example, arguments: argparse.Namespace, say: Say) -> None:
             Image.fromarray(example.made.numpy()).save(part[path], "png")
 
 
-def _stretches(frames: int) -> Iterator[tuple[int, int]]:
-    return ((start, min(start + _STRETCH, frames)) for start in range(0, frames, _STRETCH))
-
-
 def _cropped(example: Example, crop: Crop) -> Iterator[Tensor]:
-    for start, stop in _stretches(len(example.driving)):
-        yield from crop.applied(example.driving.read(start, stop), example.identities, start)
+    start = 0
+    for frames in example.driving.stretches(0, len(example.driving)):
+        yield from crop.applied(frames, example.identities, start)
+        start += len(frames)
 
 
 def _painted(example: Example) -> Iterator[Tensor]:
     """The mask of each driving frame, uint8 [H, W, 3]."""
-    for start, stop in _stretches(len(example.driving)):
-        yield from example.identities.driving_colours(start, stop).movedim(1, -1)
+    for frame in range(len(example.driving)):
+        yield example.identities.driving_colours(frame, frame + 1)[0].movedim(0, -1)
 
 
 def _can_be_copied(clip: FileClip) -> bool:

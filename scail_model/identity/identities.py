@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..masks import BLACK, NAMES, WHITE, paint
+from ..masks import BLACK, NAMES, WHITE, given_name, paint, title
 from .mask_bits import components, pack_bits
 from .mask_edits import Edits
 from .mask_set import MaskSet, in_words, runs
@@ -60,13 +60,11 @@ class Identities:
     @property
     def given_names(self) -> tuple[str, ...]:
         """Names that the user chose; empty for people named after their colour."""
-        return tuple("" if name == NAMES[label - 1] else name
-                     for name, label in zip(self.names, self.labels, strict=True))
+        return tuple(map(given_name, self.labels, self.names))
 
     def title(self, person: int) -> str:
         """Display name of a person: "blue", or "Anna (blue)" if it has a name."""
-        colour, given = NAMES[self.labels[person] - 1], self.names[person]
-        return colour if given == colour else f"{given} ({colour})"
+        return title(self.labels[person], self.names[person])
 
     @property
     def whole_picture(self) -> bool:

@@ -27,7 +27,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from ..files.streamed_safetensors import JoinedBytes, Pieces, StoredArray, checksum, write
-from ..files.user_files import user_path
+from ..files.user_files import new_path
 from .identities import Identities
 from .mask_set import MaskSet
 from .packed_mask import EMPTY, MaskTrack, PackedMask, append_packed, pack_track
@@ -44,9 +44,7 @@ def save(identities: Identities, folder: str | os.PathLike, name: str, *, video:
     Raises ValueError for a name outside the folder and for an existing file without `overwrite`, RuntimeError if the
     file cannot be written.
     """
-    path = user_path(Path(folder), name, "tracks")
-    if path.exists() and not overwrite:
-        raise ValueError(f"The tracks file {name} exists already: choose another name or turn overwrite on.")
+    path = new_path(Path(folder), name, "tracks", overwrite=overwrite)
     arrays, text = _arrays(identities), _text(identities, video)
     if video is not None:
         arrays[_THUMBNAILS] = video.thumbnails

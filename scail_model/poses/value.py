@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from ..geometry import cover_map
-from ..masks import NAMES, PEOPLE_LIMIT
+from ..masks import NAMES, PEOPLE_LIMIT, given_name, title
 from ..media.clips import Clip
 
 JOINTS = 18
@@ -126,13 +126,11 @@ class Poses:
     @property
     def given_names(self) -> tuple[str, ...]:
         """Names that somebody chose; empty for people named after their colour."""
-        return tuple("" if name == NAMES[label - 1] else name
-                     for name, label in zip(self.names, self.labels, strict=True))
+        return tuple(map(given_name, self.labels, self.names))
 
     def title(self, person: int) -> str:
         """Display name of a person: "blue", or "Anna (blue)" if it has a name."""
-        colour, name = NAMES[self.labels[person] - 1], self.names[person]
-        return colour if name == colour else f"{name} ({colour})"
+        return title(self.labels[person], self.names[person])
 
     def picked(self, frames: Sequence[int]) -> Poses:
         """The frames with these numbers, in this order. `filmed` stays as it is."""

@@ -27,14 +27,6 @@ BLACK, WHITE, BLUE, RED = (0, 0, 0), (255, 255, 255), (0, 0, 255), (255, 0, 0)
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models")
-    small_models.write_encoders(folder / "encoders")
-    small_models.write_transformer(folder / "transformer.safetensors")
-    return folder
-
-
-@pytest.fixture(scope="module")
 def jobs(tmp_path_factory):
     """Files of an animation and of a replacement."""
     folder = tmp_path_factory.mktemp("jobs")

@@ -15,7 +15,7 @@ from test_generate import command
 
 from scail_model.headless import terminal
 from scail_model.headless.cli import main
-from tests.demo import drawing, small_models
+from tests.demo import drawing
 from tests.demo.faster import FASTER
 
 ROOT = Path(__file__).parents[2]
@@ -28,14 +28,6 @@ torch.set_num_threads(1)
 take_onednn()
 sys.exit(main(sys.argv[1:]))"""
 SIZE, FRAMES = (64, 64), 13  # two segments of 9 that share 5
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models")
-    small_models.write_encoders(folder / "encoders")
-    small_models.write_transformer(folder / "transformer.safetensors")
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,11 @@ import pytest
 import torch
 from drawn_bodies import SIZE, body
 
+from scail_model.poses.footprint import RADIUS
 from scail_model.poses.pose_clip import PoseClip
 from scail_model.poses.pose_masks import driving_source
-from scail_model.poses.value import FACE, LEFT_HAND, Poses, from_smpl
+from scail_model.poses.shading import LIMBS
+from scail_model.poses.value import FACE, LEFT_HAND, Poses, from_smpl, official_camera
 
 A, B, NOBODY = from_smpl(body(28)), from_smpl(body(68)), torch.zeros(18, 3)
 
@@ -85,10 +87,21 @@ def test_kinds_of_joints(frames, expected):
     assert seen(Poses.of(joints, SIZE)) == expected
 
 
-@pytest.mark.parametrize("size", [(31, 17), (1, 1), (2, 300), (300, 2), (160, 96)])
+def near_a_ray(joints: torch.Tensor, size: tuple[int, int]) -> bool:
+    """Whether the ray of a pixel comes as near to a limb as a capsule is wide, by points along the limbs."""
+    fx, fy, cx, cy = official_camera(*size)
+    down, across = torch.meshgrid(*(torch.arange(side, dtype=torch.float64) for side in size), indexing="ij")
+    rays = torch.stack(((across - cx) / fx, (down - cy) / fy, torch.ones_like(down)), -1).reshape(-1, 1, 3)
+    rays = rays / rays.norm(dim=-1, keepdim=True)
+    starts, ends = (joints[[limb[side] for limb in LIMBS]].double() for side in (0, 1))  # [13, 3]
+    points = (starts[:, None] + torch.linspace(0, 1, 200)[:, None] * (ends - starts)[:, None]).reshape(1, -1, 3)
+    return bool((points - (points * rays).sum(-1, keepdim=True) * rays).norm(dim=-1).min() < RADIUS)
+
+
+@pytest.mark.parametrize("size", [(31, 17), (1, 1), (2, 300), (300, 2), (60, 40)])
 def test_kinds_of_sizes(size):
-    joints = torch.stack((A, B))[None]
-    seen(Poses.of(joints, size))
+    expected = "".join(letter for letter, body in (("A", A), ("B", B)) if near_a_ray(body, size))
+    assert seen(Poses.of(torch.stack((A, B))[None], size)) == (expected or "-")
 
 
 FACES = torch.full((1, 2, 134, 2), 20.0)

@@ -40,7 +40,6 @@ from scail_model.headless import prepare as prepare_module
 from scail_model.headless.cli import main
 from scail_model.masks import PALETTE
 from scail_model.media.video_file import FileClip
-from tests.demo import small_models
 from tests.unit.golden import GOLDEN
 
 ROOT = Path(__file__).parents[2]
@@ -93,14 +92,6 @@ def test_masks_pass_the_official_threshold_as_they_were_painted(tmp_path):
     capture = opencv.VideoCapture(str(path))
     read = [capture.read()[1][..., ::-1] for _ in range(FRAMES)]
     assert (read_codes(np.stack(read), SIZE, halved=True) == read_codes(exact, SIZE, halved=True)).all()
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models")
-    small_models.write_encoders(folder / "encoders")
-    small_models.write_transformer(folder / "transformer.safetensors")
-    return folder
 
 
 @pytest.mark.parametrize("mode", MASKS)
