@@ -13,6 +13,7 @@ from typing import Any
 
 import inputs
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 from vae import VideoVAE
 from words import context
@@ -30,6 +31,7 @@ from scail_model.transformer import SCAIL2Transformer
 
 Velocity = Callable[..., Tensor]  # called as SCAIL2Transformer.forward is
 TRANSFORMER_FILE, VAE_FILE, LORA_FILE = "nano_scail2.safetensors", "nano_vae.safetensors", "nano_lora.safetensors"
+LONG_FILE = "nano_long.safetensors"  # what was fine-tuned to long sequences; the rest is TRANSFORMER_FILE's
 
 
 @dataclass(frozen=True)
@@ -43,11 +45,13 @@ class Sampling:
 
 
 class Miniature:
-    """The files of a folder: VAE, transformer and LoRA."""
+    """The files of a folder: VAE, transformer and LoRA. long: with the weights for long sequences."""
 
-    def __init__(self, folder: Path, device: torch.device, precision: str = EXACT) -> None:
+    def __init__(self, folder: Path, device: torch.device, precision: str = EXACT, long: bool = False) -> None:
         self.folder, self.device, self.precision = folder, device, precision
         tensors, _ = load_checkpoint(folder / TRANSFORMER_FILE)
+        if long:
+            tensors |= load_file(folder / LONG_FILE)
         self.config = TransformerConfig.from_state_dict(tensors)
         self.tensors = {name: tensors[name].to(device, torch.float32) for name in self.config.parameter_shapes()}
         self.vae = VideoVAE.load(folder / VAE_FILE).to(device)

@@ -1,8 +1,9 @@
-"""Train the miniature from nothing, in three runs on one GPU; each goes on where it was stopped.
+"""Train the miniature from nothing, in four runs on one GPU; each goes on where it was stopped.
 
     python tests/miniature/train.py vae         FOLDER [--steps N] [--seconds N] [--seed N]
     python tests/miniature/train.py transformer FOLDER ...   reads FOLDER/nano_vae.safetensors
     python tests/miniature/train.py lora        FOLDER ...   reads both
+    python tests/miniature/train.py long        FOLDER ...   reads both
 
 A run ends when its steps are done, or with --seconds when the time is up; the same command then goes on, because
 FOLDER holds its checkpoint. The rate follows the steps, so give the same --steps each time.
@@ -19,12 +20,14 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import optimise  # noqa: E402
+import train_long  # noqa: E402
 import train_lora  # noqa: E402
 import train_transformer  # noqa: E402
 import train_vae  # noqa: E402
 
 # with the steps that the files in this folder had
-RUNS = {"vae": (train_vae, 9_233), "transformer": (train_transformer, 35_763), "lora": (train_lora, 4_233)}
+RUNS = {"vae": (train_vae, 9_233), "transformer": (train_transformer, 35_763), "lora": (train_lora, 4_233),
+        "long": (train_long, 1_000)}
 
 
 def main() -> None:
