@@ -16,10 +16,9 @@ from torch import Tensor, nn
 
 from .config import CLIP_TOKENS, TransformerConfig
 from .kernels import elementwise
+from .kernels.attention_choice import AttentionFunction, QueryFunction
 from .kernels.linears import FullPrecision, Input
 
-AttentionFunction = Callable[..., Tensor]
-QueryFunction = Callable[[Tensor], Tensor]
 ParametersFunction = Callable[[nn.Module, Tensor], tuple[Tensor, Tensor | None]]
 Rotation = tuple[Tensor, Tensor]  # cos and sin of each row, float32 [n, 64]
 Sources = list[tuple[Tensor, Tensor]]  # keys and values of each source, [B, n, dim]

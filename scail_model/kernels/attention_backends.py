@@ -1,6 +1,6 @@
 """The attention backends that a user can choose: the node's choices, log, errors and help page follow this table.
 
-A new backend is a row here and a function in `comfy.attention`.
+A new backend is a row here and a function in `attention_choice`.
 """
 
 from __future__ import annotations

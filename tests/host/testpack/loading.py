@@ -118,10 +118,10 @@ def precision_of_attention(path, load):
 
 def automatic_attention(path, load):
     """What is chosen on a GPU where cuDNN is fastest, by the attention that ComfyUI was started with."""
-    attention, chosen = module(".comfy.attention"), {}
-    cudnn = next(backend for backend in attention.BACKENDS if backend.name == "cudnn")
+    attention, choice, chosen = module(".comfy.attention"), module(".kernels.attention_choice"), {}
+    cudnn = next(backend for backend in choice.BACKENDS if backend.name == "cudnn")
     for started in ("pytorch", "sage"):
-        with mock.patch.object(attention, "fastest", return_value=(cudnn, [])), \
+        with mock.patch.object(choice, "fastest", return_value=(cudnn, [])), \
                 mock.patch.object(attention, "CORE_NAME", started):
             chosen[started] = attention.choose("automatic", torch.device("cpu"), "exact").name
     return chosen

@@ -1,0 +1,136 @@
+"""From the name of an attention backend to a function, the same in every host.
+
+A host brings the attention that it has anyway: it computes where nothing faster does, and what a backend cannot take.
+All functions are called as the blocks call attention: (q, k, v, heads, transformer_options, **options) on
+[B, L, heads * 128].
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import cudnn_attention, flash_attention, fp8_attention
+from .attention_backends import AUTOMATIC, BACKENDS, CORE, CUDNN, FLASH4, fastest
+from .precision import EXACT
+
+log = logging.getLogger(__name__)
+
+_SIXTEEN_BITS = (torch.bfloat16, torch.float16)
+_FEW_KEYS = 4096  # below, 8 bits gain nothing
+
+AttentionFunction = Callable[..., Tensor]
+QueryFunction = Callable[[Tensor], Tensor]
+PrepareFunction = Callable[[Tensor, Tensor, int, "dict[str, Any] | None"], QueryFunction]
+
+
+@dataclass(frozen=True)
+class Backend:
+    """An attention function, its name, and why it was chosen, as the end of a sentence.
+
+    prepare_kv: see `SelfAttention.prepare_kv`; None where keys and values need no preparation.
+    """
+
+    name: str
+    function: AttentionFunction
+    reason: str
+    prepare_kv: PrepareFunction | None = None
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_options: dict[str, Any] | None = None,
+                 **options: Any) -> Tensor:
+        return self.function(q, k, v, heads, transformer_options, **options)
+
+
+@dataclass(frozen=True)
+class HostAttention:
+    """The attention that a host has anyway.
+
+    choice: what users call it. name: what it is, for reports. asked_for: how the user has asked for it, as the start of
+    a sentence; then it goes before cuDNN's, which is of the same speed.
+    """
+
+    choice: str
+    name: str
+    function: AttentionFunction
+    asked_for: str = ""
+
+
+def choose(name: str, device: torch.device, precision: str, host: HostAttention) -> Backend:
+    """The backend of a name in the pack's table, or the host's. Raises ValueError for one that does not run on the
+    device."""
+    if name == AUTOMATIC:
+        return _automatic(device, precision, host)
+    if name == host.choice:
+        return _build(CORE, device, "as asked", host)
+    reason = next(backend for backend in BACKENDS if backend.name == name).why_not(device)
+    if reason is not None:
+        raise ValueError(f"attention is {name}, but {reason}: choose {AUTOMATIC} or {host.choice}, or install the "
+                         "pack's optional extra `fast`.")
+    return _build(name, device, "as asked", host)
+
+
+def _automatic(device: torch.device, precision: str, host: HostAttention) -> Backend:
+    backend, reasons = fastest(precision, device)
+    if backend.name == CUDNN and host.asked_for:
+        return _build(CORE, device, host.asked_for, host)
+    if backend.name != CORE:
+        reasons.insert(0, f"the fastest for {precision} here")
+    return _build(backend.name, device, "; ".join(reasons), host)
+
+
+def _build(name: str, device: torch.device, reason: str, host: HostAttention) -> Backend:
+    if name == CORE:
+        return Backend(host.name, host.function, reason)
+    if name == CUDNN:
+        return Backend(CUDNN, _where_it_fits(cudnn_attention.attention, host), reason)
+    if name == FLASH4:
+        return Backend(FLASH4, _where_it_fits(flash_attention.attention, host), reason)
+    return _in_8_bits(name, reason, _build(fastest(EXACT, device)[0].name, device, "", host).function)
+
+
+def _where_it_fits(function: Callable[[Tensor, Tensor, Tensor, int], Tensor], host: HostAttention
+                   ) -> AttentionFunction:
+    """With the host's attention for dtypes and heads that a kernel does not take."""
+
+    def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_options: dict[str, Any] | None = None,
+                  **options: Any) -> Tensor:
+        if _fits(q, heads):
+            return function(q, k, v, heads)
+        return host.function(q, k, v, heads, transformer_options, **options)
+
+    return attention
+
+
+def _in_8_bits(name: str, reason: str, exact: AttentionFunction) -> Backend:
+    """Attention in 8 bits, and the exact one for few keys and for large ones."""
+
+    def prepare_kv(k: Tensor, v: Tensor, heads: int, transformer_options: dict[str, Any] | None) -> QueryFunction:
+        in_8_bits = None
+        if k.shape[1] >= _FEW_KEYS and _fits(k, heads):
+            in_8_bits = fp8_attention.prepare_kv(k, v, heads)
+            if in_8_bits is None:
+                _log_large_keys()
+        return in_8_bits or (lambda q: exact(q, k, v, heads, transformer_options))
+
+    def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_options: dict[str, Any] | None = None,
+                  **options: Any) -> Tensor:
+        return prepare_kv(k, v, heads, transformer_options)(q)
+
+    return Backend(name, attention, reason, prepare_kv)
+
+
+def _fits(q: Tensor, heads: int) -> bool:
+    """Whether another attention than the host's may compute with q or k."""
+    return q.dtype in _SIXTEEN_BITS and q.shape[-1] == heads * flash_attention.HEAD
+
+
+@functools.cache  # once a process
+def _log_large_keys() -> None:
+    log.info("SCAIL-2: keys of some blocks are too large for attention in 8 bits; these blocks use exact attention, "
+             "which is slower.")
