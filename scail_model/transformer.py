@@ -100,7 +100,7 @@ class SCAIL2Transformer(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         """The dtype in which linears and attention compute."""
-        return self.get_parameter("blocks.0.self_attn.q.weight").dtype
+        return self.get_parameter("blocks.0.cross_attn.o.weight").dtype  # in no mode stored in 8 bits
 
     def forward(self, x: Tensor, timestep: Tensor, context: Tensor, clip_features: Tensor | None, *,
                 reference_latents: Tensor, reference_masks: Tensor, driving_latents: Tensor | None,

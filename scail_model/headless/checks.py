@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import torch
 
 from ..inputs.reference import reference_masks
 from ..preflight import checks
-from ..preflight.budget import OFFLOADED, RESIDENT, Coder, Machine, probe_tflops
+from ..preflight.budget import OFFLOADED, RESIDENT, Coder, Machine, probe_tflops, stored_bytes
 from ..preflight.checks import Transformer
 from ..preflight.findings import Finding, attempt, error, warning
 from ..preflight.memory_checks import check_folder
@@ -70,10 +69,10 @@ def _sound_errors(inputs: Inputs, options: VideoOptions) -> list[Finding]:
 
 def _transformer(host: HeadlessHost) -> Transformer:
     weights = host.weights
-    count = sum(map(math.prod, weights.config.parameter_shapes().values()))
     patched = sum(len(lora.report.applied) for lora in weights.loras)
-    return Transformer(weights.config, count * host.dtype.itemsize, patched, bool(weights.loras), in_chunks=False,
-                       weights=OFFLOADED if host.offload else RESIDENT, decoder=_DECODER)
+    return Transformer(weights.config, stored_bytes(weights.config, host.dtype, host.precision), patched,
+                       bool(weights.loras), in_chunks=False, weights=OFFLOADED if host.offload else RESIDENT,
+                       decoder=_DECODER)
 
 
 def _machine(device: torch.device, *, timed: bool) -> Machine:

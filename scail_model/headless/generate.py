@@ -110,7 +110,8 @@ def _prepare(arguments: argparse.Namespace, terminal: Terminal, *, timed: bool) 
     weights = open_weights(_transformer_file(arguments))
     device, dtype = _device()
     host = HeadlessHost(find_encoders(Path(arguments.ckpt_dir)), weights, device, dtype,
-                        offload=arguments.offload_model, stage=terminal.say)
+                        offload=arguments.offload_model, stage=terminal.say, precision=arguments.precision,
+                        attention=arguments.attention)
     prompts = host.encode_text(arguments.prompt, ""), host.encode_text(arguments.negative_prompt, "negative")
     weights.loras = _loras(arguments, weights)
     terminal.say("reading pictures, videos and masks")
@@ -241,7 +242,7 @@ def _plan_lines(arguments: argparse.Namespace, prepared: Prepared, task: VideoTa
         lines.append(f"warning: {finding.text}{f' ({where})' if where else ''}")
     lines.append(f"{settings.solver}, {settings.schedule}, "
                  f"guidance {settings.guidance:g}, seed {settings.seed}")
-    return [*lines, f"into {target}"]
+    return [*lines, f"computed with {prepared.host.description}", f"into {target}"]
 
 
 def _device() -> tuple[torch.device, torch.dtype]:

@@ -20,12 +20,16 @@ from ..files import prompts
 from ..files.content_keys import digest
 from ..identity.identities import Identities
 from ..inputs.reference import Reference, encode_reference
+from ..kernels.attention_backends import AUTOMATIC
+from ..kernels.precision import EXACT
 from ..transformer import SCAIL2Transformer
 from ..video import not_finite
 from ..video.host import SampleRequest
 from ..video.plan_parser import Change
 from ..video.segment_inputs import prompt_texts
 from ..video.task import SegmentInputs
+from . import int8
+from .attention import choose
 from .encoders import VAE, EncoderFiles, encode_clip, encode_texts, tokenize
 from .file_keys import file_key
 from .sampling import sample_latent
@@ -54,19 +58,24 @@ class Pictures:
 
 class HeadlessHost:
     """The engine's `Host`. offload: the transformer waits in main memory while the VAE works. stage: told what is being
-    loaded."""
+    loaded. precision, attention: as in Load SCAIL-2 Model. Raises ValueError for an attention that does not run on the
+    device."""
 
     def __init__(self, encoders: EncoderFiles, weights: Weights, device: torch.device, dtype: torch.dtype, *,
-                 offload: bool, stage: Callable[[str], None]) -> None:
+                 offload: bool, stage: Callable[[str], None], precision: str = EXACT,
+                 attention: str = AUTOMATIC) -> None:
         self.encoders, self.weights, self.device, self.dtype = encoders, weights, device, dtype
         self.offload, self.stage = offload, stage
+        self.precision, self.attention = precision, choose(attention, device, precision)
+        self._usual = precision == EXACT and attention == AUTOMATIC
         self._prompts: list[Prompt] = []
         self._embeddings: dict[Prompt, Tensor] = {}
         self._references: dict[Pictures, Reference] = {}
 
     @property
     def description(self) -> str:
-        return f"precision exact, weights {str(self.dtype).removeprefix('torch.')}, attention PyTorch"
+        weights = str(self.dtype).removeprefix("torch.") if self.precision == EXACT else "int8"
+        return f"precision {self.precision}, weights {weights}, attention {self.attention.name}"
 
     @property
     def key(self) -> str:
@@ -74,7 +83,9 @@ class HeadlessHost:
 
     @cached_property
     def _key(self) -> str:
-        return digest(self.weights.key, str(self.dtype), file_key(self.encoders.vae))
+        # work from before there was a choice is found
+        how = [] if self._usual else [self.precision, self.attention.name]
+        return digest(self.weights.key, str(self.dtype), file_key(self.encoders.vae), *how)
 
     # Prompts and references, which are encoded together with the first sampling
 
@@ -128,7 +139,8 @@ class HeadlessHost:
         return self._vae.denormalised(latent)
 
     def find_not_finite(self, inputs: SegmentInputs) -> str:
-        weight = not_finite.first(self._transformer.state_dict().items())
+        parameters = self._transformer.state_dict().items()
+        weight = not_finite.first((int8.name_in_file(name), tensor) for name, tensor in parameters)
         if weight is not None:  # LoRAs were looked through before
             return not_finite.in_weight(weight) if self.weights.spoilt(weight) else not_finite.by_strength(weight)
         prompt = not_finite.first((name, self._embedding(prompt)) for name, prompt in (
@@ -162,7 +174,8 @@ class HeadlessHost:
     @cached_property
     def _transformer(self) -> SCAIL2Transformer:
         self.stage("loading the transformer")
-        return self.weights.build(torch.device("cpu") if self.offload else self.device, self.dtype)
+        return self.weights.build(self.device, self.dtype, self.attention, self.precision,
+                                  home=torch.device("cpu") if self.offload else self.device)
 
     def _embedding(self, prompt: Prompt) -> Tensor:
         if prompt.embedding is not None:

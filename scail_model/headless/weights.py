@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from ..attention import sdpa
 from ..checkpoint import load_checkpoint
 from ..config import QUANTISED_COMPANIONS, TransformerConfig
 from ..files.content_keys import digest
+from ..kernels.attention_choice import AttentionFunction
+from ..kernels.precision import EXACT, int8_linears
 from ..lora import MergeReport, is_lora, merge_lora
 from ..transformer import SCAIL2Transformer
+from . import int8
 from .file_keys import file_key
 
 
@@ -56,14 +60,28 @@ class Weights:
         shapes = {name: tensor.to("meta") for name, tensor in self.tensors.items()}
         return Lora(path, strength, merge_lora(shapes, lora, strength, called=f"The LoRA {path}"))
 
-    def build(self, device: torch.device, dtype: torch.dtype) -> SCAIL2Transformer:
-        """The network on `device` in `dtype`, with the LoRAs merged. Gives up the tensors, so this works once."""
+    def build(self, device: torch.device, dtype: torch.dtype, attention: AttentionFunction = sdpa,
+              precision: str = EXACT, *, home: torch.device | None = None) -> SCAIL2Transformer:
+        """The network in `dtype`, with the LoRAs merged before anything is stored in 8 bits. It lies at `home`, or on
+        the `device` that it computes on. Gives up the tensors, so this works once."""
         for lora in self.loras:
             merge_lora(self.tensors, load_checkpoint(lora.path)[0], lora.strength)
-        model = SCAIL2Transformer(self.config, device="meta")
-        names = self.config.parameter_shapes()
-        model.load_state_dict({name: self.tensors.pop(name).to(device, dtype) for name in names}, assign=True)
+        narrow = [] if precision == EXACT else int8_linears(self.config.num_layers)
+        model = SCAIL2Transformer(self.config, attention=attention, linears=int8.linears(), device="meta")
+        int8.replace(model, narrow)
+        placed = self._placed(device, dtype, home or device, {f"{name}.weight" for name in narrow})
+        model.load_state_dict(placed, assign=True)
         return model.eval().requires_grad_(False)
+
+    def _placed(self, device: torch.device, dtype: torch.dtype, home: torch.device, narrow: Collection[str]
+                ) -> dict[str, Tensor]:
+        """All tensors, one after the other; these in 8 bits."""
+        placed: dict[str, Tensor] = {}
+        for name in self.config.parameter_shapes():
+            tensor = self.tensors.pop(name)
+            stored = int8.stored(name, tensor.to(device)) if name in narrow else {name: tensor.to(home, dtype)}
+            placed |= {part: value.to(home) for part, value in stored.items()}
+        return placed
 
     def spoilt(self, name: str) -> bool:
         """Whether a tensor of the file itself, without the LoRAs, holds NaN or infinite numbers."""

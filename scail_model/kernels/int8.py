@@ -94,4 +94,4 @@ def linear(tokens: QuantizedTokens, weight: Weight, bias: Tensor | None) -> Tens
 @uncompiled  # a compiled network finds the kernels loaded
 def ready(device: torch.device) -> bool:
     """Whether to compute with this module on a device: on a CPU, and on GPUs where the Triton kernels work."""
-    return device.type == "cpu" or _BACKENDS.prepare(device, "ComfyUI's int8 is used instead, which is slower")
+    return device.type == "cpu" or _BACKENDS.prepare(device, "int8 is computed without them, which is slower")

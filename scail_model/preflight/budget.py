@@ -32,6 +32,7 @@ import torch
 
 from ..config import CLIP_TOKENS, TransformerConfig
 from ..kernels import chunks
+from ..kernels.precision import EXACT, int8_linears
 
 H200_TFLOPS = 798.0  # of the product that `probe_tflops` measures
 _LINEAR_RATE, _ATTENTION_RATE = 661e12, 588e12  # FLOP/s on the H200
@@ -223,6 +224,13 @@ def block_weights(work: Work) -> int:
     sizes = {name: math.prod(shape) for name, shape in work.config.parameter_shapes().items()}
     block = sum(size for name, size in sizes.items() if name.startswith("blocks.0."))
     return work.weight_bytes * block // sum(sizes.values())
+
+
+def stored_bytes(config: TransformerConfig, dtype: torch.dtype, precision: str) -> int:
+    """All weights in `dtype`, but for those that a precision stores in int8, which have a float32 scale per output."""
+    narrow = {f"{linear}.weight" for linear in int8_linears(config.num_layers)} if precision != EXACT else ()
+    return sum(shape[0] * (shape[1] + 4) if name in narrow else math.prod(shape) * dtype.itemsize
+               for name, shape in config.parameter_shapes().items())
 
 
 def probe_tflops(device: torch.device) -> float:

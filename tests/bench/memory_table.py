@@ -15,15 +15,23 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import math
 import sys
 from pathlib import Path
+
+import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from scail_model.config import TransformerConfig  # noqa: E402
-from scail_model.kernels.precision import EIGHT_BIT, EXACT, PRECISIONS, int8_linears  # noqa: E402
-from scail_model.preflight.budget import H200_TFLOPS, Machine, Work, estimate, forward_seconds  # noqa: E402
+from scail_model.kernels.precision import EIGHT_BIT, EXACT, PRECISIONS  # noqa: E402
+from scail_model.preflight.budget import (  # noqa: E402
+    H200_TFLOPS,
+    Machine,
+    Work,
+    estimate,
+    forward_seconds,
+    stored_bytes,
+)
 from scail_model.preflight.capacity import MOST_FRAMES, longest_segment, residence  # noqa: E402
 
 CARDS = (12, 16, 24, 32, 48, 80)  # GB
@@ -37,9 +45,7 @@ SPEED = {EXACT: 0.90, EIGHT_BIT: 0.67}
 
 def weight_bytes(precision: str) -> int:
     """Of a file in bfloat16, with the 8-bit mode's linears in int8."""
-    config = TransformerConfig()
-    narrow = {f"{name}.weight" for name in int8_linears(config.num_layers)} if precision == EIGHT_BIT else ()
-    return sum(math.prod(shape) * (1 if name in narrow else 2) for name, shape in config.parameter_shapes().items())
+    return stored_bytes(TransformerConfig(), torch.bfloat16, precision)
 
 
 def work(height: int, width: int, precision: str) -> Work:

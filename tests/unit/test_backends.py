@@ -44,7 +44,7 @@ def test_pytorch_computes_where_there_is_no_gpu():
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="kernels work on a GPU")
 @pytest.mark.parametrize(("group", "otherwise"), [
-    (elementwise, "PyTorch computes the same instead"), (int8, "ComfyUI's int8 is used instead, which is slower")])
+    (elementwise, "PyTorch computes the same instead"), (int8, "int8 is computed without them, which is slower")])
 def test_kernels_that_do_not_work_are_logged_once(caplog, group, otherwise):
     device, prepare = torch.device("cuda", 7), getattr(group, "ready", None) or group.prepare
     with caplog.at_level(logging.WARNING):
