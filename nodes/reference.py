@@ -7,7 +7,7 @@ from comfy_api.latest import io
 from ..scail_model.comfy import conditioning
 from ..scail_model.comfy.progress import working
 from ..scail_model.comfy.schema import CATEGORY, IdentitiesType, ReferenceType
-from ..scail_model.inputs.reference import ADDITIONAL_PICTURES, EACH_ALONE, STILL_VIDEO, encode_reference
+from ..scail_model.inputs.reference import ADDITIONAL_PICTURES, EACH_ALONE, STILL_VIDEO, Pictures, encode_reference
 
 
 class SCAIL2EncodeReference(io.ComfyNode):
@@ -50,7 +50,7 @@ class SCAIL2EncodeReference(io.ComfyNode):
     def execute(cls, vae, clip_vision, image, identities, width: int, height: int,
                 replacement_background: str = "cut out", additional_pictures: str = EACH_ALONE) -> io.NodeOutput:
         conditioning.check_vae(vae)
-        return io.NodeOutput(encode_reference(
-            image, identities, width, height, vae.encode, partial(conditioning.encode_clip, clip_vision),
-            cut_out=identities.replacement and replacement_background == "cut out",
-            as_video=additional_pictures == STILL_VIDEO))
+        pictures = Pictures(width, height, image, identities,
+                            cut_out=identities.replacement and replacement_background == "cut out",
+                            as_video=additional_pictures == STILL_VIDEO)
+        return io.NodeOutput(encode_reference(pictures, vae.encode, partial(conditioning.encode_clip, clip_vision)))

@@ -65,11 +65,12 @@ class SCAIL2SampleVideo(io.ComfyNode):
         with Working(cls.hidden, "checking the inputs"):
             frames, identities = options.timed(as_clip(driving, told_on=cls.hidden.unique_id), identities)
             references, cuts = ordered_references(reference, more_references), options.cuts(frames)
+            sized = options.sized(reference)
             findings = preflight.check(
-                host.model, positive, negative, vae, reference, frames, identities,
+                host.model, positive, negative, vae, sized, frames, identities,
                 options.settings(seed, cuts, levels), float(options.result_rate(frames)), sampler=sampler,
                 history_strength=options.history_strength, lossless=options.encoding.lossless, folder=jobs_folder(),
-                timed=False)
+                timed=False, full=options.full(reference, levels))
             refuse(findings)
             given = Given(positive, negative, references, levels)
             task, name = make_task(options, seed, cuts, given, frames, identities, host)
@@ -83,12 +84,12 @@ class SCAIL2SampleVideo(io.ComfyNode):
                  *(finding.text for finding in reported(findings)),
                  f"job folder: {job.folder}", f"computed with {host.description}",
                  *(f"removed for jobs_limit: {other.line()}" for other in removed),
-                 f"{len(frames)} frames of {reference.width}x{reference.height} in {len(task.plan)} segment(s){kept}, "
+                 f"{len(frames)} frames of {sized.width}x{sized.height} in {len(task.plan)} segment(s){kept}, "
                  f"{time.monotonic() - started:.1f} s"]
         write_record(made, task, job.folder, lines, findings)
         times = progress.times
-        pace = measured_pace(model, reference, options.guidance, times.sampled, times.sampled_seconds)
-        coder_pace = measured_coder_pace(reference, times.decoded, times.decoded_seconds)
+        pace = measured_pace(model, sized, options.guidance, times.sampled, times.sampled_seconds)
+        coder_pace = measured_coder_pace(sized, times.decoded, times.decoded_seconds)
         return io.NodeOutput(InputImpl.VideoFromFile(str(made.path)), "\n".join(lines), segments_json(task),
                              ui=told(made.path, lines) | plan_facts(
                                  frames, reference, options.rate, found_cuts=options.found(cuts), model=model,

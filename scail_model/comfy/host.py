@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import comfy.model_management
 import comfy.sample
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from ..files import prompts
 from ..files.content_keys import digest
-from ..inputs.reference import Reference
+from ..inputs.reference import Pictures, Reference, encode_reference
 from ..video.host import SampleRequest
 from ..video.plan_parser import Change
 from ..video.task import SegmentInputs, Settings
@@ -31,6 +32,7 @@ class ComfyHost:
     def __init__(self, model, vae, clip: Any = None, sampler: Any = None) -> None:
         self._given, self.model = model, with_our_network(model)
         self.vae, self.clip, self.sampler = vae, clip, sampler
+        self._references: dict[Pictures, Reference] = {}  # of drafts
 
     @property
     def description(self) -> str:
@@ -66,7 +68,7 @@ class ComfyHost:
     def prompt_key(self, positive: list, negative: list) -> str:
         return keys.prompt_key([positive, negative])
 
-    def reference_key(self, reference: Reference) -> str:
+    def reference_key(self, reference: Reference | Pictures) -> str:
         return keys.reference_key(reference)
 
     def encode(self, frames: Tensor) -> Tensor:
@@ -76,8 +78,8 @@ class ComfyHost:
         inputs, settings = request.inputs, request.settings
         sampler, sigmas = segment_sampler(self.sampler, settings, inputs.history_strength)
         seed = settings.seed if inputs.seed is None else inputs.seed
-        motion = conditioning.motion(inputs.reference, request.segment, request.driving, request.driving_mask,
-                                     replacement=request.replacement, history=request.history,
+        motion = conditioning.motion(self._reference(inputs.reference), request.segment, request.driving,
+                                     request.driving_mask, replacement=request.replacement, history=request.history,
                                      driving_strength=inputs.driving_strength)
         return comfy.sample.sample_custom(
             self.model, request.noise, inputs.guidance, sampler, sigmas,
@@ -87,6 +89,15 @@ class ComfyHost:
             disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
             seed=segment_seed(self.sampler, seed, request.segment.start))
 
+    def _reference(self, reference: Reference | Pictures) -> Reference:
+        """As it is, or of a draft, which is encoded when it is needed."""
+        if isinstance(reference, Reference):
+            return reference
+        if reference not in self._references:
+            full = cast(Reference, reference.full)
+            self._references[reference] = encode_reference(reference, self.vae.encode, lambda _: full.clip)
+        return self._references[reference]
+
     def _conditioned(self, prompt: list, motion: conditioning.Motion, settings: Settings) -> list:
         if settings.always_driven:
             return conditioning.with_values(prompt, motion.values)
@@ -94,7 +105,7 @@ class ComfyHost:
         return conditioning.with_motion_between(prompt, motion.values, levels, self.model)
 
     def find_not_finite(self, inputs: SegmentInputs) -> str:
-        return not_finite.find(self.model, inputs)
+        return not_finite.find(self.model, replace(inputs, reference=self._reference(inputs.reference)))
 
     def decode(self, latent: Tensor) -> Tensor:
         frames = self.vae.decode(latent).cpu()

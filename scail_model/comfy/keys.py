@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 from comfy.model_patcher import ModelPatcher
@@ -11,7 +11,7 @@ from comfy.quant_ops import QuantizedTensor
 from torch import Tensor, nn
 
 from ..files.content_keys import digest, sampled_digest
-from ..inputs.reference import Reference
+from ..inputs.reference import Pictures, Reference
 from .patches import without_check
 from .shared_network import own_network
 
@@ -89,7 +89,12 @@ def prompt_key(prompts: list[list]) -> str:
     return digest(prompts)
 
 
-def reference_key(reference: Reference) -> str:
+def reference_key(reference: Reference | Pictures) -> str:
+    if isinstance(reference, Pictures):  # of a draft, encoded when it is sampled
+        full = cast(Reference, reference.full)
+        return digest(reference.width, reference.height, list(reference.images), reference.identities.digest(),
+                      reference.cut_out, reference.as_video, full.width, full.height,
+                      full.clip["penultimate_hidden_states"])
     return digest(reference.width, reference.height, reference.latents, reference.masks,
                   reference.clip["penultimate_hidden_states"])
 

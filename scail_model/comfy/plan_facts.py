@@ -9,7 +9,7 @@ import comfy.model_base
 import comfy.model_management
 
 from ..config import TransformerConfig
-from ..inputs.reference import Reference
+from ..inputs.reference import Pictures, Reference
 from ..media.clips import Clip
 from ..media.retiming import PickedClip, retimed
 from ..preflight.budget import DECODING, Work, sampling_seconds
@@ -47,7 +47,8 @@ def _every(clip: Clip) -> dict[str, Any]:
     return {"frames": len(usual), "fps": fps, "seconds": None if fps is None else float(stored.times()[-1])}
 
 
-def measured_pace(model, reference: Reference, guidance: float, steps: Mapping[int, int], spent: float) -> float | None:
+def measured_pace(model, reference: Reference | Pictures, guidance: float, steps: Mapping[int, int], spent: float
+                  ) -> float | None:
     """Seconds here for one on an NVIDIA H200, by sampling steps of a run; None if it had none.
 
     steps: number of timed steps by frames of their segment. spent: seconds of all of them together.
@@ -58,7 +59,7 @@ def measured_pace(model, reference: Reference, guidance: float, steps: Mapping[i
     return spent / expected if expected else None
 
 
-def measured_coder_pace(reference: Reference, decoded: Mapping[int, int], spent: float) -> float | None:
+def measured_coder_pace(reference: Reference | Pictures, decoded: Mapping[int, int], spent: float) -> float | None:
     """The same for the VAE. decoded: number of decoded segments by their frames."""
     expected = sum(count * DECODING.seconds(reference.width, reference.height, length)
                    for length, count in decoded.items())

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..geometry import check_size, nearest_sides
 from ..segments import Segment, check_length, check_overlap, nearest_lengths, nearest_overlaps, segment_at
+from ..video.draft import draft_size, draft_steps
 from ..video.options import VideoOptions
 from ..video.plan_parser import Changes
 from .plan_costs import LATER, Estimate, costs
@@ -69,7 +70,8 @@ class Question:
     def result(self) -> tuple[int, int] | None:
         """(width, height) of the result in pixels, if they are known."""
         width, height = (self.size.get(side) or (self.video or {}).get(side) for side in ("width", "height"))
-        return (width, height) if width and height else None
+        size = (width, height) if width and height else None
+        return draft_size(*size) if size and self.values.get("draft") else size
 
 
 @dataclass(frozen=True)
@@ -245,12 +247,13 @@ def _costs(question: Question, lengths: Sequence[int]) -> tuple[Estimate | None,
     if question.result is None:
         return None, f"Memory: {LATER}."
     values, additional = question.values, (question.video or {}).get("additional", 0)
-    return costs(*question.result, additional, lengths, values.get("steps"), values.get("guidance"), question.machine)
-
+    steps = draft_steps(values["steps"]) if values.get("steps") and values.get("draft") else values.get("steps")
+    return costs(*question.result, additional, lengths, steps, values.get("guidance"), question.machine)
 
 
 def _size_text(question: Question) -> str:
-    return "{}×{}, ".format(*question.result) if question.result else ""
+    draft = "draft, " * bool(question.values.get("draft"))
+    return draft + ("{}×{}, ".format(*question.result) if question.result else "")
 
 
 def _frames_text(frames: int, rate: Fraction | None) -> str:

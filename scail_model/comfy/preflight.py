@@ -16,11 +16,11 @@ import comfy.model_sampling
 import torch
 
 from ..identity.identities import Identities
-from ..inputs.reference import Reference
+from ..inputs.reference import Pictures, Reference
 from ..media.clips import Clip
 from ..preflight import checks
 from ..preflight.budget import Machine, probe_tflops
-from ..preflight.checks import Job, Transformer
+from ..preflight.checks import Full, Job, Transformer
 from ..preflight.findings import Finding, attempt
 from ..preflight.memory_checks import check_folder
 from ..solvers import check_sigmas
@@ -34,13 +34,13 @@ from .sampler import check_sampler, sampler_name
 _PROBE_BYTES = 2**29  # three matrices of 8192
 
 
-def check(model, positive: list, negative: list, vae, reference: Reference, driving: Clip, identities: Identities,
-          settings: Settings, fps: float, *, sampler, history_strength: float, lossless: bool, folder: Path,
-          timed: bool) -> list[Finding]:
+def check(model, positive: list, negative: list, vae, reference: Reference | Pictures, driving: Clip,
+          identities: Identities, settings: Settings, fps: float, *, sampler, history_strength: float, lossless: bool,
+          folder: Path, timed: bool, full: Full | None = None) -> list[Finding]:
     """Everything there is to say of the inputs of a video; driving with `fps` frames a second.
 
     sampler: the SAMPLER that takes the place of the solver, or None. folder: where the job folder will be. `timed`
-    measures how fast the GPU is, for an estimate of the time. Raises nothing.
+    measures how fast the GPU is, for an estimate of the time. full: as in `checks.Job`. Raises nothing.
     """
     prompts = {"positive": positive, "negative": negative}
     found = [*attempt("model", check_model, model), *attempt("model_sampling", check_noise_levels, model, settings),
@@ -60,7 +60,8 @@ def check(model, positive: list, negative: list, vae, reference: Reference, driv
         settings.guidance, settings.segment_length, settings.overlap, settings.black_background,
         _transformer(model, hooked), machine(model.load_device, timed=timed), settings.lengths, settings.cuts,
         settings.colour_match != OFF, settings.history == LATENTS, lossless, _free_disk(folder),
-        None if settings.always_driven else driven_steps(settings, conditioning.driving_levels(settings, model))))
+        None if settings.always_driven else driven_steps(settings, conditioning.driving_levels(settings, model)),
+        full))
 
 
 def _free_disk(folder: Path) -> int:

@@ -64,6 +64,8 @@ def _widget(of: Field) -> io.Input:
     common = {"default": default, "optional": not how.basic, "advanced": not how.basic or None, "tooltip": how.help}
     if how.choices:
         return io.Combo.Input(of.name, options=list(how.choices), **common)
+    if isinstance(default, bool):
+        return io.Boolean.Input(of.name, **common)
     if isinstance(default, str):
         return io.String.Input(of.name, multiline=how.multiline, **common)
     kind = io.Int.Input if isinstance(default, int) else io.Float.Input

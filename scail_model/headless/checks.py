@@ -8,10 +8,10 @@ from pathlib import Path
 import psutil
 import torch
 
-from ..inputs.reference import reference_masks
+from ..inputs.reference import Pictures, Reference
 from ..preflight import checks
 from ..preflight.budget import OFFLOADED, RESIDENT, Coder, Machine, probe_tflops, stored_bytes
-from ..preflight.checks import Transformer
+from ..preflight.checks import Full, Transformer
 from ..preflight.findings import Finding, attempt, error, warning
 from ..preflight.memory_checks import check_folder
 from ..video.colour_match import OFF
@@ -28,20 +28,23 @@ from .inputs import Inputs
 _DECODER = Coder(21_000, 21_000, 0, 42.9, 52.9)
 
 
-def check_inputs(inputs: Inputs, options: VideoOptions, settings: Settings, host: HeadlessHost,
-                 prompts: tuple[Prompt, Prompt], folder: Path, *, timed: bool) -> list[Finding]:
-    """Everything there is to say of a video. folder: where the job folder will be; timed: measure the GPU's speed."""
+def check_inputs(inputs: Inputs, reference: Pictures | Reference, options: VideoOptions, settings: Settings,
+                 host: HeadlessHost, prompts: tuple[Prompt, Prompt], folder: Path, *, full: Full | None, timed: bool
+                 ) -> list[Finding]:
+    """Everything there is to say of a video. reference: the usual one, at the size of the result. folder: where
+    the job folder will be. full: as in `checks.Job`. timed: measure the GPU's speed."""
     disk = next(parent for parent in (folder, *folder.resolve().parents) if parent.exists())
     found = checks.check(checks.Job(
-        inputs.identities, inputs.driving, float(options.result_rate(inputs.driving)), inputs.width, inputs.height,
-        reference_masks(inputs.identities, inputs.width, inputs.height)[0],
+        inputs.identities, inputs.driving, float(options.result_rate(inputs.driving)), reference.width,
+        reference.height, reference.masks[0],
         {name: prompt.tokens.shape[1] for name, prompt in zip(("positive", "negative"), prompts, strict=True)
          if prompt.tokens is not None},
         settings.solver, settings.steps, settings.schedule, settings.guidance, options.segment_length, options.overlap,
         settings.black_background, _transformer(host), _machine(host.device, timed=timed), options.lengths,
         settings.cuts, options.colour_match != OFF, options.history == LATENTS, options.encoding.lossless,
         shutil.disk_usage(disk).free,
-        None if settings.always_driven else driven_steps(settings, settings.driving_levels)))
+        None if settings.always_driven else driven_steps(settings, settings.driving_levels),
+        full))
     read = [warning("reference_file", text) for text in inputs.warnings]
     return [*read, *attempt("disk", check_folder, folder), *_plan_errors(inputs, options, settings.cuts, host),
             *_sound_errors(inputs, options), *found]

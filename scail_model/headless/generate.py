@@ -20,7 +20,7 @@ import torch
 from ..files import jobs
 from ..files.content_keys import digest
 from ..geometry import check_size
-from ..inputs.reference import STILL_VIDEO
+from ..inputs.reference import STILL_VIDEO, Pictures
 from ..poses.poses_file import is_poses_file
 from ..preflight import findings
 from ..preflight.budget import kept_bytes
@@ -34,10 +34,10 @@ from ..video.start import make_task, open_job
 from ..video.task import VideoTask
 from .checks import check_inputs
 from .encoders import find_encoders
-from .host import HeadlessHost, Pictures
+from .host import HeadlessHost
 from .inputs import Files, Inputs, read_inputs
 from .options import flag_of, given_sigmas, video_options
-from .output import check_name, check_space, default_name, reserved
+from .output import check_name, check_space, default_name, draft_name, reserved
 from .terminal import Terminal
 from .weights import Weights, open_weights
 
@@ -60,12 +60,12 @@ class Prepared:
 
 def run(arguments: argparse.Namespace) -> None:
     """Make the video that the command line asks for. ValueError or RuntimeError, in one sentence, for bad input."""
+    _name_draft(arguments)
     written = _written_by(_jobs_folder(arguments), arguments.save_file)
     with _output(arguments, written), Terminal() as terminal, contextlib.ExitStack() as held:
         prepared = _prepare(arguments, terminal, timed=False)
         findings.refuse(prepared.findings, "scail2 check")
-        target = Path(arguments.save_file or default_name(prepared.inputs.width, prepared.inputs.height,
-                                                          arguments.prompt))
+        target = Path(arguments.save_file or _default_name(arguments, prepared.inputs))
         if not arguments.save_file:
             held.enter_context(reserved(target, replace=False))
         with torch.inference_mode():
@@ -76,11 +76,23 @@ def run(arguments: argparse.Namespace) -> None:
 def check(arguments: argparse.Namespace) -> bool:
     """Print everything there is to say of the inputs; returns whether there are no errors. RuntimeError for an output
     that cannot be written."""
+    _name_draft(arguments)
     with _output(arguments, _written_by(_jobs_folder(arguments), arguments.save_file)), Terminal() as terminal:
         prepared = _prepare(arguments, terminal, timed=True)
     found = prepared.findings
     sys.stdout.write(f"{findings.as_json(found) if arguments.json else findings.report(found)}\n")
     return not findings.of_level(found, findings.ERROR)
+
+
+def _name_draft(arguments: argparse.Namespace) -> None:
+    """Give a draft a name of its own, so that one command line makes the draft and, without --draft, the video."""
+    if arguments.draft and arguments.save_file:
+        arguments.save_file = str(draft_name(Path(arguments.save_file)))
+
+
+def _default_name(arguments: argparse.Namespace, inputs: Inputs) -> Path:
+    name = Path(default_name(inputs.width, inputs.height, arguments.prompt))
+    return draft_name(name) if arguments.draft else name
 
 
 def _output(arguments: argparse.Namespace, written: str) -> contextlib.AbstractContextManager[None]:
@@ -122,8 +134,8 @@ def _prepare(arguments: argparse.Namespace, terminal: Terminal, *, timed: bool) 
                            as_video=arguments.additional_pictures == STILL_VIDEO)
                   for pictures, identities in ((inputs.references, inputs.identities),
                                                *(([picture], bound) for picture, bound in inputs.plan_references))]
-    found = check_inputs(inputs, options, options.settings(0, cuts, sigmas), host, prompts, _jobs_folder(arguments),
-                         timed=timed)
+    found = check_inputs(inputs, options.sized(references[0]), options, options.settings(0, cuts, sigmas), host,
+                         prompts, _jobs_folder(arguments), full=options.full(references[0], sigmas), timed=timed)
     return Prepared(options, inputs, cuts, host, Given(*prompts, references, sigmas), found)
 
 
@@ -230,7 +242,8 @@ def _files(arguments: argparse.Namespace) -> Files:
 def _plan_lines(arguments: argparse.Namespace, prepared: Prepared, task: VideoTask, target: Path) -> list[str]:
     """What will be done, and what is doubtful about it."""
     inputs, settings, count = prepared.inputs, task.settings, len(task.plan)
-    lines = [f"{inputs.identities.mode}, {inputs.width}x{inputs.height}, {len(task.driving)} frames at "
+    height, width = task.size
+    lines = [f"{inputs.identities.mode}, {width}x{height}, {len(task.driving)} frames at "
              f"{float(task.rate):g} per second, {count} segment{'s' * (count > 1)}"]
     if inputs.swapped:
         lines.append(f"width and height are swapped ({arguments.target_w}x{arguments.target_h} was asked for), because "

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -18,8 +18,7 @@ from torch import Tensor
 
 from ..files import prompts
 from ..files.content_keys import digest
-from ..identity.identities import Identities
-from ..inputs.reference import Reference, encode_reference
+from ..inputs.reference import Pictures, Reference, encode_reference
 from ..kernels.attention_backends import AUTOMATIC
 from ..kernels.precision import EXACT
 from ..transformer import SCAIL2Transformer
@@ -42,18 +41,6 @@ class Prompt:
 
     tokens: Tensor | None = None
     embedding: Tensor | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Pictures:
-    """A reference that is encoded when it is needed. images: [h, w, 3] in 0..1, the primary first."""
-
-    width: int
-    height: int
-    images: Sequence[Tensor] = field(repr=False)
-    identities: Identities = field(repr=False)
-    cut_out: bool
-    as_video: bool
 
 
 class HeadlessHost:
@@ -112,8 +99,10 @@ class HeadlessHost:
                       file_key(self.encoders.text))
 
     def reference_key(self, reference: Pictures) -> str:
+        full = reference.full
         return digest(reference.width, reference.height, list(reference.images), reference.identities.digest(),
-                      reference.cut_out, reference.as_video, file_key(self.encoders.clip))
+                      reference.cut_out, reference.as_video, file_key(self.encoders.clip),
+                      *(() if full is None else (full.width, full.height)))
 
     # The engine's four requests
 
@@ -192,9 +181,7 @@ class HeadlessHost:
     def _reference(self, pictures: Pictures) -> Reference:
         if pictures not in self._references:
             self.stage("encoding the references")
-            self._references[pictures] = encode_reference(
-                pictures.images, pictures.identities, pictures.width, pictures.height, self.encode, self._clip,
-                cut_out=pictures.cut_out, as_video=pictures.as_video)
+            self._references[pictures] = encode_reference(pictures, self.encode, self._clip)
             self._free()
         return self._references[pictures]
 

@@ -18,7 +18,7 @@ from ..video.options import VideoOptions, check_value, option, option_fields
 from . import attention
 
 _GROUPS = {
-    "sampling": ("solver", "steps", "shift", "guidance", "driving_start", "driving_end"),
+    "sampling": ("solver", "steps", "shift", "guidance", "driving_start", "driving_end", "draft"),
     "long videos": ("segment_length", "overlap", "lengths", "scene_cuts", "plan", "remake", "remake_scope",
                     "remake_seed"),
     "drift": ("history", "history_strength", "colour_match", "noise"),
@@ -100,6 +100,9 @@ def flag_of(name: str | None) -> str | None:
 
 def _add_setting(group: argparse._ArgumentGroup, of: Field) -> None:
     how = option(of)
+    if isinstance(of.default, bool):
+        group.add_argument(f"--{flag(of)}", dest=of.name, action="store_true", help=how.help.replace("%", "%%"))
+        return
     default = f"(default: {of.default})" if of.default != "" else "(default: none)"
     group.add_argument(f"--{flag(of)}", dest=of.name, default=of.default, choices=how.choices or None,
                        type=type(of.default), metavar=None if how.choices else type(of.default).__name__.upper(),

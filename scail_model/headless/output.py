@@ -22,6 +22,11 @@ def default_name(width: int, height: int, prompt: str) -> str:
     return f"scail2_{width}x{height}_{words}_{time.strftime('%Y%m%d_%H%M%S')}.mp4"
 
 
+def draft_name(target: Path) -> Path:
+    """Of the draft of a video, beside it: walk.mp4 -> walk.draft.mp4."""
+    return target.with_name(f"{target.stem}.draft{target.suffix}")
+
+
 def check_name(target: Path, *, replace: bool) -> None:
     """Raise RuntimeError for a name that is not one of an .mp4 file, or that is taken by a file that may not be
     replaced."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -19,16 +19,40 @@ EACH_ALONE, STILL_VIDEO = "each alone", "still video"
 ADDITIONAL_PICTURES = (EACH_ALONE, STILL_VIDEO)
 
 
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """What a reference is encoded from, and the size of the result in pixels. images: [h, w, 3] in 0..1, the primary
+    first, with the masks of `identities`; [h, w, 4] with alpha are shown over white. cut_out: paint everything in the
+    primary black that is not a person. as_video: all pictures as one video whose frames stand still, the primary 1
+    frame long and the others 4, instead of each alone; the model was trained on latents of videos (Wan2GP,
+    WanAnimatePlus). full: the one of the full size, if this one is for a draft: both have the same CLIP features."""
+
+    width: int
+    height: int
+    images: Sequence[Tensor] = field(repr=False)
+    identities: Identities = field(repr=False)
+    cut_out: bool
+    as_video: bool
+    full: Pictures | Reference | None = field(default=None, repr=False)
+
+    @property
+    def masks(self) -> Tensor:
+        """As `Reference.masks`."""
+        return reference_masks(self.identities, self.width, self.height)
+
+
 @dataclass(frozen=True)
 class Reference:
     """Encoded reference pictures. latents: [1, 16, 1, h, w] each, the primary first, as the host's VAE gives them.
-    masks: [1, n, 28, h, w], the primary last. clip: the host's CLIP features of the primary."""
+    masks: [1, n, 28, h, w], the primary last. clip: the host's CLIP features of the primary. pictures: what it was
+    encoded from."""
 
     width: int
     height: int
     latents: list[Tensor]
     masks: Tensor
     clip: Any
+    pictures: Pictures
 
 
 def check_pictures(images: Sequence[Tensor], identities: Identities, width: int, height: int) -> None:
@@ -40,29 +64,28 @@ def check_pictures(images: Sequence[Tensor], identities: Identities, width: int,
         check_shape(f"mask of reference {index + 1}", masks.size, "picture", size_of(image))
 
 
-def encode_reference(images: Sequence[Tensor], identities: Identities, width: int, height: int,
-                     encode: Callable[[Tensor], Tensor], encode_clip: Callable[[Tensor], Any], *, cut_out: bool,
-                     as_video: bool = False) -> Reference:
-    """Encode reference pictures [h, w, 3] in 0..1, the primary first, with the masks of `identities`. Pictures
-    [h, w, 4] with alpha are shown over white.
-
-    encode: frames [T, H, W, 3] in 0..1 -> latents. encode_clip: CLIP's input [1, 3, 224, 224] -> its features. cut_out:
-    paint everything in the primary black that is not a person. as_video: all pictures as one video whose frames stand
-    still, the primary 1 frame long and the others 4, instead of each alone; the model was trained on latents of videos
-    (Wan2GP, WanAnimatePlus). Raises ValueError as `check_pictures` does.
-    """
-    check_pictures(images, identities, width, height)
-    images = [opaque(image, WHITE) for image in images]
-    pixels = [conditioning.reference_pixels(image, identities, index, height, width, cut_out=cut_out)
-              for index, image in enumerate(images)]
-    clip = encode_clip(conditioning.clip_input(pixels[0]))
-    if as_video:
+def encode_reference(pictures: Pictures, encode: Callable[[Tensor], Tensor], encode_clip: Callable[[Tensor], Any]
+                     ) -> Reference:
+    """encode: frames [T, H, W, 3] in 0..1 -> latents. encode_clip: CLIP's input [1, 3, 224, 224] -> its features.
+    Raises ValueError as `check_pictures` does."""
+    width, height = pictures.width, pictures.height
+    check_pictures(pictures.images, pictures.identities, width, height)
+    pixels = [_pixels(pictures, index, pictures) for index in range(len(pictures.images))]
+    seen = pixels[0] if pictures.full is None else _pixels(pictures, 0, pictures.full)
+    clip = encode_clip(conditioning.clip_input(seen))
+    if pictures.as_video:
         still = torch.cat([picture.movedim(1, -1).expand(1 if index == 0 else 4, -1, -1, -1)
                            for index, picture in enumerate(pixels)])
         latents = list(encode(still).split(1, dim=2))
     else:  # together they would be encoded as frames of a video
         latents = [encode(picture.movedim(1, -1)) for picture in pixels]
-    return Reference(width, height, latents, reference_masks(identities, width, height), clip)
+    return Reference(width, height, latents, pictures.masks, clip, pictures)
+
+
+def _pixels(pictures: Pictures, index: int, size: Pictures | Reference) -> Tensor:
+    """One picture at a size, [1, 3, H, W]."""
+    return conditioning.reference_pixels(opaque(pictures.images[index], WHITE), pictures.identities, index, size.height,
+                                         size.width, cut_out=pictures.cut_out)
 
 
 def white_background(masks: Tensor) -> bool | None:

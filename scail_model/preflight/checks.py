@@ -8,7 +8,7 @@ with an overlap of 5; 512x896 to 704x1280 pixels. Memory and time are estimates 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -51,6 +51,15 @@ class Transformer:
 
 
 @dataclass(frozen=True)
+class Full:
+    """What a draft has less of than the video that it is for: pixels, and steps."""
+
+    width: int
+    height: int
+    steps: int
+
+
+@dataclass(frozen=True)
 class Job:
     """A video to make.
 
@@ -58,6 +67,7 @@ class Job:
     width / 8] as encoded, the primary last. tokens: prompt name -> number of tokens. schedule: the noise levels in
     words. transformer: None for a model that is not SCAIL-2. cuts: frames at which scenes begin. free_disk: bytes at
     the job folder, None if unknown. driven_steps: steps in which the driving video is followed, None for all.
+    full: the video that this one is a draft of, None for the video itself.
     """
 
     identities: Identities
@@ -83,6 +93,13 @@ class Job:
     lossless: bool = False
     free_disk: int | None = None
     driven_steps: int | None = None
+    full: Full | None = None
+
+    @property
+    def at_full(self) -> Job:
+        """The same, as it will be made when it is no draft."""
+        return self if self.full is None else replace(self, width=self.full.width, height=self.full.height,
+                                                      steps=self.full.steps, full=None)
 
 
 def check(job: Job) -> list[Finding]:
@@ -96,6 +113,8 @@ def check(job: Job) -> list[Finding]:
         findings += [*segments(job, plan), *rate(job), *driven(job)]
         if job.transformer is not None:
             findings += memory_checks.check(job.machine, _work(job, job.transformer, plan), job.free_disk)
+            if job.full:
+                findings += memory_checks.later(job.machine, _work(job.at_full, job.transformer, plan), job.free_disk)
     if job.identities.whole_picture:
         findings.append(warning("whole_picture", "There are no masks (whole_picture), but the model was trained with "
                                                  "masks and may not follow the person without: connect masks, for "
@@ -144,7 +163,7 @@ def guidance(job: Job) -> Iterator[Finding]:
     """Steps and guidance that do not fit a distilled LoRA, or a model without one."""
     if job.transformer is None:
         return
-    lora, plain, steps = job.transformer.lora, job.guidance == 1, job.steps
+    lora, plain, steps = job.transformer.lora, job.guidance == 1, job.at_full.steps
     if lora and not plain and steps <= _DISTILLED_STEPS:
         yield warning("guidance", f"guidance is {job.guidance:g} with {steps} steps and a LoRA, but distilled LoRAs "
                                   "are made for guidance 1: set guidance to 1, or take 40 steps if the LoRA is not "
@@ -222,7 +241,8 @@ def job_facts(job: Job) -> list[Finding]:
              *driving_kinds.poses(job.driving, job.identities, job.width, job.height),
              fact("driving", f"driving video: {count} frames of {width}x{height}, {count / job.fps:.1f} s at "
                              f"{job.fps:g} fps"), *_assumed(job),
-             *_picked(job), fact("sampling", f"sampling: {job.solver}, {job.schedule}, guidance {job.guidance:g}"),
+             *_picked(job), *_draft(job),
+             fact("sampling", f"sampling: {job.solver}, {job.schedule}, guidance {job.guidance:g}"),
              fact("prompts", f"prompts: {prompts}")]
     if job.transformer is not None:
         facts.append(fact("model", f"model: {gib(job.transformer.weight_bytes)} of weights, {_lora(job.transformer)}"))
@@ -243,6 +263,12 @@ def _picked(job: Job) -> Iterator[Finding]:
                              "second")
 
 
+def _draft(job: Job) -> Iterator[Finding]:
+    if full := job.full:
+        yield fact("draft", f"draft: {job.width}x{job.height} in {job.steps} steps, for a video of "
+                            f"{full.width}x{full.height} in {full.steps}")
+
+
 def plan_facts(job: Job, plan: list[Segment]) -> Iterator[Finding]:
     """Facts about segments, memory and time."""
     lengths = ", ".join(str(segment.length) for segment in plan)
@@ -253,6 +279,8 @@ def plan_facts(job: Job, plan: list[Segment]) -> Iterator[Finding]:
     if job.transformer is None:
         return
     yield from memory_checks.facts(job.machine, _work(job, job.transformer, plan), job.free_disk)
+    if job.full:
+        yield from memory_checks.later_facts(job.machine, _work(job.at_full, job.transformer, plan))
 
 
 def _plan(job: Job) -> list[Segment]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 ERROR, WARNING, FACT = "error", "warning", "fact"
-_REPORTED = ("assumed", "picked", "driven", "poses")
+_REPORTED = ("assumed", "picked", "driven", "poses", "draft")
 _HEADINGS = {ERROR: "Errors", WARNING: "Warnings", FACT: "Facts"}
 
 # Finding code -> the input of the check and sampler nodes that it is about, if there is one.
@@ -30,6 +30,7 @@ _INPUTS = {
     "model_sampling": "shift", "sampler": "sampler", "sigmas": "sigmas",
     "colour_match": "colour_match", "plan": "plan", "scene_cuts": "scene_cuts", "disk": "codec",
     "rate": "rate", "picked": "rate", "assumed": "fps", "driven": "driving_end",
+    "draft": "draft", "full_time": "draft",
 }
 
 

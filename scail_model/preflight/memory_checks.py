@@ -61,6 +61,19 @@ def facts(machine: Machine, work: Work, free_disk: int | None) -> Iterator[Findi
                            "of this GPU")
 
 
+def later(machine: Machine, full: Work, free_disk: int | None) -> Iterator[Finding]:
+    """What would stop the video for which a draft is made, said with the draft."""
+    for finding in check(machine, full, free_disk):
+        yield warning(finding.code, f"For the full video: {finding.text}")
+
+
+def later_facts(machine: Machine, full: Work) -> Iterator[Finding]:
+    """How long that video takes."""
+    seconds = budget.seconds(full, machine)
+    if seconds is not None:
+        yield fact("full_time", f"time of the full video: about {budget.duration(seconds)}")
+
+
 def _on_cpu(work: Work, need: Need) -> int:
     """Main memory of a run without a GPU, at least: ComfyUI has the weights in it already, the command line has not."""
     weights = 0 if work.weights == STREAMED else work.weight_bytes

@@ -7,21 +7,24 @@ row there appears on both sides.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields, replace
 from fractions import Fraction
 from typing import Any, Protocol
 
 from ..geometry import check_frame_count
 from ..identity.identities import Identities
 from ..inputs.crops import BACKGROUNDS, BOXES, KEEP, MARGIN, STEADY_BOX, Crop
+from ..inputs.reference import Pictures, Reference
 from ..media import scene_cuts
 from ..media.clips import Clip
 from ..media.encoding import CODECS, Encoding, check_encoder
 from ..media.retiming import retimed
+from ..preflight.checks import Full
 from ..segments import LENGTHS, SHORT_LAST, Segment, plan_scenes
 from ..solvers import SOLVERS
 from . import timing
 from .colour_match import COLOUR_MATCHES, OFF
+from .draft import draft_sigmas, draft_steps, drafted
 from .noise import NOISES, ONE_GENERATOR
 from .plan_parser import Changes, parse_cuts, parse_plan, with_remakes
 from .task import FRAMES, HISTORIES, Settings
@@ -71,7 +74,9 @@ def option(of: Field) -> Option:
 def check_value(of: Field, value: Any, shown: str = "") -> None:
     """Raise ValueError for a value that a setting cannot have. shown: how it was given, after the value."""
     how = option(of)
-    if how.choices:
+    if isinstance(of.default, bool):
+        right, meant = isinstance(value, bool), "true or false"
+    elif how.choices:
         right, meant = value in how.choices, f"one of {', '.join(how.choices)}"
     elif isinstance(of.default, str):
         right, meant = isinstance(value, str), "a text"
@@ -162,6 +167,9 @@ class VideoOptions:
                                    (REFUSE, TRIM))
     driving_margin: float = _option(MARGIN, "How much wider and higher a box of driving_background is on each side, as "
                                             "a share of it.", low=0.0, high=1.0, step=0.01, late=True)
+    draft: bool = _option(False, "A quick look first: half the size and at most 8 steps; frames, people, segments, "
+                                 "plan, sound and seed as they will be. Without it the full video is made, and shown "
+                                 "beside its draft.", late=True)
 
     def result_rate(self, clip: Timed) -> Fraction:
         """Frames per second of the result; clip: as `timing.timed` gives it."""
@@ -191,12 +199,24 @@ class VideoOptions:
 
     def settings(self, seed: int, cuts: tuple[int, ...] = (), sigmas: tuple[float, ...] = ()) -> Settings:
         """sigmas: noise levels that take the place of steps and shift, if there are any."""
-        steps = len(sigmas) - 1 if sigmas else self.steps
+        if self.draft and sigmas:
+            sigmas = draft_sigmas(sigmas)
+        steps = len(sigmas) - 1 if sigmas else draft_steps(self.steps) if self.draft else self.steps
         boxes = self.driving_background if self.driving_background in (BOXES, STEADY_BOX) else ""
         return Settings(self.solver, steps, self.shift, self.guidance, seed, self.segment_length, self.overlap,
                         self.driving_background != KEEP, self.lengths, cuts, self.history, self.colour_match,
                         self.noise, sigmas, self.driving_start, self.driving_end, boxes,
                         self.driving_margin if boxes else 0.0)
+
+    def sized(self, reference: Reference | Pictures) -> Reference | Pictures:
+        """A reference at the size of the result."""
+        return drafted(reference) if self.draft else reference
+
+    def full(self, reference: Reference | Pictures, sigmas: tuple[float, ...] = ()) -> Full | None:
+        """What a draft with this reference, at its full size, and these noise levels has less of than the video."""
+        if not self.draft:
+            return None
+        return Full(reference.width, reference.height, replace(self, draft=False).settings(0, (), sigmas).steps)
 
     @property
     def crop(self) -> Crop | None:

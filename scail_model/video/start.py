@@ -27,10 +27,12 @@ def make_task(options: VideoOptions, seed: int, cuts: tuple[int, ...], given: Gi
     settings, plan = options.settings(seed, cuts, given.sigmas), options.segments(driving, cuts)
     changes = options.changes(driving, plan)
     check_changes(changes, len(given.references), host)
+    full = given.references[0]
+    given = replace(given, references=[options.sized(reference) for reference in given.references])
     usual, inputs, solo = segment_inputs(options, changes, given, host)
     key = digest(host.key, driving.digest(), identities.digest(), replace(settings, **_BY_SEGMENT).key_values)
     task = VideoTask(driving, identities, settings, plan, inputs, solo, options.result_rate(driving), options.encoding,
-                     key)
+                     key, draft_of=(full.height, full.width) if options.draft else None)
     return task, _folder_name(task, usual)
 
 
@@ -49,4 +51,5 @@ def open_job(task: VideoTask, folder: Path, **about: object) -> Job:
 def _folder_name(task: VideoTask, usual: SegmentInputs) -> str:
     """By everything that decides the result, but for the plan and the encoding."""
     height, width = task.size
-    return f"{len(task.driving)}f_{width}x{height}_{digest(task.key, usual.key)[:_KEY]}"
+    draft = "draft_" if task.draft_of else ""
+    return f"{len(task.driving)}f_{width}x{height}_{draft}{digest(task.key, usual.key)[:_KEY]}"

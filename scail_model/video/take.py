@@ -21,6 +21,7 @@ from ..files.jobs import Job
 from ..inputs.conditioning import person_shares
 from ..inputs.driving import Reader
 from . import colour_match, not_finite
+from .draft import draft_noise
 from .host import Host, SampleRequest, Watch
 from .noise import Noise
 from .segment_files import KEY
@@ -55,9 +56,9 @@ class Takes:
                  after_step: Callable[[], None]) -> None:
         self.task, self.host, self.job, self.watch = task, host, job, watch
         self.free_memory, self.after_step = free_memory, after_step
-        self.noise = Noise(task.settings.noise, task.settings.seed,
-                           [(1, 16, (segment.length - 1) // 4 + 1, *(side // 8 for side in inputs.size))
-                            for inputs, segment in zip(task.inputs, task.plan, strict=True)])
+        self.noise = Noise(task.settings.noise, task.settings.seed, [
+            (1, 16, (segment.length - 1) // 4 + 1, *(side // 8 for side in task.draft_of or inputs.size))
+            for inputs, segment in zip(task.inputs, task.plan, strict=True)])
         self.reader = Reader(task.driving, task.identities, task.plan, crop=task.settings.crop,
                              tick=watch.tick)
 
@@ -140,7 +141,11 @@ class Takes:
         with self._timed(take, "sampling"):
             return self.host.sample(SampleRequest(
                 task.plan[index], take.inputs, task.settings, task.identities.replacement,
-                self.noise.of(index, take.inputs.seed), driving, mask, history, self._step_watch(index, take.inputs)))
+                self._noise(take), driving, mask, history, self._step_watch(index, take.inputs)))
+
+    def _noise(self, take: Take) -> Tensor:
+        noise = self.noise.of(take.index, take.inputs.seed)
+        return draft_noise(noise, *(side // 8 for side in take.inputs.size)) if self.task.draft_of else noise
 
     def _history(self, take: Take) -> Tensor | None:
         """Clean latent frames [1, 16, t, H / 8, W / 8] that a segment begins with."""

@@ -116,7 +116,8 @@ class SegmentInputs:
 @dataclass(frozen=True)
 class VideoTask:
     """A video to be made. plan, inputs: by segment. solo: other inputs for a segment, which the segments after it do
-    not see. rate: frames per second. key: of everything but the plan, the inputs and the encoding."""
+    not see. rate: frames per second. key: of everything but the plan, the inputs and the encoding. draft_of:
+    (height, width) of the video that this one is a draft of, None for the video itself."""
 
     driving: Clip
     identities: Identities
@@ -127,6 +128,7 @@ class VideoTask:
     rate: Fraction
     encoding: Encoding
     key: str
+    draft_of: tuple[int, int] | None = None
 
     @property
     def size(self) -> tuple[int, int]:

@@ -77,10 +77,11 @@ class Bench:
 
     def reference(self, identities, pictures: list[torch.Tensor], as_video: bool):
         """The encoded references; the miniature has no image encoder."""
-        from scail_model.inputs.reference import encode_reference
+        from scail_model.inputs.reference import Pictures, encode_reference
 
-        return encode_reference(list(torch.cat(pictures)), identities, SIZE, SIZE, self.vae.encode, lambda _: None,
-                                cut_out=identities.replacement, as_video=as_video)
+        return encode_reference(Pictures(SIZE, SIZE, list(torch.cat(pictures)), identities,
+                                         cut_out=identities.replacement, as_video=as_video),
+                                self.vae.encode, lambda _: None)
 
     def make(self, drawn, mode: str, way: dict, seed: int) -> torch.Tensor:
         """The video [T, H, W, 3] of a drawn scene."""

@@ -239,7 +239,7 @@ def run(model, vae, folder: Path, job: Path, clock: Clock, options: argparse.Nam
     from scail_model.comfy.host import ComfyHost
     from scail_model.files.content_keys import digest
     from scail_model.files.jobs import Job
-    from scail_model.inputs.reference import encode_reference
+    from scail_model.inputs.reference import Pictures, encode_reference
     from scail_model.media import scan, video_file
     from scail_model.media.encoding import Encoding
     from scail_model.segments import plan_segments
@@ -249,8 +249,9 @@ def run(model, vae, folder: Path, job: Path, clock: Clock, options: argparse.Nam
     height, width, text = (128, 224, model.model.model_config.unet_config["text_dim"]) if options.tiny else (
         512, 896, 4096)
     identities = clock.timed("binding the masks", bind, options.frames)
-    reference = clock.timed("reference", encode_reference, torch.rand(1, SOURCE_HEIGHT, SOURCE_WIDTH, 3), identities,
-                            width, height, vae.encode, lambda _: None, cut_out=True)
+    pictures = Pictures(width, height, torch.rand(1, SOURCE_HEIGHT, SOURCE_WIDTH, 3), identities, cut_out=True,
+                        as_video=False)
+    reference = clock.timed("reference", encode_reference, pictures, vae.encode, lambda _: None)
     prompt = [[torch.randn(1, 512, text), {}]]
     for known in (scan._scanned, keys._known, clock.seconds, clock.beside):
         known.clear()  # as in a new graph

@@ -43,7 +43,7 @@ LONG = f"{WORD} and nothing else here"
 class Case:
     """plan: of both. guidance: where it is 1, the negative prompt is not read. rate: half of the driving video's, which
     then has twice the frames; 0 for its own. whole_picture: without masks. posed: driven by the skeletons of people
-    that a detector has found, on the command line from its file."""
+    that a detector has found, on the command line from its file. draft: of a video with twice the steps."""
 
     mode: str
     people: int = 1
@@ -59,6 +59,15 @@ class Case:
     driving_end: float = 1.0
     whole_picture: bool = False
     posed: bool = False
+    draft: bool = False
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return (64, 32) if self.draft else SIZE
+
+    @property
+    def steps(self) -> int:
+        return 4 * STEPS if self.draft else STEPS
 
     @property
     def drawn(self) -> int:
@@ -78,6 +87,7 @@ CASES = {
     "half the rate, without masks, the driving video for the first step": Case(
         "animation", rate=drawing.FPS / 2, driving_end=0.5, whole_picture=True),
     "two skeletons": Case("animation", people=2, posed=True),
+    "draft of two with a view from behind": Case("animation", people=2, back=True, draft=True),
 }
 
 
@@ -196,10 +206,10 @@ def sampling_inputs() -> dict[str, list]:
 def by_comfy(comfy, models: Path, case: Case, folder: Path) -> Door:
     graph = Graph("")
     add_files(graph, models, case)
-    graph.add("sampled", "SCAIL2SampleVideo", **sampling_inputs(), seed=SEED, solver=case.solver, steps=STEPS,
+    graph.add("sampled", "SCAIL2SampleVideo", **sampling_inputs(), seed=SEED, solver=case.solver, steps=case.steps,
               shift=3.0, guidance=case.guidance, segment_length=9, overlap=5, codec="lossless", plan=case.plan,
               history=case.history, history_strength=case.history_strength, rate=float(case.rate),
-              driving_end=case.driving_end)
+              driving_end=case.driving_end, draft=case.draft)
     if case.posed:
         graph.set("sampled", driving=["poses", 0])
     if case.sigmas:
@@ -223,7 +233,7 @@ def recording(folder: str) -> Graph:
 def by_command(models: Path, case: Case, files: dict[str, Path], folder: Path) -> Door:
     options = {"ckpt_dir": models, "scail_path": WEIGHTS / "nano_scail2.safetensors", **files, "prompt": case.prompt,
                "target_w": SIZE[0], "target_h": SIZE[1], "segment_len": 9, "segment_overlap": 5,
-               "sample_solver": case.solver, "sample_steps": STEPS, "sample_guide_scale": case.guidance,
+               "sample_solver": case.solver, "sample_steps": case.steps, "sample_guide_scale": case.guidance,
                "base_seed": SEED, "codec": "lossless", "plan": case.plan, "history": case.history,
                "history_strength": case.history_strength, "sigmas": case.sigmas, "rate": float(case.rate),
                "driving_end": case.driving_end,
@@ -233,8 +243,8 @@ def by_command(models: Path, case: Case, files: dict[str, Path], folder: Path) -
         reference=lambda host, inputs: host._reference(inputs.reference), clip=lambda reference: reference.clip,
         text=lambda host, inputs: host._embedding(inputs.positive))
     try:
-        flags = [flag for flag, given in {"--replace_flag": case.replacement,
-                                          "--whole_picture": case.whole_picture}.items() if given]
+        asked = {"replace_flag": case.replacement, "whole_picture": case.whole_picture, "draft": case.draft}
+        flags = [f"--{name}" for name, given in asked.items() if given]
         if case.whole_picture:
             options = {name: value for name, value in options.items() if name not in ("mask_image", "mask_video")}
         if case.posed:
@@ -243,7 +253,7 @@ def by_command(models: Path, case: Case, files: dict[str, Path], folder: Path) -
     finally:
         record.stop()
     (job,) = (folder / "jobs").glob("*/")
-    return Door(folder / "video.mp4", job, record.folder)
+    return Door(folder / ("video.draft.mp4" if case.draft else "video.mp4"), job, record.folder)
 
 
 def padded(text: torch.Tensor) -> torch.Tensor:
@@ -262,7 +272,7 @@ def test_pixels_masks_segments_and_noise_are_equal(doors, name):
         torch.testing.assert_close(*(padded(side["text"]) for side in (ours, theirs)), rtol=0, atol=1e-5)
         for part in ("driving", "clip"):  # from other implementations of the same encoders
             torch.testing.assert_close(ours[part], theirs[part], rtol=0, atol=1e-3)
-    full = SIZE[::-1]  # height, width
+    full = CASES[name].size[::-1]  # height, width
     half = tuple(side // 2 for side in full)
     for shape, count in (((1, *full), 1 + CASES[name].back), ((9, *half), 3)):
         ours, theirs = comfy.encoded[shape], command.encoded[shape]
@@ -274,7 +284,7 @@ def test_pixels_masks_segments_and_noise_are_equal(doors, name):
 @pytest.mark.parametrize("name", CASES)
 def test_frames_are_equal_but_for_the_rounding_of_two_vaes(doors, name):
     comfy, command = doors(name)
-    assert comfy.frames.shape == command.frames.shape == (FRAMES, *SIZE[::-1], 3)
+    assert comfy.frames.shape == command.frames.shape == (FRAMES, *CASES[name].size[::-1], 3)
     assert (comfy.frames - command.frames).abs().max() <= 1
     assert command.frames.float().std() > 15  # not a flat picture
 

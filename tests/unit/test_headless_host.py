@@ -13,11 +13,12 @@ from scail_model.config import TransformerConfig
 from scail_model.files.jobs import Job
 from scail_model.headless import encoders
 from scail_model.headless.checks import _DECODER
-from scail_model.headless.host import HeadlessHost, Pictures
+from scail_model.headless.host import HeadlessHost
 from scail_model.headless.inputs import Files, Inputs, read_inputs
 from scail_model.headless.sampling import sample_latent
 from scail_model.headless.weights import open_weights
 from scail_model.inputs import conditioning
+from scail_model.inputs.reference import Pictures
 from scail_model.masks import pack_driving_mask, pack_mask
 from scail_model.preflight.budget import OFFLOADED, RESIDENT, Work, estimate
 from scail_model.segments import plan_segments

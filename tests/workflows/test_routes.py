@@ -183,6 +183,14 @@ def test_memory_is_that_of_the_budget(plan, gib):
                                              "come and go (this GPU has 24 GiB), ")
 
 
+def test_a_draft_is_planned_at_its_own_size_and_steps(plan):
+    answer = plan(draft=True, segment_length=9)
+    assert answer["lines"][0].startswith("draft, 448×256, 305 frames")
+    assert answer["lines"][1:] == plan(size={"width": 448, "height": 256}, steps=8, segment_length=9)["lines"][1:]
+    wrong = plan(draft=True, size={"width": 500, "height": 512})
+    assert "500" in wrong["problems"][0]["text"]
+
+
 def test_time_is_that_of_the_budget_at_both_paces(plan):
     estimate = plan()["estimate"]
     forwards = 40 * 2 * sum(budget.token_seconds(TransformerConfig(), budget.token_count(896, 512, length, 0))

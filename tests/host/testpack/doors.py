@@ -41,7 +41,7 @@ class TestRecordDoor(io.ComfyNode):
         if folder:
             _records.append(DoorRecord(
                 Path(folder), vae=comfy.sd.VAE, host=pack("comfy.host").ComfyHost, frames=lambda frames: frames,
-                reference=lambda host, inputs: inputs.reference,
+                reference=lambda host, inputs: host._reference(inputs.reference),
                 clip=lambda reference: reference.clip["penultimate_hidden_states"],
                 text=lambda host, inputs: inputs.positive[0][0]))
         return io.NodeOutput()
