@@ -68,6 +68,16 @@ class SelfAttention(_Attention):
         """Of the rows x [B, n, dim] with their rotations [n, 64]: two [B, n, dim]."""
         return self.normalise(self.norm_k, self.product(self.k, x), rotation), self.product(self.v, x)
 
+    def queries_keys_and_values(self, x: Input, rotation: Rotation) -> tuple[Tensor, Tensor, Tensor]:
+        """The same with the queries first: three [B, n, dim]."""
+        return self.queries(x, rotation), *self.keys_and_values(x, rotation)
+
+    def needs_all_queries(self, transformer_options: dict[str, Any] | None = None) -> bool:
+        """Whether the queries of all rows must come at once. An attention function for which that is so has a method of
+        this name that says it: one that takes only as many queries as keys, or reads where a row stands."""
+        needs = getattr(self.attention, "needs_all_queries", None)
+        return needs is not None and needs(transformer_options)
+
     def prepare_kv(self, keys: Tensor, values: Tensor,
                    transformer_options: dict[str, Any] | None = None) -> QueryFunction:
         """Attention to the whole sequence's keys and values [B, L, dim], as a function of queries [B, n, dim].
@@ -80,9 +90,9 @@ class SelfAttention(_Attention):
             return prepare(keys, values, self.num_heads, transformer_options)
         return partial(self.attention, k=keys, v=values, heads=self.num_heads, transformer_options=transformer_options)
 
-    def output(self, queries: Tensor, attention: QueryFunction) -> Tensor:
-        """Queries [B, n, dim] and what `prepare_kv` returned -> attention's output [B, n, dim]."""
-        return self.product(self.o, attention(queries))
+    def output(self, attended: Tensor) -> Tensor:
+        """What a function of `prepare_kv` returned -> attention's output, [B, n, dim] each."""
+        return self.product(self.o, attended)
 
     def forward(self, x: Tensor, freqs: Tensor, transformer_options: dict[str, Any] | None = None) -> Tensor:
         """All steps for a whole sequence [B, L, dim], in the convention of core's Wan models: patches of other nodes
@@ -90,7 +100,7 @@ class SelfAttention(_Attention):
         cos, sin = freqs[0, :, 0, :, :, 0].unbind(-1)
         rotation = cos.contiguous(), sin.contiguous()  # as the kernels read them
         attention = self.prepare_kv(*self.keys_and_values(x, rotation), transformer_options)
-        return self.output(self.queries(x, rotation), attention)
+        return self.output(attention(self.queries(x, rotation)))
 
 
 def rotation_matrices(rotation: Rotation) -> Tensor:

@@ -6,7 +6,7 @@ the modulation and every norm are float32; linears and attention compute in the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from .attention import AttentionFunction, CrossAttention, ParametersFunction, Rotation, SelfAttention
 from .config import CLIP_DIM, TransformerConfig
 from .kernels import elementwise
-from .kernels.linears import FullPrecision
+from .kernels.linears import FullPrecision, Input
 
 
 class Block(nn.Module):
@@ -64,8 +64,11 @@ class Block(nn.Module):
         # self-attention of the queries to all rows
         y = linears.norm(x, 1 + scale1, shift1, self.eps, dtype, self.self_attn.q)
         attention = self.self_attn.prepare_kv(*self.self_attn.keys_and_values(y, rotation), transformer_options)
-        y = self.self_attn.queries(y[:, queries], _rows(rotation, queries))
-        y = self.self_attn.output(y, attention)
+        if self.self_attn.needs_all_queries(transformer_options):
+            y = attention(self.self_attn.queries(y, rotation))[:, queries]
+        else:
+            y = attention(self.self_attn.queries(y[:, queries], _rows(rotation, queries)))
+        y = self.self_attn.output(y)
         del attention  # it holds the keys and values of all rows
         x, y = linears.add_norm_(x[:, queries], y, gate1, *self.affine(self.norm3, x), self.eps, dtype,
                                  self.cross_attn.q)
@@ -80,21 +83,19 @@ class Block(nn.Module):
 
     def forward_in_rows(self, x: Tensor, modulation: Tensor, rotation: Rotation, context: Tensor, queries: slice,
                         transformer_options: dict[str, Any] | None, rows: int) -> Tensor:
-        """`forward_whole` a few rows at a time: keys and values of all rows first, then the rest for each chunk."""
+        """`forward_whole` a few rows at a time: what needs all rows of self-attention first, then the rest for each
+        chunk."""
         linears, dtype = self.linears, context.dtype
         shift1, scale1, gate1, shift2, scale2, gate2 = modulation.chunk(6, dim=1)  # each [B, 1, dim]
         norm3 = self.affine(self.norm3, x)
 
-        attention = self.self_attn.prepare_kv(
-            *self.keys_and_values_in_rows(x, 1 + scale1, shift1, rotation, dtype, rows), transformer_options)
+        attended = self.self_attention_in_rows(x, 1 + scale1, shift1, rotation, dtype, transformer_options, rows)
         sources = self.cross_attn.sources_of(context)
 
         out = x.clone() if torch.is_grad_enabled() else x
         for part in _chunks(queries, rows):
             # self-attention of these rows to all rows
-            y = linears.norm(x[:, part], 1 + scale1, shift1, self.eps, dtype, self.self_attn.q)
-            y = self.self_attn.queries(y, _rows(rotation, part))
-            y = self.self_attn.output(y, attention)
+            y = self.self_attn.output(attended(part))
             stream, y = linears.add_norm_(x[:, part], y, gate1, *norm3, self.eps, dtype, self.cross_attn.q)
 
             # cross-attention to text and image
@@ -107,14 +108,30 @@ class Block(nn.Module):
             out[:, part] = elementwise.add_gated_(stream, y, gate2)
         return out[:, queries]
 
-    def keys_and_values_in_rows(self, x: Tensor, scale: Tensor, shift: Tensor, rotation: Rotation, dtype: torch.dtype,
-                                rows: int) -> tuple[Tensor, Tensor]:
-        """Of all rows, each [B, L, dim]. Their norm is not kept: it would take as much memory as the keys."""
-        keys, values = (torch.empty(x.shape, dtype=dtype, device=x.device) for _ in range(2))
-        for part in _chunks(slice(0, x.shape[1]), rows):
-            y = self.linears.norm(x[:, part], scale, shift, self.eps, dtype, self.self_attn.q)
-            keys[:, part], values[:, part] = self.self_attn.keys_and_values(y, _rows(rotation, part))
-        return keys, values
+    def self_attention_in_rows(self, x: Tensor, scale: Tensor, shift: Tensor, rotation: Rotation, dtype: torch.dtype,
+                               transformer_options: dict[str, Any] | None, rows: int) -> Callable[[slice], Tensor]:
+        """Self-attention to all rows x [B, L, dim], as a function of the rows that ask: [B, n, dim] before the output's
+        linear. What does not depend on the rows that ask is computed here."""
+        module = self.self_attn
+
+        def normed(part: slice) -> Input:
+            return self.linears.norm(x[:, part], scale, shift, self.eps, dtype, module.q)
+
+        def collect(count: int, project: Callable[[Input, Rotation], Sequence[Tensor]]) -> list[Tensor]:
+            """Projections of all rows. Their norm is not kept: it would take as much memory as each of them."""
+            collected = [torch.empty(x.shape, dtype=dtype, device=x.device) for _ in range(count)]
+            for part in _chunks(slice(0, x.shape[1]), rows):
+                for whole, rows_of_it in zip(collected, project(normed(part), _rows(rotation, part)), strict=True):
+                    whole[:, part] = rows_of_it
+            return collected
+
+        if module.needs_all_queries(transformer_options):
+            queries, keys, values = collect(3, module.queries_keys_and_values)
+            attended = module.prepare_kv(keys, values, transformer_options)(queries)
+            return lambda part: attended[:, part]
+        keys, values = collect(2, module.keys_and_values)
+        attention = module.prepare_kv(keys, values, transformer_options)
+        return lambda part: attention(module.queries(normed(part), _rows(rotation, part)))
 
     def affine(self, norm: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
         """Weight and bias of a norm, float32 [1, 1, dim]."""
