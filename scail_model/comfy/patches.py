@@ -32,7 +32,7 @@ def check(model) -> None:
     check_options(model.model_options.get("transformer_options", {}))
     for name, patch in model.object_patches.items():
         if name.startswith("diffusion_model") and not _CALLED.fullmatch(name):
-            raise ValueError(f"{_origin(patch)} replaces {name}, which our network does not call: remove that node "
+            raise ValueError(f"{origin(patch)} replaces {name}, which our network does not call: remove that node "
                              "from the model's line, or load the model with core's Load Diffusion Model.")
 
 
@@ -49,12 +49,20 @@ def check_options(transformer_options: dict[str, Any]) -> None:
         for patch in of_kind:
             reason = _why_not(kind, patch)
             if reason is not None:
-                raise ValueError(f"{_origin(patch)} has put a patch of kind {kind} on the model, {reason}: remove that "
+                raise ValueError(f"{origin(patch)} has put a patch of kind {kind} on the model, {reason}: remove that "
                                  "node from the model's line.")
     for kind, replacements in transformer_options.get("patches_replace", {}).items():
         for replacement in replacements.values() if kind not in _REPLACEMENTS else ():
-            raise ValueError(f"{_origin(replacement)} replaces parts of kind {kind}, which SCAIL-2's network does not "
+            raise ValueError(f"{origin(replacement)} replaces parts of kind {kind}, which SCAIL-2's network does not "
                              "have: remove that node from the model's line.")
+
+
+def origin(patch: Any) -> str:
+    """The class or function that a patch comes from, and its module: as near to the node's name as can be known."""
+    named = patch if hasattr(patch, "__qualname__") else getattr(patch, "__func__", type(patch))
+    # nodes of other packs lie in modules that are named by their paths
+    module = re.split(r"[\\/]", named.__module__)[-1].removeprefix("comfy_extras.")
+    return f"{named.__qualname__.split('.')[0]} ({module})"
 
 
 def add_check(patcher: comfy.model_patcher.ModelPatcher) -> None:
@@ -90,11 +98,3 @@ def _takes_one_argument(patch: Any) -> bool:
     except ValueError:  # compiled code tells nothing
         return True
     return True
-
-
-def _origin(patch: Any) -> str:
-    """The class or function that a patch comes from, and its module: as near to the node's name as can be known."""
-    named = patch if hasattr(patch, "__qualname__") else getattr(patch, "__func__", type(patch))
-    # nodes of other packs lie in modules that are named by their paths
-    module = re.split(r"[\\/]", named.__module__)[-1].removeprefix("comfy_extras.")
-    return f"{named.__qualname__.split('.')[0]} ({module})"

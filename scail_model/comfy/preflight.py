@@ -28,7 +28,7 @@ from ..video.colour_match import OFF
 from ..video.denoising import driven_steps
 from ..video.task import LATENTS, Settings
 from . import conditioning, loras, patches
-from .model import ComfyTransformer, needs_whole_sequence
+from .model import ComfyTransformer
 from .sampler import check_sampler, sampler_name
 
 _PROBE_BYTES = 2**29  # three matrices of 8192
@@ -119,9 +119,9 @@ def _transformer(model, hooked: bool) -> Transformer | None:
 
 
 def _in_chunks(model) -> bool:
-    """Core's network does not, nor does ours with patches that need the queries of the whole sequence."""
+    """Core's network does not."""
     network = model.get_model_object("diffusion_model")
-    return isinstance(network, ComfyTransformer) and not needs_whole_sequence(
+    return isinstance(network, ComfyTransformer) and network.in_chunks(
         model.model_options.get("transformer_options", {}))
 
 

@@ -34,17 +34,23 @@ PrepareFunction = Callable[[Tensor, Tensor, int, "dict[str, Any] | None"], Query
 class Backend:
     """An attention function, its name, and why it was chosen, as the end of a sentence.
 
-    prepare_kv: see `SelfAttention.prepare_kv`; None where keys and values need no preparation.
+    prepare_kv: see `SelfAttention.prepare_kv`; None where keys and values need no preparation. sparse: whether what it
+    returns leaves out a part of the keys; `function` never does. all_queries: see `SelfAttention.needs_all_queries`.
     """
 
     name: str
     function: AttentionFunction
     reason: str
     prepare_kv: PrepareFunction | None = None
+    sparse: bool = False
+    all_queries: bool = False
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_options: dict[str, Any] | None = None,
                  **options: Any) -> Tensor:
         return self.function(q, k, v, heads, transformer_options, **options)
+
+    def needs_all_queries(self, transformer_options: dict[str, Any] | None = None) -> bool:
+        return self.all_queries
 
 
 @dataclass(frozen=True)

@@ -168,6 +168,28 @@ def test_rows_at_a_time_change_nothing(model, monkeypatch, rows, gradients):
     assert (rows > 500) == (len(seen) == 6)
 
 
+@pytest.mark.parametrize("rows", [None, 50])
+def test_the_queries_of_all_rows_come_at_once_where_attention_needs_them(model, monkeypatch, rows):
+    """In every block, also in the last one, whose other parts compute the video's rows alone."""
+    inputs, _ = arguments("A4_batch2_t3_8x12", "repl_add1_hist_t12_12")
+    seen = {}
+
+    class Whole:
+        def __call__(self, q, k, v, heads, transformer_options):
+            seen.setdefault(k.shape[1], []).append(q.shape[1])
+            return sdpa(q, k, v, heads)
+
+        def needs_all_queries(self, transformer_options):
+            return True
+
+    network = golden.tiny_transformer(attention=Whole())
+    monkeypatch.setattr(network, "rows_at_once", lambda *_: rows)
+    torch.testing.assert_close(network(**inputs), model(**inputs), rtol=0, atol=5e-6)
+    length = 2 * 24 + 3 * 24 + 3 * 6
+    assert seen[length] == [length] * 2
+    assert sum(seen[512]) == length + 3 * 24
+
+
 def test_keys_are_prepared_once_for_all_rows_of_a_block(model, monkeypatch):
     inputs, _ = arguments()
 

@@ -19,6 +19,7 @@ from comfy_api.latest import ComfyExtension, io
 from comfy_extras import nodes_scail
 from safetensors.torch import load_file, save_file
 
+from .attention_overrides import TestOverrides
 from .bodies import TestBodies, TestDrawnBodies, TestDrawnKeyPoints, TestSavePoses, missing_of_core
 from .doors import TestRecordDoor, TestTwoHosts
 from .expanded import TestExpandedSample
@@ -443,7 +444,7 @@ class TestExtension(ComfyExtension):
                 TestRecord, TestReplaceBlock, TestAttention, TestSaveTensors, TestDrawnTrack, TestDrawnDetect,
                 TestTextEncoder, TestLatent, TestAnything, TestDefaults, TestStoredDtypes, TestPath, TestRecordDoor,
                 TestTwoHosts, TestLoadPacked, TestReadVideo, TestNotingPatch, TestPatched, TestLoading, TestSlowSampler,
-                TestExpandedSample, TestBodies, TestDrawnBodies, TestDrawnKeyPoints, TestSavePoses,
+                TestOverrides, TestExpandedSample, TestBodies, TestDrawnBodies, TestDrawnKeyPoints, TestSavePoses,
                 TestWithoutBodyRender, TestPoses, TestKeyPoints, *missing_of_core()]
 
 
