@@ -20,8 +20,8 @@ from ..inputs.reference import Pictures, Reference
 from ..media.clips import Clip
 from ..preflight import checks
 from ..preflight.budget import Machine, probe_tflops
-from ..preflight.checks import Full, Job, Transformer
 from ..preflight.findings import Finding, attempt
+from ..preflight.job import Full, Job, Transformer
 from ..preflight.memory_checks import check_folder
 from ..solvers import check_sigmas
 from ..video.colour_match import OFF
@@ -40,7 +40,7 @@ def check(model, positive: list, negative: list, vae, reference: Reference | Pic
     """Everything there is to say of the inputs of a video; driving with `fps` frames a second.
 
     sampler: the SAMPLER that takes the place of the solver, or None. folder: where the job folder will be. `timed`
-    measures how fast the GPU is, for an estimate of the time. full: as in `checks.Job`. Raises nothing.
+    measures how fast the GPU is, for an estimate of the time. full: as in `Job`. Raises nothing.
     """
     prompts = {"positive": positive, "negative": negative}
     found = [*attempt("model", check_model, model), *attempt("model_sampling", check_noise_levels, model, settings),

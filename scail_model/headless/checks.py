@@ -11,8 +11,8 @@ import torch
 from ..inputs.reference import Pictures, Reference
 from ..preflight import checks
 from ..preflight.budget import OFFLOADED, RESIDENT, Coder, Machine, probe_tflops, stored_bytes
-from ..preflight.checks import Full, Transformer
 from ..preflight.findings import Finding, attempt, error, warning
+from ..preflight.job import Full, Job, Transformer
 from ..preflight.memory_checks import check_folder
 from ..video.colour_match import OFF
 from ..video.denoising import driven_steps
@@ -32,9 +32,9 @@ def check_inputs(inputs: Inputs, reference: Pictures | Reference, options: Video
                  host: HeadlessHost, prompts: tuple[Prompt, Prompt], folder: Path, *, full: Full | None, timed: bool
                  ) -> list[Finding]:
     """Everything there is to say of a video. reference: the usual one, at the size of the result. folder: where
-    the job folder will be. full: as in `checks.Job`. timed: measure the GPU's speed."""
+    the job folder will be. full: as in `Job`. timed: measure the GPU's speed."""
     disk = next(parent for parent in (folder, *folder.resolve().parents) if parent.exists())
-    found = checks.check(checks.Job(
+    found = checks.check(Job(
         inputs.identities, inputs.driving, float(options.result_rate(inputs.driving)), reference.width,
         reference.height, reference.masks[0],
         {name: prompt.tokens.shape[1] for name, prompt in zip(("positive", "negative"), prompts, strict=True)

@@ -7,22 +7,18 @@ with an overlap of 5; 512x896 to 704x1280 pixels. Memory and time are estimates 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
 
 import torch
-from torch import Tensor
 
-from ..config import TransformerConfig
 from ..geometry import check_frame_count, check_shape
-from ..identity.identities import MODES, Identities, report
+from ..identity.identities import MODES, report
 from ..inputs.conditioning import reference_mask
 from ..inputs.reference import white_background
-from ..media.clips import Clip
-from ..segments import SHORT_LAST, Segment, plan_scenes
+from ..segments import Segment, plan_scenes
 from . import driving_kinds, mask_checks, memory_checks, track_checks
-from .budget import DECODING, STREAMED, Coder, Machine, Work
 from .findings import Finding, attempt, error, fact, warning
+from .job import Job, Transformer, work_of
 from .memory_checks import gib
 
 _TRAINED_LENGTH, _TRAINED_OVERLAP = 81, 5  # frames
@@ -35,73 +31,6 @@ _DISTILLED_STEPS, _PLAIN_STEPS = 10, 20
 _MASK_TOLERANCE = 1e-3  # of a cell's share, for rounding
 
 
-@dataclass(frozen=True)
-class Transformer:
-    """A SCAIL-2 model. weight_bytes: as stored in the file. patched: number of weights that LoRAs or merges change.
-    lora: whether there is one, also one that is applied without changing weights. in_chunks: whether blocks compute in
-    chunks on a small card. weights, decoder: as in `budget.Work`."""
-
-    config: TransformerConfig
-    weight_bytes: int
-    patched: int
-    lora: bool
-    in_chunks: bool = True
-    weights: str = STREAMED
-    decoder: Coder = DECODING
-
-
-@dataclass(frozen=True)
-class Full:
-    """What a draft has less of than the video that it is for: pixels, and steps."""
-
-    width: int
-    height: int
-    steps: int
-
-
-@dataclass(frozen=True)
-class Job:
-    """A video to make.
-
-    fps: frames per second of the driving video. width, height: of the result. reference_masks: [n, 28, height / 8,
-    width / 8] as encoded, the primary last. tokens: prompt name -> number of tokens. schedule: the noise levels in
-    words. transformer: None for a model that is not SCAIL-2. cuts: frames at which scenes begin. free_disk: bytes at
-    the job folder, None if unknown. driven_steps: steps in which the driving video is followed, None for all.
-    full: the video that this one is a draft of, None for the video itself.
-    """
-
-    identities: Identities
-    driving: Clip
-    fps: float
-    width: int
-    height: int
-    reference_masks: Tensor
-    tokens: Mapping[str, int]
-    solver: str
-    steps: int
-    schedule: str
-    guidance: float
-    segment_length: int
-    overlap: int
-    black_background: bool
-    transformer: Transformer | None
-    machine: Machine
-    lengths: str = SHORT_LAST
-    cuts: tuple[int, ...] = ()
-    later_colours: bool = False
-    latent_history: bool = False
-    lossless: bool = False
-    free_disk: int | None = None
-    driven_steps: int | None = None
-    full: Full | None = None
-
-    @property
-    def at_full(self) -> Job:
-        """The same, as it will be made when it is no draft."""
-        return self if self.full is None else replace(self, width=self.full.width, height=self.full.height,
-                                                      steps=self.full.steps, full=None)
-
-
 def check(job: Job) -> list[Finding]:
     """All findings about a job. Checks that need a valid plan, or masks that fit the driving video, are skipped without
     them. Raises nothing."""
@@ -112,9 +41,9 @@ def check(job: Job) -> list[Finding]:
     if plan:
         findings += [*segments(job, plan), *rate(job), *driven(job)]
         if job.transformer is not None:
-            findings += memory_checks.check(job.machine, _work(job, job.transformer, plan), job.free_disk)
+            findings += memory_checks.check(job.machine, work_of(job, job.transformer, plan), job.free_disk)
             if job.full:
-                findings += memory_checks.later(job.machine, _work(job.at_full, job.transformer, plan), job.free_disk)
+                findings += memory_checks.later(job.machine, work_of(job.at_full, job.transformer, plan), job.free_disk)
     if job.identities.whole_picture:
         findings.append(warning("whole_picture", "There are no masks (whole_picture), but the model was trained with "
                                                  "masks and may not follow the person without: connect masks, for "
@@ -278,9 +207,9 @@ def plan_facts(job: Job, plan: list[Segment]) -> Iterator[Finding]:
                            f"of {lengths} frames{lasting}{scenes}")
     if job.transformer is None:
         return
-    yield from memory_checks.facts(job.machine, _work(job, job.transformer, plan), job.free_disk)
+    yield from memory_checks.facts(job.machine, work_of(job, job.transformer, plan), job.free_disk)
     if job.full:
-        yield from memory_checks.later_facts(job.machine, _work(job.at_full, job.transformer, plan))
+        yield from memory_checks.later_facts(job.machine, work_of(job.at_full, job.transformer, plan))
 
 
 def _plan(job: Job) -> list[Segment]:
@@ -291,10 +220,3 @@ def _lora(transformer: Transformer) -> str:
     if transformer.patched:
         return f"{transformer.patched} tensors patched (LoRA)"
     return "a LoRA that leaves them unchanged" if transformer.lora else "no LoRA"
-
-
-def _work(job: Job, transformer: Transformer, plan: list[Segment]) -> Work:
-    height, width = job.driving.size
-    return Work(transformer.config, job.width, job.height, tuple(segment.length for segment in plan),
-                len(job.reference_masks) - 1, job.steps, job.guidance, transformer.weight_bytes, width, height,
-                job.overlap, job.lossless, transformer.in_chunks, transformer.weights, transformer.decoder)

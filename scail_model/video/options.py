@@ -19,7 +19,7 @@ from ..media import scene_cuts
 from ..media.clips import Clip
 from ..media.encoding import CODECS, Encoding, check_encoder
 from ..media.retiming import retimed
-from ..preflight.checks import Full
+from ..preflight.job import Full
 from ..segments import LENGTHS, SHORT_LAST, Segment, plan_scenes
 from ..solvers import SOLVERS
 from . import timing

@@ -9,7 +9,8 @@ from scail_model.identity import binding, mask_sources
 from scail_model.inputs.conditioning import reference_mask
 from scail_model.media.clips import TensorClip
 from scail_model.preflight.budget import Machine
-from scail_model.preflight.checks import Job, Transformer, check
+from scail_model.preflight.checks import check
+from scail_model.preflight.job import Job, Transformer
 
 GIB = 2**30
 WHOLE = (32, 16, 64, 112)  # left, top, right, bottom of a person in a frame of 96x128
