@@ -60,6 +60,7 @@ class Case:
     whole_picture: bool = False
     posed: bool = False
     draft: bool = False
+    precision: str = "exact"
 
     @property
     def size(self) -> tuple[int, int]:
@@ -305,6 +306,7 @@ TWINS = {
     "replacement, view from behind": Case("replacement", back=True, solver="euler", history_strength=0.8),
     "guidance": Case("animation", guidance=5.0, history="latents", prompt=LONG,
                      plan='[{"segments": 2, "driving_strength": 0.5}]', rate=drawing.FPS / 2, driving_end=0.6),
+    "8-bit": Case("animation", people=2, precision="8-bit"),
 }
 
 
@@ -315,7 +317,7 @@ def test_both_hosts_write_the_same_bytes(comfy, models, files, tmp_path, name):
     files(case)
     graph = Graph("")
     add_files(graph, models, case)
-    graph.set("model", attention="pytorch")
+    graph.set("model", attention="pytorch", precision=case.precision)
     graph.add("hosts", "TestTwoHosts", **sampling_inputs(), weights=str(WEIGHTS / "nano_scail2.safetensors"),
               folder=str(tmp_path), seed=SEED, solver=case.solver, steps=3, guidance=case.guidance, segment_length=9,
               history=case.history, history_strength=case.history_strength, plan=case.plan, rate=float(case.rate),

@@ -100,8 +100,9 @@ def _headless_host(model, vae, weights):
         def _reference(self, reference):
             return reference
 
-    opened = pack("headless.weights").open_weights(Path(weights))
-    return Host(None, opened, torch.device("cpu"), torch.float32, offload=False, stage=lambda text: None)
+    opened, network = pack("headless.weights").open_weights(Path(weights)), model.get_model_object("diffusion_model")
+    return Host(None, opened, torch.device("cpu"), torch.float32, offload=False, stage=lambda text: None,
+                precision=network.precision, attention=network.attention)
 
 
 class _Unneeded(ModuleType):
