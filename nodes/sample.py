@@ -10,11 +10,12 @@ from ..scail_model.comfy import preflight
 from ..scail_model.comfy.emitted_videos import emitted
 from ..scail_model.comfy.host import ComfyHost
 from ..scail_model.comfy.plan_facts import measured_coder_pace, measured_pace, plan_facts
-from ..scail_model.comfy.progress import VideoProgress, Working, told
+from ..scail_model.comfy.progress import VideoProgress, Working, shown, told
 from ..scail_model.comfy.sampler import sigmas_of, with_sampler
 from ..scail_model.comfy.schema import CATEGORY, as_clip, jobs_folder, segment_inputs, setting_inputs
 from ..scail_model.files import jobs
 from ..scail_model.preflight.findings import WARNING, of_level, refuse, reported
+from ..scail_model.video.comparison import compare
 from ..scail_model.video.engine import make_video
 from ..scail_model.video.options import VideoOptions, check_seed
 from ..scail_model.video.record import write_record
@@ -77,21 +78,23 @@ class SCAIL2SampleVideo(io.ComfyNode):
         job = open_job(task, jobs_folder() / name)
         with job.locked(), VideoProgress(task, host.model, cls.hidden) as progress:
             made = make_video(task, host, job, progress)
+            compared = compare(task, made, job, progress)
         emitted.add(made.path)
         removed = jobs.make_room(jobs_folder(), round(options.jobs_limit * jobs.GIB), emitted.folders_of_this_run())
         kept = f", {made.kept} of them already finished" if made.kept else ""
         lines = [*(f"warning: {finding.text}" for finding in of_level(findings, WARNING)),
                  *(finding.text for finding in reported(findings)),
+                 *(compared.lines if compared else ()),
                  f"job folder: {job.folder}", f"computed with {host.description}",
                  *(f"removed for jobs_limit: {other.line()}" for other in removed),
                  f"{len(frames)} frames of {sized.width}x{sized.height} in {len(task.plan)} segment(s){kept}, "
                  f"{time.monotonic() - started:.1f} s"]
-        write_record(made, task, job.folder, lines, findings)
+        write_record(made, task, job.folder, lines, findings, compared)
         times = progress.times
         pace = measured_pace(model, sized, options.guidance, times.sampled, times.sampled_seconds)
         coder_pace = measured_coder_pace(sized, times.decoded, times.decoded_seconds)
         return io.NodeOutput(InputImpl.VideoFromFile(str(made.path)), "\n".join(lines), segments_json(task),
-                             ui=told(made.path, lines) | plan_facts(
+                             ui=told(made.path, lines) | shown(task, compared) | plan_facts(
                                  frames, reference, options.rate, found_cuts=options.found(cuts), model=model,
                                  pace=pace, coder_pace=coder_pace))
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from ..drawing.filmstrip import data_url, filmstrip, thumbnail
 from ..media import encoding
 from ..preflight.budget import duration
+from ..video.comparison import COMPARING, Comparison
 from ..video.progress import CANCELLED, DECODING, DONE, FAILED, JOINING, KEPT, Run, Runs
 from ..video.record import record_path
 from ..video.run_times import RunTimes
@@ -99,7 +100,7 @@ class VideoProgress:
 
     def stage(self, segment: int, text: str) -> None:
         self.times.stage(segment, decoding=text == DECODING)
-        if text == JOINING:
+        if text in (JOINING, COMPARING):
             self.run.become(JOINING)
         else:
             self.run.change(segment, state=text, left=self.times.left())
@@ -144,6 +145,14 @@ def told(video: Path, report: Sequence[str]) -> dict[str, list]:
     """A node's ui output for programs that read /history: the report, and where the finished video and its record are,
     as ComfyUI's /view takes them."""
     return {"text": ["\n".join(report)], "scail2_files": [_address(video), _address(record_path(video))]}
+
+
+def shown(task: VideoTask, compared: Comparison | None) -> dict[str, list]:
+    """A node's ui output for its page: whether the video is a draft; else what differs from its draft, and the file
+    with both, where there are such."""
+    about = {"draft": task.draft_of is not None, "differences": list(compared.differences) if compared else [],
+             "video": _address(compared.video) if compared and compared.video else None}
+    return {"scail2_draft": [about]}
 
 
 def _begin(task: VideoTask, hidden) -> Run:

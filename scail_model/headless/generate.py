@@ -26,6 +26,7 @@ from ..preflight import findings
 from ..preflight.budget import kept_bytes
 from ..segments import plan_segments
 from ..solvers import make_schedule
+from ..video.comparison import compare
 from ..video.engine import make_video
 from ..video.options import HIGHEST_SEED, VideoOptions
 from ..video.record import write_record
@@ -37,7 +38,7 @@ from .encoders import find_encoders
 from .host import HeadlessHost
 from .inputs import Files, Inputs, read_inputs
 from .options import flag_of, given_sigmas, video_options
-from .output import check_name, check_space, default_name, draft_name, reserved
+from .output import check_name, check_space, compare_name, default_name, draft_name, reserved
 from .terminal import Terminal
 from .weights import Weights, open_weights
 
@@ -159,12 +160,14 @@ def _make(arguments: argparse.Namespace, prepared: Prepared, target: Path, termi
         with job.locked():
             terminal.begin(task.plan, task.settings.steps)
             made = make_video(task, prepared.host, job, terminal, target)
-        write_record(made, task, job.folder, report, prepared.findings)
+            compared = compare(task, made, job, terminal, compare_name(target))
+        write_record(made, task, job.folder, report, prepared.findings, compared)
         jobs.make_room(folder, round(options.jobs_limit * jobs.GIB), {job.folder})
     finally:
         if not there:
             with contextlib.suppress(OSError):  # not empty: something is finished
                 folder.rmdir()
+    sys.stdout.write("".join(f"{line}\n" for line in (compared.lines if compared else ())))
     if made.kept:
         sys.stdout.write(f"{made.kept} of {len(task.plan)} segments were already finished\n")
 

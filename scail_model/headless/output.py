@@ -27,6 +27,11 @@ def draft_name(target: Path) -> Path:
     return target.with_name(f"{target.stem}.draft{target.suffix}")
 
 
+def compare_name(target: Path) -> Path:
+    """Of a video and its draft side by side: walk.mp4 -> walk.compare.mp4."""
+    return target.with_name(f"{target.stem}.compare{target.suffix}")
+
+
 def check_name(target: Path, *, replace: bool) -> None:
     """Raise RuntimeError for a name that is not one of an .mp4 file, or that is taken by a file that may not be
     replaced."""

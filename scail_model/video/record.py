@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..files.atomic import writing
 from ..preflight.findings import Finding, as_values
+from .comparison import Comparison
 from .task import Made, VideoTask, segments_values
 
 log = logging.getLogger(__name__)
@@ -20,13 +21,15 @@ def record_path(video: Path) -> Path:
 
 
 def write_record(made: Made, task: VideoTask, job_folder: Path, report: Sequence[str],
-                 found: Sequence[Finding]) -> None:
-    """Write {"video", "job_folder", "report": lines, "check": as `findings.as_json`, "segments": as `segments_json`}.
+                 found: Sequence[Finding], compared: Comparison | None = None) -> None:
+    """Write {"video", "job_folder", "report": lines, "check": as `findings.as_json`, "segments": as `segments_json`,
+    "draft": whether it is one, "comparison": {"draft": folder, "differences": in words, "video"} or null}.
 
     A disk that is full by now costs no finished video: the log says that the file is missing.
     """
     values = {"video": str(made.path.absolute()), "job_folder": str(job_folder.absolute()), "report": list(report),
-              "check": as_values(found), "segments": segments_values(task)}
+              "check": as_values(found), "segments": segments_values(task),
+              "draft": task.draft_of is not None, "comparison": compared and compared.values}
     path = record_path(made.path)
     try:
         with writing(path) as part:

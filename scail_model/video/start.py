@@ -10,6 +10,7 @@ from ..files.content_keys import digest
 from ..files.jobs import Job
 from ..identity.identities import Identities
 from ..media.clips import Clip
+from .comparison import made_from
 from .host import Host
 from .options import VideoOptions
 from .segment_inputs import Given, check_changes, segment_inputs
@@ -28,12 +29,14 @@ def make_task(options: VideoOptions, seed: int, cuts: tuple[int, ...], given: Gi
     changes = options.changes(driving, plan)
     check_changes(changes, len(given.references), host)
     full = given.references[0]
-    given = replace(given, references=[options.sized(reference) for reference in given.references])
-    usual, inputs, solo = segment_inputs(options, changes, given, host)
-    key = digest(host.key, driving.digest(), identities.digest(), replace(settings, **_BY_SEGMENT).key_values)
+    sized = replace(given, references=[options.sized(reference) for reference in given.references])
+    usual, inputs, solo = segment_inputs(options, changes, sized, host)
+    driving_key = driving.digest()
+    key = digest(host.key, driving_key, identities.digest(), replace(settings, **_BY_SEGMENT).key_values)
     task = VideoTask(driving, identities, settings, plan, inputs, solo, options.result_rate(driving), options.encoding,
                      key, draft_of=(full.height, full.width) if options.draft else None)
-    return task, _folder_name(task, usual)
+    values = made_from(options, task, given, driving=driving_key, model=host.key, prompts=usual.prompt_key)
+    return replace(task, made_from=values), _folder_name(task, usual)
 
 
 def open_job(task: VideoTask, folder: Path, **about: object) -> Job:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -117,7 +117,8 @@ class SegmentInputs:
 class VideoTask:
     """A video to be made. plan, inputs: by segment. solo: other inputs for a segment, which the segments after it do
     not see. rate: frames per second. key: of everything but the plan, the inputs and the encoding. draft_of:
-    (height, width) of the video that this one is a draft of, None for the video itself."""
+    (height, width) of the video that this one is a draft of, None for the video itself. made_from: see
+    `comparison.py`."""
 
     driving: Clip
     identities: Identities
@@ -129,6 +130,7 @@ class VideoTask:
     encoding: Encoding
     key: str
     draft_of: tuple[int, int] | None = None
+    made_from: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def size(self) -> tuple[int, int]:

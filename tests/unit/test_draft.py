@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from fractions import Fraction
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from test_generate import command, frames_of
 
 from scail_model.headless.cli import main
 from scail_model.solvers import make_schedule
+from scail_model.video import open_clip
 from scail_model.video.draft import draft_noise, draft_sigmas, draft_size, draft_steps
 from scail_model.video.options import VideoOptions
 from tests.demo import drawing
@@ -96,3 +101,83 @@ def test_a_draft_from_the_command_line(models, job, tmp_path, capsys):
     assert "draft: 64x32 in 4 steps, for a video of 128x64 in 6" in text
     (folder,) = (tmp_path / "scail2_jobs").iterdir()
     assert folder.name.startswith("12f_64x32_draft_")
+
+
+@pytest.fixture(scope="module")
+def drafted(models, job, tmp_path_factory):
+    """A folder with a finished draft, and options of the video that it is for."""
+    out = tmp_path_factory.mktemp("drafted") / "walk.mp4"
+    assert run(models, job, out, draft=True, sample_steps=6) == 0
+    return out
+
+
+def keeper(models, job, drafted, tmp_path, capsys, **changes):
+    """Make the video in a copy of the draft's folder -> what was printed, and the record's comparison."""
+    folder = shutil.copytree(drafted.parent, tmp_path / "work")
+    for about in folder.glob("scail2_jobs/*/job.json"):  # the draft moved along
+        about.write_text(about.read_text().replace(str(drafted.parent), str(folder)))
+    capsys.readouterr()
+    out = folder / "walk.mp4"
+    assert run(models, job, out, **{"sample_steps": 6} | changes) == 0
+    return capsys.readouterr().out, json.loads((folder / "walk.mp4.json").read_text())["comparison"], folder
+
+
+def test_the_video_is_shown_beside_its_draft(models, job, drafted, tmp_path, capsys):
+    text, comparison, folder = keeper(models, job, drafted, tmp_path, capsys)
+    assert comparison["differences"] == ["size 64x32 -> 128x64", "steps 4 -> 6"]
+    assert "size 64x32 -> 128x64; steps 4 -> 6. Its noise was this video's, averaged" in text
+    assert f"draft and video side by side: {folder / 'walk.compare.mp4'}" in text
+    both = open_clip(folder / "walk.compare.mp4")
+    draft, full = open_clip(folder / "walk.draft.mp4"), open_clip(folder / "walk.mp4")
+    assert (len(both), both.rate) == (FRAMES, full.rate)
+    with both.sound(Fraction(1)) as track:
+        assert track is not None
+    # wide: one above the other, each under 30 pixels of text
+    assert both.size == (2 * (64 + 30) + 8, 128)
+    shown = both.read(0, FRAMES).float()
+    enlarged = torch.nn.functional.interpolate(draft.read(0, FRAMES).movedim(-1, 1).float(), (64, 128), mode="bilinear")
+    for top, expected in ((30, enlarged.movedim(1, -1)), (30 + 64 + 8 + 30, full.read(0, FRAMES).float())):
+        panel = shown[:, top : top + 64]
+        assert torch.corrcoef(torch.stack((panel.flatten(), expected.flatten())))[0, 1] > 0.95
+    assert shown[:, :30].std() > 5  # a text
+
+
+@pytest.mark.parametrize(("changes", "differences"), [
+    pytest.param({"base_seed": 5}, ["seed 3 -> 5"], id="another seed"),
+    pytest.param({"prompt": "a figure sits"}, ["the prompt"], id="another prompt"),
+    pytest.param({"plan": '[{"segments": 2, "seed": 4}]'}, ['plan none -> [{"segments": 2, "seed": 4}]'], id="a plan"),
+    pytest.param({"sample_guide_scale": 2, "sample_shift": 2}, ["shift 3.0 -> 2.0", "guidance 5.0 -> 2.0"],
+                 id="settings"),
+    pytest.param({"codec": "lossless"}, [], id="another codec is nothing that is seen"),
+])
+def test_what_was_changed_since_the_draft_is_said(models, job, drafted, tmp_path, capsys, changes, differences):
+    _, comparison, _ = keeper(models, job, drafted, tmp_path, capsys, **{"sample_steps": 4} | changes)
+    assert comparison["differences"] == ["size 64x32 -> 128x64", *differences]
+
+
+def test_masks_that_were_painted_again_are_said(models, job, drafted, tmp_path, capsys):
+    mask = np.array(Image.open(job["mask_image"]))
+    mask[:2] = mask[-1, -1]
+    Image.fromarray(np.roll(mask, 2, 1)).save(tmp_path / "mask.png")
+    _, comparison, _ = keeper(models, job | {"mask_image": tmp_path / "mask.png"}, drafted, tmp_path, capsys)
+    assert comparison["differences"][2:] == ["the reference's masks"]
+
+
+def test_a_draft_of_another_driving_video_is_none(models, job, drafted, tmp_path, capsys):
+    other = drawing.write_job(tmp_path / "other", SIZE, FRAMES, False, tone=True, fps=Fraction(16), seed=5)
+    text, comparison, folder = keeper(models, other, drafted, tmp_path, capsys)
+    assert comparison is None
+    assert "compared with" not in text
+    assert not (folder / "walk.compare.mp4").exists()
+
+
+def test_a_draft_whose_file_is_gone_costs_no_video(models, job, drafted, tmp_path, capsys):
+    (drafted.parent / "walk.draft.mp4").rename(tmp_path / "away.mp4")
+    try:
+        text, comparison, folder = keeper(models, job, drafted, tmp_path, capsys)
+    finally:
+        (tmp_path / "away.mp4").rename(drafted.parent / "walk.draft.mp4")
+    assert comparison["video"] is None
+    assert comparison["differences"]
+    assert "side by side" not in text
+    assert (folder / "walk.mp4").exists()
