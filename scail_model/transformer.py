@@ -24,6 +24,7 @@ from .config import CLIP_DIM, CLIP_TOKENS, TransformerConfig
 from .kernels import elementwise
 from .kernels.backends import uncompiled
 from .kernels.linears import FullPrecision
+from .kernels.sparse_attention import RUN
 from .rope import TRAINED_POSITIONS, Positions, segment_rotations
 
 
@@ -129,6 +130,9 @@ class SCAIL2Transformer(nn.Module):
             additional_masks=additional_masks,
         )
         elementwise.prepare(x.device)
+        transformer_options = {} if transformer_options is None else transformer_options
+        if RUN in transformer_options:
+            transformer_options[RUN].begin(float(timestep.flatten()[0]))
         history_mask = torch.zeros_like(x[:, :4]) if history_mask is None else history_mask
         tokens = self.embed_tokens(x, history_mask, reference_latents, reference_masks, driving_latents, driving_masks,
                                    additional_latents, additional_masks)
@@ -136,7 +140,7 @@ class SCAIL2Transformer(nn.Module):
         context = self.embed_context(context, clip_features)
         around = Surroundings(modulation, self.rotations(layout, x.device), context, layout, embedding,
                               _with_channels(x, history_mask))
-        tokens = self.run_blocks(tokens, around, {} if transformer_options is None else transformer_options)
+        tokens = self.run_blocks(tokens, around, transformer_options)
         patches = self.head(tokens, embedding)
         _, patch_height, patch_width = self.config.patch_size
         return rearrange(patches, "b (t h w) (p q c) -> b c t (h p) (w q)", t=layout.frames,
@@ -225,7 +229,8 @@ class SCAIL2Transformer(nn.Module):
         The last block computes only those: it uses reference and driving tokens as keys, and nothing reads them later.
         """
         rows = self.rows_at_once(tokens, transformer_options)
-        for block in self.blocks:
+        for index, block in enumerate(self.blocks):
+            transformer_options["block_index"] = index
             queries = around.layout.video if block is self.blocks[-1] else None
             tokens = block(tokens, around.modulation, around.rotation, around.context, queries, transformer_options,
                            rows)

@@ -10,15 +10,16 @@ from dataclasses import dataclass
 
 import torch
 
-from . import cudnn_attention, flash_attention, fp8_attention
-from .precision import EIGHT_BIT, EXACT
+from . import cudnn_attention, flash_attention, fp8_attention, sparse_attention
+from .precision import EIGHT_BIT, EXACT, FAST
 
 AUTOMATIC, CORE, CUDNN, FLASH4, FP8 = "automatic", "core", "cudnn", "flash_attn_4", "cudnn_fp8"
+SPARSE = "sparse"
 
 
 @dataclass(frozen=True)
 class AttentionBackend:
-    """precision: `automatic` takes an exact backend in every mode, and an 8-bit one in the 8-bit mode only.
+    """precision: `automatic` takes an exact backend in every mode but fast, and others in their own mode only.
     why_not: None if it works on a device, else the reason, the end of a sentence. help: one sentence for users."""
 
     name: str
@@ -38,6 +39,9 @@ BACKENDS = (
     AttentionBackend(FP8, EIGHT_BIT, fp8_attention.why_not,
                      "Attention in 8-bit floats on NVIDIA Hopper, for precision 8-bit; needs the package "
                      "nvidia-cudnn-frontend."),
+    AttentionBackend(SPARSE, FAST, sparse_attention.why_not,
+                     "Computes the blocks that matter most, for precision fast, or on exact linears; needs the package "
+                     "flash-attn-4 on a GPU."),
 )
 HELP = {AUTOMATIC: "The fastest that is installed and as exact as precision asks."} | {
     backend.name: backend.help for backend in BACKENDS}

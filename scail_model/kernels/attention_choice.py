@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import cudnn_attention, flash_attention, fp8_attention
-from .attention_backends import AUTOMATIC, BACKENDS, CORE, CUDNN, FLASH4, fastest
-from .precision import EXACT
+from . import cudnn_attention, flash_attention, fp8_attention, sparse_attention
+from .attention_backends import AUTOMATIC, BACKENDS, CORE, CUDNN, FLASH4, SPARSE, fastest
+from .precision import EIGHT_BIT, EXACT, FAST
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +83,9 @@ def choose(name: str, device: torch.device, precision: str, host: HostAttention)
 
 def _automatic(device: torch.device, precision: str, host: HostAttention) -> Backend:
     backend, reasons = fastest(precision, device)
+    if precision == FAST and backend.precision != FAST:
+        raise ValueError(f"precision is {FAST}, but no sparse attention works here ({'; '.join(reasons)}): choose "
+                         f"{EIGHT_BIT}, or install the pack's optional extra `fast`.")
     if backend.name == CUDNN and host.asked_for:
         return _build(CORE, device, host.asked_for, host)
     if backend.name != CORE:
@@ -97,7 +100,8 @@ def _build(name: str, device: torch.device, reason: str, host: HostAttention) ->
         return Backend(CUDNN, _where_it_fits(cudnn_attention.attention, host), reason)
     if name == FLASH4:
         return Backend(FLASH4, _where_it_fits(flash_attention.attention, host), reason)
-    return _in_8_bits(name, reason, _build(fastest(EXACT, device)[0].name, device, "", host).function)
+    exact = _build(fastest(EXACT, device)[0].name, device, "", host).function
+    return _sparse(name, reason, exact) if name == SPARSE else _in_8_bits(name, reason, exact)
 
 
 def _where_it_fits(function: Callable[[Tensor, Tensor, Tensor, int], Tensor], host: HostAttention
@@ -129,6 +133,22 @@ def _in_8_bits(name: str, reason: str, exact: AttentionFunction) -> Backend:
         return prepare_kv(k, v, heads, transformer_options)(q)
 
     return Backend(name, attention, reason, prepare_kv)
+
+
+def _sparse(name: str, reason: str, exact: AttentionFunction) -> Backend:
+    """Sparse attention as far as the sampling's `SparseRun` says; exact without one, and for few keys."""
+
+    def prepare_kv(k: Tensor, v: Tensor, heads: int, transformer_options: dict[str, Any] | None) -> QueryFunction:
+        def of_all(q: Tensor) -> Tensor:
+            return exact(q, k, v, heads, transformer_options)
+
+        options = transformer_options or {}
+        if sparse_attention.RUN not in options or not sparse_attention.takes(k, heads):
+            return of_all
+        sparse = sparse_attention.prepare_kv(k, v, heads)
+        return options[sparse_attention.RUN].attention(options["block_index"], sparse, of_all)
+
+    return Backend(name, exact, reason, prepare_kv, sparse=True)
 
 
 def _fits(q: Tensor, heads: int) -> bool:

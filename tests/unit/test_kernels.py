@@ -198,3 +198,61 @@ def test_merge_tail(backend, more):
                                        torch.float32)
     exact = (scores.softmax(-1) @ values).transpose(0, 1).flatten(1) + mean
     torch.testing.assert_close(result.double(), exact, rtol=0, atol=1e-3)
+
+
+# block-sparse attention
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("size", [16, 128])
+def test_pool(backend, dtype, size):
+    x = torch.randn(2, 300, 384).to(dtype)
+    means = [x[:, first : first + size].double().mean(1).unflatten(1, (3, 128)) for first in range(0, 300, size)]
+    assert_close(backend("sparse").pool(x, 3, size), torch.stack(means, 2), dtype)
+
+
+@pytest.mark.parametrize("queries_in_block", [128, 256])
+def test_estimate(backend, queries_in_block):
+    """As attention to every key of a piece as if it were the piece's mean, averaged over the pieces of queries."""
+    queries, keys = torch.randn(2, 3, 19, 128) * 3, torch.randn(2, 3, 21, 128) * 3  # the last piece has 13 keys
+    of_key = torch.arange(333) // 16
+    shares = (queries.double() @ keys.double()[:, :, of_key].transpose(-1, -2) * 128**-0.5).softmax(-1)
+    blocks = torch.stack([shares[..., first : first + 128].sum(-1) for first in range(0, 333, 128)], -1)
+    pieces = queries_in_block // 16
+    exact = torch.stack([part.mean(2) for part in blocks.split(pieces, 2)], 2)
+    result = backend("sparse").estimate(queries, keys, 333, 16, (pieces, 8))
+    torch.testing.assert_close(result.double(), exact, rtol=1e-3, atol=1e-5)
+
+
+def test_choose(backend):
+    weights = torch.rand(2, 3, 4, 11)
+    weights[0, 0, 0] *= 0.01  # a row of which nothing is large enough keeps its largest
+    kept, counts, blocks = backend("sparse").choose(weights, torch.tensor([0.7, 0.3]))
+    for item, head, row in ((item, head, row) for item in range(2) for head in range(3) for row in range(4)):
+        values = weights[item, head, row].tolist()
+        expected = [n for n, value in enumerate(values) if value >= (0.7, 0.3)[item]] or [values.index(max(values))]
+        assert kept[item, head, row].nonzero().flatten().tolist() == expected or max(values) < (0.7, 0.3)[item]
+        assert blocks[item, head, row, : counts[item, head, row]].tolist() == expected
+
+
+@pytest.mark.parametrize("queries_in_block", [128, 256])
+def test_add_rest(backend, queries_in_block):
+    """Attention to some blocks, and the operation that adds the others by their means."""
+    q, k, v = torch.randn(2, 300, 256), torch.randn(2, 333, 256) + 0.3, torch.randn(2, 333, 256)
+    rows = -(-300 // queries_in_block)
+    kept = (torch.rand(2, 2, rows, 3) < 0.5).to(torch.uint8)
+    kept[..., 1] = 1
+    of_query, of_key = torch.arange(300) // queries_in_block, torch.arange(333) // 128
+    split = [x.double().unflatten(-1, (2, 128)).transpose(1, 2) for x in (q, k, v)]
+    means = [torch.stack([x[:, :, of_key == block].mean(2) for block in range(3)], 2) for x in split[1:]]
+    taken = kept[:, :, of_query][..., of_key].bool()
+    scores = torch.where(taken, split[0] @ split[1].transpose(-1, -2),
+                         split[0] @ means[0][:, :, of_key].transpose(-1, -2))
+    exact = (scores * 128**-0.5).softmax(-1)
+    exact = torch.where(taken, exact, 0) @ split[2] + torch.where(taken, 0, exact) @ means[1][:, :, of_key]
+    some = (split[0] @ split[1].transpose(-1, -2) * 128**-0.5).masked_fill(~taken, -torch.inf)
+    out = (some.softmax(-1) @ split[2]).transpose(1, 2).flatten(2).float()
+    logarithms = torch.tensor([128.0, 128.0, 77.0]).log()
+    result = backend("sparse").add_rest_(out, some.logsumexp(-1).float(), q, *(mean.float() for mean in means),
+                                         logarithms, kept, queries_in_block)
+    assert result is out
+    torch.testing.assert_close(result.double(), exact.transpose(1, 2).flatten(2), rtol=0, atol=1e-4)

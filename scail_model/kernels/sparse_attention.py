@@ -1,0 +1,98 @@
+"""Block-sparse attention of our own making: Triton chooses, FlashAttention 4 (`flash-attn-4`) computes what was chosen.
+
+Every 128 queries attend exactly to those blocks of 128 keys to which they are estimated to pay most attention. The
+estimate compares means of 16 rows: a mean of 128, as is usual, hides a few keys that matter among many that do not. One
+threshold for all heads of a layer spends the budget where attention is gathered, and a head that looks at everything
+keeps its means. What is left out counts by its means. On the CPU, for tests, PyTorch computes the definition.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from . import flash_attention, sparse
+from .eager.fp8 import HEAD
+
+KEYS, PIECE = 128, 16  # rows of a block, and of the parts of it that are compared
+RUN = "scail2_sparse"  # the key in `transformer_options` of what decides how much a layer computes (`sparse.run`)
+_FEW_BLOCKS = 8  # with fewer keys there is nothing to choose from
+_SAMPLES = 1 << 16  # estimates that the threshold is read from
+
+SparseFunction = Callable[[Tensor, float], tuple[Tensor, Tensor]]
+
+
+@functools.cache
+def why_not(device: torch.device) -> str | None:
+    """None if it works on a device, which then computes with the kernels; else the reason, the end of a sentence."""
+    if device.type == "cpu":
+        return None
+    reason = flash_attention.why_not(device) or _try_kernels(device)
+    if reason is not None:
+        sparse.use_pytorch(device)
+    return reason
+
+
+def _try_kernels(device: torch.device) -> str | None:
+    try:
+        sparse.use_kernels(device)
+        generator = torch.Generator(device).manual_seed(0)
+        q, k, v = torch.randn(3, 1, 1000, HEAD, device=device, dtype=torch.bfloat16, generator=generator)
+        result = prepare_kv(k, v, 1)(q, 0.5)[0].float()
+        expected = prepare_kv(k.cpu().float(), v.cpu().float(), 1)(q.cpu().float(), 0.5)[0].to(device)
+        distance = float((result - expected).norm() / expected.norm())
+    except ImportError as error:
+        return f"flash-attn-4 or Triton is not installed ({error})"
+    except Exception as error:  # whatever it is, there is another attention
+        return f"it does not run here ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})"
+    return None if distance < 0.05 else f"its results are wrong here (off by {distance:.2f})"
+
+
+def takes(k: Tensor, heads: int) -> bool:
+    """Whether there is something to choose among keys k [B, M, heads * 128], of a dtype that the kernels compute in."""
+    fits = k.device.type == "cpu" or k.dtype in (torch.bfloat16, torch.float16)
+    return fits and k.shape[-1] == heads * HEAD and k.shape[1] >= _FEW_BLOCKS * KEYS
+
+
+@torch.no_grad()
+def prepare_kv(k: Tensor, v: Tensor, heads: int) -> SparseFunction:
+    """Attention to k and v [B, M, heads * 128] as a function of queries [B, L, heads * 128] and a density.
+
+    The density is the share of the blocks that is computed. Returned are the result [B, L, heads * 128], and the share
+    that was computed, a tensor [].
+    """
+    length = k.shape[1]
+    pieces = sparse.pool(k, heads, PIECE)
+    means = sparse.pool(k, heads, KEYS), sparse.pool(v, heads, KEYS)
+    first = KEYS * torch.arange(-(-length // KEYS), device=k.device)
+    logarithms = (length - first).clamp(max=KEYS).log()
+
+    @torch.no_grad()
+    def attention(q: Tensor, density: float) -> tuple[Tensor, Tensor]:
+        size = queries_in_block(q.device)
+        shares = sparse.estimate(sparse.pool(q, heads, PIECE), pieces, length, PIECE, (size // PIECE, KEYS // PIECE))
+        chosen = sparse.choose(shares, _least(shares, density))
+        out, sums = sparse.attend(q, k, v, heads, chosen, (size, KEYS))
+        out = sparse.add_rest_(out, sums, q, *means, logarithms, chosen.kept, size)
+        return out, chosen.counts.sum() / chosen.kept.numel()
+
+    return attention
+
+
+@functools.cache
+def queries_in_block(device: torch.device) -> int:
+    """FlashAttention 4 computes two tiles of queries at once on GPUs of Blackwell's first kind."""
+    return 256 if device.type == "cuda" and torch.cuda.get_device_capability(device)[0] in (10, 11) else 128
+
+
+def _least(shares: Tensor, density: float) -> Tensor:
+    """The estimate [B] that a share `density` of [B, heads, queries, keys] reaches, by a sample of them."""
+    every = max(shares[0].numel() // _SAMPLES, 1)
+    while math.gcd(every, shares.shape[-1]) > 1:  # or some keys would never be seen
+        every += 1
+    sample = shares.flatten(1)[:, ::every].sort(dim=1, descending=True).values
+    return sample[:, max(math.ceil(density * sample.shape[1]), 1) - 1]

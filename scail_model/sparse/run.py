@@ -1,0 +1,119 @@
+"""One sampling with sparse attention: how much each layer computes, and how far off it is.
+
+The error of a layer is measured on a few hundred rows of queries from all over the sequence, which are computed exactly
+too. In the first step of a video all layers are measured, afterwards a fourth of them in each step. A layer whose error
+is over the limit computes the same again with more blocks, in the end with all of them, and goes on with that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..kernels.backends import uncompiled
+from .calibration import Calibration
+from .settings import SparseSettings
+
+ROWS = 512  # that are computed exactly, of each item
+_TURNS = 4  # steps in which every layer is measured once
+_GOLDEN = 0.6180339887498949
+
+SparseFunction = Callable[[Tensor, float], tuple[Tensor, Tensor]]
+ExactFunction = Callable[[Tensor], Tensor]
+
+
+class LayerError(NamedTuple):
+    """What was measured of a layer in a step, both from 0. error: of its attention's output, relative to the output's
+    size (L2 over rows and heads). density: share of the blocks that it has computed in the end."""
+
+    step: int
+    layer: int
+    error: float
+    density: float
+
+
+class SparseRun:
+    """The state of one sampling. calibration: of the video's first one; None for that one itself."""
+
+    def __init__(self, settings: SparseSettings, calibration: Calibration | None = None) -> None:
+        self.settings, self.first = settings, calibration is None
+        self._densities = dict(enumerate(calibration.densities)) if calibration else {}
+        self._steps: dict[float, int] = {}
+        self._step = 0
+        self._sums: dict[tuple[int, int], _Sums] = {}
+
+    def begin(self, timestep: float) -> None:
+        """A forward begins. Timesteps count as steps in the order in which they come."""
+        self._step = self._steps.setdefault(timestep, len(self._steps))
+
+    def calibration(self) -> Calibration:
+        """What the layers compute by now."""
+        return Calibration(tuple(self._densities[layer] for layer in sorted(self._densities)))
+
+    @property
+    def errors(self) -> list[LayerError]:
+        """All measurements, in order."""
+        return [LayerError(step, layer, sums.error(), sums.density) for (step, layer), sums in self._sums.items()]
+
+    def attention(self, layer: int, sparse: SparseFunction, exact: ExactFunction) -> ExactFunction:
+        """Attention of a layer as a function of queries [B, L, heads * 128]. sparse, exact: the same in both ways."""
+
+        @uncompiled
+        def attend(q: Tensor) -> Tensor:
+            density = self._densities.setdefault(layer, self.settings.densities[0])
+            if density >= 1:
+                return exact(q)
+            out, computed = sparse(q, density)
+            if self.first and self._step == 0 or (layer + self._step) % _TURNS == 0:
+                out = self._measured(layer, q, out, computed, sparse, exact)
+            return out
+
+        return attend
+
+    def _measured(self, layer: int, q: Tensor, out: Tensor, computed: Tensor, sparse: SparseFunction,
+                  exact: ExactFunction) -> Tensor:
+        """`out`, or the same with more blocks if its error is over the limit."""
+        rows = sampled_rows(q.shape[1], layer + self._step, q.device)
+        expected = exact(q[:, rows]).float()
+        off, size = _squares(out[:, rows], expected)
+        limit = self.settings.error_limit
+        for density in self.settings.densities:
+            if not limit or off <= limit**2 * size:
+                break
+            if density <= self._densities[layer]:
+                continue
+            self._densities[layer] = density
+            if density >= 1:
+                out, computed, off = exact(q), torch.ones(()), 0.0
+            else:
+                out, computed = sparse(q, density)
+                off, size = _squares(out[:, rows], expected)
+        self._sums.setdefault((self._step, layer), _Sums()).add(off, size, float(computed))
+        return out
+
+
+class _Sums:
+    """Squares over all calls of a layer in a step: chunks of rows, both prompts, windows."""
+
+    def __init__(self) -> None:
+        self.off = self.size = self.density = 0.0
+
+    def add(self, off: float, size: float, density: float) -> None:
+        self.off, self.size, self.density = self.off + off, self.size + size, density
+
+    def error(self) -> float:
+        return (self.off / self.size) ** 0.5 if self.size else 0.0
+
+
+def sampled_rows(length: int, turn: int, device: torch.device) -> Tensor:
+    """Numbers of ROWS rows from all over the sequence, others in each turn; all rows of a short one."""
+    count = min(ROWS, length)
+    return ((torch.arange(count, device=device) + turn * _GOLDEN % 1) * (length / count)).long()
+
+
+def _squares(out: Tensor, expected: Tensor) -> tuple[float, float]:
+    """Sums of squares of the difference and of what was expected. Waits for the GPU."""
+    return tuple(torch.stack(((out.float() - expected).square().sum(), expected.square().sum())).tolist())
