@@ -9,7 +9,7 @@ const PANELS = { // modules of lib that have `attach(node)`
   SCAIL2Preflight: ["check_report", "plan_facts"],
   SCAIL2EncodeReference: ["size_offers"],
   SCAIL2MotionTransfer: ["plan_bar"],
-  SCAIL2SampleVideo: ["plan_bar", "timeline"],
+  SCAIL2SampleVideo: ["plan_bar", "timeline", "draft_panel"],
 };
 const MORE = /^more_(driving|reference)_masks\.person_(\d+)$/; // inputs that grow, both called person_2 by the page
 const loaded = {}; // by type: its modules
