@@ -3,6 +3,7 @@
 from comfy_api.latest import ComfyExtension, io
 
 from ..scail_model.comfy.routes import add_routes
+from .doctor import SCAIL2Doctor
 from .drift_report import SCAIL2DriftReport
 from .identities import SCAIL2Identities
 from .jobs import SCAIL2Jobs
@@ -28,7 +29,7 @@ class SCAIL2Extension(ComfyExtension):
         return [SCAIL2LoadModel, SCAIL2LoadLora, SCAIL2LoadNLF, SCAIL2Poses, SCAIL2SavePoses, SCAIL2LoadPoses,
                 SCAIL2Identities, SCAIL2RetargetPoses, SCAIL2RenderPoses, SCAIL2ReframeReference, SCAIL2EncodeReference,
                 SCAIL2MotionTransfer, SCAIL2Schedule, SCAIL2Preflight, SCAIL2SampleVideo, SCAIL2SavePrompt,
-                SCAIL2LoadPrompt, SCAIL2SaveTracks, SCAIL2LoadTracks, SCAIL2DriftReport, SCAIL2Jobs]
+                SCAIL2LoadPrompt, SCAIL2SaveTracks, SCAIL2LoadTracks, SCAIL2DriftReport, SCAIL2Jobs, SCAIL2Doctor]
 
 
 async def comfy_entrypoint() -> SCAIL2Extension:

@@ -83,17 +83,24 @@ def motion(reference: Reference, segment: Segment, latents: Tensor, mask: Tensor
         samples[:, :, : history.shape[2]] = history
         latent["noise_mask"] = torch.ones_like(samples[:, :1])
         latent["noise_mask"][:, :, : history.shape[2]] = 0
-    # core's context windows expect mask frames for the video after those of the references
-    video_masks = reference.masks.new_zeros(1, samples.shape[2], *reference.masks.shape[2:])
-    values = {
-        "reference_latents": reference.latents,
-        "ref_mask_28ch": torch.cat((reference.masks, video_masks), dim=1),
-        _DRIVING: latents * driving_strength,
-        "driving_mask_28ch": mask.movedim(1, 0)[None],  # [1, T', 28, h', w']
-        "ref_mask_flag": not replacement,
-        "clip_vision_output": reference.clip,
-    }
+    values = motion_values(reference.latents, reference.masks, reference.clip, latents * driving_strength, mask,
+                           replacement=replacement)
     return Motion(values, latent, segment.stop - segment.start)
+
+
+def motion_values(references: list[Tensor], masks: Tensor, clip: Any, driving_latents: Tensor, driving_mask: Tensor, *,
+                  replacement: bool) -> dict[str, Any]:
+    """The conditioning values of `motion`. references, masks, clip: as in `Reference`."""
+    # core's context windows expect mask frames for the video after those of the references
+    video_masks = masks.new_zeros(1, driving_latents.shape[2], *masks.shape[2:])
+    return {
+        "reference_latents": references,
+        "ref_mask_28ch": torch.cat((masks, video_masks), dim=1),
+        _DRIVING: driving_latents,
+        "driving_mask_28ch": driving_mask.movedim(1, 0)[None],  # [1, T', 28, h', w']
+        "ref_mask_flag": not replacement,
+        "clip_vision_output": clip,
+    }
 
 
 def single_segment(clip: Clip, identities: Identities, start: int, length: int, overlap: int) -> Segment:

@@ -239,11 +239,15 @@ def describe(model) -> str:
     network = model.get_model_object("diffusion_model")
     if not isinstance(network, ComfyTransformer):
         return f"network {type(network).__name__}"
+    return f"precision {network.precision}, weights {weight_format(network)}, attention {network.attention}"
+
+
+def weight_format(network: ComfyTransformer) -> str:
+    """Of the blocks' linears: a quantised file's own name for it, or the dtype."""
     last: Any = cast(Block, network.blocks[-1]).ffn[2]
     packed = getattr(last.weight, "tensor_type", None)  # of ComfyUI-GGUF
-    weights = (getattr(last, "quant_format", None) or getattr(packed, "name", packed)
-               or str(network.dtype or last.weight.dtype).removeprefix("torch."))
-    return f"precision {network.precision}, weights {weights}, attention {network.attention}"
+    return (getattr(last, "quant_format", None) or getattr(packed, "name", packed)
+            or str(network.dtype or last.weight.dtype).removeprefix("torch."))
 
 
 class SCAIL2(comfy.model_base.WAN21_SCAIL2):

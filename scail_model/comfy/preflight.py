@@ -115,10 +115,10 @@ def _transformer(model, hooked: bool) -> Transformer | None:
         return None
     patched = len(loras.fitting(model))
     return Transformer(loras.config_of(model), model.model_size(), patched,
-                       bool(patched or model.injections or hooked), _in_chunks(model))
+                       bool(patched or model.injections or hooked), in_chunks(model))
 
 
-def _in_chunks(model) -> bool:
+def in_chunks(model) -> bool:
     """Core's network does not."""
     network = model.get_model_object("diffusion_model")
     return isinstance(network, ComfyTransformer) and network.in_chunks(

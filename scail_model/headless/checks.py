@@ -5,12 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import psutil
-import torch
-
 from ..inputs.reference import Pictures, Reference
 from ..preflight import checks
-from ..preflight.budget import OFFLOADED, RESIDENT, Coder, Machine, probe_tflops, stored_bytes
+from ..preflight.budget import OFFLOADED, RESIDENT, Coder, stored_bytes
 from ..preflight.findings import Finding, attempt, error, warning
 from ..preflight.job import Full, Job, Transformer
 from ..preflight.memory_checks import check_folder
@@ -20,6 +17,7 @@ from ..video.options import VideoOptions
 from ..video.segment_files import check_sound
 from ..video.segment_inputs import check_changes
 from ..video.task import LATENTS, Settings
+from .device import machine
 from .host import HeadlessHost, Prompt
 from .inputs import Inputs
 
@@ -40,7 +38,7 @@ def check_inputs(inputs: Inputs, reference: Pictures | Reference, options: Video
         {name: prompt.tokens.shape[1] for name, prompt in zip(("positive", "negative"), prompts, strict=True)
          if prompt.tokens is not None},
         settings.solver, settings.steps, settings.schedule, settings.guidance, options.segment_length, options.overlap,
-        settings.black_background, _transformer(host), _machine(host.device, timed=timed), options.lengths,
+        settings.black_background, _transformer(host), machine(host.device, timed=timed), options.lengths,
         settings.cuts, options.colour_match != OFF, options.history == LATENTS, options.encoding.lossless,
         shutil.disk_usage(disk).free,
         None if settings.always_driven else driven_steps(settings, settings.driving_levels),
@@ -76,11 +74,3 @@ def _transformer(host: HeadlessHost) -> Transformer:
     return Transformer(weights.config, stored_bytes(weights.config, host.dtype, host.precision), patched,
                        bool(weights.loras), in_chunks=False, weights=OFFLOADED if host.offload else RESIDENT,
                        decoder=_DECODER)
-
-
-def _machine(device: torch.device, *, timed: bool) -> Machine:
-    free_ram = psutil.virtual_memory().available
-    if device.type != "cuda":
-        return Machine(0, 0, free_ram, None)
-    free, total = torch.cuda.mem_get_info(device)
-    return Machine(total, free, free_ram, probe_tflops(device) if timed else None)

@@ -84,15 +84,25 @@ def _parser(command: Sequence[str]) -> argparse.ArgumentParser:
     for name, summary, run in (
             ("generate", "make a video: a reference picture performs, or takes part in, a driving video", _generate),
             ("check", "check the inputs of generate, and estimate memory and time, without loading a model", _check),
-            ("prepare", "make the inputs of generate, masks and driving video, by their official names", _prepare)):
+            ("prepare", "make the inputs of generate, masks and driving video, by their official names", _prepare),
+            ("doctor", "examine this machine and the model files, and measure a forward of each precision", _doctor)):
         described = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
         described.set_defaults(run=run)
         if name in command:
-            from .options import add_check, add_generate
-            from .prepare_options import add_prepare
-
-            {"generate": add_generate, "check": add_check, "prepare": add_prepare}[name](described)
+            _add_arguments(name, described)
     return parser
+
+
+def _add_arguments(name: str, command: argparse.ArgumentParser) -> None:
+    if name == "doctor":
+        from .doctor import add_doctor
+
+        add_doctor(command)
+        return
+    from .options import add_check, add_generate
+    from .prepare_options import add_prepare
+
+    {"generate": add_generate, "check": add_check, "prepare": add_prepare}[name](command)
 
 
 def _add_convert(commands: argparse._SubParsersAction, name: str, kind: str, summary: str) -> None:
@@ -129,6 +139,12 @@ def _prepare(arguments: argparse.Namespace) -> bool:
     from .prepare import run
 
     return run(arguments, _sentence)
+
+
+def _doctor(arguments: argparse.Namespace) -> bool:
+    from .doctor import run
+
+    return run(arguments)
 
 
 def _sentence(error: Exception) -> str:

@@ -34,6 +34,7 @@ from ..video.segment_inputs import Given
 from ..video.start import make_task, open_job
 from ..video.task import VideoTask
 from .checks import check_inputs
+from .device import usual_device
 from .encoders import find_encoders
 from .host import HeadlessHost
 from .inputs import Files, Inputs, read_inputs
@@ -121,7 +122,7 @@ def _prepare(arguments: argparse.Namespace, terminal: Terminal, *, timed: bool) 
                          f"has at most {_SIDE} pixels: choose a smaller one.")
     options.check()
     weights = open_weights(_transformer_file(arguments))
-    device, dtype = _device()
+    device, dtype = usual_device()
     host = HeadlessHost(find_encoders(Path(arguments.ckpt_dir)), weights, device, dtype,
                         offload=arguments.offload_model, stage=terminal.say, precision=arguments.precision,
                         attention=arguments.attention)
@@ -259,10 +260,3 @@ def _plan_lines(arguments: argparse.Namespace, prepared: Prepared, task: VideoTa
     lines.append(f"{settings.solver}, {settings.schedule}, "
                  f"guidance {settings.guidance:g}, seed {settings.seed}")
     return [*lines, f"computed with {prepared.host.description}", f"into {target}"]
-
-
-def _device() -> tuple[torch.device, torch.dtype]:
-    """Where and in which type the models compute: bfloat16 on a GPU, as official; a CPU is not faster in it."""
-    if torch.cuda.is_available():
-        return torch.device("cuda"), torch.bfloat16
-    return torch.device("cpu"), torch.float32

@@ -29,7 +29,7 @@ from .eager.fp8 import HEAD
 from .fp8 import Stats
 
 KEYS = 256  # cuDNN computes a multiple of this many
-_KEY_SIZE = 1.6  # scores are off by 0.1, if queries are as large as keys, so probabilities by a tenth
+LARGEST_KEYS = 1.6  # scores are off by 0.1, if queries are as large as keys, so probabilities by a tenth
 
 
 @functools.cache
@@ -73,7 +73,7 @@ def prepare_kv(k: Tensor, v: Tensor, heads: int) -> Callable[[Tensor], Tensor] |
     """`attention` to these keys and values as a function of q, for any number of calls; it keeps them in 8 bits, and
     not k and v. None if the keys are too large."""
     stats = [fp8.stats(item) for item in k]
-    if any(float(item.size()) > _KEY_SIZE for item in stats):  # waits for the GPU, which has enough to do
+    if any(float(item.size()) > LARGEST_KEYS for item in stats):  # waits for the GPU, which has enough to do
         return None
     return _prepare_kv(k, v, heads, stats)
 

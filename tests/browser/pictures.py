@@ -74,6 +74,7 @@ def _graph(files: dict[str, str]) -> Graph:
     given = graph["sampled"]["inputs"]
     graph.add("check", "SCAIL2Preflight", **{name: value for name, value in given.items() if name != "codec"})
     graph.add("jobs", "SCAIL2Jobs", action="list")
+    graph.add("doctor", "SCAIL2Doctor", model=model)
     graph.add("drift", "SCAIL2DriftReport", video=video, segments=["sampled", 2], reference=["reference", 0])
     graph.add("motion", "SCAIL2MotionTransfer", positive=["positive", 0], negative=["negative", 0], vae=["vae", 0],
               reference=["reference", 0], driving=["driving", 0], identities=["identities", 0], length=SEGMENT,

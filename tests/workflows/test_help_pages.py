@@ -18,6 +18,7 @@ DOCS = generate.REPOSITORY / "js/docs"
 FILES = {("SCAIL2LoadModel", "model_name"): "files in models/diffusion_models",
          ("SCAIL2LoadLora", "lora_name"): "files in models/loras",
          ("SCAIL2LoadModel", "attention"): ", ".join([*HELP, "and what ComfyUI has found installed"]),
+         ("SCAIL2Doctor", "model_name"): "automatic, none, and files in models/diffusion_models",
          ("SCAIL2LoadPrompt", "file"): "files in models/scail2_prompts",
          ("SCAIL2LoadTracks", "file"): "files in models/scail2_tracks",
          ("SCAIL2LoadNLF", "file"): "files in models/nlf",

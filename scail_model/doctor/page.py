@@ -1,0 +1,174 @@
+"""The doctor's values as one page of text."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from .forwards import MEASURED
+from .model_files import MISSING, WHOLE
+
+_WIDTH = 110
+_TOLD_LAYERS = 10
+_NOT_KNOWN = "-"
+
+Values = Mapping[str, Any]
+
+
+def text(values: Values) -> str:
+    """Of what `Report.values` has, complete or not."""
+    sections = [_head(values), _machine(values), _files(values), _forwards(values)]
+    return "\n\n".join("\n".join(lines) for lines in map(list, sections) if lines)
+
+
+def _head(values: Values) -> Iterator[str]:
+    stopped = "" if values["complete"] else ", stopped before its end"
+    yield f"SCAIL-2 doctor, {values['date']}, {values['host']}{stopped}"
+    if values["ok"]:
+        yield "Nothing is wrong." if values["complete"] else "Nothing wrong was found so far."
+        return
+    yield f"Wrong ({len(values['wrong'])}):"
+    for sentence in values["wrong"]:
+        yield from _wrapped(sentence, "- ", "  ")
+
+
+def _machine(values: Values) -> Iterator[str]:
+    if versions := values["versions"]:
+        yield from _row("versions", ", ".join(f"{name} {version}" for name, version in versions.items()))
+    if values["settings"]:
+        yield from _row("settings", ", ".join(f"{name} {value}" for name, value in values["settings"].items()))
+    if system := values["system"]:
+        yield from _row("system", f"{system['name']} {system['release']}, {system['machine']}, {system['cores']} cores")
+    if values["memory"]:
+        yield from _row("memory", f"{_gib(values['memory']['free'])} of {_gib(values['memory']['total'])} free, swap "
+                                  f"{_gib(values['memory']['swap'])}")
+    if values["disks"]:
+        yield from _row("disks", ", ".join(f"{name}: {_gib(disk['free'])} of {_gib(disk['total'])} free"
+                                           for name, disk in values["disks"].items()))
+    if card := values["card"]:
+        speed = "" if card["matmul_tflops"] is None else f", {card['matmul_tflops']:g} TFLOP/s in a bfloat16 product"
+        more = f", the first of {card['cards']}" if card["cards"] > 1 else ""
+        yield from _row("card", f"{card['name']}{more}, compute capability {card['compute_capability']}, "
+                                f"{_gib(card['free'])} of {_gib(card['memory'])} free{speed}")
+    elif "card" in values and values["memory"]:
+        yield from _row("card", "none that PyTorch can use; times of a CPU mean little")
+    if link := values["link"]:
+        yield from _row("link", f"main memory to card {link['pinned'] / 1e9:.1f} GB/s from pinned memory, "
+                                f"{link['usual'] / 1e9:.1f} from usual memory")
+
+
+def _files(values: Values) -> Iterator[str]:
+    if not values["files"]:
+        return
+    yield "Model files"
+    for fact in values["files"]:
+        size = "" if fact["bytes"] is None else f" ({fact['bytes'] / 1e9:.3g} GB)"
+        state = "" if fact["state"] in (WHOLE, MISSING) else f"{fact['state']}: "
+        name = f"{fact['name']}{size}: " if fact["name"] else ""
+        yield from _row(fact["role"], f"{name}{state}{fact['text']}")
+
+
+def _forwards(values: Values) -> Iterator[str]:
+    found = values["forwards"]
+    if found is None:
+        if values["complete"]:
+            yield "No forward was measured: there are no weights to run."
+        return
+    if "size" not in found:
+        return
+    size = found["size"]
+    yield from _wrapped(
+        f"One forward of {found['file']}, {size['width']}x{size['height']}, {size['frames']} frames, "
+        f"{found['tokens']:,} tokens, noise level {found['sigma']:g}, random inputs; median of the times, memory "
+        "beside the weights, difference as relative L2")
+    for mode in found["modes"]:
+        yield from _mode(mode)
+    yield from _estimates(found)
+    yield from _keys(found)
+    yield from _layers(found)
+
+
+def _mode(mode: Values) -> Iterator[str]:
+    if mode["state"] != MEASURED:
+        yield from _row(mode["mode"], f"{mode['state']}: {mode['reason']}")
+        return
+    memory = "" if mode["bytes"] is None else f", {_gib(mode['bytes'])}"
+    off = "" if mode["difference"] is None else f", {_percent(mode['difference'])} from exact"
+    finite = "" if mode["finite"] else ", NaN or infinite numbers"
+    yield from _row(mode["mode"], f"{_seconds(mode['median_seconds'])} of {len(mode['seconds'])}{memory}{off}{finite}; "
+                                  f"weights {mode['weights']}, computed in {mode['dtype']}, attention "
+                                  f"{mode['attention']}")
+
+
+def _estimates(found: Values) -> Iterator[str]:
+    exact = next((mode for mode in found["modes"] if mode["state"] == MEASURED), None)
+    if exact is None or found["estimated_seconds"] is None:
+        return
+    yield from _row("estimate", f"{_seconds(found['estimated_seconds'])}, {_gib(found['estimated_bytes'])} for exact; "
+                                f"measured {_ratio(exact['median_seconds'], found['estimated_seconds'])} and "
+                                f"{_ratio(exact['bytes'], found['estimated_bytes'])} of that")
+
+
+def _keys(found: Values) -> Iterator[str]:
+    large, limit = found["large_keys"], found["largest_keys"]
+    if large is None:
+        return
+    sizes = next([size or 0 for size in mode["key_sizes"]] for mode in found["modes"] if mode.get("key_sizes"))
+    which = f" (block {_list(large)}), which attention in 8 bits leaves to exact attention" if large else ""
+    yield from _row("keys", f"{len(large)} of {len(sizes)} blocks have keys above {limit:g}{which}; sizes "
+                            f"{min(sizes):.2f} to {max(sizes):.2f}")
+
+
+def _layers(found: Values) -> Iterator[str]:
+    """Each mode's error after some of the layers, the last among them."""
+    others = [mode for mode in found["modes"] if mode.get("stream_errors")]
+    if not others:
+        return
+    count = len(others[0]["stream_errors"])
+    told = sorted({round(part * (count - 1) / (_TOLD_LAYERS - 1)) for part in range(_TOLD_LAYERS)})
+    yield ""
+    yield "Error by layer, in %: of the stream after it, and of its attention to the same keys and values"
+    yield from _line_of("layer", [str(layer) for layer in told])
+    for mode in others:
+        for what, key in (("stream", "stream_errors"), ("attention", "attention_errors"),
+                          ("estimated", "estimated_errors")):
+            if errors := mode.get(key):
+                yield from _line_of(f"{mode['mode']}, {what}", [_cell(errors[layer]) for layer in told])
+
+
+def _line_of(name: str, cells: Sequence[str]) -> Iterator[str]:
+    yield f"  {name:20}" + "".join(f"{cell:>8}" for cell in cells)
+
+
+def _cell(error: float | None) -> str:
+    return _NOT_KNOWN if error is None else f"{100 * error:.2f}"
+
+
+def _row(name: str, what: str) -> Iterator[str]:
+    yield from _wrapped(what, f"  {name:15}", " " * 17)
+
+
+def _wrapped(what: str, first: str = "", others: str = "") -> Iterator[str]:
+    yield from textwrap.wrap(what, _WIDTH, initial_indent=first, subsequent_indent=others, break_long_words=False,
+                             break_on_hyphens=False)
+
+
+def _list(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))
+
+
+def _gib(count: int) -> str:
+    return f"{count / 2**30:.1f} GiB"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f} %"
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.3g} s"
+
+
+def _ratio(measured: float | None, estimated: float) -> str:
+    return _NOT_KNOWN if measured is None else f"{measured / estimated:.2f}"

@@ -1,0 +1,24 @@
+"""Where models compute without ComfyUI, and what that machine has."""
+
+from __future__ import annotations
+
+import psutil
+import torch
+
+from ..preflight.budget import Machine, probe_tflops
+
+
+def usual_device() -> tuple[torch.device, torch.dtype]:
+    """Where and in which type the models compute: bfloat16 on a GPU, as official; a CPU is not faster in it."""
+    if torch.cuda.is_available():
+        return torch.device("cuda"), torch.bfloat16
+    return torch.device("cpu"), torch.float32
+
+
+def machine(device: torch.device, *, timed: bool) -> Machine:
+    """Memory in bytes, as it is now; the GPU's speed only if `timed`."""
+    free_ram = psutil.virtual_memory().available
+    if device.type != "cuda":
+        return Machine(0, 0, free_ram, None)
+    free, total = torch.cuda.mem_get_info(device)
+    return Machine(total, free, free_ram, probe_tflops(device) if timed else None)

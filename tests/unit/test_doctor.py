@@ -1,0 +1,327 @@
+"""What the doctor measures, against calculations of its own; and that every part may fail alone."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import golden
+import pytest
+import torch
+
+from scail_model.attention import sdpa
+from scail_model.doctor import forwards as forwards_module
+from scail_model.doctor.forwards import SIZES, Forwards, Running, fitting
+from scail_model.doctor.inputs import SIGMA, Size, random_inputs
+from scail_model.doctor.layers import traced
+from scail_model.doctor.report import Host, Report
+from scail_model.kernels.linears import QuantizingInt8
+from scail_model.kernels.precision import EIGHT_BIT, EXACT, int8_linears
+from scail_model.preflight.budget import Machine
+from scail_model.transformer import SCAIL2Transformer
+
+SMALLEST = SIZES[-1]
+CPU = Machine(0, 0, 2**34, None)
+GIB = 2**30
+
+
+def network(precision: str = EXACT, attention=sdpa, weights=None) -> SCAIL2Transformer:
+    linears = QuantizingInt8() if precision != EXACT else None
+    model = SCAIL2Transformer(golden.TINY, attention=attention, linears=linears)
+    model.load_state_dict(golden.tiny_weights() if weights is None else weights)
+    model.requires_grad_(False)
+    if linears is not None:
+        linears.quantize(model, int8_linears(golden.TINY.num_layers))
+    return model
+
+
+class Subject:
+    """The golden network. build: makes that of a precision; whatever it raises, the doctor gets."""
+
+    name, config, device, in_chunks, held_bytes = "tiny.safetensors", golden.TINY, torch.device("cpu"), False, 0
+
+    def __init__(self, build: Callable[[str], SCAIL2Transformer] = network, machine: Machine = CPU) -> None:
+        self.build, self.machine = build, machine
+
+    def run(self, precision, inputs, use):
+        model, arguments = self.build(precision), inputs.arguments(self.device)
+        use(Running(model, "sdpa", "float32", lambda: model(**arguments)))
+
+
+def measured(subject: Subject | None = None) -> dict:
+    found = Forwards(subject or Subject(), lambda text: None)
+    with torch.inference_mode():
+        found.measure()
+    return found.values()
+
+
+def mode(found: dict, name: str) -> dict:
+    return next(each for each in found["modes"] if each["mode"] == name)
+
+
+def relative(x, exact) -> float:
+    return float(torch.linalg.vector_norm(x - exact) / torch.linalg.vector_norm(exact))
+
+
+@pytest.fixture(scope="module")
+def found():
+    return measured()
+
+
+@pytest.fixture(scope="module")
+def noted():
+    """The same forwards by hand: velocity, all rows after each block, and the keys of each block."""
+    arguments, runs = random_inputs(SMALLEST, golden.TINY).arguments(torch.device("cpu")), {}
+    for precision in (EXACT, EIGHT_BIT):
+        streams, keys = [], []
+
+        def attention(q, k, v, heads, transformer_options=None, keys=keys):
+            keys.append(k)
+            return sdpa(q, k, v, heads)
+
+        model = network(precision, attention)
+        for block in model.blocks:
+            block.register_forward_hook(lambda _, __, output, streams=streams: streams.append(output.clone()))
+        with torch.inference_mode():
+            velocity = model(**arguments)
+        runs[precision] = velocity, streams, [k for k in keys if k.shape[1] == SMALLEST.tokens]
+    return runs
+
+
+def test_difference_is_that_of_the_two_velocities(found, noted):
+    expected = relative(noted[EIGHT_BIT][0], noted[EXACT][0])
+    assert 1e-3 < expected < 0.1
+    assert mode(found, EIGHT_BIT)["difference"] == pytest.approx(expected, rel=1e-3)
+    assert mode(found, EXACT)["difference"] is None
+
+
+def test_a_few_rows_tell_the_error_of_the_stream(found, noted):
+    expected = [relative(ours, exact) for ours, exact in zip(noted[EIGHT_BIT][1], noted[EXACT][1], strict=True)]
+    assert mode(found, EIGHT_BIT)["stream_errors"] == pytest.approx(expected, rel=0.1)
+
+
+def test_size_of_keys_is_that_of_their_deviation_from_the_mean_key(found, noted):
+    expected = [float((k[0] - k[0].mean(0)).square().mean().sqrt()) for k in noted[EXACT][2]]
+    assert mode(found, EXACT)["key_sizes"] == pytest.approx(expected, rel=1e-3)
+
+
+def test_blocks_with_large_keys_are_counted():
+    weights = golden.tiny_weights()
+    weights["blocks.1.self_attn.norm_k.weight"] = weights["blocks.1.self_attn.norm_k.weight"] * 4
+    assert measured(Subject(lambda precision: network(precision, weights=weights)))["large_keys"] == [1]
+    assert measured()["large_keys"] == []
+
+
+@pytest.mark.parametrize("rows", [None, 128])
+def test_error_of_attention_is_over_all_rows_in_chunks_too(rows):
+    def wrong(q, k, v, heads, transformer_options=None):
+        return sdpa(q, k, v, heads) * (1.1 if k.shape[1] == SMALLEST.tokens else 1)
+
+    model = network(attention=wrong)
+    model.rows_at_once = lambda tokens, options: rows
+    with torch.inference_mode(), traced(model, SMALLEST.tokens, SMALLEST.video, compared=True) as trace:
+        model(**random_inputs(SMALLEST, golden.TINY).arguments(torch.device("cpu")))
+    assert trace.attention_errors == pytest.approx([0.1, 0.1], rel=1e-4)
+    assert [len(stream) for stream in trace.stream] == [256, len(trace.stream[1])]
+    assert 0 < len(trace.stream[1]) < 256  # the last block computes the video only
+    assert model.blocks[0].self_attn.attention is wrong
+
+
+def test_error_of_attention_that_is_exact_is_nothing(found):
+    assert max(mode(found, EIGHT_BIT)["attention_errors"]) < 1e-6
+    assert mode(found, EXACT)["attention_errors"] == []
+
+
+def test_three_forwards_are_timed(found):
+    for each in found["modes"]:
+        assert len(each["seconds"]) == 3
+        assert each["median_seconds"] == sorted(each["seconds"])[1]
+
+
+def test_a_slow_forward_is_not_repeated(monkeypatch):
+    monkeypatch.setattr(forwards_module, "_LONG", 0.0)
+    assert [len(each["seconds"]) for each in measured()["modes"]] == [1] * len(measured()["modes"])
+
+
+def test_inputs_are_the_same_everywhere_and_plausible():
+    first, second = (random_inputs(Size(256, 320, 9), golden.TINY) for _ in range(2))
+    assert all(torch.equal(getattr(first, name), getattr(second, name)) for name in ("x", "text", "driving_masks"))
+    for latents in (first.reference_latents, first.driving_latents):
+        assert float(latents.std()) == pytest.approx(1, rel=1e-2)
+    assert float(first.x.std()) == pytest.approx(math.hypot(SIGMA, 1 - SIGMA), rel=0.05)
+    people = first.driving_masks[0, 3]  # blue, of the first frame of each four
+    assert 0.1 < float(people.mean()) < 0.4
+    assert not torch.equal(people[0], people[-1])
+
+
+# Which size
+
+@pytest.mark.parametrize(("machine", "held", "expected"), [
+    (Machine(140 * GIB, 138 * GIB, 0, 798), 31 * GIB, Size(896, 512, 81)),
+    (Machine(24 * GIB, 22 * GIB, 0, 165), 2 * GIB, Size(832, 480, 81)),  # a large forward would take too long
+    (Machine(24 * GIB, 22 * GIB, 0, 165), 31 * GIB, Size(256, 256, 5)),  # tried, although it will not fit
+    (Machine(8 * GIB, 7 * GIB, 0, 60), 2 * GIB, Size(832, 480, 33)),
+    (CPU, 0, Size(256, 256, 5)),
+])
+def test_the_largest_size_that_fits_and_is_quick(machine, held, expected):
+    subject = Subject(machine=machine)
+    subject.config, subject.held_bytes = type(golden.TINY)(), held
+    assert next(fitting(subject)) == expected
+
+
+def test_a_size_that_does_not_fit_after_all_is_followed_by_a_smaller_one(monkeypatch):
+    tried = []
+
+    class Full(Subject):
+        def run(self, precision, inputs, use):
+            tried.append(inputs.size)
+            if inputs.size != SMALLEST:
+                raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+            super().run(precision, inputs, use)
+
+    monkeypatch.setattr(forwards_module, "SIZES", (Size(288, 256, 5), SMALLEST))
+    monkeypatch.setattr(forwards_module, "fitting", lambda subject: iter(forwards_module.SIZES))
+    found = measured(Full())
+    assert tried[:2] == [Size(288, 256, 5), SMALLEST]
+    assert found["tokens"] == SMALLEST.tokens
+    assert mode(found, EXACT)["state"] == "measured"
+
+
+# What fails: at a size of 45 tokens, which is quick
+
+@pytest.fixture
+def tiny(monkeypatch):
+    monkeypatch.setattr(forwards_module, "SIZES", (Size(96, 96, 5),))
+
+
+def host(subject=None, **changes) -> Host:
+    def given(at, machine):
+        return subject(at, machine) if callable(subject) else subject
+
+    parts = {"name": "a test", "versions": {}, "settings": {}, "folders": {"here": Path.cwd()},
+             "device": torch.device("cpu"), "machine": lambda: CPU, "files": lambda at: [],
+             "subject": given, **changes}
+    return Host(**parts)
+
+
+def examined(subject=None, **changes) -> Report:
+    report = Report(host(subject, **changes))
+    report.examine(lambda text: None)
+    return report
+
+
+def raising(error: BaseException):
+    def function(*_, **__):
+        raise error
+
+    return function
+
+
+@pytest.mark.usefixtures("tiny")
+def test_all_is_well():
+    report = examined(Subject())
+    assert report.wrong == []
+    assert report.ok
+    assert "Nothing is wrong." in report.as_text()
+
+
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize(("changes", "wrong"), [
+    ({"machine": raising(RuntimeError("the driver is too old\nand more"))},
+     "machine could not be examined: RuntimeError: the driver is too old"),
+    ({"files": raising(PermissionError("no"))}, "files could not be examined: PermissionError: no"),
+    ({"subject": raising(ValueError("The model is Flux, not SCAIL-2: connect another."))},
+     "forwards could not be examined: The model is Flux, not SCAIL-2: connect another."),
+])
+def test_a_part_that_fails_is_one_line_and_the_rest_goes_on(changes, wrong):
+    report = examined(**{"subject": Subject(), **changes})
+    assert report.wrong == [wrong]
+    assert report.values()["complete"]
+    assert report.values()["versions"]["torch"] == torch.__version__
+
+
+def broken(precision: str, error: BaseException, *, while_it_runs: bool = False):
+    """Makes networks of which that of one precision fails."""
+    def build(asked):
+        if asked == precision and not while_it_runs:
+            raise error
+        model = network(asked)
+        if asked == precision:
+            model.forward = raising(error)
+        return model
+
+    return build
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_mode_that_does_not_run_here_is_not_wrong():
+    report = examined(Subject(broken(EIGHT_BIT, ValueError("this file is in 8 bits already"))))
+    assert report.ok
+    assert mode(report.values()["forwards"], EIGHT_BIT) == {
+        "mode": EIGHT_BIT, "state": "not here", "reason": "this file is in 8 bits already"}
+    assert "not here: this file is in 8 bits already" in report.as_text()
+
+
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize("while_it_runs", [False, True])
+@pytest.mark.parametrize("precision", [EXACT, EIGHT_BIT])
+def test_a_mode_that_fails_is_one_line_and_the_others_are_measured(precision, while_it_runs):
+    report = examined(Subject(broken(precision, RuntimeError("a kernel\nfailed"), while_it_runs=while_it_runs)))
+    assert report.wrong == [f"{precision} failed: RuntimeError: a kernel"]
+    other = mode(report.values()["forwards"], EXACT if precision == EIGHT_BIT else EIGHT_BIT)
+    assert other["state"] == "measured"
+    assert other["difference"] is None
+    assert report.as_text()
+
+
+@pytest.mark.usefixtures("tiny")
+def test_too_little_memory_for_anything_is_one_line():
+    report = examined(Subject(raising(torch.cuda.OutOfMemoryError("CUDA out of memory."))))
+    assert report.wrong == ["exact failed: OutOfMemoryError: CUDA out of memory."]
+
+
+@pytest.mark.usefixtures("tiny")
+def test_nan_is_wrong():
+    weights = golden.tiny_weights()
+    weights["head.head.bias"] = weights["head.head.bias"] * math.nan
+    report = examined(Subject(lambda precision: network(precision, weights=weights)))
+    assert report.wrong[0] == "exact gives NaN or infinite numbers"
+    assert json.loads(report.as_json(), parse_constant=pytest.fail)  # NaN is no JSON
+    assert "NaN or infinite numbers" in report.as_text()
+
+
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize("after", [1, 4, 7, 9, 10, 13, 18, 22, 26])
+def test_stopped_at_any_moment_it_tells_what_is_there(after):
+    """Ctrl-C comes as KeyboardInterrupt, a cancelled node as an exception of ComfyUI's."""
+    count = 0
+
+    def at(text):
+        nonlocal count
+        count += 1
+        if count == after:
+            raise KeyboardInterrupt
+
+    report = Report(host(Subject()))
+    with pytest.raises(KeyboardInterrupt):
+        report.examine(at)
+    assert not report.values()["complete"]
+    assert "stopped before its end" in report.as_text()
+
+
+@pytest.mark.usefixtures("tiny")
+def test_without_weights_everything_else_is_told():
+    report = examined()
+    assert report.ok
+    assert report.values()["forwards"] is None
+    assert "No forward was measured: there are no weights to run." in report.as_text()
+
+
+@pytest.mark.usefixtures("tiny")
+def test_without_a_gpu_it_says_that_times_mean_little():
+    report = examined(Subject())
+    assert report.values()["card"] is None
+    assert report.values()["link"] is None
+    assert "times of a CPU mean little" in report.as_text()
