@@ -5,15 +5,20 @@ Whatever is chosen here, attention that a node sets on the MODEL comes first (`o
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
 from typing import Any
 
+import comfy.cli_args
 import comfy.ldm.modules.attention as core
 import torch
 from torch import Tensor
 
 from ..kernels import attention_choice
-from ..kernels.attention_backends import CORE, HELP
+from ..kernels.attention_backends import CORE, CUDNN, FLASH4, HELP
 from ..kernels.attention_choice import AttentionFunction, Backend, HostAttention
+
+_START = re.compile(r"use_\w+_attention")  # options that ComfyUI is started with; newer ones have more of them
 
 
 def names() -> list[str]:
@@ -27,8 +32,19 @@ def choose(name: str, device: torch.device, precision: str) -> Backend:
         return Backend(name, _registered(name), "as asked")
     if name not in HELP:
         raise ValueError(f"attention is {name}, which is not installed: choose one of {', '.join(names())}.")
-    started = "" if CORE_NAME == "pytorch" else f"ComfyUI was started with {CORE_NAME}"
-    return attention_choice.choose(name, device, precision, HostAttention(CORE, CORE_NAME, core_attention, started))
+    return attention_choice.choose(name, device, precision, HostAttention(CORE, CORE_NAME, core_attention, *_before()))
+
+
+def _before() -> tuple[Collection[str], str]:
+    """The exact backends before which ComfyUI's attention goes, and why: all of them where the user has asked for it.
+    PyTorch's does not, because cuDNN's is PyTorch's too, and faster where it is offered; newer ComfyUIs try it last."""
+    asked = [name for name, value in vars(comfy.cli_args.args).items()
+             if value is True and _START.fullmatch(name) and name != "use_pytorch_cross_attention"]
+    if asked:
+        return (CUDNN, FLASH4), f"ComfyUI was started with --{asked[0].replace('_', '-')}"
+    if CORE_NAME == "pytorch":
+        return (), ""
+    return (CUDNN,), f"ComfyUI computes with {CORE_NAME}, which is installed"
 
 
 def core_attention(q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_options: dict[str, Any],

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from . import cudnn_attention, flash_attention, fp8_attention, sparse_attention
-from .attention_backends import AUTOMATIC, BACKENDS, CORE, CUDNN, FLASH4, SPARSE, fastest
+from . import cudnn_attention, flash_attention, fp8_attention, int8_attention, sol_attention, sparse_attention
+from .attention_backends import AUTOMATIC, BACKENDS, CORE, CUDNN, FLASH4, FP8, INT8, SOL, SPARSE, fastest
 from .precision import EIGHT_BIT, EXACT, FAST
 
 log = logging.getLogger(__name__)
@@ -57,14 +57,15 @@ class Backend:
 class HostAttention:
     """The attention that a host has anyway.
 
-    choice: what users call it. name: what it is, for reports. asked_for: how the user has asked for it, as the start of
-    a sentence; then it goes before cuDNN's, which is of the same speed.
+    choice: what users call it. name: what it is, for reports. before: the exact backends that are not chosen in its
+    place, and `reason`, why, as a sentence.
     """
 
     choice: str
     name: str
     function: AttentionFunction
-    asked_for: str = ""
+    before: Collection[str] = ()
+    reason: str = ""
 
 
 def choose(name: str, device: torch.device, precision: str, host: HostAttention) -> Backend:
@@ -86,8 +87,8 @@ def _automatic(device: torch.device, precision: str, host: HostAttention) -> Bac
     if precision == FAST and backend.precision != FAST:
         raise ValueError(f"precision is {FAST}, but no sparse attention works here ({'; '.join(reasons)}): choose "
                          f"{EIGHT_BIT}, or install the pack's optional extra `fast`.")
-    if backend.name == CUDNN and host.asked_for:
-        return _build(CORE, device, host.asked_for, host)
+    if backend.name in host.before:
+        return _build(CORE, device, host.reason, host)
     if backend.name != CORE:
         reasons.insert(0, f"the fastest for {precision} here")
     return _build(backend.name, device, "; ".join(reasons), host)
@@ -101,7 +102,11 @@ def _build(name: str, device: torch.device, reason: str, host: HostAttention) ->
     if name == FLASH4:
         return Backend(FLASH4, _where_it_fits(flash_attention.attention, host), reason)
     exact = _build(fastest(EXACT, device)[0].name, device, "", host).function
-    return _sparse(name, reason, exact) if name == SPARSE else _in_8_bits(name, reason, exact)
+    if name == SPARSE:
+        return _sparse(Backend(name, exact, reason, sparse=True), sparse_attention.takes, sparse_attention.prepare_kv)
+    if name == SOL:
+        return _sparse(Backend(name, exact, reason, sparse=True, all_queries=True), _fit_sol, sol_attention.prepare_kv)
+    return _in_8_bits(name, reason, {INT8: int8_attention.prepare_kv, FP8: fp8_attention.prepare_kv}[name], exact)
 
 
 def _where_it_fits(function: Callable[[Tensor, Tensor, Tensor, int], Tensor], host: HostAttention
@@ -117,13 +122,14 @@ def _where_it_fits(function: Callable[[Tensor, Tensor, Tensor, int], Tensor], ho
     return attention
 
 
-def _in_8_bits(name: str, reason: str, exact: AttentionFunction) -> Backend:
-    """Attention in 8 bits, and the exact one for few keys and for large ones."""
+def _in_8_bits(name: str, reason: str, prepare: Callable[[Tensor, Tensor, int], QueryFunction | None],
+               exact: AttentionFunction) -> Backend:
+    """Attention in 8 bits, and the exact one for few keys and for large ones, which `prepare` refuses."""
 
     def prepare_kv(k: Tensor, v: Tensor, heads: int, transformer_options: dict[str, Any] | None) -> QueryFunction:
         in_8_bits = None
         if k.shape[1] >= _FEW_KEYS and _fits(k, heads):
-            in_8_bits = fp8_attention.prepare_kv(k, v, heads)
+            in_8_bits = prepare(k, v, heads)
             if in_8_bits is None:
                 _log_large_keys()
         return in_8_bits or (lambda q: exact(q, k, v, heads, transformer_options))
@@ -135,20 +141,31 @@ def _in_8_bits(name: str, reason: str, exact: AttentionFunction) -> Backend:
     return Backend(name, attention, reason, prepare_kv)
 
 
-def _sparse(name: str, reason: str, exact: AttentionFunction) -> Backend:
-    """Sparse attention as far as the sampling's `SparseRun` says; exact without one, and for few keys."""
+def _sparse(backend: Backend, takes: Callable[[Tensor, int], bool],
+            prepare: Callable[[Tensor, Tensor, int], sparse_attention.SparseFunction]) -> Backend:
+    """An exact backend made sparse as far as the sampling's `SparseRun` says; not without one, nor for keys that the
+    kernels do not take."""
 
     def prepare_kv(k: Tensor, v: Tensor, heads: int, transformer_options: dict[str, Any] | None) -> QueryFunction:
         def of_all(q: Tensor) -> Tensor:
-            return exact(q, k, v, heads, transformer_options)
+            return backend.function(q, k, v, heads, transformer_options)
 
         options = transformer_options or {}
-        if sparse_attention.RUN not in options or not sparse_attention.takes(k, heads):
+        if sparse_attention.RUN not in options or not takes(k, heads):
             return of_all
-        sparse = sparse_attention.prepare_kv(k, v, heads)
-        return options[sparse_attention.RUN].attention(options["block_index"], sparse, of_all)
+        return options[sparse_attention.RUN].attention(options["block_index"], prepare(k, v, heads), of_all)
 
-    return Backend(name, exact, reason, prepare_kv, sparse=True)
+    return replace(backend, prepare_kv=prepare_kv)
+
+
+def _fit_sol(k: Tensor, heads: int) -> bool:
+    """Whether comfy-kitchen's sparse attention takes keys."""
+    if not _fits(k, heads) or k.shape[1] < sol_attention.FEWEST_KEYS:
+        return False
+    large = fp8_attention.keys_are_large(k)
+    if large:
+        _log_large_keys()
+    return not large
 
 
 def _fits(q: Tensor, heads: int) -> bool:

@@ -78,6 +78,13 @@ def prepare_kv(k: Tensor, v: Tensor, heads: int) -> Callable[[Tensor], Tensor] |
     return _prepare_kv(k, v, heads, stats)
 
 
+def keys_are_large(k: Tensor) -> bool:
+    """Whether `prepare_kv` would refuse keys k [B, M, heads * 128], or they hold NaN, which int8 would hide. Waits for
+    the GPU."""
+    sizes = k.var(1, correction=0).float().mean(-1).sqrt()  # [B], as `Stats.size`, without a float32 copy of k
+    return not bool((sizes <= _KEY_SIZE).all())
+
+
 def _prepare_kv(k: Tensor, v: Tensor, heads: int, key_stats: Sequence[Stats]) -> Callable[[Tensor], Tensor]:
     # item by item, so that the scales of one do not touch another
     sources = [_KeysAndValues.of(*item, heads) for item in zip(k, v, key_stats, strict=True)]

@@ -43,7 +43,22 @@ def test_attention_to_the_image_is_never_in_few_bits(facts):
 
 
 def test_an_attention_that_the_user_has_started_comfyui_with_stays(facts):
-    assert facts["automatic_attention"] == {"pytorch": "cudnn", "sage": "sage"}
+    """PyTorch's is replaced by what is exact and faster; xformers, which ComfyUI takes if it is installed, by
+    FlashAttention 4."""
+    for fastest in ("cudnn", "flash_attn_4"):
+        chosen = {key.removeprefix(f"{fastest} "): found for key, found in facts["automatic_attention"].items()
+                  if key.startswith(fastest)}
+        taken = [fastest, "the fastest for exact here"]
+        assert chosen == {
+            "pytorch None": taken, "pytorch use_pytorch_cross_attention": taken,
+            "xformers None": ["xformers", "ComfyUI computes with xformers, which is installed"]
+            if fastest == "cudnn" else taken,
+            "sage use_sage_attention": ["sage", "ComfyUI was started with --use-sage-attention"],
+            "flash use_flash_attention": ["flash", "ComfyUI was started with --use-flash-attention"],
+            "split use_split_cross_attention": ["split", "ComfyUI was started with --use-split-cross-attention"],
+            "sub_quad use_quad_cross_attention": ["sub_quad", "ComfyUI was started with --use-quad-cross-attention"],
+            "comfy_kitchen_int8 use_ck_attention": ["comfy_kitchen_int8",
+                                                    "ComfyUI was started with --use-ck-attention"]}
 
 
 def test_our_own_check_is_no_part_of_a_jobs_key(facts):

@@ -10,8 +10,10 @@ import types
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 from unittest import mock
 
+import comfy.cli_args
 import comfy.memory_management
 import comfy.model_patcher
 import comfy.ops
@@ -117,13 +119,20 @@ def precision_of_attention(path, load):
 
 
 def automatic_attention(path, load):
-    """What is chosen on a GPU where cuDNN is fastest, by the attention that ComfyUI was started with."""
+    """What is chosen, and why, on a GPU where an exact attention is fastest, by the attention that ComfyUI has and by
+    what it was started with."""
     attention, choice, chosen = module(".comfy.attention"), module(".kernels.attention_choice"), {}
-    cudnn = next(backend for backend in choice.BACKENDS if backend.name == "cudnn")
-    for started in ("pytorch", "sage"):
-        with mock.patch.object(choice, "fastest", return_value=(cudnn, [])), \
-                mock.patch.object(attention, "CORE_NAME", started):
-            chosen[started] = attention.choose("automatic", torch.device("cpu"), "exact").name
+    for fastest in choice.BACKENDS[1:3]:
+        for has, option in (("pytorch", None), ("pytorch", "use_pytorch_cross_attention"), ("xformers", None),
+                            ("sage", "use_sage_attention"), ("flash", "use_flash_attention"),
+                            ("split", "use_split_cross_attention"), ("sub_quad", "use_quad_cross_attention"),
+                            ("comfy_kitchen_int8", "use_ck_attention")):
+            started = {option: True} if option else {}
+            with mock.patch.object(choice, "fastest", return_value=(fastest, [])), \
+                    mock.patch.object(attention, "CORE_NAME", has), \
+                    mock.patch.object(comfy.cli_args, "args", SimpleNamespace(verbose=True, **started)):
+                backend = attention.choose("automatic", torch.device("cpu"), "exact")
+            chosen[f"{fastest.name} {has} {option}"] = [backend.name, backend.reason]
     return chosen
 
 
