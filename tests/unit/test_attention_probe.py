@@ -68,7 +68,7 @@ def test_right_and_wrong(function, right):
         assert measured.why_not().startswith("its results are wrong here (")
 
 
-@pytest.mark.parametrize(("function", "exact", "worth"), [(same, slow, True), (same, same, False), (slow, same, False)])
+@pytest.mark.parametrize(("function", "exact", "worth"), [(same, slow, True), (slow, same, False)])
 def test_fast_and_slow(function, exact, worth):
     measured = probe.measure(function, exact, CPU, "exact", tokens=TOKENS, heads=HEADS)
     assert measured.why_not() is None
@@ -77,8 +77,8 @@ def test_fast_and_slow(function, exact, worth):
 
 def test_it_is_said_in_one_line():
     assert str(probe.Measured(0.034, 2.06, "cudnn")) == "2.1 times as fast as cudnn, 3 % off"
-    assert probe.Measured(0.01, 0.83, "cudnn").not_worth() == (
-        "it is not faster here (0.8 times as fast as cudnn, 1 % off)")
+    assert probe.Measured(0.01, 1.04, "cudnn").not_worth() == (
+        "it is not faster here (1.0 times as fast as cudnn, 1 % off)")
 
 
 def test_inputs_are_as_large_as_in_a_trained_network_and_have_loud_channels():
