@@ -82,7 +82,7 @@ def keys_are_large(k: Tensor) -> bool:
     """Whether `prepare_kv` would refuse keys k [B, M, heads * 128], or they hold NaN, which int8 would hide. Waits for
     the GPU."""
     sizes = k.var(1, correction=0).float().mean(-1).sqrt()  # [B], as `Stats.size`, without a float32 copy of k
-    return not bool((sizes <= _KEY_SIZE).all())
+    return not bool((sizes <= LARGEST_KEYS).all())
 
 
 def _prepare_kv(k: Tensor, v: Tensor, heads: int, key_stats: Sequence[Stats]) -> Callable[[Tensor], Tensor]:
