@@ -37,8 +37,9 @@ class SCAIL2LoadModel(io.ComfyNode):
                                        "file at some loss; fast also computes in fp8 if the GPU supports it."),
                 io.Combo.Input("precision", options=list(PRECISIONS), default=EXACT, optional=True,
                                tooltip="exact computes in the precision of the file. 8-bit stores most linears in "
-                                       "int8: a third less memory and faster, at a small error. Reports and video "
-                                       "files name the precision."),
+                                       "int8: a third less memory and faster, at a small error. fast also leaves out "
+                                       "most of self-attention, and measures its error while it samples. Reports and "
+                                       "video files name the precision."),
                 io.Combo.Input("attention", options=comfy_attention.names(), default=AUTOMATIC, optional=True,
                                advanced=True,
                                tooltip=" ".join(f"{name}: {text}" for name, text in HELP.items())

@@ -15,6 +15,7 @@ from ..scail_model.comfy.sampler import sigmas_of, with_sampler
 from ..scail_model.comfy.schema import CATEGORY, as_clip, jobs_folder, segment_inputs, setting_inputs
 from ..scail_model.files import jobs
 from ..scail_model.preflight.findings import WARNING, of_level, refuse, reported
+from ..scail_model.sparse.report import lines as sparse_lines
 from ..scail_model.video.comparison import compare
 from ..scail_model.video.engine import make_video
 from ..scail_model.video.options import VideoOptions, check_seed
@@ -69,9 +70,9 @@ class SCAIL2SampleVideo(io.ComfyNode):
             sized = options.sized(reference)
             findings = preflight.check(
                 host.model, positive, negative, vae, sized, frames, identities,
-                options.settings(seed, cuts, levels), float(options.result_rate(frames)), sampler=sampler,
-                history_strength=options.history_strength, lossless=options.encoding.lossless, folder=jobs_folder(),
-                timed=False, full=options.full(reference, levels))
+                options.settings(seed, cuts, levels, sparse=host.sparse), float(options.result_rate(frames)),
+                sampler=sampler, history_strength=options.history_strength, lossless=options.encoding.lossless,
+                folder=jobs_folder(), timed=False, full=options.full(reference, levels))
             refuse(findings)
             given = Given(positive, negative, references, levels)
             task, name = make_task(options, seed, cuts, given, frames, identities, host)
@@ -85,7 +86,7 @@ class SCAIL2SampleVideo(io.ComfyNode):
         lines = [*(f"warning: {finding.text}" for finding in of_level(findings, WARNING)),
                  *(finding.text for finding in reported(findings)),
                  *(compared.lines if compared else ()),
-                 f"job folder: {job.folder}", f"computed with {host.description}",
+                 f"job folder: {job.folder}", f"computed with {host.description}", *sparse_lines(made.errors),
                  *(f"removed for jobs_limit: {other.line()}" for other in removed),
                  f"{len(frames)} frames of {sized.width}x{sized.height} in {len(task.plan)} segment(s){kept}, "
                  f"{time.monotonic() - started:.1f} s"]

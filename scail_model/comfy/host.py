@@ -18,7 +18,7 @@ from ..inputs.reference import Pictures, Reference, encode_reference
 from ..video.host import SampleRequest
 from ..video.plan_parser import Change
 from ..video.task import SegmentInputs, Settings
-from . import conditioning, keys, not_finite
+from . import conditioning, keys, not_finite, sparse
 from .model import describe
 from .sampler import check_sampler, sampler_key, sampler_name, segment_sampler, segment_seed
 from .shared_network import with_our_network
@@ -38,6 +38,10 @@ class ComfyHost:
     def description(self) -> str:
         sampler = "" if self.sampler is None else f", sampler {sampler_name(self.sampler)}"
         return f"{describe(self.model)}{sampler}"
+
+    @property
+    def sparse(self) -> bool:
+        return sparse.is_sparse(self.model)
 
     @property
     def key(self) -> str:
@@ -82,7 +86,7 @@ class ComfyHost:
                                      request.driving_mask, replacement=request.replacement, history=request.history,
                                      driving_strength=inputs.driving_strength)
         return comfy.sample.sample_custom(
-            self.model, request.noise, inputs.guidance, sampler, sigmas,
+            sparse.with_run(self.model, request.sparse), request.noise, inputs.guidance, sampler, sigmas,
             *(self._conditioned(prompt, motion, settings) for prompt in (inputs.positive, inputs.negative)),
             motion.latent["samples"], noise_mask=motion.latent.get("noise_mask"),
             callback=lambda step, denoised, x, total: request.on_step(step, denoised),

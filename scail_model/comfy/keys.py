@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..files.content_keys import digest, sampled_digest
 from ..inputs.reference import Pictures, Reference
-from .patches import without_check
+from .patches import without_ours
 from .shared_network import own_network
 
 # attributes of a MODEL's patcher that hold what other nodes have done to it
@@ -76,8 +76,8 @@ class _Known:
 
 
 def _patches(patcher) -> Sequence[Any]:
-    # our own check is in every model of ours, and changes nothing
-    return [without_check(patcher.wrappers) if name == "wrappers" else getattr(patcher, name) for name in _PATCHES]
+    # our own are in every model of ours, and change nothing
+    return [without_ours(patcher.wrappers) if name == "wrappers" else getattr(patcher, name) for name in _PATCHES]
 
 
 def vae_key(vae) -> str:

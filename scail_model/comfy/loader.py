@@ -18,8 +18,8 @@ from torch import Tensor
 from ..checkpoint import load_checkpoint, open_index, with_official_names
 from ..config import TransformerConfig, refuse_other_models
 from ..kernels.attention_backends import AUTOMATIC
-from ..kernels.precision import EIGHT_BIT, EXACT, int8_linears
-from . import attention, int8, patches
+from ..kernels.precision import EXACT, int8_linears, int8_storage
+from . import attention, int8, patches, sparse
 from .model import SCAIL2Config
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ def load(path: str | os.PathLike, model_options: dict[str, Any] | None = None,
          disable_dynamic: bool = False) -> comfy.model_patcher.ModelPatcher:
     """Load a SCAIL-2 transformer from any file that `load_checkpoint` accepts, also fp8 and int8 files.
 
-    model_options: `dtype` (storage) and `fp8_optimizations`, as in core's loader; `precision` ("exact", "8-bit") and
+    model_options: `dtype` (storage) and `fp8_optimizations`, as in core's loader; `precision` (one of PRECISIONS) and
     `attention` (a name of `comfy_attention.names()`), as in the node.
     Raises RuntimeError for files that cannot be read and ValueError, naming the model, for files of another one.
     """
@@ -55,7 +55,7 @@ def load_state_dict(state_dict: dict[str, Tensor], metadata: dict[str, str],
     load_device = comfy.model_management.get_torch_device()
     precision = options.get("precision", EXACT)
     backend = attention.choose(options.get("attention", AUTOMATIC), load_device, precision)
-    if precision == EIGHT_BIT:
+    if int8_storage(precision):
         _store_in_int8(state_dict, config, options, load_device)
     model_config = SCAIL2Config(config)
     model_config.quant_config = comfy.utils.detect_layer_quantization(state_dict, "")
@@ -70,6 +70,8 @@ def load_state_dict(state_dict: dict[str, Tensor], metadata: dict[str, str],
     patcher_class = comfy.model_patcher.ModelPatcher if disable_dynamic else comfy.model_patcher.CoreModelPatcher
     patcher = patcher_class(model, load_device=load_device, offload_device=offload_device, **patcher_options)
     patches.add_check(patcher)
+    if backend.sparse:
+        sparse.add_runs(patcher)
     if not comfy.model_management.is_device_cpu(offload_device):
         model.to(offload_device)
     model.load_model_weights(state_dict, "", assign=patcher.is_dynamic())
@@ -134,12 +136,12 @@ def _store_in_int8(state_dict: dict[str, Tensor], config: TransformerConfig, opt
                    device: torch.device) -> None:
     """Raises ValueError for a file whose linears are in 8 bits already, of whatever kind."""
     if options.get("dtype") is not None:
-        raise ValueError(f"precision {EIGHT_BIT} chooses how weights are stored, and weight_dtype asks for "
+        raise ValueError(f"precision {options['precision']} chooses how weights are stored, and weight_dtype asks for "
                          f"{_name(options['dtype'])}: set weight_dtype to default.")
     linears = int8_linears(config.num_layers)
     narrow = next((name for name in linears if state_dict[f"{name}.weight"].element_size() == 1), None)
     if narrow is not None:
-        raise ValueError(f"precision is {EIGHT_BIT}, but this file holds {narrow} in "
+        raise ValueError(f"precision is {options['precision']}, but this file holds {narrow} in "
                          f"{_name(state_dict[f'{narrow}.weight'].dtype)} already: choose {EXACT} to use it as it is, "
                          "or load the bf16 or fp16 file.")
     int8.convert(state_dict, linears, device)

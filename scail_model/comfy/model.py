@@ -31,6 +31,7 @@ from . import int8, overrides
 from .blocks import PatchableBlock, is_patched, patches, run_patches
 from .overrides import Attention, PatchedAttention, Rows
 from .patches import check_options
+from .sparse import on_this_gpu
 
 # What a sampler passes under core's names, and what to connect if it is missing.
 _CONDITIONS = {
@@ -84,6 +85,10 @@ class ComfyTransformer(SCAIL2Transformer):
         return self._attention.backend.name
 
     @property
+    def backend(self) -> Backend:
+        return self._attention.backend
+
+    @property
     def dim(self) -> int:
         """Width of the network, which nodes for Wan models read."""
         return self.config.dim
@@ -107,7 +112,7 @@ class ComfyTransformer(SCAIL2Transformer):
                 clip_fea: Tensor | None = None, transformer_options: dict[str, Any] | None = None,
                 **conditions: Any) -> Tensor:
         """x [B, 16 + 4, T, H, W]; the conditions are those of core's `WAN21_SCAIL2`."""
-        options = {} if transformer_options is None else transformer_options
+        options = on_this_gpu({} if transformer_options is None else transformer_options)
         wrappers = comfy.patcher_extension.get_all_wrappers(comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, options)
         executor = comfy.patcher_extension.WrapperExecutor.new_class_executor(self._forward, self, wrappers)
         # caches look for the options as the last positional argument

@@ -10,7 +10,7 @@ from typing import Any
 import comfy.model_patcher
 from comfy.patcher_extension import WrappersMP
 
-CHECK = "scail2_check"  # the key of our own wrapper, which nobody has set
+CHECK, RUNS = "scail2_check", "scail2_sparse"  # the keys of our own wrappers, which nobody has set
 
 _KINDS = ("attn1_patch", "attn2_patch", "double_block")
 _REPLACEMENTS = ("dit",)
@@ -70,10 +70,10 @@ def add_check(patcher: comfy.model_patcher.ModelPatcher) -> None:
     patcher.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, CHECK, _checked)
 
 
-def without_check(wrappers: dict[str, dict]) -> dict[str, dict]:
+def without_ours(wrappers: dict[str, dict]) -> dict[str, dict]:
     """A patcher's wrappers as they would be without ours."""
-    return {kind: {key: held for key, held in of_kind.items() if key != CHECK}
-            for kind, of_kind in wrappers.items() if of_kind.keys() != {CHECK}}
+    return {kind: {key: held for key, held in of_kind.items() if key not in (CHECK, RUNS)}
+            for kind, of_kind in wrappers.items() if not of_kind.keys() <= {CHECK, RUNS}}
 
 
 def _checked(executor, model, *rest, **options):

@@ -17,6 +17,7 @@ import torch
 
 from ..identity.identities import Identities
 from ..inputs.reference import Pictures, Reference
+from ..kernels.precision import EXACT, int8_storage
 from ..media.clips import Clip
 from ..preflight import checks
 from ..preflight.budget import Machine, probe_tflops
@@ -52,6 +53,9 @@ def check(model, positive: list, negative: list, vae, reference: Reference | Pic
         found += attempt("prompt", conditioning.check_prompt, entries, name)
     if isinstance(model.model, comfy.model_base.WAN21_SCAIL2):
         found += loras.doubts(model)
+    network = model.get_model_object("diffusion_model")
+    if isinstance(network, ComfyTransformer):
+        found += checks.not_sparse(network.precision, network.backend)
     hooked = any("hooks" in options for entries in prompts.values() for _, options in entries)
     return found + checks.check(Job(
         identities, driving, fps, reference.width, reference.height, reference.masks[0],
@@ -61,7 +65,7 @@ def check(model, positive: list, negative: list, vae, reference: Reference | Pic
         _transformer(model, hooked), machine(model.load_device, timed=timed), settings.lengths, settings.cuts,
         settings.colour_match != OFF, settings.history == LATENTS, lossless, _free_disk(folder),
         None if settings.always_driven else driven_steps(settings, conditioning.driving_levels(settings, model)),
-        full))
+        full, settings.sparse))
 
 
 def _free_disk(folder: Path) -> int:
@@ -115,7 +119,11 @@ def _transformer(model, hooked: bool) -> Transformer | None:
         return None
     patched = len(loras.fitting(model))
     return Transformer(loras.config_of(model), model.model_size(), patched,
-                       bool(patched or model.injections or hooked), in_chunks(model))
+                       bool(patched or model.injections or hooked), in_chunks(model), int8=_in_int8(model))
+
+
+def _in_int8(model) -> bool:
+    return int8_storage(getattr(model.get_model_object("diffusion_model"), "precision", EXACT))
 
 
 def in_chunks(model) -> bool:

@@ -71,6 +71,18 @@ class Job:
         except SafetensorError as error:
             raise RuntimeError(f"{self.path(name)} is damaged ({error}): delete it, and run again.") from error
 
+    def save_values(self, name: str, values: Any) -> None:
+        """Write a .json file."""
+        with self.writing(name) as path:
+            path.write_text(json.dumps(values), encoding="utf-8")
+
+    def load_values(self, name: str) -> Any:
+        """Read what `save_values` has written. RuntimeError if the file was damaged since."""
+        try:
+            return json.loads(self.path(name).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise RuntimeError(f"{self.path(name)} is damaged ({error}): delete it, and run again.") from error
+
     def remove_without(self, pattern: str) -> None:
         """Leave no folder behind that has no file of a pattern."""
         if not any(self.folder.glob(pattern)):

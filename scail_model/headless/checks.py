@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from ..inputs.reference import Pictures, Reference
+from ..kernels.precision import int8_storage
 from ..preflight import checks
 from ..preflight.budget import OFFLOADED, RESIDENT, Coder, stored_bytes
 from ..preflight.findings import Finding, attempt, error, warning
@@ -42,8 +43,9 @@ def check_inputs(inputs: Inputs, reference: Pictures | Reference, options: Video
         settings.cuts, options.colour_match != OFF, options.history == LATENTS, options.encoding.lossless,
         shutil.disk_usage(disk).free,
         None if settings.always_driven else driven_steps(settings, settings.driving_levels),
-        full))
-    read = [warning("reference_file", text) for text in inputs.warnings]
+        full, settings.sparse))
+    read = [*(warning("reference_file", text) for text in inputs.warnings),
+            *checks.not_sparse(host.precision, host.attention)]
     return [*read, *attempt("disk", check_folder, folder), *_plan_errors(inputs, options, settings.cuts, host),
             *_sound_errors(inputs, options), *found]
 
@@ -73,4 +75,4 @@ def _transformer(host: HeadlessHost) -> Transformer:
     patched = sum(len(lora.report.applied) for lora in weights.loras)
     return Transformer(weights.config, stored_bytes(weights.config, host.dtype, host.precision), patched,
                        bool(weights.loras), in_chunks=False, weights=OFFLOADED if host.offload else RESIDENT,
-                       decoder=_DECODER)
+                       decoder=_DECODER, int8=int8_storage(host.precision))

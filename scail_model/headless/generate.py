@@ -26,6 +26,7 @@ from ..preflight import findings
 from ..preflight.budget import kept_bytes
 from ..segments import plan_segments
 from ..solvers import make_schedule
+from ..sparse.report import lines as sparse_lines
 from ..video.comparison import compare
 from ..video.engine import make_video
 from ..video.options import HIGHEST_SEED, VideoOptions
@@ -136,8 +137,9 @@ def _prepare(arguments: argparse.Namespace, terminal: Terminal, *, timed: bool) 
                            as_video=arguments.additional_pictures == STILL_VIDEO)
                   for pictures, identities in ((inputs.references, inputs.identities),
                                                *(([picture], bound) for picture, bound in inputs.plan_references))]
-    found = check_inputs(inputs, options.sized(references[0]), options, options.settings(0, cuts, sigmas), host,
-                         prompts, _jobs_folder(arguments), full=options.full(references[0], sigmas), timed=timed)
+    found = check_inputs(inputs, options.sized(references[0]), options,
+                         options.settings(0, cuts, sigmas, sparse=host.sparse), host, prompts, _jobs_folder(arguments),
+                         full=options.full(references[0], sigmas), timed=timed)
     return Prepared(options, inputs, cuts, host, Given(*prompts, references, sigmas), found)
 
 
@@ -162,13 +164,14 @@ def _make(arguments: argparse.Namespace, prepared: Prepared, target: Path, termi
             terminal.begin(task.plan, task.settings.steps)
             made = make_video(task, prepared.host, job, terminal, target)
             compared = compare(task, made, job, terminal, compare_name(target))
-        write_record(made, task, job.folder, report, prepared.findings, compared)
+        errors = sparse_lines(made.errors)
+        write_record(made, task, job.folder, [*report, *errors], prepared.findings, compared)
         jobs.make_room(folder, round(options.jobs_limit * jobs.GIB), {job.folder})
     finally:
         if not there:
             with contextlib.suppress(OSError):  # not empty: something is finished
                 folder.rmdir()
-    sys.stdout.write("".join(f"{line}\n" for line in (compared.lines if compared else ())))
+    sys.stdout.write("".join(f"{line}\n" for line in (*errors, *(compared.lines if compared else ()))))
     if made.kept:
         sys.stdout.write(f"{made.kept} of {len(task.plan)} segments were already finished\n")
 

@@ -20,7 +20,7 @@ from ..files import prompts
 from ..files.content_keys import digest
 from ..inputs.reference import Pictures, Reference, encode_reference
 from ..kernels.attention_backends import AUTOMATIC
-from ..kernels.precision import EXACT
+from ..kernels.precision import EXACT, int8_storage
 from ..transformer import SCAIL2Transformer
 from ..video import not_finite
 from ..video.host import SampleRequest
@@ -61,8 +61,12 @@ class HeadlessHost:
 
     @property
     def description(self) -> str:
-        weights = str(self.dtype).removeprefix("torch.") if self.precision == EXACT else "int8"
+        weights = "int8" if int8_storage(self.precision) else str(self.dtype).removeprefix("torch.")
         return f"precision {self.precision}, weights {weights}, attention {self.attention.name}"
+
+    @property
+    def sparse(self) -> bool:
+        return self.attention.sparse
 
     @property
     def key(self) -> str:
@@ -122,7 +126,8 @@ class HeadlessHost:
         latent = sample_latent(transformer, positive, negative if inputs.guidance > 1 else None, reference.clip,
                                conditions, request.noise.to(self.device), request.settings, guidance=inputs.guidance,
                                history=None if request.history is None else normalised(request.history),
-                               history_strength=inputs.history_strength, on_step=request.on_step)
+                               history_strength=inputs.history_strength, on_step=request.on_step,
+                               sparse=request.sparse)
         if self.offload:
             transformer.to("cpu")
         return self._vae.denormalised(latent)

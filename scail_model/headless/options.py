@@ -21,6 +21,7 @@ _GROUPS = {
     "sampling": ("solver", "steps", "shift", "guidance", "driving_start", "driving_end", "draft"),
     "long videos": ("segment_length", "overlap", "lengths", "scene_cuts", "plan", "remake", "remake_scope",
                     "remake_seed"),
+    "speed": ("sparse_density", "sparse_error"),
     "drift": ("history", "history_strength", "colour_match", "noise"),
     "driving video": ("driving_background", "driving_margin", "rate", "length_mismatch", "fps"),
     "files": ("codec", "quality", "jobs_limit"),
@@ -121,7 +122,8 @@ def _add_models(command: argparse.ArgumentParser) -> None:
                         help="their strengths, in the same order (default: 1.0 each)")
     models.add_argument("--precision", choices=PRECISIONS, default=EXACT,
                         help="exact: in the precision of the file, bfloat16 on a GPU. 8-bit: most linears in int8, a "
-                             f"third less memory and faster, at a small error (default: {EXACT})")
+                             "third less memory and faster, at a small error. fast: also leaves out most of "
+                             f"self-attention, and measures its error while it samples (default: {EXACT})")
     models.add_argument("--attention", choices=attention.CHOICES, default=AUTOMATIC,
                         help=" ".join(f"{name}: {text}" for name, text in attention.CHOICES.items())
                              + f" (default: {AUTOMATIC})")

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..kernels.sparse_attention import RUN
+from ..sparse.run import SparseRun
 from ..transformer import SCAIL2Transformer
 from ..video.denoising import denoise, mixed, noise_levels, within
 from ..video.task import Settings
@@ -21,12 +23,13 @@ _UNDRIVEN = {"driving_latents": None, "driving_masks": None}
 def sample_latent(transformer: SCAIL2Transformer, positive: Tensor, negative: Tensor | None, clip_features: Tensor,
                   conditions: dict[str, Any], noise: Tensor, settings: Settings, *, guidance: float,
                   history: Tensor | None = None, history_strength: float = 1.0,
-                  on_step: Callable[[int, Tensor], None] = lambda step, denoised: None) -> Tensor:
+                  on_step: Callable[[int, Tensor], None] = lambda step, denoised: None,
+                  sparse: SparseRun | None = None) -> Tensor:
     """Noise [1, 16, T, H, W] -> normalised latent of one segment.
 
     positive, negative: text embeddings [1, L, 4096]; without a negative one guidance is not used. conditions: the
     transformer's keyword arguments. history: clean latent frames [1, 16, t, H, W] for the segment's start, or None.
-    on_step: as `SampleRequest.on_step`.
+    on_step, sparse: as in `SampleRequest`.
     """
     clean = mask = None
     if history is not None:
@@ -40,7 +43,9 @@ def sample_latent(transformer: SCAIL2Transformer, positive: Tensor, negative: Te
         timestep = x.new_full((1,), level) * 1000
         driven = settings.always_driven or within(level, settings.driving_levels)
         given = conditions if driven else conditions | _UNDRIVEN
-        return x - transformer(x, timestep, text, clip_features, **given).to(x.dtype) * level
+        options = {} if sparse is None else {RUN: sparse, "cond_or_uncond": [int(text is negative)]}  # as in ComfyUI
+        velocity = transformer(x, timestep, text, clip_features, **given, transformer_options=options)
+        return x - velocity.to(x.dtype) * level
 
     def ask(x: Tensor, level: float, mask: Tensor | None) -> Tensor:
         x = x if mask is None or clean is None else mixed(x, clean, mask)

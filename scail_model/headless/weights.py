@@ -14,7 +14,7 @@ from ..checkpoint import load_checkpoint
 from ..config import QUANTISED_COMPANIONS, TransformerConfig
 from ..files.content_keys import digest
 from ..kernels.attention_choice import AttentionFunction
-from ..kernels.precision import EXACT, int8_linears
+from ..kernels.precision import EXACT, int8_linears, int8_storage
 from ..lora import MergeReport, is_lora, merge_lora
 from ..transformer import SCAIL2Transformer
 from . import int8
@@ -66,7 +66,7 @@ class Weights:
         the `device` that it computes on. Gives up the tensors, so this works once."""
         for lora in self.loras:
             merge_lora(self.tensors, load_checkpoint(lora.path)[0], lora.strength)
-        narrow = [] if precision == EXACT else int8_linears(self.config.num_layers)
+        narrow = int8_linears(self.config.num_layers) if int8_storage(precision) else []
         model = SCAIL2Transformer(self.config, attention=attention, linears=int8.linears(), device="meta")
         int8.replace(model, narrow)
         placed = self._placed(device, dtype, home or device, {f"{name}.weight" for name in narrow})

@@ -13,13 +13,14 @@ width f, c = 769 context tokens, A pixels in a frame:
     activations   the larger of these two
     linears       N * (2 * L * (6 * d^2 + 2 * d * f) + 4 * c * d^2) FLOP at 661 TFLOP/s
     attention     N * 4 * L * (L + c) * d FLOP at 588 TFLOP/s
+    in int8       0.78 of the linears' time, with the Triton kernels
+    sparse        for a share s of self-attention that is computed, 0.05 + 0.9 * s of its time
     decoding      A * (7923 + 6.15 * frames) bytes, A * (42.9 + 52.9 * (frames - 1)) nanoseconds
     encoding      A * (5561 + 6.20 * frames) bytes, A * (27.1 + 33.5 * (frames - 1)) nanoseconds
 
 Not included: text and image encoders, the VAE's own weights (0.24 GiB), LoRAs, allocator overhead, further copies by
 ComfyUI (up to a second time projection), encoding references and history, file access, and waiting for weights that do
-not fit on the GPU. Attention backends other than PyTorch's have other speeds; 8-bit weights are counted at the speed of
-bfloat16.
+not fit on the GPU. Attention backends other than PyTorch's have other speeds.
 """
 
 from __future__ import annotations
@@ -32,10 +33,12 @@ import torch
 
 from ..config import CLIP_TOKENS, TransformerConfig
 from ..kernels import chunks
-from ..kernels.precision import EXACT, int8_linears
+from ..kernels.precision import int8_linears, int8_storage
 
 H200_TFLOPS = 798.0  # of the product that `probe_tflops` measures
 _LINEAR_RATE, _ATTENTION_RATE = 661e12, 588e12  # FLOP/s on the H200
+_INT8_TIME = 0.78  # of the linears' in bfloat16
+_CHOOSING_TIME, _CHOSEN_TIME = 0.05, 0.9  # of self-attention's: what sparse attention takes anyway, and for its share
 
 _BLOCK_BYTES, _BATCHED_BLOCK_BYTES = chunks.WHOLE_BYTES, 14.84  # per token and channel
 _STREAM_BYTES = 4  # the same, before the blocks
@@ -87,7 +90,7 @@ class Work:
     width, height: of the result. additional: number of additional references. guidance: 1 means one forward per step.
     weight_bytes: as stored in the file. in_chunks: whether blocks compute in chunks on a small card. weights: STREAMED
     block by block as memory needs it, OFFLOADED as a whole while the VAE works, or RESIDENT all the time. decoder: the
-    VAE's.
+    VAE's. int8: whether most linears are. density: the share of self-attention that is computed.
     """
 
     config: TransformerConfig
@@ -105,6 +108,8 @@ class Work:
     in_chunks: bool = True
     weights: str = STREAMED
     decoder: Coder = DECODING
+    int8: bool = False
+    density: float = 1.0
 
     @property
     def conditionings(self) -> int:
@@ -193,12 +198,16 @@ def coding_seconds(work: Work) -> float:
 
 def forward_seconds(work: Work, length: int, matmul_tflops: float = H200_TFLOPS) -> float:
     """Duration of one forward of one conditioning for a segment of `length` frames."""
-    return token_seconds(work.config, token_count(work.width, work.height, length, work.additional), matmul_tflops)
+    tokens = token_count(work.width, work.height, length, work.additional)
+    return token_seconds(work.config, tokens, matmul_tflops, int8=work.int8, density=work.density)
 
 
-def token_seconds(config: TransformerConfig, tokens: int, matmul_tflops: float = H200_TFLOPS) -> float:
+def token_seconds(config: TransformerConfig, tokens: int, matmul_tflops: float = H200_TFLOPS, *, int8: bool = False,
+                  density: float = 1.0) -> float:
     """Duration of one forward of `tokens` tokens."""
     linear, attention = _forward_flops(config, tokens)
+    linear *= _INT8_TIME if int8 else 1.0
+    attention *= 1.0 if density == 1 else min(1.0, _CHOOSING_TIME + _CHOSEN_TIME * density)
     return (linear / _LINEAR_RATE + attention / _ATTENTION_RATE) * H200_TFLOPS / matmul_tflops
 
 
@@ -228,7 +237,7 @@ def block_weights(work: Work) -> int:
 
 def stored_bytes(config: TransformerConfig, dtype: torch.dtype, precision: str) -> int:
     """All weights in `dtype`, but for those that a precision stores in int8, which have a float32 scale per output."""
-    narrow = {f"{linear}.weight" for linear in int8_linears(config.num_layers)} if precision != EXACT else ()
+    narrow = {f"{linear}.weight" for linear in int8_linears(config.num_layers)} if int8_storage(precision) else ()
     return sum(shape[0] * (shape[1] + 4) if name in narrow else math.prod(shape) * dtype.itemsize
                for name, shape in config.parameter_shapes().items())
 

@@ -15,6 +15,8 @@ from ..geometry import check_frame_count, check_shape
 from ..identity.identities import MODES, report
 from ..inputs.conditioning import reference_mask
 from ..inputs.reference import white_background
+from ..kernels.attention_choice import Backend
+from ..kernels.precision import EIGHT_BIT, FAST
 from ..segments import Segment, plan_scenes
 from . import driving_kinds, mask_checks, memory_checks, track_checks
 from .findings import Finding, attempt, error, fact, warning
@@ -107,6 +109,14 @@ def guidance(job: Job) -> Iterator[Finding]:
         yield fact("steps", f"There are {steps} steps at guidance 1 with a LoRA; distilled LoRAs need 4 to 8.")
 
 
+def not_sparse(precision: str, attention: Backend) -> list[Finding]:
+    """Precision fast where attention leaves nothing out."""
+    if precision != FAST or attention.sparse:
+        return []
+    return [warning("attention", f"precision is {FAST}, but attention is {attention.name} ({attention.reason}), which "
+                                 f"computes all of it, so it is as slow as {EIGHT_BIT}: set attention to automatic.")]
+
+
 def segments(job: Job, plan: list[Segment]) -> Iterator[Finding]:
     """Segment lengths and overlaps that the model was not trained with."""
     longest = max(segment.length for segment in plan)
@@ -175,6 +185,10 @@ def job_facts(job: Job) -> list[Finding]:
              fact("prompts", f"prompts: {prompts}")]
     if job.transformer is not None:
         facts.append(fact("model", f"model: {gib(job.transformer.weight_bytes)} of weights, {_lora(job.transformer)}"))
+    if job.sparse is not None:
+        more = f", and more in layers whose error is above {job.sparse.error_limit:.1%} (sparse_error)"
+        facts.append(fact("sparse", f"attention: {job.sparse.density:.0%} of it is computed at first (sparse_density)"
+                                    f"{more if job.sparse.error_limit else ''}"))
     return facts
 
 

@@ -30,7 +30,7 @@ _INPUTS = {
     "model_sampling": "shift", "sampler": "sampler", "sigmas": "sigmas",
     "colour_match": "colour_match", "plan": "plan", "scene_cuts": "scene_cuts", "disk": "codec",
     "rate": "rate", "picked": "rate", "assumed": "fps", "driven": "driving_end",
-    "draft": "draft", "full_time": "draft",
+    "draft": "draft", "full_time": "draft", "attention": "model", "sparse": "sparse_density",
 }
 
 

@@ -11,6 +11,7 @@ from ..config import TransformerConfig
 from ..identity.identities import Identities
 from ..media.clips import Clip
 from ..segments import SHORT_LAST, Segment
+from ..sparse.settings import SparseSettings
 from .budget import DECODING, STREAMED, Coder, Machine, Work
 
 
@@ -18,7 +19,7 @@ from .budget import DECODING, STREAMED, Coder, Machine, Work
 class Transformer:
     """A SCAIL-2 model. weight_bytes: as stored in the file. patched: number of weights that LoRAs or merges change.
     lora: whether there is one, also one that is applied without changing weights. in_chunks: whether blocks compute in
-    chunks on a small card. weights, decoder: as in `budget.Work`."""
+    chunks on a small card. weights, decoder, int8: as in `budget.Work`."""
 
     config: TransformerConfig
     weight_bytes: int
@@ -27,6 +28,7 @@ class Transformer:
     in_chunks: bool = True
     weights: str = STREAMED
     decoder: Coder = DECODING
+    int8: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,8 @@ class Job:
     width / 8] as encoded, the primary last. tokens: prompt name -> number of tokens. schedule: the noise levels in
     words. transformer: None for a model that is not SCAIL-2. cuts: frames at which scenes begin. free_disk: bytes at
     the job folder, None if unknown. driven_steps: steps in which the driving video is followed, None for all.
-    full: the video that this one is a draft of, None for the video itself.
+    full: the video that this one is a draft of, None for the video itself. sparse: how sparse attention is, None where
+    all of it is computed.
     """
 
     identities: Identities
@@ -73,6 +76,7 @@ class Job:
     free_disk: int | None = None
     driven_steps: int | None = None
     full: Full | None = None
+    sparse: SparseSettings | None = None
 
     @property
     def at_full(self) -> Job:
@@ -86,4 +90,5 @@ def work_of(job: Job, transformer: Transformer, plan: Sequence[Segment]) -> Work
     height, width = job.driving.size
     return Work(transformer.config, job.width, job.height, tuple(segment.length for segment in plan),
                 len(job.reference_masks) - 1, job.steps, job.guidance, transformer.weight_bytes, width, height,
-                job.overlap, job.lossless, transformer.in_chunks, transformer.weights, transformer.decoder)
+                job.overlap, job.lossless, transformer.in_chunks, transformer.weights, transformer.decoder,
+                transformer.int8, 1.0 if job.sparse is None else job.sparse.density)

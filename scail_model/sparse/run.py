@@ -56,7 +56,12 @@ class SparseRun:
     @property
     def errors(self) -> list[LayerError]:
         """All measurements, in order."""
-        return [LayerError(step, layer, sums.error(), sums.density) for (step, layer), sums in self._sums.items()]
+        return [LayerError(step, layer, sums.error(), sums.density()) for (step, layer), sums in self._sums.items()]
+
+    def merge(self, other: SparseRun) -> None:
+        """Add what was measured on another GPU."""
+        for place, sums in other._sums.items():
+            self._sums.setdefault(place, _Sums()).merge(sums)
 
     def attention(self, layer: int, sparse: SparseFunction, exact: ExactFunction) -> ExactFunction:
         """Attention of a layer as a function of queries [B, L, heads * 128]. sparse, exact: the same in both ways."""
@@ -98,11 +103,18 @@ class SparseRun:
 class _Sums:
     """Squares over all calls of a layer in a step: chunks of rows, both prompts, windows."""
 
-    def __init__(self) -> None:
-        self.off = self.size = self.density = 0.0
+    def __init__(self, off: float = 0.0, size: float = 0.0, densities: float = 0.0, calls: int = 0) -> None:
+        self.off, self.size, self.densities, self.calls = off, size, densities, calls
 
     def add(self, off: float, size: float, density: float) -> None:
-        self.off, self.size, self.density = self.off + off, self.size + size, density
+        self.merge(_Sums(off, size, density, 1))
+
+    def merge(self, other: _Sums) -> None:
+        self.off, self.size = self.off + other.off, self.size + other.size
+        self.densities, self.calls = self.densities + other.densities, self.calls + other.calls
+
+    def density(self) -> float:
+        return self.densities / self.calls
 
     def error(self) -> float:
         return (self.off / self.size) ** 0.5 if self.size else 0.0

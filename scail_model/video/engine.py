@@ -4,7 +4,7 @@ The loop of the official `wan/scail.py`, with its noise (one generator for the w
 decoded frames, encoded again) unless asked otherwise; `segments.plan_scenes` says which frames each segment makes. What
 is finished lies in a job folder (`files/jobs.py`) and is not made again; memory holds one segment at a time:
 
-    0003-<key>.latent.safetensors, 0003-<key>.end.safetensors    see `take.py`
+    0003-<key>.latent.safetensors, .end.safetensors, .sparse.json    see `take.py`
     0003-<key>.mp4                                               the segment's new frames, encoded
     sound.m4a                                                    the driving video's sound
     video-<key>.mp4                                              all parts and the sound joined
@@ -16,8 +16,10 @@ latent.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +29,8 @@ from torch import Tensor
 
 from ..files.jobs import Job
 from ..media.workers import Cancelled, result
+from ..sparse import report as sparse_report
+from ..sparse.run import LayerError
 from .host import Host, Watch
 from .segment_files import SegmentFiles
 from .take import Take, Takes
@@ -61,6 +65,7 @@ class _Engine:
                                   f"SCAIL-2, {host.description}")
         self.takes = Takes(task, host, job, watch, free_memory=self._finish, after_step=self._finish_if_written)
         self.unfinished: _Unfinished | None = None
+        self.errors: list[Sequence[LayerError]] = []  # of sparse attention, by segment
 
     def make(self) -> Made:
         try:
@@ -74,7 +79,10 @@ class _Engine:
             self.takes.stop()
             self.files.stop()
         self.watch.stage(len(self.task.plan) - 1, "joining")
-        return Made(self.files.joined(self.target), kept)
+        all_errors = list(itertools.chain(*self.errors))
+        if all_errors:
+            self.files.comment += f", {sparse_report.phrase(all_errors)}"
+        return Made(self.files.joined(self.target), kept, self.errors)
 
     def _segments(self) -> int:
         """Make what is missing; returns how many segments were there."""
@@ -108,6 +116,7 @@ class _Engine:
             self._finish()
             self.watch.stage(take.index, "writing")
             self.unfinished = _Unfinished(take.index, part, self.files.begin(part, frames))
+        self.errors.append(self.takes.errors(solo or take))
         if not kept:
             self._log(take, solo, time.monotonic() - started)
         return kept
@@ -161,6 +170,9 @@ class _Engine:
         shares = ", ".join(f"{stage} {spent:.1f}" for stage, spent in parts.items())
         log.info("SCAIL-2: segment %d of %d, frames %d to %d: %.1f s (%s), %s", take.index + 1, len(self.task.plan),
                  segment.start + segment.overlap, segment.stop - 1, seconds, shares, self.host.memory())
+        if self.errors[-1]:
+            log.info("SCAIL-2: segment %d of %d: %s", take.index + 1, len(self.task.plan),
+                     sparse_report.line(self.errors[-1]))
 
 
 def blended(old: Tensor, new: Tensor, ramp: int, *, at_start: bool, at_end: bool) -> Tensor:

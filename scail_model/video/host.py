@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from ..segments import Segment
+from ..sparse.run import SparseRun
 from .plan_parser import Change
 from .task import SegmentInputs, Settings
 
@@ -21,7 +22,8 @@ class SampleRequest:
 
     noise: [1, 16, T', H / 8, W / 8]. driving: latents [1, 16, T', H / 16, W / 16], driving_mask: [28, T', H / 16,
     W / 16]. history: clean latent frames [1, 16, t, H / 8, W / 8] that the segment begins with, or None. on_step: told
-    the step, from 0, and the estimate of the clean latent after each step; what it raises ends the sampling.
+    the step, from 0, and the estimate of the clean latent after each step; what it raises ends the sampling. sparse:
+    what guides sparse attention and learns its errors, for a host whose attention is sparse.
     """
 
     segment: Segment
@@ -33,6 +35,7 @@ class SampleRequest:
     driving_mask: Tensor
     history: Tensor | None
     on_step: Callable[[int, Tensor], None]
+    sparse: SparseRun | None = None
 
 
 class Host(Protocol):
@@ -46,6 +49,11 @@ class Host(Protocol):
     @property
     def description(self) -> str:
         """How the models compute, for reports and the file's metadata."""
+        ...
+
+    @property
+    def sparse(self) -> bool:
+        """Whether self-attention is sparse."""
         ...
 
     def check_change(self, change: Change, number: int) -> None:

@@ -22,6 +22,7 @@ from ..media.retiming import retimed
 from ..preflight.job import Full
 from ..segments import LENGTHS, SHORT_LAST, Segment, plan_scenes
 from ..solvers import SOLVERS
+from ..sparse.settings import SparseSettings
 from . import timing
 from .colour_match import COLOUR_MATCHES, OFF
 from .draft import draft_sigmas, draft_steps, drafted
@@ -33,6 +34,7 @@ AND_AFTER, ONLY = "and everything after", "only these"
 REFUSE, TRIM = "refuse", "trim"
 HIGHEST_SEED = 0xFFFFFFFFFFFFFFFF
 _FIND = "find"
+_SPARSE = SparseSettings()
 
 
 @dataclass(frozen=True)
@@ -170,6 +172,13 @@ class VideoOptions:
     draft: bool = _option(False, "A quick look first: half the size and at most 8 steps; frames, people, segments, "
                                  "plan, sound and seed as they will be. Without it the full video is made, and shown "
                                  "beside its draft.", late=True)
+    sparse_density: float = _option(_SPARSE.density, "For precision fast or attention sparse: which share of a layer's "
+                                                     "attention is computed at first. Less is faster and less exact.",
+                                    low=0.01, high=1.0, step=0.01, late=True)
+    sparse_error: float = _option(_SPARSE.error_limit, "For precision fast or attention sparse: the error of a layer, "
+                                                       "measured while it samples, above which it computes more of its "
+                                                       "attention. 0: no limit. The report says what the errors were.",
+                                  low=0.0, high=1.0, step=0.01, late=True)
 
     def result_rate(self, clip: Timed) -> Fraction:
         """Frames per second of the result; clip: as `timing.timed` gives it."""
@@ -197,8 +206,10 @@ class VideoOptions:
         """The cuts if they were looked for, None if they are as written."""
         return cuts if self.finds_cuts else None
 
-    def settings(self, seed: int, cuts: tuple[int, ...] = (), sigmas: tuple[float, ...] = ()) -> Settings:
-        """sigmas: noise levels that take the place of steps and shift, if there are any."""
+    def settings(self, seed: int, cuts: tuple[int, ...] = (), sigmas: tuple[float, ...] = (), *,
+                 sparse: bool = False) -> Settings:
+        """sigmas: noise levels that take the place of steps and shift, if there are any. sparse: whether the host's
+        attention is."""
         if self.draft and sigmas:
             sigmas = draft_sigmas(sigmas)
         steps = len(sigmas) - 1 if sigmas else draft_steps(self.steps) if self.draft else self.steps
@@ -206,7 +217,8 @@ class VideoOptions:
         return Settings(self.solver, steps, self.shift, self.guidance, seed, self.segment_length, self.overlap,
                         self.driving_background != KEEP, self.lengths, cuts, self.history, self.colour_match,
                         self.noise, sigmas, self.driving_start, self.driving_end, boxes,
-                        self.driving_margin if boxes else 0.0)
+                        self.driving_margin if boxes else 0.0,
+                        SparseSettings(self.sparse_density, self.sparse_error) if sparse else None)
 
     def sized(self, reference: Reference | Pictures) -> Reference | Pictures:
         """A reference at the size of the result."""

@@ -25,7 +25,8 @@ _KEY = 12  # letters in a folder's name
 def make_task(options: VideoOptions, seed: int, cuts: tuple[int, ...], given: Given, driving: Clip,
               identities: Identities, host: Host) -> tuple[VideoTask, str]:
     """The task, and the name of its job folder. Raises ValueError for a plan or remake that cannot be done."""
-    settings, plan = options.settings(seed, cuts, given.sigmas), options.segments(driving, cuts)
+    settings = options.settings(seed, cuts, given.sigmas, sparse=host.sparse)
+    plan = options.segments(driving, cuts)
     changes = options.changes(driving, plan)
     check_changes(changes, len(given.references), host)
     full = given.references[0]

@@ -4,13 +4,17 @@ A take's files in the job folder carry its key, which stands for all that decide
 
     0003-<key>.latent.safetensors    the sampled latent
     0003-<key>.end.safetensors       what the next segment starts from: the last frames, and the colours
+    0003-<key>.sparse.json           how sparse attention was calibrated, and its errors
+
+Sparse attention is calibrated in the first take of a scene. Every other take begins with what that one has found, as
+the file holds it, and what it finds itself counts for nobody else: so it is the same when it is made later or again.
 """
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -20,6 +24,9 @@ from ..files.content_keys import digest
 from ..files.jobs import Job
 from ..inputs.conditioning import person_shares
 from ..inputs.driving import Reader
+from ..sparse import report as sparse_report
+from ..sparse.calibration import Calibration
+from ..sparse.run import LayerError, SparseRun
 from . import colour_match, not_finite
 from .draft import draft_noise
 from .host import Host, SampleRequest, Watch
@@ -27,17 +34,21 @@ from .noise import Noise
 from .segment_files import KEY
 from .task import FRAMES, LATENTS, SegmentInputs, VideoTask
 
+LATENT, END, SPARSE = "latent.safetensors", "end.safetensors", "sparse.json"
+
 
 @dataclass
 class Take:
     """inputs: what it is made with. before: the take that it continues, None at the start of a scene; first: the first
-    one of its scene, None for that one itself. frames: decoded, while they are in memory. seconds: spent, by stage."""
+    one of its scene, None for that one itself. calibrated_by: the one whose calibration of sparse attention it begins
+    with, None if it calibrates. frames: decoded, while they are in memory. seconds: spent, by stage."""
 
     index: int
     key: str
     inputs: SegmentInputs
     before: Take | None
     first: Take | None
+    calibrated_by: Take | None
     frames: Tensor | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -74,15 +85,16 @@ class Takes:
     def solo(self, take: Take) -> Take | None:
         """The same segment made with inputs of its own, which later segments do not see."""
         inputs = self.task.solo[take.index]
-        return inputs and self._take(take.index, inputs, take.before, take.first, solo=True)
+        return inputs and self._take(take.index, inputs, take.before, take.first, usual=take)
 
     def _take(self, index: int, inputs: SegmentInputs, before: Take | None, first: Take | None,
-              solo: bool = False) -> Take:
+              usual: Take | None = None) -> Take:
+        """usual: the take of the same segment that later ones see, for a solo one."""
         settings, segment = self.task.settings, self.task.plan[index]
         anchor = first.key if first is not None and colour_match.from_first(settings.colour_match) else ""
         key = digest(self.task.key, segment.start, segment.stop, segment.length, segment.overlap, inputs.key,
-                     self.noise.key(index, inputs.seed), before.key if before else "", anchor, solo)
-        return Take(index, key, inputs, before, first)
+                     self.noise.key(index, inputs.seed), before.key if before else "", anchor, usual is not None)
+        return Take(index, key, inputs, before, first, first or usual)
 
     def ends_scene(self, take: Take) -> bool:
         plan, index = self.task.plan, take.index
@@ -90,7 +102,7 @@ class Takes:
 
     def read_ahead(self, take: Take | None) -> None:
         """Begin to read the driving side of a take, if it will be sampled."""
-        if take is not None and not self.job.has(take.file("latent.safetensors")):
+        if take is not None and not self._is_sampled(take):
             self.reader.begin(take.index, take.inputs.size)
 
     def stop(self) -> None:
@@ -99,33 +111,56 @@ class Takes:
     # What the next segment starts from
 
     def has_end(self, take: Take) -> bool:
-        needed = ["end.safetensors", *(["latent.safetensors"] if self.task.settings.history == LATENTS else [])]
-        return self.ends_scene(take) or all(self.job.has(take.file(ending)) for ending in needed)
+        needed = [] if self.ends_scene(take) else [END, *([LATENT] if self.task.settings.history == LATENTS else [])]
+        return all(self.job.has(take.file(ending)) for ending in [*needed, *self._calibration_file(take)])
 
     def need_end(self, take: Take) -> None:
         """Make a take's end unless it is there."""
         if self.has_end(take):
             return
         frames, settings = self.frames(take), self.task.settings
+        if self.ends_scene(take):
+            return
         colours = colour_match.remember(settings.colour_match, frames, self._changeable(take),
                                         first=take.first is None, tick=self.watch.tick)
-        self.job.save(take.file("end.safetensors"), {"frames": frames[-settings.overlap :], **colours})
+        self.job.save(take.file(END), {"frames": frames[-settings.overlap :], **colours})
 
     def _end(self, take: Take) -> dict[str, Tensor]:
-        return self.job.load(take.file("end.safetensors"))
+        return self.job.load(take.file(END))
+
+    # Sparse attention
+
+    def errors(self, take: Take) -> Sequence[LayerError]:
+        """Of sparse attention in a take that is there; none if they are not kept any more."""
+        name = take.file(SPARSE)
+        kept = self.task.settings.sparse is not None and self.job.has(name)
+        return sparse_report.errors_of(self.job.load_values(name)["errors"]) if kept else []
+
+    def _calibration_file(self, take: Take) -> list[str]:
+        """The ending of what later takes begin with, if this one calibrates."""
+        return [SPARSE] if self.task.settings.sparse is not None and take.calibrated_by is None else []
+
+    def _sparse_run(self, take: Take) -> SparseRun | None:
+        settings, before = self.task.settings.sparse, take.calibrated_by
+        if settings is None or before is None:
+            return settings and SparseRun(settings)
+        return SparseRun(settings, Calibration.of(self.job.load_values(before.file(SPARSE))["calibration"]))
 
     # Latents and frames
 
     def frames(self, take: Take) -> Tensor:
         """All real frames of a take, sampled if need be: [T, H, W, 3] in 0..1."""
         if take.frames is None:
-            name = take.file("latent.safetensors")
-            if not self.job.has(name):
+            name = take.file(LATENT)
+            if not self._is_sampled(take):
                 self.job.save(name, {"samples": self._sampled(take)})
             self.free_memory()
             with self._timed(take, "decoding"):
                 take.frames = self._decoded(take, self.job.load(name)["samples"])
         return take.frames
+
+    def _is_sampled(self, take: Take) -> bool:
+        return all(self.job.has(take.file(ending)) for ending in [LATENT, *self._calibration_file(take)])
 
     def _sampled(self, take: Take) -> Tensor:
         task, index = self.task, take.index
@@ -138,10 +173,15 @@ class Takes:
             mask = self.reader.waited(mask)
         if task.solo[index] is None:  # else the next segment is there, or this one is sampled twice
             self.read_ahead(self.after(take))
+        sparse = self._sparse_run(take)
         with self._timed(take, "sampling"):
-            return self.host.sample(SampleRequest(
+            latent = self.host.sample(SampleRequest(
                 task.plan[index], take.inputs, task.settings, task.identities.replacement,
-                self._noise(take), driving, mask, history, self._step_watch(index, take.inputs)))
+                self._noise(take), driving, mask, history, self._step_watch(index, take.inputs), sparse))
+        if sparse is not None:
+            self.job.save_values(take.file(SPARSE), {"calibration": sparse.calibration().values(),
+                                                     "errors": sparse_report.values(sparse.errors)})
+        return latent
 
     def _noise(self, take: Take) -> Tensor:
         noise = self.noise.of(take.index, take.inputs.seed)
@@ -155,7 +195,7 @@ class Takes:
         if self.task.settings.history == FRAMES:
             return self.host.encode(frames)
         # The first latent frame of a video holds one picture, all others four: only these can be taken over.
-        latents = self.job.load(take.before.file("latent.safetensors"))["samples"]
+        latents = self.job.load(take.before.file(LATENT))["samples"]
         groups = (len(frames) - 1) // 4
         begin = self.host.encode(frames[:1])
         return torch.cat((begin, latents[:, :, latents.shape[2] - groups :].to(begin)), dim=2) if groups else begin

@@ -16,12 +16,14 @@ from ..media.clips import Clip
 from ..media.encoding import Encoding
 from ..segments import SHORT_LAST, Segment
 from ..solvers import shifted
+from ..sparse.run import LayerError
+from ..sparse.settings import SparseSettings
 from .colour_match import OFF
 from .noise import ONE_GENERATOR
 
 # settings that have come later, and their defaults
 _LATER: dict[str, Any] = {"sigmas": (), "driving_start": 0.0, "driving_end": 1.0,
-                          "boxes": "", "margin": 0.0}
+                          "boxes": "", "margin": 0.0, "sparse": None}
 FRAMES, LATENTS = "frames", "latents"
 HISTORIES = {
     FRAMES: "hands over the decoded last frames, encoded again (official)",
@@ -35,7 +37,8 @@ class Settings:
     begin. history, colour_match, noise: keys of HISTORIES, COLOUR_MATCHES and NOISES. sigmas: noise levels that take
     the place of the schedule by steps and shift; empty for that schedule. driving_start, driving_end: the part of the
     sampling in which the driving video is followed, 0..1. black_background: whether the model sees the people of the
-    driving video only, or the boxes around them that `boxes` names, with that margin (`inputs/crops.py`)."""
+    driving video only, or the boxes around them that `boxes` names, with that margin (`inputs/crops.py`). sparse: how
+    sparse attention is, None where all of it is computed."""
 
     solver: str
     steps: int
@@ -55,6 +58,7 @@ class Settings:
     driving_end: float = 1.0
     boxes: str = ""
     margin: float = 0.0
+    sparse: SparseSettings | None = None
 
     @property
     def crop(self) -> Crop | None:
@@ -140,10 +144,12 @@ class VideoTask:
 
 @dataclass(frozen=True)
 class Made:
-    """The finished file, and how many segments were already there."""
+    """The finished file, how many segments were already there, and the errors of sparse attention in each segment; of
+    segments that are there, those that were kept with them."""
 
     path: Path
     kept: int
+    errors: Sequence[Sequence[LayerError]] = ()
 
 
 def segments_json(task: VideoTask) -> str:

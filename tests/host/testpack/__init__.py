@@ -29,6 +29,7 @@ from .patched import TestPatched
 from .patches import TestNotingPatch
 from .poses import TestKeyPoints, TestPoses, TestWithoutBodyRender
 from .sam3 import TestDrawnDetect, TestDrawnTrack
+from .sparse import TestSparse
 from .videos import TestReadVideo
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "demo"))
@@ -445,7 +446,7 @@ class TestExtension(ComfyExtension):
                 TestTextEncoder, TestLatent, TestAnything, TestDefaults, TestStoredDtypes, TestPath, TestRecordDoor,
                 TestTwoHosts, TestLoadPacked, TestReadVideo, TestNotingPatch, TestPatched, TestLoading, TestSlowSampler,
                 TestOverrides, TestExpandedSample, TestBodies, TestDrawnBodies, TestDrawnKeyPoints, TestSavePoses,
-                TestWithoutBodyRender, TestPoses, TestKeyPoints, *missing_of_core()]
+                TestWithoutBodyRender, TestPoses, TestKeyPoints, TestSparse, *missing_of_core()]
 
 
 async def comfy_entrypoint():

@@ -1,0 +1,79 @@
+"""Sparse attention under ComfyUI: each sampling of a MODEL has a run of its own, which the network finds in its
+options.
+
+Sample SCAIL-2 Video gives the run. For KSampler and all other samplers a wrapper of the MODEL makes one with the usual
+settings, and logs what the errors were. With core's MultiGPU every GPU computes in a thread, and has its own run.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from comfy.patcher_extension import WrappersMP
+
+from ..kernels.sparse_attention import RUN
+from ..sparse import report
+from ..sparse.run import SparseRun
+from ..sparse.settings import SparseSettings
+from .patches import RUNS
+
+log = logging.getLogger(__name__)
+
+_RUNS = "scail2_sparse_runs"  # of the other GPUs, by device
+_DEVICE = "multigpu_thread_device"  # core's name of the GPU that a thread computes on
+
+
+def is_sparse(model) -> bool:
+    """Whether the self-attention of a MODEL is sparse."""
+    network = model.get_model_object("diffusion_model")
+    return hasattr(network, "backend") and network.backend.sparse
+
+
+def add_runs(patcher) -> None:
+    """Give each sampling of a MODEL a run."""
+    patcher.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, RUNS, _with_a_run)
+
+
+def with_run(model, run: SparseRun | None):
+    """A MODEL whose next sampling takes this run; as it is for None."""
+    if run is None:
+        return model
+    patcher = model.clone()
+    patcher.model_options.setdefault("transformer_options", {})[RUN] = run
+    return patcher
+
+
+def on_this_gpu(transformer_options: dict[str, Any]) -> dict[str, Any]:
+    """The options of one forward with the run of the GPU that computes it."""
+    other = transformer_options.get(_RUNS, {}).get(transformer_options.get(_DEVICE))
+    return transformer_options if other is None else transformer_options | {RUN: other}
+
+
+def _with_a_run(executor, *arguments, **options):
+    guider = executor.class_obj
+    if not is_sparse(guider.model_patcher):  # another node has exchanged the network
+        return executor(*arguments, **options)
+    # core has copied them for this sampling
+    transformer_options = guider.model_options.setdefault("transformer_options", {})
+    given = transformer_options.get(RUN)
+    run = transformer_options[RUN] = given or SparseRun(SparseSettings())
+    with _other_gpus(guider.model_patcher, transformer_options, run):
+        result = executor(*arguments, **options)
+    if given is None and run.errors:
+        log.info("SCAIL-2: %s", report.line(run.errors))
+    return result
+
+
+@contextmanager
+def _other_gpus(patcher, transformer_options: dict[str, Any], run: SparseRun) -> Iterator[None]:
+    """Runs for the copies of the MODEL on other GPUs, whose errors are told to the first one's."""
+    devices: list[torch.device] = [copy.load_device for copy in patcher.get_additional_models_with_key("multigpu")]
+    begun = None if run.first else run.calibration()
+    runs = transformer_options[_RUNS] = {device: SparseRun(run.settings, begun) for device in devices}
+    yield
+    for other in runs.values():
+        run.merge(other)

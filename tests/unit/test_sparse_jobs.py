@@ -1,0 +1,205 @@
+"""Videos with sparse attention: a segment that is made later, again or alone is what it would have been, because its
+calibration is kept; and what is told of the errors. The network is tiny, attention is its definition in PyTorch."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import av
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from test_generate import command
+
+from scail_model.headless import host as host_module
+from scail_model.headless import terminal
+from scail_model.headless.cli import main
+from scail_model.kernels.precision import FAST
+from scail_model.sparse.settings import SparseSettings
+from scail_model.video.options import VideoOptions
+from tests.demo import drawing
+
+SIZE, FRAMES = (256, 256), 17  # three segments of 9 that share 5, of 1216 tokens each
+SETTINGS = {"precision": FAST, "target_w": SIZE[0], "target_h": SIZE[1], "sample_steps": 2, "sample_guide_scale": 1.0}
+
+
+class PooledVAE:
+    """In the place of Wan's, which would take minutes at this size: means of 8x8 pixels of every fourth frame."""
+
+    def __init__(self, files, device) -> None:
+        pass
+
+    def encode(self, pixels: torch.Tensor) -> torch.Tensor:
+        return F.avg_pool2d(pixels[::4] * 2 - 1, 8).movedim(0, 1).repeat(6, 1, 1, 1)[None, :16]
+
+    def decode(self, latent: torch.Tensor) -> torch.Tensor:
+        frames = torch.cat((latent[0, :3, :1], latent[0, :3, 1:].repeat_interleave(4, 1)), 1).movedim(1, 0)
+        return F.interpolate((frames / 2 + 0.5).clamp(0, 1), scale_factor=8)
+
+    def normalised(self, latent: torch.Tensor) -> torch.Tensor:
+        return latent
+
+    denormalised = normalised
+
+
+@pytest.fixture(scope="module", autouse=True)
+def pooled() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(host_module, "VAE", PooledVAE)
+        yield
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory):
+    return drawing.write_job(tmp_path_factory.mktemp("job"), SIZE, FRAMES)
+
+
+@pytest.fixture(scope="module")
+def made(models, job, tmp_path_factory):
+    """A folder with a finished video."""
+    folder = tmp_path_factory.mktemp("made")
+    assert main(command(models, job, folder / "video.mp4", **SETTINGS)) == 0
+    return folder
+
+
+@pytest.fixture
+def copied(made, tmp_path):
+    """The same, to be changed."""
+    shutil.copytree(made, tmp_path / "copied")
+    return tmp_path / "copied"
+
+
+def run(models, job, folder: Path, **changes) -> int:
+    return main(command(models, job, folder / "video.mp4", **{**SETTINGS, "overwrite": True, **changes}))
+
+
+def files(folder: Path, pattern: str) -> list[Path]:
+    """Of all jobs in a folder, by segment."""
+    return sorted(folder.glob(f"scail2_jobs/*/{pattern}"))
+
+
+def latents(folder: Path) -> list[torch.Tensor]:
+    return [load_file(path)["samples"] for path in files(folder, "*.latent.safetensors")]
+
+
+def forget(folder: Path, segment: int) -> None:
+    """All that a job keeps of a segment, from 1."""
+    for path in files(folder, f"{segment:04}-*"):
+        path.unlink()
+
+
+def calibration(path: Path) -> dict:
+    return json.loads(path.read_text())["calibration"]
+
+
+def test_stopped_in_the_second_segment_it_goes_on_to_the_same_bits(models, job, made, tmp_path, monkeypatch):
+    def stop(terminal, segment, *_):
+        if segment == 1:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(terminal.Terminal, "step", stop)
+        assert run(models, job, tmp_path) == 130
+    assert len(files(tmp_path, "*.sparse.json")) == 1
+    assert run(models, job, tmp_path) == 0
+    assert all(map(torch.equal, latents(tmp_path), latents(made)))
+    ours, theirs = (json.loads((folder / "video.mp4.json").read_text())["sparse"] for folder in (tmp_path, made))
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("segment", [1, 2])
+def test_a_segment_that_is_lost_is_made_again_to_the_bit(models, job, made, copied, segment):
+    forget(copied, segment)
+    assert run(models, job, copied) == 0
+    assert all(map(torch.equal, latents(copied), latents(made)))
+    assert [path.read_bytes() for path in files(copied, "*.sparse.json")] == [
+        path.read_bytes() for path in files(made, "*.sparse.json")]
+
+
+def test_later_segments_begin_with_what_the_first_has_found(models, job, made, copied):
+    """As it is in its file."""
+    forget(copied, 3)
+    first, second, *_ = files(copied, "*.sparse.json")
+    values = json.loads(second.read_text())
+    values["calibration"] = everything(values["calibration"])
+    second.write_text(json.dumps(values))
+    assert run(models, job, copied) == 0
+    assert torch.equal(latents(copied)[2], latents(made)[2])  # what the second has found counts for nobody else
+    forget(copied, 3)
+    values = json.loads(first.read_text())
+    values["calibration"] = everything(values["calibration"])
+    first.write_text(json.dumps(values))
+    assert run(models, job, copied) == 0
+    assert not torch.equal(latents(copied)[2], latents(made)[2])
+    errors = json.loads((copied / "video.mp4.json").read_text())["sparse"]
+    assert errors[0]
+    assert not errors[2]  # nothing is left out
+
+
+def everything(values):
+    """A calibration by which all layers compute all of their attention."""
+    if isinstance(values, dict):
+        return {name: everything(value) for name, value in values.items()}
+    return [1.0 for _ in values] if isinstance(values, list) else values
+
+
+def test_a_segment_that_is_remade_alone_begins_with_the_same(models, job, made, copied):
+    for number in (1, 2):  # the first one too, although it calibrates
+        kept = files(made, f"{number:04}-*.sparse.json")
+        assert run(models, job, copied, remake=str(number), remake_scope="only these") == 0
+        remade = [path for path in files(copied, f"{number:04}-*.sparse.json") if path.name != kept[0].name]
+        assert len(remade) == 1
+    names = {path.name for path in files(made, "000[23]-*.latent.safetensors")}
+    now = {path.name: load_file(path)["samples"] for path in files(copied, "000[23]-*.latent.safetensors")}
+    before = {path.name: load_file(path)["samples"] for path in files(made, "000[23]-*.latent.safetensors")}
+    assert all(torch.equal(now[name], before[name]) for name in names)
+
+
+def test_a_calibration_that_is_gone_is_made_again_and_a_damaged_one_is_named(models, job, made, copied, capsys):
+    forget(copied, 2)
+    first = files(copied, "0001-*.sparse.json")[0]
+    first.unlink()
+    assert run(models, job, copied) == 0
+    assert all(map(torch.equal, latents(copied), latents(made)))
+    forget(copied, 2)
+    first.write_text("{")
+    capsys.readouterr()
+    assert run(models, job, copied) == 1
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert f"{first} is damaged" in message
+    assert message.endswith("delete it, and run again.")
+
+
+def test_each_scene_calibrates(models, job, tmp_path):
+    assert run(models, job, tmp_path, scene_cuts="9") == 0
+    found = [json.loads(path.read_text()) for path in files(tmp_path, "*.sparse.json")]
+    assert len(found) == 2
+    start = [each["density"] for each in found[1]["errors"] if each["step"] == 0]
+    assert set(start) == {each["density"] for each in found[0]["errors"] if each["step"] == 0}
+
+
+def test_errors_are_in_report_record_and_metadata(made):
+    record = json.loads((made / "video.mp4.json").read_text())
+    report = "\n".join(record["report"])
+    assert "computed with precision fast, weights int8, attention sparse" in report
+    for part in ("sparse attention is off by ", "its error by step: 1: ", "its error by segment: 1: "):
+        assert part in report
+    assert [len(errors) > 0 for errors in record["sparse"]] == [True] * 3
+    assert set(record["sparse"][0][0]) == {"step", "layer", "error", "density"}
+    with av.open(str(made / "video.mp4")) as container:
+        assert "precision fast, weights int8, attention sparse, attention error " in str(container.metadata)
+
+
+def test_what_decides_the_errors_has_a_job_of_its_own_where_attention_is_sparse():
+    usual = VideoOptions()
+    others = [replace(usual, sparse_density=0.5), replace(usual, sparse_error=0.5)]
+    assert "sparse" not in usual.settings(3).key_values
+    assert [other.settings(3).key_values for other in others] == [usual.settings(3).key_values] * 2
+    keys = [options.settings(3, sparse=True).key_values["sparse"] for options in (usual, *others)]
+    assert len({str(key) for key in keys}) == 3
+    assert usual.settings(3, sparse=True).sparse == SparseSettings()
