@@ -92,3 +92,11 @@ def test_sparse_attention_is_not_asked_for_cross_attention_that_looks_like_self_
     calls, distance = everything["as long as text"]
     assert calls == 0
     assert distance < 1e-5
+
+
+def test_attention_of_other_nodes_comes_before_sparse_attention_of_ours(everything):
+    """One line of the log for each of them says so."""
+    assert everything["before sparse"]["computed"] == {"None": True, "sage": False, "attn1_patch": False}
+    assert everything["before sparse"]["log"] == [
+        f"SCAIL-2: {node} is on the model and comes before attention sparse, which is not used." for node in (
+            "PathchSageAttentionKJ (testpack.model_optimization_nodes)", "attn1_patch (testpack.attention_overrides)")]

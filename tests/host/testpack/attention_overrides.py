@@ -4,7 +4,9 @@ for."""
 from __future__ import annotations
 
 import json
+import logging
 import sys
+from importlib import import_module
 
 import comfy.sd
 from comfy.ldm.modules.attention import attention_pytorch
@@ -102,6 +104,25 @@ def asked_where_text_is_as_long(overrides):
     return len(calls), patched.relative(found, attention_pytorch(q, k, v, 2))
 
 
+def before_sparse(model, overrides):
+    """Of the pack's own sparse attention: whether it computes, by what is on the model, and the log."""
+    sparse_attention, run, settings = (import_module(f"..{name}", overrides.__package__) for name in (
+        "kernels.sparse_attention", "sparse.run", "sparse.settings"))
+    computed, lines = {}, []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())
+    overrides.log.addHandler(handler)
+    with patched.mock.patch.object(sparse_attention, "_FEW_BLOCKS", 0):
+        for kind in (None, sage, attn1_patch, sage):
+            sampling = run.SparseRun(settings.SparseSettings())
+            given = model.clone() if kind is None else kind(model, [])
+            given.model_options["transformer_options"][sparse_attention.RUN] = sampling
+            patched.sample(given)
+            computed[str(kind and kind.__name__)] = bool(sampling.errors)
+    overrides.log.removeHandler(handler)
+    return {"computed": computed, "log": lines}
+
+
 class TestOverrides(io.ComfyNode):
     """JSON: for each kind, with all rows at once and in chunks, the relative distance of our latent from core's and
     from ours without the node, and the pairs of numbers of queries and keys that the node was asked for."""
@@ -132,4 +153,5 @@ class TestOverrides(io.ComfyNode):
                     latent = patched.sample(kind(ours, calls))
                 found[name][way] = {"from core": patched.relative(latent, by_core),
                                     "effect": patched.relative(latent, plain), "calls": sorted({*calls})}
+        found["before sparse"] = before_sparse(loader.load(path, {"attention": "sparse"}), overrides)
         return io.NodeOutput(json.dumps(found))
