@@ -27,7 +27,7 @@ from ..preflight.budget import kept_bytes
 from ..segments import plan_segments
 from ..solvers import make_schedule
 from ..sparse.report import lines as sparse_lines
-from ..video.comparison import compare
+from ..video.comparison import compare, draft_seed
 from ..video.engine import make_video
 from ..video.options import HIGHEST_SEED, VideoOptions
 from ..video.record import write_record
@@ -148,10 +148,10 @@ def _make(arguments: argparse.Namespace, prepared: Prepared, target: Path, termi
     options, folder = prepared.options, _jobs_folder(arguments)
     seed, unfinished = arguments.base_seed, None
     if seed < 0:
-        unfinished = _unseeded_key(prepared)
-        seed = _left_seed(folder, unfinished)
-    task, name = make_task(options, seed, prepared.cuts, prepared.given, prepared.inputs.driving,
-                           prepared.inputs.identities, prepared.host)
+        task, name = _task(prepared, 0)
+        unfinished = digest(name, [inputs.key for inputs in task.inputs])
+        seed = _left_seed(folder, unfinished, task)
+    task, name = _task(prepared, seed)
     check_name(target, replace=arguments.overwrite or written == name)
     _check_room(task, folder / name)
     report = _plan_lines(arguments, prepared, task, target)
@@ -183,17 +183,18 @@ def _written_by(folder: Path, save_file: str | None) -> str:
                  if output is not None and job.about.get("output") == output and not job.finished), "")
 
 
-def _unseeded_key(prepared: Prepared) -> str:
-    """Of everything but the seed, so that a run that drew one goes on with it."""
-    task, name = make_task(prepared.options, 0, prepared.cuts, prepared.given, prepared.inputs.driving,
-                           prepared.inputs.identities, prepared.host)
-    return digest(name, [inputs.key for inputs in task.inputs])
+def _task(prepared: Prepared, seed: int) -> tuple[VideoTask, str]:
+    return make_task(prepared.options, seed, prepared.cuts, prepared.given, prepared.inputs.driving,
+                     prepared.inputs.identities, prepared.host)
 
 
-def _left_seed(folder: Path, key: str) -> int:
-    """The seed that the unfinished run of a video has drawn, or a new one."""
-    left = [job.about["seed"] for job in jobs.found_jobs(folder)
-            if job.about.get("unseeded") == key and not job.finished]
+def _left_seed(folder: Path, key: str, task: VideoTask) -> int:
+    """The seed that the unfinished run of a video has drawn, or a new one; for the first one after a draft, the
+    draft's. key: of everything but the seed; task: with any."""
+    runs = [job for job in jobs.found_jobs(folder) if job.about.get("unseeded") == key]
+    left = [job.about["seed"] for job in runs if not job.finished]
+    if not runs and not task.draft_of:
+        left = [seed for seed in (draft_seed(folder, task.made_from),) if seed is not None]
     return left[-1] if left else secrets.randbits(_SEED_BITS)
 
 

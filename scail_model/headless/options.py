@@ -53,8 +53,8 @@ def add_generate(command: argparse.ArgumentParser) -> None:
                         help=".mp4 to write (default: a name from size, prompt and time)")
     output.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
     output.add_argument("--base_seed", type=int, default=-1, metavar="N",
-                        help="below 0 draws one, or takes that of the unfinished run with the same settings "
-                             "(default: -1)")
+                        help="below 0 draws one, or takes that of the unfinished run, or of the draft, with the same "
+                             "settings (default: -1)")
 
 
 def video_options(arguments: argparse.Namespace) -> VideoOptions:

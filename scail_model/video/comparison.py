@@ -15,7 +15,7 @@ from typing import Any
 
 from ..drawing.side_by_side import side_by_side
 from ..files import jobs
-from ..files.atomic import writing
+from ..files.atomic import remove_leftovers, writing
 from ..files.content_keys import digest
 from ..files.jobs import Job
 from ..inputs.reference import Pictures, Reference
@@ -34,7 +34,7 @@ _NAMES = {"model": "the model, a LoRA or the VAE", "prompts": "the prompt", "ref
           "who": "who is who"}
 COMPARING = "comparing with the draft"  # a stage
 _LONG = 40  # letters of a text that is shown
-_ABOUT = "made_from"
+_ABOUT = "made_from"  # in what is told of a job
 
 log = logging.getLogger(__name__)
 
@@ -79,10 +79,8 @@ def made_from(options: VideoOptions, task: VideoTask, given: Given, *, driving: 
 
 
 def compare(task: VideoTask, made: Made, job: Job, watch: Watch, target: Path | None = None) -> Comparison | None:
-    """Remember what a finished video was made from, and show it beside its draft, in a file in the job folder or in
-    `target`; None for a draft, and where there is none. A file that cannot be written costs no video: the log says
-    why."""
-    job.tell(video=str(made.path.absolute()), draft=task.draft_of is not None, **{_ABOUT: task.made_from})
+    """Show a finished video beside its draft, in a file in the job folder or in `target`; None for a draft, and where
+    there is none. A file that cannot be written costs no video: the log says why."""
     about = None if task.draft_of else _draft(job.folder.parent, task.made_from)
     if about is None:
         return None
@@ -90,13 +88,25 @@ def compare(task: VideoTask, made: Made, job: Job, watch: Watch, target: Path | 
     target = target or job.path(f"compare-{made.path.stem}.mp4")
     found = differences(draft[_ABOUT], task.made_from)
     watch.stage(len(task.plan) - 1, COMPARING)
+    remove_leftovers(target.parent, target.name)
     try:
         with writing(target) as part:
-            _write(part, (Path(draft["video"]), draft[_ABOUT]), (made.path, task.made_from), task.rate, watch.tick)
+            _write(part, (_video(folder, draft), draft[_ABOUT]), (made.path, task.made_from), task.rate, watch.tick)
     except (OSError, RuntimeError, ValueError) as error:
         log.warning("SCAIL-2: draft and video are not shown side by side: %s", error)
         return Comparison(folder, found, None)
     return Comparison(folder, found, target)
+
+
+def draft_seed(root: Path, full: Mapping[str, Any]) -> int | None:
+    """The seed of the draft of a video whose own is still open, if nothing else has changed since; full: what that
+    video is made from."""
+    about = _draft(root, full)
+    if about is None:
+        return None
+    draft = about[1][_ABOUT]
+    same = {name: draft[name] for name in ("size", "steps", "sigmas", "seed")}
+    return None if differences(draft, {**full, **same}) else draft["seed"]
 
 
 def differences(draft: Mapping[str, Any], full: Mapping[str, Any]) -> list[str]:
@@ -127,6 +137,17 @@ def _draft(root: Path, full: Mapping[str, Any]) -> tuple[Path, dict[str, Any]] |
 def _related(draft: Mapping[str, Any], full: Mapping[str, Any]) -> bool:
     """Whether it can be a draft of this video, and not of another one with the same driving video."""
     return draft["driving"] == full["driving"] and any(draft[name] == full[name] for name in ("prompts", "references"))
+
+
+def _video(folder: Path, about: Mapping[str, Any]) -> Path:
+    """The file of a finished job: the one that the command line wrote, or the newest in its folder. OSError without
+    one."""
+    if "output" in about:
+        return Path(about["output"])
+    found = list(folder.glob("video-*.mp4"))
+    if not found:
+        raise FileNotFoundError(f"there is no video in {folder}")
+    return max(found, key=lambda path: path.stat().st_mtime_ns)
 
 
 def _write(path: Path, draft: tuple[Path, Mapping[str, Any]], full: tuple[Path, Mapping[str, Any]], rate: Fraction,

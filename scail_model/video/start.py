@@ -46,7 +46,8 @@ def open_job(task: VideoTask, folder: Path, **about: object) -> Job:
     height, width = task.size
     job = Job(folder, {"frames": len(task.driving), "size": f"{width}x{height}", "fps": str(task.rate),
                        "segments": len(task.plan), "done": 0, "mode": task.identities.mode,
-                       "seed": task.settings.seed, "finished": None, **about})
+                       "seed": task.settings.seed, "finished": None, "draft": task.draft_of is not None,
+                       "made_from": task.made_from, **about})
     job.tell()
     log.info("SCAIL-2: %d segment(s), job folder %s", len(task.plan), job.folder)
     return job

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from fractions import Fraction
 
@@ -153,6 +154,15 @@ def test_the_video_is_shown_beside_its_draft(models, job, drafted, tmp_path, cap
 def test_what_was_changed_since_the_draft_is_said(models, job, drafted, tmp_path, capsys, changes, differences):
     _, comparison, _ = keeper(models, job, drafted, tmp_path, capsys, **{"sample_steps": 4} | changes)
     assert comparison["differences"] == ["size 64x32 -> 128x64", *differences]
+
+
+def test_a_video_without_a_seed_takes_that_of_its_draft(models, job, drafted, tmp_path, capsys):
+    _, comparison, folder = keeper(models, job, drafted, tmp_path, capsys, base_seed=-1)
+    assert comparison["differences"] == ["size 64x32 -> 128x64", "steps 4 -> 6"]
+    # the next one, and one that has changed, draw a seed
+    for changes in ({}, {"prompt": "a figure sits"}):
+        assert run(models, job, folder / "more.mp4", sample_steps=6, base_seed=-1, overwrite=True, **changes) == 0
+        assert re.search(r"guidance 5, seed (\d+)$", capsys.readouterr().out, re.MULTILINE)[1] != "3"
 
 
 def test_masks_that_were_painted_again_are_said(models, job, drafted, tmp_path, capsys):
