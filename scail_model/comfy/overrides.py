@@ -22,6 +22,7 @@ from torch import Tensor
 
 from ..attention import QueryFunction
 from ..kernels.attention_choice import Backend
+from ..kernels.backends import uncompiled
 from .attention import CORE_BACKEND
 from .blocks import patches
 from .patches import origin
@@ -55,6 +56,7 @@ def rows(transformer_options: dict[str, Any]) -> Rows:
     return max(patched, _rows_of(transformer_options.get(OVERRIDE)))
 
 
+@uncompiled  # a compiled block may ask
 def _rows_of(override: Callable[..., Tensor] | None) -> Rows:
     if override is None:
         return Rows.ANY
