@@ -79,14 +79,15 @@ def test_a_users_files_become_a_video_with_sound(comfy, graph):
     assert "21 frames of 64x64 in 2 segment" in outputs["report"]["text"][0]
 
 
-@pytest.mark.parametrize("precision", ["exact", "8-bit"])
+@pytest.mark.parametrize("precision", ["exact", "8-bit", "fast"])
 def test_report_and_file_say_how_it_was_computed(comfy, graph, precision):
     add_inputs(graph)
     video = add_sample_video(graph, load(graph, precision=precision), steps=1)
     graph.add("report", "PreviewAny", source=["sampled", 1])
     found = sampled(comfy.run(save_video(graph, video))["report"]["text"][0])
-    weights = {"exact": "float32", "8-bit": "int8_tensorwise"}[precision]
-    expected = f"precision {precision}, weights {weights}, attention (sub_quad|pytorch)"
+    weights = "float32" if precision == "exact" else "int8_tensorwise"
+    attention = "sparse" if precision == "fast" else "(sub_quad|pytorch)"
+    expected = f"precision {precision}, weights {weights}, attention {attention}"
     assert re.search(f"computed with {expected}", found.report)
     with av.open(str(found.video)) as container:
         assert re.fullmatch(f"SCAIL-2, {expected}", container.metadata["comment"])

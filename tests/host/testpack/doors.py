@@ -101,8 +101,11 @@ def _headless_host(model, vae, weights):
             return reference
 
     opened, network = pack("headless.weights").open_weights(Path(weights)), model.get_model_object("diffusion_model")
-    return Host(None, opened, torch.device("cpu"), torch.float32, offload=False, stage=lambda text: None,
+    host = Host(None, opened, torch.device("cpu"), torch.float32, offload=False, stage=lambda text: None,
                 precision=network.precision, attention=network.attention)
+    if network.backend.sparse:  # or the smallest rounding of what is exact in it would have other blocks chosen
+        host.attention = network.backend
+    return host
 
 
 class _Unneeded(ModuleType):
