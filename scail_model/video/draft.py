@@ -2,7 +2,7 @@
 is made.
 
 Everything else is as it will be: frames, segments, plan, people, sound, guidance and seed. The draft starts from the
-noise of the full video, seen at its own size, so that what noise decides in the large is decided alike.
+noise of the full video, seen at its own size, so that what is large begins alike.
 """
 
 from __future__ import annotations
