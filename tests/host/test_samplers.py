@@ -118,6 +118,20 @@ def test_sigmas_of_the_models_own_schedule(run):
     assert [call["timestep"].item() / 1000 for call in found.calls[:3]] == pytest.approx(times, abs=1e-3)
 
 
+def test_easy_cache_skips_calls_in_every_segment(comfy, tmp_path):
+    graph = add_inputs(Graph(comfy.images), frames=FRAMES)
+    cached = graph.add("cached", "EasyCache", model=load(graph), reuse_threshold=3.0, start_percent=0.0,
+                       end_percent=1.0, verbose=False)
+    model = graph.add("recorded", "TestRecord", model=cached, folder=str(tmp_path))
+    add_sample_video(graph, model, steps=6, segment_length=9)
+    graph.add("report", "PreviewAny", source=["sampled", 1])
+    found = sampled(comfy.run(graph)["report"]["text"][0], tmp_path)
+    timesteps = [call["timestep"].item() for call in found.calls]
+    assert 2 <= len(timesteps) < 12
+    assert len([step for step in timesteps if step == max(timesteps)]) == 2  # each segment begins without a cache
+    assert found.latent(2).isfinite().all()
+
+
 def shifted(graph, model):
     return {"model": graph.add("shifted", "ModelSamplingSD3", model=model, shift=5.0)}
 
