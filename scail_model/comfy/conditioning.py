@@ -26,6 +26,7 @@ from ..inputs.reference import Reference
 from ..media.clips import Clip
 from ..segments import Segment, segment_at
 from ..video.task import Settings
+from . import video_vae
 
 _DRIVING = "pose_video_latent"
 _TEXT_TOKENS = TransformerConfig().text_len
@@ -65,8 +66,8 @@ def encode_motion(vae, reference: Reference, clip: Clip, identities: Identities,
     size = reference.height, reference.width
     pixels = driving.segment_pixels(clip, identities, segment, size, crop)
     mask = driving.segment_mask(identities, segment, size, clip.tick)
-    return motion(reference, segment, vae.encode(pixels.movedim(1, -1)), mask, replacement=identities.replacement,
-                  history=history)
+    latents = video_vae.encode(vae, pixels.movedim(1, -1))
+    return motion(reference, segment, latents, mask, replacement=identities.replacement, history=history)
 
 
 def motion(reference: Reference, segment: Segment, latents: Tensor, mask: Tensor, *, replacement: bool,

@@ -18,7 +18,7 @@ from ..inputs.reference import Pictures, Reference, encode_reference
 from ..video.host import SampleRequest
 from ..video.plan_parser import Change
 from ..video.task import SegmentInputs, Settings
-from . import conditioning, keys, not_finite, sparse
+from . import conditioning, keys, not_finite, sparse, video_vae
 from .model import describe
 from .sampler import check_sampler, sampler_key, sampler_name, segment_sampler, segment_seed
 from .shared_network import with_our_network
@@ -76,7 +76,7 @@ class ComfyHost:
         return keys.reference_key(reference)
 
     def encode(self, frames: Tensor) -> Tensor:
-        return self.vae.encode(frames)
+        return video_vae.encode(self.vae, frames)
 
     def sample(self, request: SampleRequest) -> Tensor:
         inputs, settings = request.inputs, request.settings
@@ -112,7 +112,7 @@ class ComfyHost:
         return not_finite.find(self.model, replace(inputs, reference=self._reference(inputs.reference)))
 
     def decode(self, latent: Tensor) -> Tensor:
-        frames = self.vae.decode(latent).cpu()
+        frames = video_vae.decode(self.vae, latent).cpu()
         return frames.reshape(-1, *frames.shape[-3:])
 
     def reset_peak(self) -> None:

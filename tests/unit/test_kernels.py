@@ -256,3 +256,87 @@ def test_add_rest(backend, queries_in_block):
                                          logarithms, kept, queries_in_block)
     assert result is out
     torch.testing.assert_close(result.double(), exact.transpose(1, 2).flatten(2), rtol=0, atol=1e-4)
+
+
+# causal_video: between the convolutions of a video VAE
+
+VIDEO = (1, 32, 2, 6, 10)
+
+
+@pytest.fixture
+def causal_video(backend, monkeypatch):
+    module = backend("causal_video")
+    if BACKEND == "triton":
+        monkeypatch.setattr(module, "libdevice", import_module("triton.language"))  # the interpreter has no libdevice
+    return module
+
+
+def side_by_side(x):
+    """As the Triton kernels want it: the channels of a pixel side by side."""
+    return x.clone(memory_format=torch.channels_last_3d)
+
+
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize("frames", [1, 2])
+def test_norm_silu(causal_video, frames, biased):
+    x, gamma, bias = torch.randn(VIDEO)[:, :, :frames].half(), torch.rand(32).half() + 0.5, torch.randn(32).half()
+    before = torch.randn(VIDEO).half()
+    out, after = causal_video.norm_silu(side_by_side(x), bias if biased else None, gamma, 32**0.5,
+                                        side_by_side(before))
+    summed = x.double() + bias.double().view(-1, 1, 1, 1) * biased
+    normed = summed / summed.norm(dim=1, keepdim=True) * 32**0.5 * gamma.double().view(-1, 1, 1, 1)
+    assert torch.equal(out[:, :, :2], before)
+    torch.testing.assert_close(out[:, :, 2:].double(), normed * normed.sigmoid(), rtol=4e-3, atol=1e-4)
+    assert torch.equal(after[:, :, -frames:], out[:, :, 2:])
+    if frames == 1:
+        assert not after[:, :, 0].any()
+    alone, _ = causal_video.norm_silu(side_by_side(x), bias if biased else None, gamma, 32**0.5, None)
+    assert torch.equal(alone, out[:, :, 2:])
+
+
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize("shortcut", [None, "", "biased"])
+def test_added_in_a_vae(causal_video, shortcut, biased):
+    x, y, bias, other = torch.randn(VIDEO).half(), torch.randn(VIDEO).half(), *torch.randn(2, 32).half()
+    expected = x + bias.view(-1, 1, 1, 1) if biased else x
+    if shortcut is not None:
+        expected = expected + (y + other.view(-1, 1, 1, 1) if shortcut else y)
+    found = causal_video.add_(side_by_side(x), bias if biased else None,
+                              None if shortcut is None else side_by_side(y), other if shortcut else None)
+    assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("in_time", [False, True])
+def test_upsampled(causal_video, in_time):
+    x, bias = torch.randn(VIDEO).half(), torch.randn(32).half()
+    found = causal_video.upsampled(side_by_side(x), bias, in_time)
+    channels = 16 if in_time else 32
+    assert found.shape == (4 if in_time else 2, channels, 12, 20)
+    summed = x + bias.view(-1, 1, 1, 1)
+    for picture in range(len(found)):
+        frame, half = divmod(picture, 2) if in_time else (picture, 0)
+        for row, column in ((0, 0), (5, 7), (11, 19)):
+            expected = summed[0, half * 16 : half * 16 + channels, frame, row // 2, column // 2]
+            assert torch.equal(found[picture, :, row, column], expected)
+
+
+if BACKEND == "triton":
+    import triton
+    import triton.language as tl
+
+    from scail_model.kernels.triton.causal_video import sum_of_sixteen
+
+    @triton.jit
+    def sixteen_summed(values, out):
+        row = tl.arange(0, 64)
+        sums = tl.load(values + row[:, None] * 16 + tl.arange(0, 16)[None, :])
+        tl.store(out + row, sum_of_sixteen(sums, 64))
+
+    def test_sums_in_the_order_of_pytorchs_kernel():
+        """Four by four, as blocks of four threads with four sums each; seen on numbers whose sum depends on it."""
+        values, out = torch.randn(64, 16) * 2.0 ** torch.randint(-12, 13, (64, 16)), torch.empty(64)
+        sixteen_summed[(1,)](values, out)
+        first, second, third, fourth = values.view(64, 4, 4).unbind(1)
+        threads = ((first + second) + third) + fourth
+        assert torch.equal(out, (threads[:, 0] + threads[:, 2]) + (threads[:, 1] + threads[:, 3]))
+        assert not torch.equal(out, values.sum(1))

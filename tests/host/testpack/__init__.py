@@ -30,6 +30,7 @@ from .patches import TestNotingPatch
 from .poses import TestKeyPoints, TestPoses, TestWithoutBodyRender
 from .sam3 import TestDrawnDetect, TestDrawnTrack
 from .sparse import TestSparse
+from .vae import TestVae
 from .videos import TestReadVideo
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "demo"))
@@ -446,7 +447,7 @@ class TestExtension(ComfyExtension):
                 TestTextEncoder, TestLatent, TestAnything, TestDefaults, TestStoredDtypes, TestPath, TestRecordDoor,
                 TestTwoHosts, TestLoadPacked, TestReadVideo, TestNotingPatch, TestPatched, TestLoading, TestSlowSampler,
                 TestOverrides, TestExpandedSample, TestBodies, TestDrawnBodies, TestDrawnKeyPoints, TestSavePoses,
-                TestWithoutBodyRender, TestPoses, TestKeyPoints, TestSparse, *missing_of_core()]
+                TestWithoutBodyRender, TestPoses, TestKeyPoints, TestSparse, TestVae, *missing_of_core()]
 
 
 async def comfy_entrypoint():

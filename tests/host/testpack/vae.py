@@ -1,0 +1,56 @@
+"""Wan's VAE in the pack's way and in ComfyUI's, on this machine's device."""
+
+import json
+from unittest import mock
+
+import torch
+from comfy_api.latest import io
+
+from .doors import pack
+
+
+class TestVae(io.ComfyNode):
+    """For clips of several lengths, whether both ways give the same bits; as JSON, and what happens if they do not."""
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(node_id="TestVae", category="test", inputs=[io.Vae.Input("vae")],
+                         outputs=[io.String.Output("found")])
+
+    @classmethod
+    def execute(cls, vae):
+        video_vae, wan_vae, kernels = pack("comfy.video_vae"), pack("comfy.wan_vae"), pack("kernels.causal_video")
+        model = vae.first_stage_model
+        found = {"known": wan_vae.is_known(model), "state": list(vars(model))}
+        with mock.patch.object(model, "decode", model.decode):
+            found["known when patched"] = wan_vae.is_known(model)
+        found["decoded"] = {frames: cls.decoded(vae, video_vae, frames) for frames in (1, 2, 3, 4, 5, 6)}
+        found["encoded"] = {frames: cls.encoded(vae, video_vae, frames) for frames in (1, 5, 9, 13, 15)}
+
+        latent, pixels = drawn(vae, 5), torch.rand(17, 32, 64, 3)
+        plain = vae.decode(latent), vae.encode(pixels)
+        with mock.patch.object(kernels, "add_", lambda x, bias, *more: x * 1.001), \
+                mock.patch.object(video_vae, "_is_faster", return_value=True):
+            for _ in range(2):
+                fallen = video_vae.decode(vae, latent), video_vae.encode(vae, pixels)
+        found["fallen back"] = all(map(torch.equal, plain, fallen))
+        found["noted"] = list(video_vae._equal.values())
+        video_vae._equal.clear()
+        found["unchanged"] = found.pop("state") == list(vars(model))
+        return io.NodeOutput(json.dumps(found))
+
+    @staticmethod
+    def decoded(vae, video_vae, frames):
+        latent = drawn(vae, frames)
+        ours, core = video_vae._decode(vae, latent, ("_decode", frames)), vae.decode(latent)
+        return ours is not None and torch.equal(ours, core) and ours.stride() == core.stride()
+
+    @staticmethod
+    def encoded(vae, video_vae, frames):
+        pixels = torch.rand(frames, 32, 64, 3)
+        ours, core = video_vae._encode(vae, pixels, ("_encode", frames)), vae.encode(pixels)
+        return ours is not None and torch.equal(ours, core) and ours.stride() == core.stride()
+
+
+def drawn(vae, frames):
+    return torch.randn(1, 16, frames, 4, 6, generator=torch.Generator().manual_seed(frames))
