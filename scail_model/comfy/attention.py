@@ -11,12 +11,15 @@ from typing import Any
 
 import comfy.cli_args
 import comfy.ldm.modules.attention as core
+import comfy.model_management
 import torch
 from torch import Tensor
 
 from ..kernels import attention_choice
-from ..kernels.attention_backends import CORE, CUDNN, FLASH4, HELP
+from ..kernels.attention_backends import CORE, CUDNN, FLASH4, HELP, INT8, SOL
 from ..kernels.attention_choice import AttentionFunction, Backend, HostAttention
+from ..kernels.attention_probe import PROBE_BYTES
+from ..kernels.precision import EXACT
 
 _START = re.compile(r"use_\w+_attention")  # options that ComfyUI is started with; newer ones have more of them
 
@@ -32,19 +35,21 @@ def choose(name: str, device: torch.device, precision: str) -> Backend:
         return Backend(name, _registered(name), "as asked")
     if name not in HELP:
         raise ValueError(f"attention is {name}, which is not installed: choose one of {', '.join(names())}.")
+    if precision != EXACT or name in (INT8, SOL):  # these may be measured first
+        comfy.model_management.free_memory(PROBE_BYTES, device)
     return attention_choice.choose(name, device, precision, HostAttention(CORE, CORE_NAME, core_attention, *_before()))
 
 
 def _before() -> tuple[Collection[str], str]:
     """The exact backends before which ComfyUI's attention goes, and why: all of them where the user has asked for it.
-    PyTorch's does not, because cuDNN's is PyTorch's too, and faster where it is offered; newer ComfyUIs try it last."""
+    PyTorch's does not: cuDNN's is PyTorch's too, and faster on Hopper, where newer ComfyUIs take another one first."""
     asked = [name for name, value in vars(comfy.cli_args.args).items()
              if value is True and _START.fullmatch(name) and name != "use_pytorch_cross_attention"]
     if asked:
         return (CUDNN, FLASH4), f"ComfyUI was started with --{asked[0].replace('_', '-')}"
     if CORE_NAME == "pytorch":
         return (), ""
-    return (CUDNN,), f"ComfyUI computes with {CORE_NAME}, which is installed"
+    return (CUDNN,), f"ComfyUI computes with {CORE_NAME}"
 
 
 def core_attention(q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_options: dict[str, Any],

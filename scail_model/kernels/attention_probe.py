@@ -25,6 +25,7 @@ Attention = Callable[[Tensor, Tensor, Tensor, int], Tensor]  # q, k, v [B, L, he
 
 # Sparse attention gains little below some 12,000 tokens; a slow card takes a third of a second for this.
 TOKENS, HEADS = 16384, 8
+PROBE_BYTES = 24 * TOKENS * HEADS * HEAD * 2  # a dozen tensors like the queries, half of them in float32
 _LARGEST_ERROR = 0.1  # of a kernel that works 0.01 to 0.05 are left, of one that does not about 1
 _LEAST_GAIN = 1.1  # so that a job goes on with the attention it began with, however a measurement varies
 _REPEATS = 3

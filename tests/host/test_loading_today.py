@@ -51,8 +51,7 @@ def test_an_attention_that_the_user_has_started_comfyui_with_stays(facts):
         taken = [fastest, "the fastest for exact here"]
         assert chosen == {
             "pytorch None": taken, "pytorch use_pytorch_cross_attention": taken,
-            "xformers None": ["xformers", "ComfyUI computes with xformers, which is installed"]
-            if fastest == "cudnn" else taken,
+            "xformers None": ["xformers", "ComfyUI computes with xformers"] if fastest == "cudnn" else taken,
             "sage use_sage_attention": ["sage", "ComfyUI was started with --use-sage-attention"],
             "flash use_flash_attention": ["flash", "ComfyUI was started with --use-flash-attention"],
             "split use_split_cross_attention": ["split", "ComfyUI was started with --use-split-cross-attention"],
