@@ -17,12 +17,13 @@ import folder_paths
 import torch
 from torch import Tensor
 
-from ..doctor.forwards import Running, Subject
 from ..doctor.inputs import SIGMA, Inputs
 from ..doctor.model_files import ROLES, TRANSFORMERS, At, FileFact, best_transformer, in_folders
+from ..doctor.modes import Mode, Running, Subject
 from ..doctor.report import Host
-from ..kernels.attention_backends import AUTOMATIC
+from ..kernels.sparse_attention import RUN
 from ..preflight.budget import Machine
+from ..sparse.run import SparseRun
 from . import attention, conditioning, loader
 from .loras import config_of
 from .model import ComfyTransformer, weight_format
@@ -76,17 +77,20 @@ class ModelSubject:
         self.config, self.in_chunks = config_of(model), in_chunks(self.model)
         self.held_bytes = _BLOCKS_AT_ONCE * model.model_size() // self.config.num_layers
 
-    def run(self, precision: str, inputs: Inputs, use: Callable[[Running], None]) -> None:
-        model = self._in(precision)
+    def run(self, mode: Mode, inputs: Inputs, use: Callable[[Running], None]) -> None:
+        model = self._in(mode)
 
         def sample(denoise, x: Tensor, sigmas: Tensor, extra_args: dict, callback=None, disable=None) -> Tensor:
             noisy = inputs.x.to(x)
 
-            def forward() -> Tensor:
-                return (noisy - denoise(noisy, noisy.new_full((1,), SIGMA), **extra_args)) / SIGMA
+            def forward(run: SparseRun | None) -> Tensor:
+                asked = extra_args if run is None else extra_args | {"model_options": _with_run(
+                    extra_args["model_options"], run)}
+                return (noisy - denoise(noisy, noisy.new_full((1,), SIGMA), **asked)) / SIGMA
 
             network = model.get_model_object(NETWORK)
-            use(Running(network, network.attention, weight_format(network), forward))
+            backend = network.backend
+            use(Running(network, backend.name, backend.reason, weight_format(network), backend.sparse, forward))
             return x
 
         prompt = [[inputs.text, _values(inputs, model)]]
@@ -94,16 +98,22 @@ class ModelSubject:
         comfy.sample.sample_custom(model, empty, 1.0, comfy.samplers.KSAMPLER(sample), torch.tensor((SIGMA, 0.0)),
                                    prompt, prompt, empty, disable_pbar=True, seed=0)
 
-    def _in(self, precision: str):
-        """The MODEL in this precision. ValueError if it cannot be had."""
-        if self.model.get_model_object(NETWORK).precision == precision:
+    def _in(self, mode: Mode):
+        """The MODEL in this mode. ValueError if it cannot be had."""
+        network = self.model.get_model_object(NETWORK)
+        if network.precision == mode.precision and network.backend.sparse == mode.sparse:
             return self.model
         loaded = self.model.cached_patcher_init
         if loaded is None or loaded[0] is not loader.load:
             raise ValueError("the model comes from another loader: connect Load SCAIL-2 Model")
         path, options = loaded[1]
-        other = loader.load(path, {**(options or {}), "precision": precision, "attention": AUTOMATIC})
+        other = loader.load(path, {**(options or {}), "precision": mode.precision,
+                                   "attention": mode.attention(self.device)})
         return self.model.clone(model_override=other.get_clone_model_override())
+
+
+def _with_run(model_options: dict, run: SparseRun) -> dict:
+    return model_options | {"transformer_options": model_options.get("transformer_options", {}) | {RUN: run}}
 
 
 def _values(inputs: Inputs, model) -> dict:

@@ -51,8 +51,10 @@ def _machine(values: Values) -> Iterator[str]:
         more = f", the first of {card['cards']}" if card["cards"] > 1 else ""
         yield from _row("card", f"{card['name']}{more}, compute capability {card['compute_capability']}, "
                                 f"{_gib(card['free'])} of {_gib(card['memory'])} free{speed}")
-    elif "card" in values and values["memory"]:
+    elif values["device"] == "cpu":
         yield from _row("card", "none that PyTorch can use; times of a CPU mean little")
+    else:
+        yield from _row("card", f"{values['device']}, of which PyTorch tells no more")
     if link := values["link"]:
         yield from _row("link", f"main memory to card {link['pinned'] / 1e9:.1f} GB/s from pinned memory, "
                                 f"{link['usual'] / 1e9:.1f} from usual memory")
@@ -80,11 +82,10 @@ def _forwards(values: Values) -> Iterator[str]:
     size = found["size"]
     yield from _wrapped(
         f"One forward of {found['file']}, {size['width']}x{size['height']}, {size['frames']} frames, "
-        f"{found['tokens']:,} tokens, noise level {found['sigma']:g}, random inputs; median of the times, memory "
-        "beside the weights, difference as relative L2")
+        f"{found['tokens']:,} tokens, noise level {found['sigma']:g}, random inputs; median of three, memory beside "
+        "the weights, difference as relative L2")
     for mode in found["modes"]:
         yield from _mode(mode)
-    yield from _estimates(found)
     yield from _keys(found)
     yield from _layers(found)
 
@@ -93,21 +94,25 @@ def _mode(mode: Values) -> Iterator[str]:
     if mode["state"] != MEASURED:
         yield from _row(mode["mode"], f"{mode['state']}: {mode['reason']}")
         return
-    memory = "" if mode["bytes"] is None else f", {_gib(mode['bytes'])}"
+    memory = "" if mode["bytes"] is None else (
+        f", {_gib(mode['bytes'])} ({_gib(mode['estimated_bytes'])} estimated)")
+    estimated = "" if mode["estimated_seconds"] is None else f" ({_seconds(mode['estimated_seconds'])} estimated)"
     off = "" if mode["difference"] is None else f", {_percent(mode['difference'])} from exact"
+    reason = f" ({mode['reason']})" if mode["reason"] else ""
     finite = "" if mode["finite"] else ", NaN or infinite numbers"
-    yield from _row(mode["mode"], f"{_seconds(mode['median_seconds'])} of {len(mode['seconds'])}{memory}{off}{finite}; "
-                                  f"weights {mode['weights']}, computed in {mode['dtype']}, attention "
-                                  f"{mode['attention']}")
+    yield from _row(mode["mode"], f"{_seconds(mode['median_seconds'])}{estimated}{memory}{off}{finite}; weights "
+                                  f"{mode['weights']}, computed in {mode['dtype']}, attention {mode['attention']}"
+                                  f"{_density(mode)}{reason}")
 
 
-def _estimates(found: Values) -> Iterator[str]:
-    exact = next((mode for mode in found["modes"] if mode["state"] == MEASURED), None)
-    if exact is None or found["estimated_seconds"] is None:
-        return
-    yield from _row("estimate", f"{_seconds(found['estimated_seconds'])}, {_gib(found['estimated_bytes'])} for exact; "
-                                f"measured {_ratio(exact['median_seconds'], found['estimated_seconds'])} and "
-                                f"{_ratio(exact['bytes'], found['estimated_bytes'])} of that")
+def _density(mode: Values) -> str:
+    """How much of sparse attention is computed, and how well its error is known."""
+    known = [density for density in mode.get("densities", []) if density is not None]
+    if not known:
+        return ", of which all is computed at this size" if "densities" in mode else ""
+    near, estimated = mode["near"]
+    return (f", of which {_percent(sum(known) / len(known))} is computed, in {sum(each == 1 for each in known)} of "
+            f"{len(known)} layers all; error estimated within 20 % in {near} of the other {estimated}")
 
 
 def _keys(found: Values) -> Iterator[str]:
@@ -133,12 +138,13 @@ def _layers(found: Values) -> Iterator[str]:
     for mode in others:
         for what, key in (("stream", "stream_errors"), ("attention", "attention_errors"),
                           ("estimated", "estimated_errors")):
-            if errors := mode.get(key):
+            errors = mode.get(key) or []
+            if any(error is not None for error in errors):
                 yield from _line_of(f"{mode['mode']}, {what}", [_cell(errors[layer]) for layer in told])
 
 
 def _line_of(name: str, cells: Sequence[str]) -> Iterator[str]:
-    yield f"  {name:20}" + "".join(f"{cell:>8}" for cell in cells)
+    yield f"  {name:25}" + "".join(f"{cell:>8}" for cell in cells)
 
 
 def _cell(error: float | None) -> str:
@@ -168,7 +174,3 @@ def _percent(share: float) -> str:
 
 def _seconds(seconds: float) -> str:
     return f"{seconds:.3g} s"
-
-
-def _ratio(measured: float | None, estimated: float) -> str:
-    return _NOT_KNOWN if measured is None else f"{measured / estimated:.2f}"

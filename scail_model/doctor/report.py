@@ -14,8 +14,9 @@ import torch
 
 from ..preflight.budget import Machine
 from . import machine, page
-from .forwards import FAILED, MEASURED, At, Forwards, Subject, line_of
+from .forwards import FAILED, MEASURED, At, Forwards, line_of
 from .model_files import MISSING, WRONG, FileFact
+from .modes import Subject
 from .privacy import without_private
 
 _FORMAT = 1
@@ -86,8 +87,8 @@ class Report:
         lacking = [f"{fact.role}: {fact.text}" for fact in self._files
                    if fact.state == MISSING and fact.role in self.host.needed]
         results = [] if self._forwards is None else self._forwards.results
-        modes = [f"{result.mode} failed: {result.reason}" for result in results if result.state == FAILED]
-        spoilt = [f"{result.mode} gives NaN or infinite numbers" for result in results
+        modes = [f"{result.mode.name} failed: {result.reason}" for result in results if result.state == FAILED]
+        spoilt = [f"{result.mode.name} gives NaN or infinite numbers" for result in results
                   if result.state == MEASURED and not result.finite]
         return [*files, *lacking, *modes, *spoilt,
                 *(f"{part} could not be examined: {reason}" for part, reason in self._failed.items())]
@@ -101,7 +102,7 @@ class Report:
         found = {name: self._found.get(name) for name in ("versions", "system", "card", "link", "memory", "disks")}
         return without_private({
             "scail2_doctor": _FORMAT, "date": time.strftime("%Y-%m-%d"), "host": self.host.name,
-            "settings": dict(self.host.settings), "ok": self.ok,
+            "settings": dict(self.host.settings), "device": self.host.device.type, "ok": self.ok,
             "complete": self._complete, "wrong": self.wrong, **found,
             "files": [fact.values() for fact in self._files],
             "forwards": None if self._forwards is None else self._forwards.values()}, self._folders())

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from ..doctor.forwards import Running, Subject
 from ..doctor.inputs import Inputs
 from ..doctor.model_files import (
     CLIPS,
@@ -29,10 +29,12 @@ from ..doctor.model_files import (
     look,
     missing,
 )
+from ..doctor.modes import Mode, Running, Subject
 from ..doctor.report import Host, Report
 from ..files.atomic import explained, writing
-from ..kernels.attention_backends import AUTOMATIC
+from ..kernels.sparse_attention import RUN
 from ..preflight.budget import Machine
+from ..sparse.run import SparseRun
 from ..video.voice import Voice
 from .attention import choose
 from .device import machine, usual_device
@@ -149,24 +151,28 @@ class _FileSubject:
         count = sum(map(math.prod, self.config.parameter_shapes().values()))
         self.held_bytes = count * self.dtype.itemsize
 
-    def run(self, precision: str, inputs: Inputs, use: Callable[[Running], None]) -> None:
+    def run(self, mode: Mode, inputs: Inputs, use: Callable[[Running], None]) -> None:
         free = self.machine.free_ram
         if self.device.type == "cpu" and self.held_bytes > free:
             raise ValueError(f"the model runs on the CPU and needs {self.held_bytes / 2**30:.0f} GiB of main memory, "
                              f"of which {free / 2**30:.0f} are free")
         try:
-            use(self._running(precision, inputs))
+            use(self._running(mode, inputs))
         finally:  # what the network held, before the next one comes
             gc.collect()
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
 
-    def _running(self, precision: str, inputs: Inputs) -> Running:
-        attention = choose(AUTOMATIC, self.device, precision)
-        network = open_weights(self.path).build(self.device, self.dtype, attention, precision)
+    def _running(self, mode: Mode, inputs: Inputs) -> Running:
+        attention = choose(mode.attention(self.device), self.device, mode.precision)
+        network = open_weights(self.path).build(self.device, self.dtype, attention, mode.precision)
         arguments = inputs.arguments(self.device)
         stored = str(network.get_parameter("blocks.0.ffn.2.weight").dtype).removeprefix("torch.")
-        return Running(network, attention.name, stored, lambda: network(**arguments))
+
+        def forward(run: SparseRun | None) -> Tensor:
+            return network(**arguments, transformer_options={} if run is None else {RUN: run})
+
+        return Running(network, attention.name, attention.reason, stored, attention.sparse, forward)
 
 
 class _Teller:

@@ -11,8 +11,8 @@ from comfyui import COMFYUI
 from graphs import Graph, load
 from safetensors.torch import load_file
 
-from scail_model.doctor.forwards import SIZES
 from scail_model.doctor.inputs import random_inputs
+from scail_model.doctor.modes import SIZES
 from scail_model.kernels.linears import QuantizingInt8
 from scail_model.kernels.precision import int8_linears
 from scail_model.transformer import SCAIL2Transformer
@@ -82,6 +82,16 @@ def test_numbers_are_those_of_the_network_without_comfyui(measured):
     assert [found["exact"]["weights"], found["8-bit"]["weights"]] == ["float32", "int8_tensorwise"]
 
 
+def test_sparse_attention_is_measured_with_int8_and_with_exact_linears(measured):
+    """At the smallest size it leaves nothing out, so what is left is the error of the linears."""
+    found = modes(measured[1])
+    assert [found[name]["attention"] for name in ("fast", "exact, sparse")] == ["sparse", "sparse"]
+    assert [found[name]["weights"] for name in ("fast", "exact, sparse")] == ["int8_tensorwise", "float32"]
+    assert found["fast"]["difference"] == pytest.approx(found["8-bit"]["difference"], rel=0.01)
+    assert found["exact, sparse"]["difference"] < 1e-5
+    assert "of which all is computed at this size" in measured[0].replace("\n" + " " * 17, " ")
+
+
 def test_a_lora_is_on_every_precision(comfy, with_lora):
     merged, _, key_size = by_hand(load_file(comfy.base / "models/diffusion_models/merged.safetensors"))
     found = modes(with_lora)
@@ -144,7 +154,8 @@ def test_without_a_model_the_best_file_is_measured(comfy):
 def test_a_quantised_file_has_one_precision_and_says_why(comfy):
     text, found, _ = examine(comfy, Graph(comfy.images), model_name="fp8_new.safetensors")
     assert modes(found)["exact"]["state"] == "measured"
-    assert modes(found)["8-bit"]["state"] == "not here"
+    assert [modes(found)[name]["state"] for name in ("8-bit", "fast", "exact, sparse")] == [
+        "not here", "not here", "measured"]
     assert "float8_e4m3fn already: choose exact" in text.replace("\n" + " " * 17, " ")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Callable
@@ -13,13 +14,19 @@ import torch
 
 from scail_model.attention import sdpa
 from scail_model.doctor import forwards as forwards_module
-from scail_model.doctor.forwards import SIZES, Forwards, Running, fitting
+from scail_model.doctor import modes
+from scail_model.doctor.forwards import Forwards
 from scail_model.doctor.inputs import SIGMA, Size, random_inputs
 from scail_model.doctor.layers import traced
+from scail_model.doctor.modes import SIZES, Running, fitting
 from scail_model.doctor.report import Host, Report
+from scail_model.headless.attention import choose
+from scail_model.kernels import sparse_attention
 from scail_model.kernels.linears import QuantizingInt8
 from scail_model.kernels.precision import EIGHT_BIT, EXACT, int8_linears
+from scail_model.kernels.sparse_attention import RUN
 from scail_model.preflight.budget import Machine
+from scail_model.sparse.settings import SparseSettings
 from scail_model.transformer import SCAIL2Transformer
 
 SMALLEST = SIZES[-1]
@@ -45,9 +52,11 @@ class Subject:
     def __init__(self, build: Callable[[str], SCAIL2Transformer] = network, machine: Machine = CPU) -> None:
         self.build, self.machine = build, machine
 
-    def run(self, precision, inputs, use):
-        model, arguments = self.build(precision), inputs.arguments(self.device)
-        use(Running(model, "sdpa", "float32", lambda: model(**arguments)))
+    def run(self, mode, inputs, use):
+        if mode.sparse:
+            raise ValueError("there is no sparse attention")
+        model, arguments = self.build(mode.precision), inputs.arguments(self.device)
+        use(Running(model, "sdpa", "as asked", "float32", False, lambda run: model(**arguments)))
 
 
 def measured(subject: Subject | None = None) -> dict:
@@ -135,14 +144,14 @@ def test_error_of_attention_that_is_exact_is_nothing(found):
 
 
 def test_three_forwards_are_timed(found):
-    for each in found["modes"]:
+    for each in found["modes"][:2]:
         assert len(each["seconds"]) == 3
         assert each["median_seconds"] == sorted(each["seconds"])[1]
 
 
 def test_a_slow_forward_is_not_repeated(monkeypatch):
-    monkeypatch.setattr(forwards_module, "_LONG", 0.0)
-    assert [len(each["seconds"]) for each in measured()["modes"]] == [1] * len(measured()["modes"])
+    monkeypatch.setattr(forwards_module, "LONG", 0.0)
+    assert [len(each["seconds"]) for each in measured()["modes"][:2]] == [1, 1]
 
 
 def test_inputs_are_the_same_everywhere_and_plausible():
@@ -175,14 +184,13 @@ def test_a_size_that_does_not_fit_after_all_is_followed_by_a_smaller_one(monkeyp
     tried = []
 
     class Full(Subject):
-        def run(self, precision, inputs, use):
+        def run(self, mode, inputs, use):
             tried.append(inputs.size)
             if inputs.size != SMALLEST:
                 raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
-            super().run(precision, inputs, use)
+            super().run(mode, inputs, use)
 
-    monkeypatch.setattr(forwards_module, "SIZES", (Size(288, 256, 5), SMALLEST))
-    monkeypatch.setattr(forwards_module, "fitting", lambda subject: iter(forwards_module.SIZES))
+    monkeypatch.setattr(forwards_module, "fitting", lambda subject: iter((Size(288, 256, 5), SMALLEST)))
     found = measured(Full())
     assert tried[:2] == [Size(288, 256, 5), SMALLEST]
     assert found["tokens"] == SMALLEST.tokens
@@ -193,7 +201,9 @@ def test_a_size_that_does_not_fit_after_all_is_followed_by_a_smaller_one(monkeyp
 
 @pytest.fixture
 def tiny(monkeypatch):
-    monkeypatch.setattr(forwards_module, "SIZES", (Size(96, 96, 5),))
+    sizes = (Size(96, 96, 5),)
+    monkeypatch.setattr(modes, "SIZES", sizes)
+    monkeypatch.setattr(forwards_module, "SIZES", sizes)
 
 
 def host(subject=None, **changes) -> Host:
@@ -277,9 +287,14 @@ def test_a_mode_that_fails_is_one_line_and_the_others_are_measured(precision, wh
 
 
 @pytest.mark.usefixtures("tiny")
-def test_too_little_memory_for_anything_is_one_line():
-    report = examined(Subject(raising(torch.cuda.OutOfMemoryError("CUDA out of memory."))))
-    assert report.wrong == ["exact failed: OutOfMemoryError: CUDA out of memory."]
+def test_too_little_memory_for_exact_is_not_wrong_and_the_others_are_tried():
+    report = examined(Subject(broken(EXACT, torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to ..."))))
+    assert report.ok
+    found = report.values()["forwards"]
+    assert mode(found, EXACT) == {"mode": EXACT, "state": "not here", "reason": (
+        "there is too little memory (OutOfMemoryError: CUDA out of memory. Tried to ...)")}
+    assert mode(found, EIGHT_BIT)["state"] == "measured"
+    assert mode(found, EIGHT_BIT)["difference"] is None
 
 
 @pytest.mark.usefixtures("tiny")
@@ -325,3 +340,77 @@ def test_without_a_gpu_it_says_that_times_mean_little():
     assert report.values()["card"] is None
     assert report.values()["link"] is None
     assert "times of a CPU mean little" in report.as_text()
+
+
+# Sparse attention: at a size of 1,134 tokens, from which on there is something to leave out
+
+LARGER = Size(288, 288, 5)
+
+
+class SparseSubject(Subject):
+    """Only of the mode that leaves part of attention out and has exact linears."""
+
+    def run(self, mode, inputs, use):
+        if mode.name not in (EXACT, "exact, sparse"):
+            raise ValueError("not asked for")
+        attention = choose(mode.attention(self.device), self.device, EXACT)
+        model, arguments = network(attention=attention), inputs.arguments(self.device)
+        use(Running(model, attention.name, attention.reason, "float32", attention.sparse,
+                    lambda run: model(**arguments, transformer_options={} if run is None else {RUN: run})))
+
+
+@pytest.fixture(scope="module")
+def sparse():
+    """What the doctor says, without a limit of the error; and queries, keys and values of the first layer."""
+    seen = []
+
+    def attention(q, k, v, heads, transformer_options=None):
+        if k.shape[1] == LARGER.tokens:
+            seen.append((q, k, v))
+        return sdpa(q, k, v, heads)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(forwards_module, "fitting", lambda subject: iter([LARGER]))
+        patch.setattr(forwards_module, "SparseSettings", lambda: SparseSettings(0.2, error_limit=0))
+        found = mode(measured(SparseSubject()), "exact, sparse")
+    with torch.inference_mode():
+        network(attention=attention)(**random_inputs(LARGER, golden.TINY).arguments(torch.device("cpu")))
+    return found, seen[0]
+
+
+def test_true_error_of_sparse_attention_is_over_all_rows(sparse):
+    found, (q, k, v) = sparse
+    out, computed = sparse_attention.prepare_kv(k, v, golden.TINY.num_heads)(q, 0.2)
+    expected = relative(out, sdpa(q, k, v, golden.TINY.num_heads))
+    assert expected > 0.01
+    assert found["attention_errors"][0] == pytest.approx(expected, rel=1e-3)
+    assert found["densities"][0] == pytest.approx(float(computed), rel=1e-3)
+
+
+def test_estimated_error_is_compared_with_the_true_one(sparse):
+    found, _ = sparse
+    assert found["estimated_errors"] == pytest.approx(found["attention_errors"], rel=0.2)
+    assert found["estimated_errors"] != found["attention_errors"]
+    assert found["near"] == [2, 2]
+    assert 0 < found["stream_errors"][0] < found["attention_errors"][0]
+
+
+def test_timed_forwards_begin_from_what_the_first_has_found(monkeypatch):
+    """They measure a fourth of the layers, as the steps of a video on the average, and decide nothing anew."""
+    begun = []
+
+    class Counted(SparseSubject):
+        def run(self, mode, inputs, use):
+            def counted(running):
+                forward = running.forward
+                use(dataclasses.replace(running, forward=lambda run: begun.append(run) or forward(run)))
+
+            super().run(mode, inputs, counted)
+
+    monkeypatch.setattr(forwards_module, "fitting", lambda subject: iter([LARGER]))
+    measured(Counted())
+    first, *later = begun[4:]
+    assert begun[:4] == [None] * 4
+    assert first.first
+    assert [run.first for run in later] == [False] * 3
+    assert all(run.calibration() == first.calibration() for run in later)
