@@ -48,6 +48,8 @@ def main() -> None:
 def decisions(device: torch.device) -> dict[str, object]:
     """The answer of each probe and how long it took, and what `automatic` takes in the modes that are not sparse."""
     found = {}
+    exact, *_ = probe._exact(device)
+    probe.measure(exact, exact, device, tokens=1024, heads=1)  # loads and compiles what is not the candidates'
     for name, module in (("int8", int8_attention), ("sol", sol_attention)):
         start = time.perf_counter()
         why_not = module.why_not(device)
