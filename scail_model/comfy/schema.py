@@ -61,7 +61,8 @@ def jobs_folder() -> Path:
 
 def _widget(of: Field) -> io.Input:
     how, default = option(of), of.default
-    common = {"default": default, "optional": not how.basic, "advanced": not how.basic or None, "tooltip": how.help}
+    common = {"default": default, "optional": not how.basic, "advanced": not (how.basic or how.shown) or None,
+              "tooltip": how.help}
     if how.choices:
         return io.Combo.Input(of.name, options=list(how.choices), **common)
     if isinstance(default, bool):

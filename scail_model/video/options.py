@@ -41,7 +41,7 @@ _SPARSE = SparseSettings()
 class Option:
     """How a setting is asked for. choices: allowed texts. low, high, step: of a number. flag: the official command
     line's name. basic: always shown, not an advanced setting. multiline: of a text. late: it came after the nodes'
-    inputs that are objects, and stands after them."""
+    inputs that are objects, and stands after them. shown: of such a one, that it is no advanced setting."""
 
     help: str
     choices: tuple[str, ...] = ()
@@ -52,6 +52,7 @@ class Option:
     basic: bool = False
     multiline: bool = False
     late: bool = False
+    shown: bool = False
 
 
 class Timed(Protocol):
@@ -171,7 +172,7 @@ class VideoOptions:
                                             "a share of it.", low=0.0, high=1.0, step=0.01, late=True)
     draft: bool = _option(False, "A quick look first: half the size and at most 8 steps; frames, people, segments, "
                                  "plan, sound and seed as they will be. Without it the full video is made, and shown "
-                                 "beside its draft.", late=True)
+                                 "beside its draft.", late=True, shown=True)
     sparse_density: float = _option(_SPARSE.density, "For precision fast or attention sparse: which share of a layer's "
                                                      "attention is computed at first. Less is faster and less exact.",
                                     low=0.01, high=1.0, step=0.01, late=True)

@@ -71,6 +71,14 @@ def test_the_full_video_is_shown_beside_its_draft(made):
     assert "side by side" not in made["draft"].report
 
 
+def test_the_switch_is_seen_without_unfolding_the_node(comfy):
+    for node in ("SCAIL2SampleVideo", "SCAIL2Preflight"):
+        (found,) = comfy.get(f"/object_info/{node}").values()
+        kind, how = found["input"]["optional"]["draft"]
+        assert (kind, how["default"], bool(how.get("advanced"))) == ("BOOLEAN", False, False)
+        assert found["input"]["optional"]["driving_margin"][1]["advanced"]
+
+
 def test_the_check_of_a_draft(comfy):
     graph = add_inputs(Graph(comfy.images), frames=FRAMES, width=FULL[0], height=FULL[1])
     graph.add("check", "SCAIL2Preflight", model=load(graph), **{
