@@ -8,7 +8,7 @@ network for each prompt, PSNR to the true video, in all and inside the people, a
 calls. EasyCache is core's own code, and decides for each clip by itself; its look at the change takes every second
 latent pixel of these small clips, where on real ones it takes every eighth. The forecast is Spectrum's (arXiv
 2603.01623): Chebyshev polynomials of the step's number are fitted to what the network's last block has given, by ridge
-regression, and calls come ever more rarely. `of output` fits them to the network's answer, which takes a hundredth of
+regression, and calls come ever more rarely. `of output` fits them to the network's answer, which takes an eightieth of
 the memory.
 """
 
