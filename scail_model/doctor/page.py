@@ -12,6 +12,7 @@ from .model_files import MISSING, WHOLE
 _WIDTH = 110
 _TOLD_LAYERS = 10
 _NOT_KNOWN = "-"
+_AS_ASKED = "as asked"  # a reason that tells nothing here: the doctor has asked
 
 Values = Mapping[str, Any]
 
@@ -98,7 +99,7 @@ def _mode(mode: Values) -> Iterator[str]:
         f", {_gib(mode['bytes'])} ({_gib(mode['estimated_bytes'])} estimated)")
     estimated = "" if mode["estimated_seconds"] is None else f" ({_seconds(mode['estimated_seconds'])} estimated)"
     off = "" if mode["difference"] is None else f", {_percent(mode['difference'])} from exact"
-    reason = f" ({mode['reason']})" if mode["reason"] else ""
+    reason = f" ({mode['reason']})" if mode["reason"] not in ("", _AS_ASKED) else ""
     finite = "" if mode["finite"] else ", NaN or infinite numbers"
     yield from _row(mode["mode"], f"{_seconds(mode['median_seconds'])}{estimated}{memory}{off}{finite}; weights "
                                   f"{mode['weights']}, computed in {mode['dtype']}, attention {mode['attention']}"
