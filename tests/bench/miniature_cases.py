@@ -65,11 +65,11 @@ class Bench:
     sheets: dict[str, list[Block]] = field(default_factory=lambda: defaultdict(list))
 
     def batches(self, seed: int, count: int, people: int, replacement: bool, *, height: int = SIZE, width: int = SIZE,
-                frames: int = FRAMES, **options: float) -> Iterator[tuple[int, Scenes, Pictures]]:
+                frames: int = FRAMES, batch: int = _BATCH, **options: float) -> Iterator[tuple[int, Scenes, Pictures]]:
         """Seeds, scenes and drawings of `count` clips; parameters are drawn on the CPU, which every machine has."""
-        for number, start in enumerate(range(0, count, _BATCH)):
+        for number, start in enumerate(range(0, count, batch)):
             batch_seed = HELD_OUT + 1000 * seed + number
-            scenes = moved(make_scenes(Random(batch_seed), min(_BATCH, count - start), people, width / height,
+            scenes = moved(make_scenes(Random(batch_seed), min(batch, count - start), people, width / height,
                                        replacement=replacement, **options), self.miniature.device)
             yield batch_seed, scenes, draw(scenes, height, width, frames)
 
@@ -108,7 +108,7 @@ def modes(bench: Bench) -> Table:
             for seed, scenes, pictures in bench.batches(10 + 3 * number + people, count, people, replacement):
                 result = miniature.make(miniature.conditions(pictures, replacement), seed)
                 roundtrip = miniature.vae.decode(miniature.vae.encode(pictures.truth))
-                rows.add(name, **measure.score(result, pictures), **_identity(result, scenes, pictures))
+                rows.add(name, **measure.score(result, pictures), **identity(result, scenes, pictures))
                 for answer, video in (("VAE of the truth", roundtrip), ("driving video", pictures.driving),
                                       ("reference", pictures.reference.expand_as(pictures.truth))):
                     rows.add(f"{name}: {answer}", **measure.score(video, pictures))
@@ -117,7 +117,7 @@ def modes(bench: Bench) -> Table:
     return rows.table()
 
 
-def _identity(result: Tensor, scenes: Scenes, pictures: Pictures) -> dict[str, Tensor]:
+def identity(result: Tensor, scenes: Scenes, pictures: Pictures) -> dict[str, Tensor]:
     """Whether everybody looks like themselves; nothing for one person."""
     orders = list(permutations(range(scenes.people)))[1:]  # the first one changes nothing
     if not orders:
@@ -181,7 +181,7 @@ def history(bench: Bench) -> Table:
         for people in (1, 2):
             for seed, _, whole in bench.batches(40 + 2 * number + people, bench.clips, people, replacement,
                                                 frames=seam + FRAMES):
-                first, second = _cut(whole, 0, FRAMES), _cut(whole, seam, seam + FRAMES)
+                first, second = cut(whole, 0, FRAMES), cut(whole, seam, seam + FRAMES)
                 before = miniature.make(miniature.conditions(first, replacement), seed)
                 still = 1 - whole.coverage[:, FRAMES - 1 : FRAMES + 1].amax((1, 2))  # [n, H, W], at the seam
                 rows.add(f"{mode}, {people}: first segment", **measure.score(before, first),
@@ -190,7 +190,7 @@ def history(bench: Bench) -> Table:
                 known = miniature.vae.encode(before[:, seam:])
                 for name, latents in (("with history", known), ("without", None)):
                     result = miniature.make(conditions, seed + 500, history=latents)
-                    new = _cut(whole, FRAMES, seam + FRAMES)
+                    new = cut(whole, FRAMES, seam + FRAMES)
                     rows.add(f"{mode}, {people}: {name}", **measure.score(result[:, OVERLAP:], new),
                              overlap_psnr=measure.decibels((result[:, :OVERLAP] - before[:, seam:]).square()
                                                            .mean((1, 2, 3, 4))),
@@ -198,7 +198,7 @@ def history(bench: Bench) -> Table:
     return rows.table()
 
 
-def _cut(pictures: Pictures, start: int, stop: int) -> Pictures:
+def cut(pictures: Pictures, start: int, stop: int) -> Pictures:
     names = ("truth", "coverage", "spots", "driving", "driving_mask")
     return replace(pictures, **{name: getattr(pictures, name)[:, start:stop] for name in names})
 

@@ -22,11 +22,16 @@ from world import Pictures
 from scail_model.attention import AttentionFunction, sdpa
 from scail_model.checkpoint import load_checkpoint
 from scail_model.config import TransformerConfig
-from scail_model.kernels import fp8_attention
+from scail_model.kernels import attention_choice, fp8_attention
+from scail_model.kernels.attention_backends import AUTOMATIC
+from scail_model.kernels.attention_choice import HostAttention
 from scail_model.kernels.linears import QuantizingInt8
-from scail_model.kernels.precision import EIGHT_BIT, EXACT, int8_linears
+from scail_model.kernels.precision import EIGHT_BIT, EXACT, FAST, int8_linears, int8_storage
+from scail_model.kernels.sparse_attention import RUN
 from scail_model.lora import merge_lora
 from scail_model.solvers import integrate
+from scail_model.sparse.run import SparseRun
+from scail_model.sparse.settings import SparseSettings
 from scail_model.transformer import SCAIL2Transformer
 
 Velocity = Callable[..., Tensor]  # called as SCAIL2Transformer.forward is
@@ -55,7 +60,11 @@ class Miniature:
         self.config = TransformerConfig.from_state_dict(tensors)
         self.tensors = {name: tensors[name].to(device, torch.float32) for name in self.config.parameter_shapes()}
         self.vae = VideoVAE.load(folder / VAE_FILE).to(device)
-        self.attention: AttentionFunction = EightBitAttention(device) if precision == EIGHT_BIT else sdpa
+        self.attention: AttentionFunction = sdpa
+        if precision == EIGHT_BIT:
+            self.attention = EightBitAttention(device)
+        elif precision == FAST:
+            self.attention = attention_choice.choose(AUTOMATIC, device, FAST, HostAttention("pytorch", "pytorch", sdpa))
 
     @cached_property
     def transformer(self) -> SCAIL2Transformer:
@@ -70,7 +79,7 @@ class Miniature:
         linears = QuantizingInt8()
         model = SCAIL2Transformer(self.config, attention=self.attention, linears=linears, device="meta")
         model.load_state_dict({name: tensor.to(dtype) for name, tensor in tensors.items()}, assign=True)
-        if self.precision == EIGHT_BIT:
+        if int8_storage(self.precision):
             linears.quantize(model, int8_linears(self.config.num_layers))
         return model.eval().requires_grad_(False)
 
@@ -128,6 +137,8 @@ class Miniature:
         count, channels, _, height, width = conditions["reference_latents"].shape
         frames = conditions["driving_latents"].shape[2]
         noise = torch.randn(count, channels, frames, height, width, generator=torch.Generator().manual_seed(seed))
+        if getattr(self.attention, "sparse", False):
+            conditions = {**conditions, "transformer_options": {RUN: SparseRun(SparseSettings())}}
         empty = [""] * count
         positive, negative = (context(text).to(self.device) for text in (prompts or empty, empty))
         pin = None
