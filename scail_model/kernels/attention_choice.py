@@ -153,7 +153,7 @@ def _sparse(backend: Backend, takes: Callable[[Tensor, int], bool],
         options = transformer_options or {}
         if sparse_attention.RUN not in options or not takes(k, heads):
             return of_all
-        return options[sparse_attention.RUN].attention(options["block_index"], prepare(k, v, heads), of_all)
+        return options[sparse_attention.RUN].attention(options["block_index"], k.shape[1], prepare(k, v, heads), of_all)
 
     return replace(backend, prepare_kv=prepare_kv)
 

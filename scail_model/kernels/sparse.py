@@ -45,8 +45,8 @@ def pool(x: Tensor, heads: int, size: int) -> Tensor:
 
 
 def estimate(queries: Tensor, keys: Tensor, length: int, size: int, groups: tuple[int, int]) -> Tensor:
-    """How much of its attention each block of queries pays to each block of keys: float32 [B, heads, blocks of queries,
-    blocks of keys], every row adds up to 1.
+    """How much of its attention each block of queries pays to each block of keys, as the root mean square over the
+    block's pieces, because errors add up as squares: float32 [B, heads, blocks of queries, blocks of keys].
 
     queries, keys [B, heads, n, 128]: the means of `size` rows each; groups: how many of each make a block. Every mean
     of queries looks at every mean of keys, which counts as often as it has rows; length: how many keys there are.
@@ -55,8 +55,8 @@ def estimate(queries: Tensor, keys: Tensor, length: int, size: int, groups: tupl
 
 
 def choose(weights: Tensor, least: Tensor) -> Chosen:
-    """The blocks whose estimated weight, float32 [B, heads, queries, keys], is at least `least`, float32 [B], and for
-    each block of queries the one with the largest weight."""
+    """The blocks whose estimated weight, float32 [B, heads, queries, keys], is at least the row's `least` [B, heads,
+    queries]."""
     return Chosen(*_CHOOSING.of(weights).choose(weights, least))
 
 

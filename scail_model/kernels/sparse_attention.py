@@ -1,18 +1,17 @@
 """Block-sparse attention of our own making: Triton chooses, FlashAttention 4 (`flash-attn-4`) computes what was chosen.
 
 Every 128 queries attend exactly to those blocks of 128 keys to which they are estimated to pay most attention. The
-estimate compares means of 16 rows: a mean of 128, as is usual, hides a few keys that matter among many that do not. One
-threshold for all heads of a layer spends the budget where attention is gathered, and a head that looks at everything
-keeps its means. What is left out counts by its means. On the CPU, for tests, PyTorch computes the definition.
+estimate compares means of 16 rows: a mean of 128, as is usual, hides a few keys that matter among many that do not.
+What is left out counts by its means. On the CPU, for tests, PyTorch computes the definition.
 """
 
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from . import flash_attention, sparse
@@ -21,7 +20,6 @@ from .eager.fp8 import HEAD
 KEYS, PIECE = 128, 16  # rows of a block, and of the parts of it that are compared
 RUN = "scail2_sparse"  # the key in `transformer_options` of what decides how much a layer computes (`sparse.run`)
 _FEW_BLOCKS = 8  # with fewer keys there is nothing to choose from
-_SAMPLES = 1 << 16  # estimates that the threshold is read from
 
 SparseFunction = Callable[[Tensor, float], tuple[Tensor, Tensor]]
 
@@ -67,7 +65,7 @@ def prepare_kv(k: Tensor, v: Tensor, heads: int) -> SparseFunction:
     """
     length = k.shape[1]
     pieces = sparse.pool(k, heads, PIECE)
-    means = sparse.pool(k, heads, KEYS), sparse.pool(v, heads, KEYS)
+    means = _blocks(pieces, length), _blocks(sparse.pool(v, heads, PIECE), length)
     first = KEYS * torch.arange(-(-length // KEYS), device=k.device)
     logarithms = (length - first).clamp(max=KEYS).log()
 
@@ -90,9 +88,16 @@ def queries_in_block(device: torch.device) -> int:
 
 
 def _least(shares: Tensor, density: float) -> Tensor:
-    """The estimate [B] that a share `density` of [B, heads, queries, keys] reaches, by a sample of them."""
-    every = max(shares[0].numel() // _SAMPLES, 1)
-    while math.gcd(every, shares.shape[-1]) > 1:  # or some keys would never be seen
-        every += 1
-    sample = shares.flatten(1)[:, ::every].sort(dim=1, descending=True).values
-    return sample[:, max(math.ceil(density * sample.shape[1]), 1) - 1]
+    """What the blocks that make up a share `density` of each row [B, heads, queries, keys] reach: [B, heads,
+    queries]."""
+    count = max(round(density * shares.shape[-1]), 1)
+    return shares.topk(count, -1, sorted=False).values.amin(-1)
+
+
+def _blocks(pieces: Tensor, length: int) -> Tensor:
+    """Means of pieces [B, heads, n, 128] -> means of blocks of keys."""
+    count = -(-length // KEYS)
+    rows = (length - PIECE * torch.arange(count * KEYS // PIECE, device=pieces.device)).clamp(0, PIECE).float()
+    padded = F.pad(pieces.float(), (0, 0, 0, len(rows) - pieces.shape[2])) * rows[:, None]
+    grouped = padded.unflatten(2, (count, -1)).sum(3) / rows.view(count, -1).sum(1)[:, None]
+    return grouped.to(pieces.dtype)

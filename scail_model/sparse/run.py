@@ -1,8 +1,9 @@
 """One sampling with sparse attention: how much each layer computes, and how far off it is.
 
 The error of a layer is measured on a few hundred rows of queries from all over the sequence, which are computed exactly
-too. In the first step of a video all layers are measured, afterwards a fourth of them in each step. A layer whose error
-is over the limit computes the same again with more blocks, in the end with all of them, and goes on with that.
+too. In the first step of a video all layers are measured, and then get their share of the blocks by that; afterwards a
+fourth of them is measured in each step. A layer whose error is over the limit computes the same again with twice the
+blocks, in the end with all of them, and goes on with that.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from ..kernels.backends import uncompiled
 from .calibration import Calibration
-from .settings import SparseSettings
+from .settings import SparseSettings, more
 
 ROWS = 512  # that are computed exactly, of each item
 _TURNS = 4  # steps in which every layer is measured once
@@ -39,7 +40,7 @@ class SparseRun:
     """The state of one sampling. calibration: of the video's first one; None for that one itself."""
 
     def __init__(self, settings: SparseSettings, calibration: Calibration | None = None) -> None:
-        self.settings, self.first = settings, calibration is None
+        self.settings, self.calibrated = settings, calibration is not None
         self._densities = dict(enumerate(calibration.densities)) if calibration else {}
         self._steps: dict[float, int] = {}
         self._step = 0
@@ -48,6 +49,8 @@ class SparseRun:
     def begin(self, timestep: float) -> None:
         """A forward begins. Timesteps count as steps in the order in which they come."""
         self._step = self._steps.setdefault(timestep, len(self._steps))
+        if self._step and not self.calibrated:
+            self._calibrate()
 
     def calibration(self) -> Calibration:
         """What the layers compute by now."""
@@ -63,16 +66,17 @@ class SparseRun:
         for place, sums in other._sums.items():
             self._sums.setdefault(place, _Sums()).merge(sums)
 
-    def attention(self, layer: int, sparse: SparseFunction, exact: ExactFunction) -> ExactFunction:
-        """Attention of a layer as a function of queries [B, L, heads * 128]. sparse, exact: the same in both ways."""
+    def attention(self, layer: int, length: int, sparse: SparseFunction, exact: ExactFunction) -> ExactFunction:
+        """Attention of a layer to `length` keys as a function of queries [B, L, heads * 128]. sparse, exact: the same
+        in both ways."""
 
         @uncompiled
         def attend(q: Tensor) -> Tensor:
-            density = self._densities.setdefault(layer, self.settings.densities[0])
+            density = self._densities.setdefault(layer, self.settings.first(length))
             if density >= 1:
                 return exact(q)
             out, computed = sparse(q, density)
-            if self.first and self._step == 0 or (layer + self._step) % _TURNS == 0:
+            if not self.calibrated or (layer + self._step) % _TURNS == 0:
                 out = self._measured(layer, q, out, computed, sparse, exact)
             return out
 
@@ -84,13 +88,8 @@ class SparseRun:
         rows = sampled_rows(q.shape[1], layer + self._step, q.device)
         expected = exact(q[:, rows]).float()
         off, size = _squares(out[:, rows], expected)
-        limit = self.settings.error_limit
-        for density in self.settings.densities:
-            if not limit or off <= limit**2 * size:
-                break
-            if density <= self._densities[layer]:
-                continue
-            self._densities[layer] = density
+        while self.settings.error_limit and off > self.settings.error_limit**2 * size:
+            self._densities[layer] = density = more(self._densities[layer])
             if density >= 1:
                 out, computed, off = exact(q), torch.ones(()), 0.0
             else:
@@ -98,6 +97,24 @@ class SparseRun:
                 off, size = _squares(out[:, rows], expected)
         self._sums.setdefault((self._step, layer), _Sums()).add(off, size, float(computed))
         return out
+
+    def _calibrate(self) -> None:
+        """Give blocks from layers with a small error to those with a large one, after the first step.
+
+        An error falls about as density**-1.5, so the sum of the squares is smallest for the same work if the density
+        goes with the root of the error. Less than half and more than twice is not trusted to that rule.
+        """
+        self.calibrated = True
+        roots = {error.layer: (error.error * error.density**1.5) ** 0.5 for error in self.errors if error.density < 1}
+        if not any(roots.values()):
+            return
+        mean = sum(roots.values()) / len(roots)
+        first = min(self._densities[layer] for layer in roots)
+        for layer, root in roots.items():
+            share = min(max(root / mean, 0.5), 2.0) * first
+            # a layer that was over the limit keeps what it took
+            raised = self._densities[layer] > first
+            self._densities[layer] = min(max(share, self._densities[layer] if raised else 0.0), 1.0)
 
 
 class _Sums:

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-DENSITY, ERROR_LIMIT = 0.15, 0.3
+AUTOMATIC, KEYS, ERROR_LIMIT = 0.0, 5632, 0.3
+_HALF = 0.3  # twice more than this is hardly faster than everything
 
 
 @dataclass(frozen=True)
 class SparseSettings:
-    """density: share of the pairs of blocks that a layer computes, 0..1. error_limit: relative error of a layer's
-    attention beyond which it computes more; 0 for none."""
+    """density: share of the pairs of blocks that a layer computes, 0..1; AUTOMATIC for KEYS keys to each query, because
+    what a token has to look at does not grow with the video. error_limit: relative error of a layer's attention beyond
+    which it computes more; 0 for none."""
 
-    density: float = DENSITY
+    density: float = AUTOMATIC
     error_limit: float = ERROR_LIMIT
 
-    @property
-    def densities(self) -> tuple[float, ...]:
-        """What a layer computes at first, and what comes after that while its error is too large; 1 is dense."""
-        return *(self.density * factor for factor in (1, 2) if self.density * factor < 0.5), 1.0
+    def first(self, length: int) -> float:
+        """The density of every layer at first, for `length` keys."""
+        return min(self.density or KEYS / length, 1.0)
+
+
+def more(density: float) -> float:
+    """What comes after a density that leaves too large an error: twice as much, in the end everything."""
+    return 2 * density if density < _HALF else 1.0

@@ -212,26 +212,25 @@ def test_pool(backend, dtype, size):
 
 @pytest.mark.parametrize("queries_in_block", [128, 256])
 def test_estimate(backend, queries_in_block):
-    """As attention to every key of a piece as if it were the piece's mean, averaged over the pieces of queries."""
+    """As attention to every key of a piece as if it were the piece's mean; the root mean square of a block's pieces."""
     queries, keys = torch.randn(2, 3, 19, 128) * 3, torch.randn(2, 3, 21, 128) * 3  # the last piece has 13 keys
     of_key = torch.arange(333) // 16
     shares = (queries.double() @ keys.double()[:, :, of_key].transpose(-1, -2) * 128**-0.5).softmax(-1)
     blocks = torch.stack([shares[..., first : first + 128].sum(-1) for first in range(0, 333, 128)], -1)
     pieces = queries_in_block // 16
-    exact = torch.stack([part.mean(2) for part in blocks.split(pieces, 2)], 2)
+    exact = torch.stack([part.square().mean(2).sqrt() for part in blocks.split(pieces, 2)], 2)
     result = backend("sparse").estimate(queries, keys, 333, 16, (pieces, 8))
     torch.testing.assert_close(result.double(), exact, rtol=1e-3, atol=1e-5)
 
 
 def test_choose(backend):
-    weights = torch.rand(2, 3, 4, 11)
-    weights[0, 0, 0] *= 0.01  # a row of which nothing is large enough keeps its largest
-    kept, counts, blocks = backend("sparse").choose(weights, torch.tensor([0.7, 0.3]))
-    for item, head, row in ((item, head, row) for item in range(2) for head in range(3) for row in range(4)):
-        values = weights[item, head, row].tolist()
-        expected = [n for n, value in enumerate(values) if value >= (0.7, 0.3)[item]] or [values.index(max(values))]
-        assert kept[item, head, row].nonzero().flatten().tolist() == expected or max(values) < (0.7, 0.3)[item]
-        assert blocks[item, head, row, : counts[item, head, row]].tolist() == expected
+    weights, least = torch.rand(2, 3, 4, 11), torch.rand(2, 3, 4)
+    least = torch.minimum(least, weights.amax(-1))
+    kept, counts, blocks = backend("sparse").choose(weights, least)
+    for row in ((item, head, row) for item in range(2) for head in range(3) for row in range(4)):
+        expected = [number for number, value in enumerate(weights[row].tolist()) if value >= least[row]]
+        assert kept[row].nonzero().flatten().tolist() == expected
+        assert blocks[row][: counts[row]].tolist() == expected
 
 
 @pytest.mark.parametrize("queries_in_block", [128, 256])

@@ -29,7 +29,7 @@ def estimate(queries: Tensor, keys: Tensor, length: int, size: int, groups: tupl
     shares = scores.softmax(-1)  # [B, heads, queries, keys]
     down, across = groups
     shares = F.pad(shares, (0, -shares.shape[3] % across)).unflatten(3, (-1, across)).sum(4)
-    return torch.stack([part.mean(2) for part in shares.split(down, 2)], 2)
+    return torch.stack([part.square().mean(2).sqrt() for part in shares.split(down, 2)], 2)
 
 
 def _rows(length: int, size: int, count: int, device: torch.device) -> Tensor:
@@ -39,7 +39,7 @@ def _rows(length: int, size: int, count: int, device: torch.device) -> Tensor:
 
 def choose(weights: Tensor, least: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """See `sparse.choose`."""
-    kept = (weights >= least.view(-1, 1, 1, 1)) | (weights == weights.amax(-1, keepdim=True))
+    kept = weights >= least[..., None]
     numbers = torch.arange(weights.shape[-1], device=weights.device, dtype=torch.int32)
     last = weights.shape[-1]
     blocks = torch.where(kept, numbers, last).sort(dim=-1).values

@@ -12,8 +12,8 @@ from torch import Tensor
 
 _HEAD = 128
 _ROWS, _KEYS = 128, 64  # queries of a program of `_add_rest`, and blocks that one step of it reads
-_TILE = 128  # pieces of queries, and of keys, that one step of `_estimate` compares
-_POOLED_ROWS = 128  # of one program
+_TILE = 128  # pieces or blocks, of queries and of keys, that one step of an estimate compares
+_PIECES = 16  # of one program of `_pool`
 
 
 def pool(x: Tensor, heads: int, size: int) -> Tensor:
@@ -22,23 +22,25 @@ def pool(x: Tensor, heads: int, size: int) -> Tensor:
     batch, length, width = x.shape
     count = triton.cdiv(length, size)
     mean = torch.empty(batch, heads, count, _HEAD, dtype=x.dtype, device=x.device)
-    pieces = max(_POOLED_ROWS // size, 1)
-    _pool[(triton.cdiv(count, pieces), heads, batch)](x, mean, length, width, count, HEAD=_HEAD, ROWS=size,
-                                                      PIECES=pieces, num_warps=4)
+    _pool[(triton.cdiv(count, _PIECES), heads, batch)](x, mean, length, width, count, HEAD=_HEAD, ROWS=size,
+                                                       PIECES=_PIECES, num_warps=4)
     return mean
 
 
 def estimate(queries: Tensor, keys: Tensor, length: int, size: int, groups: tuple[int, int]) -> Tensor:
     """See `sparse.estimate`."""
+    queries, keys = queries.contiguous(), keys.contiguous()
     batch, heads, many, _ = queries.shape
     count = keys.shape[2]
-    down, across = groups
-    shares = torch.empty(batch, heads, triton.cdiv(many, down), triton.cdiv(count, across), dtype=torch.float32,
-                         device=queries.device)
-    _estimate[(triton.cdiv(many, _TILE), heads, batch)](
-        queries.contiguous(), keys.contiguous(), shares, many, count, length, shares.shape[2], shares.shape[3],
-        _HEAD**-0.5, HEAD=_HEAD, SIZE=size, DOWN=down, ACROSS=across, TILE=_TILE, LINES=_TILE // down,
-        COLUMNS=_TILE // across, num_warps=8, num_stages=3)
+    sums = torch.empty(batch, heads, many, dtype=torch.float32, device=queries.device)
+    numbers = many, count, length, _HEAD**-0.5
+    _sum_scores[(triton.cdiv(many, _TILE), heads, batch)](queries, keys, sums, *numbers, HEAD=_HEAD, SIZE=size,
+                                                          TILE=_TILE, num_warps=8, num_stages=3)
+    down, across = triton.cdiv(many, groups[0]), triton.cdiv(count, groups[1])
+    shares = torch.empty(batch, heads, down, across, dtype=torch.float32, device=queries.device)
+    tiles = triton.cdiv(down, _TILE) * triton.cdiv(across, _TILE)
+    _estimate[(tiles, heads, batch)](queries, keys, sums, shares, *numbers, down, across, HEAD=_HEAD, SIZE=size,
+                                     DOWN=groups[0], ACROSS=groups[1], TILE=_TILE, num_warps=8, num_stages=2)
     return shares
 
 
@@ -69,53 +71,69 @@ def add_rest_(out: Tensor, sums: Tensor, q: Tensor, keys: Tensor, values: Tensor
 @triton.jit
 def _pool(x, mean, length, width, count, HEAD: tl.constexpr, ROWS: tl.constexpr, PIECES: tl.constexpr):
     head, item = tl.program_id(1), tl.program_id(2).to(tl.int64)
-    row, channel = tl.program_id(0) * PIECES * ROWS + tl.arange(0, PIECES * ROWS), tl.arange(0, HEAD)
-    place = (item * length + row)[:, None] * width + head * HEAD + channel[None, :]
-    values = tl.load(x + place, mask=(row < length)[:, None], other=0.0).to(tl.float32)
-    piece = tl.program_id(0) * PIECES + tl.arange(0, PIECES)
+    piece, channel = tl.program_id(0) * PIECES + tl.arange(0, PIECES), tl.arange(0, HEAD)
+    total = tl.zeros((PIECES, HEAD), tl.float32)
+    for number in range(ROWS):
+        row = piece * ROWS + number
+        place = (item * length + row)[:, None] * width + head * HEAD + channel[None, :]
+        total += tl.load(x + place, mask=(row < length)[:, None], other=0.0).to(tl.float32)
     rows = tl.minimum(length - piece * ROWS, ROWS).to(tl.float32)
-    middle = tl.sum(values.reshape(PIECES, ROWS, HEAD), axis=1) / rows[:, None]
     target = ((item * tl.num_programs(1) + head) * count + piece)[:, None] * HEAD + channel[None, :]
-    tl.store(mean + target, middle.to(mean.dtype.element_ty), mask=(piece < count)[:, None])
+    tl.store(mean + target, (total / rows[:, None]).to(mean.dtype.element_ty), mask=(piece < count)[:, None])
 
 
 @triton.jit
-def _estimate(queries, keys, shares, many, count, length, down, across, scale, HEAD: tl.constexpr, SIZE: tl.constexpr,
-              DOWN: tl.constexpr, ACROSS: tl.constexpr, TILE: tl.constexpr, LINES: tl.constexpr, COLUMNS: tl.constexpr):
+def _sum_scores(queries, keys, sums, many, count, length, scale, HEAD: tl.constexpr, SIZE: tl.constexpr,
+                TILE: tl.constexpr):
+    """The logarithms, to base 2, of the sums of each piece of queries."""
     of_head = tl.program_id(2).to(tl.int64) * tl.num_programs(1) + tl.program_id(1)
-    row, channel = tl.program_id(0) * TILE + tl.arange(0, TILE), tl.arange(0, HEAD)
-    here = row < many
-    query = tl.load(queries + (of_head * many + row)[:, None] * HEAD + channel[None, :], mask=here[:, None], other=0.0)
-    unit = scale * 1.4426950408889634  # exponents are of 2
+    row = tl.program_id(0) * TILE + tl.arange(0, TILE)
+    query = _pieces(queries, of_head, row, many, HEAD)
     largest, total = tl.full((TILE,), float("-inf"), tl.float32), tl.zeros((TILE,), tl.float32)
     for start in range(0, count, TILE):
-        score = _scores(query, keys, of_head, start, count, length, unit, HEAD, SIZE, TILE)
+        score = _scores(query, keys, of_head, start + tl.arange(0, TILE), count, length, scale, HEAD, SIZE)
         higher = tl.maximum(largest, tl.max(score, axis=1))
         total = total * tl.exp2(largest - higher) + tl.sum(tl.exp2(score - higher[:, None]), axis=1)
         largest = higher
-    line = tl.program_id(0) * LINES + tl.arange(0, LINES)
-    # a block's share is the mean over the pieces of queries that there are
-    weight = tl.where(here, 1.0 / total, 0.0)
-    pieces = tl.sum(here.to(tl.float32).reshape(LINES, DOWN), axis=1)
-    for start in range(0, count, TILE):
-        score = _scores(query, keys, of_head, start, count, length, unit, HEAD, SIZE, TILE)
-        share = tl.exp2(score - largest[:, None]) * weight[:, None]
-        share = tl.sum(share.reshape(TILE, COLUMNS, ACROSS), axis=2)
-        share = tl.sum(share.reshape(LINES, DOWN, COLUMNS), axis=1) / tl.maximum(pieces, 1.0)[:, None]
-        column = start // ACROSS + tl.arange(0, COLUMNS)
-        inside = (line < down)[:, None] & (column < across)[None, :]
-        tl.store(shares + (of_head * down + line)[:, None] * across + column[None, :], share, mask=inside)
+    tl.store(sums + of_head * many + row, largest + tl.log2(total), mask=row < many)
 
 
 @triton.jit
-def _scores(query, keys, of_head, start, count, length, unit, HEAD: tl.constexpr, SIZE: tl.constexpr,
-            TILE: tl.constexpr):
-    """Of a tile of pieces, to base 2: each piece of keys counts as often as it has rows."""
-    number, channel = start + tl.arange(0, TILE), tl.arange(0, HEAD)
-    there = number < count
-    key = tl.load(keys + (of_head * count + number)[:, None] * HEAD + channel[None, :], mask=there[:, None], other=0.0)
+def _estimate(queries, keys, sums, shares, many, count, length, scale, down, across, HEAD: tl.constexpr,
+              SIZE: tl.constexpr, DOWN: tl.constexpr, ACROSS: tl.constexpr, TILE: tl.constexpr):
+    """The pieces of a block come one after the other, each for a whole tile of blocks, so that sums stay in place."""
+    of_head = tl.program_id(2).to(tl.int64) * tl.num_programs(1) + tl.program_id(1)
+    tiles = tl.cdiv(across, TILE)
+    line = tl.program_id(0) // tiles * TILE + tl.arange(0, TILE)
+    column = tl.program_id(0) % tiles * TILE + tl.arange(0, TILE)
+    squares = tl.zeros((TILE, TILE), tl.float32)
+    for piece in range(DOWN):
+        row = line * DOWN + piece
+        query = _pieces(queries, of_head, row, many, HEAD)
+        total = tl.load(sums + of_head * many + row, mask=row < many, other=float("inf"))
+        share = tl.zeros((TILE, TILE), tl.float32)
+        for other in range(ACROSS):
+            score = _scores(query, keys, of_head, column * ACROSS + other, count, length, scale, HEAD, SIZE)
+            share += tl.exp2(score - total[:, None])
+        squares += share * share
+    pieces = tl.minimum(many - line * DOWN, DOWN).to(tl.float32)
+    inside = (line < down)[:, None] & (column < across)[None, :]
+    place = (of_head * down + line)[:, None] * across + column[None, :]
+    tl.store(shares + place, tl.sqrt(squares / tl.maximum(pieces, 1.0)[:, None]), mask=inside)
+
+
+@triton.jit
+def _pieces(pieces, of_head, number, count, HEAD: tl.constexpr):
+    place = (of_head * count + number)[:, None] * HEAD + tl.arange(0, HEAD)[None, :]
+    return tl.load(pieces + place, mask=(number < count)[:, None], other=0.0)
+
+
+@triton.jit
+def _scores(query, keys, of_head, number, count, length, scale, HEAD: tl.constexpr, SIZE: tl.constexpr):
+    """Of pieces of queries with pieces of keys, to base 2; each of these counts as often as it has rows."""
     rows = tl.maximum(tl.minimum(length - number * SIZE, SIZE), 1).to(tl.float32)
-    return tl.where(there[None, :], tl.dot(query, key.T) * unit + tl.log2(rows)[None, :], float("-inf"))
+    score = tl.dot(query, _pieces(keys, of_head, number, count, HEAD).T) * (scale * 1.4426950408889634)
+    return tl.where((number < count)[None, :], score + tl.log2(rows)[None, :], float("-inf"))
 
 
 @triton.jit
@@ -124,7 +142,7 @@ def _choose(weights, least, kept, counts, blocks, keys, WIDTH: tl.constexpr):
     column = tl.arange(0, WIDTH)
     inside = column < keys
     weight = tl.load(weights + row * keys + column, mask=inside, other=-1.0)
-    keep = inside & ((weight >= tl.load(least + tl.program_id(1))) | (weight == tl.max(weight, axis=0)))
+    keep = inside & (weight >= tl.load(least + row))
     number = keep.to(tl.int32)
     place = tl.cumsum(number, axis=0) - 1
     tl.store(kept + row * keys + column, number.to(tl.uint8), mask=inside)
