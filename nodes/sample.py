@@ -86,7 +86,8 @@ class SCAIL2SampleVideo(io.ComfyNode):
         lines = [*(f"warning: {finding.text}" for finding in of_level(findings, WARNING)),
                  *(finding.text for finding in reported(findings)),
                  *(compared.lines if compared else ()),
-                 f"job folder: {job.folder}", f"computed with {host.description}", *sparse_lines(made.errors),
+                 f"job folder: {job.folder}", f"computed with {host.description}",
+                 *(sparse_lines(made.errors) if host.sparse else ()),
                  *(f"removed for jobs_limit: {other.line()}" for other in removed),
                  f"{len(frames)} frames of {sized.width}x{sized.height} in {len(task.plan)} segment(s){kept}, "
                  f"{time.monotonic() - started:.1f} s"]

@@ -164,7 +164,7 @@ def _make(arguments: argparse.Namespace, prepared: Prepared, target: Path, termi
             terminal.begin(task.plan, task.settings.steps)
             made = make_video(task, prepared.host, job, terminal, target)
             compared = compare(task, made, job, terminal, compare_name(target))
-        errors = sparse_lines(made.errors)
+        errors = sparse_lines(made.errors) if prepared.host.sparse else []
         write_record(made, task, job.folder, [*report, *errors], prepared.findings, compared)
         jobs.make_room(folder, round(options.jobs_limit * jobs.GIB), {job.folder})
     finally:

@@ -34,6 +34,7 @@ import torch
 from ..config import CLIP_TOKENS, TransformerConfig
 from ..kernels import chunks
 from ..kernels.precision import int8_linears, int8_storage
+from ..sparse.settings import SparseSettings
 
 H200_TFLOPS = 798.0  # of the product that `probe_tflops` measures
 _LINEAR_RATE, _ATTENTION_RATE = 661e12, 588e12  # FLOP/s on the H200
@@ -90,7 +91,7 @@ class Work:
     width, height: of the result. additional: number of additional references. guidance: 1 means one forward per step.
     weight_bytes: as stored in the file. in_chunks: whether blocks compute in chunks on a small card. weights: STREAMED
     block by block as memory needs it, OFFLOADED as a whole while the VAE works, or RESIDENT all the time. decoder: the
-    VAE's. int8: whether most linears are. density: the share of self-attention that is computed.
+    VAE's. int8: whether most linears are. sparse: how sparse attention is, None where all of it is computed.
     """
 
     config: TransformerConfig
@@ -109,7 +110,7 @@ class Work:
     weights: str = STREAMED
     decoder: Coder = DECODING
     int8: bool = False
-    density: float = 1.0
+    sparse: SparseSettings | None = None
 
     @property
     def conditionings(self) -> int:
@@ -199,7 +200,8 @@ def coding_seconds(work: Work) -> float:
 def forward_seconds(work: Work, length: int, matmul_tflops: float = H200_TFLOPS) -> float:
     """Duration of one forward of one conditioning for a segment of `length` frames."""
     tokens = token_count(work.width, work.height, length, work.additional)
-    return token_seconds(work.config, tokens, matmul_tflops, int8=work.int8, density=work.density)
+    density = 1.0 if work.sparse is None else work.sparse.first(tokens)
+    return token_seconds(work.config, tokens, matmul_tflops, int8=work.int8, density=density)
 
 
 def token_seconds(config: TransformerConfig, tokens: int, matmul_tflops: float = H200_TFLOPS, *, int8: bool = False,

@@ -18,7 +18,9 @@ from ..inputs.reference import white_background
 from ..kernels.attention_choice import Backend
 from ..kernels.precision import EIGHT_BIT, FAST
 from ..segments import Segment, plan_scenes
+from ..sparse.settings import SparseSettings
 from . import driving_kinds, mask_checks, memory_checks, track_checks
+from .budget import token_count
 from .findings import Finding, attempt, error, fact, warning
 from .job import Job, Transformer, work_of
 from .memory_checks import gib
@@ -185,10 +187,6 @@ def job_facts(job: Job) -> list[Finding]:
              fact("prompts", f"prompts: {prompts}")]
     if job.transformer is not None:
         facts.append(fact("model", f"model: {gib(job.transformer.weight_bytes)} of weights, {_lora(job.transformer)}"))
-    if job.sparse is not None:
-        more = f", and more in layers whose error is above {job.sparse.error_limit:.1%} (sparse_error)"
-        facts.append(fact("sparse", f"attention: {job.sparse.density:.0%} of it is computed at first (sparse_density)"
-                                    f"{more if job.sparse.error_limit else ''}"))
     return facts
 
 
@@ -219,11 +217,22 @@ def plan_facts(job: Job, plan: list[Segment]) -> Iterator[Finding]:
     scenes = f", {len(job.cuts) + 1} scenes" if job.cuts else ""
     yield fact("segments", f"result: {len(job.driving)} frames of {job.width}x{job.height}, in {len(plan)} segment(s) "
                            f"of {lengths} frames{lasting}{scenes}")
+    if job.sparse is not None:
+        yield fact("sparse", _left_out(job, job.sparse, max(segment.length for segment in plan)))
     if job.transformer is None:
         return
     yield from memory_checks.facts(job.machine, work_of(job, job.transformer, plan), job.free_disk)
     if job.full:
         yield from memory_checks.later_facts(job.machine, work_of(job.at_full, job.transformer, plan))
+
+
+def _left_out(job: Job, sparse: SparseSettings, length: int) -> str:
+    tokens = token_count(job.width, job.height, length, len(job.reference_masks) - 1)
+    density = sparse.first(tokens)
+    if density == 1:
+        return f"attention: all of it is computed, because {tokens} tokens are so few (sparse_density)"
+    more = f", and more in layers whose error is above {sparse.error_limit:.1%} (sparse_error)"
+    return f"attention: {density:.0%} of it is computed at first (sparse_density){more if sparse.error_limit else ''}"
 
 
 def _plan(job: Job) -> list[Segment]:

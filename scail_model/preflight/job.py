@@ -91,4 +91,4 @@ def work_of(job: Job, transformer: Transformer, plan: Sequence[Segment]) -> Work
     return Work(transformer.config, job.width, job.height, tuple(segment.length for segment in plan),
                 len(job.reference_masks) - 1, job.steps, job.guidance, transformer.weight_bytes, width, height,
                 job.overlap, job.lossless, transformer.in_chunks, transformer.weights, transformer.decoder,
-                transformer.int8, 1.0 if job.sparse is None else job.sparse.density)
+                transformer.int8, job.sparse)

@@ -11,6 +11,7 @@ from statistics import fmean
 from typing import Any
 
 from .run import LayerError
+from .settings import KEYS
 
 _MOST_STEPS = 10  # in a line
 
@@ -41,10 +42,11 @@ def phrase(errors: Sequence[LayerError]) -> str:
 
 
 def lines(segments: Sequence[Sequence[LayerError]]) -> list[str]:
-    """A whole video, by segment; none where no errors are known."""
+    """A whole video, by segment."""
     every = list(itertools.chain(*segments))
     if not every:
-        return []
+        return [f"sparse attention has left nothing out, as of every sequence of up to {KEYS} tokens, or its errors "
+                "are not kept any more"]
     found = [line(every), f"its error {by_step(every)}"]
     if len(segments) > 1:
         known = (f"{number}: {_percent(mean(errors))}" for number, errors in enumerate(segments, 1) if errors)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-AUTOMATIC, KEYS, ERROR_LIMIT = 0.0, 5632, 0.3
+AUTOMATIC, KEYS, ERROR_LIMIT = 0.0, 5632, 0.05
 _HALF = 0.3  # twice more than this is hardly faster than everything
 
 

@@ -22,7 +22,7 @@ from ..media.retiming import retimed
 from ..preflight.job import Full
 from ..segments import LENGTHS, SHORT_LAST, Segment, plan_scenes
 from ..solvers import SOLVERS
-from ..sparse.settings import SparseSettings
+from ..sparse.settings import KEYS, SparseSettings
 from . import timing
 from .colour_match import COLOUR_MATCHES, OFF
 from .draft import draft_sigmas, draft_steps, drafted
@@ -174,8 +174,9 @@ class VideoOptions:
                                  "plan, sound and seed as they will be. Without it the full video is made, and shown "
                                  "beside its draft.", late=True, shown=True)
     sparse_density: float = _option(_SPARSE.density, "For precision fast or attention sparse: which share of a layer's "
-                                                     "attention is computed at first. Less is faster and less exact.",
-                                    low=0.01, high=1.0, step=0.01, late=True)
+                                                     "attention is computed at first. Less is faster and less exact. "
+                                                     f"0: {KEYS} keys for each query, however long the sequence.",
+                                    low=0.0, high=1.0, step=0.01, late=True)
     sparse_error: float = _option(_SPARSE.error_limit, "For precision fast or attention sparse: the error of a layer, "
                                                        "measured while it samples, above which it computes more of its "
                                                        "attention. 0: no limit. The report says what the errors were.",

@@ -39,6 +39,13 @@ def test_windows_and_hooks(facts, fact):
     assert facts[fact] == {"finite": True, "steps": [0]}
 
 
+def test_compiled(facts):
+    """Each sampling with its own run, although ComfyUI tells PyTorch not to look whether the options have changed."""
+    for found in facts["compiled"]:
+        assert found["places"]
+        assert max(found["distance"], found["errors"]) < 1e-4
+
+
 def test_attention_of_other_nodes_comes_first_and_is_told(facts):
     assert max(facts["other_attention"]["distance"].values()) < 1e-4
     assert len(facts["other_attention"]["told"]) == 2

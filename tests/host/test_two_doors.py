@@ -326,7 +326,7 @@ def test_both_hosts_write_the_same_bytes(comfy, models, files, tmp_path, name):
     graph.add("hosts", "TestTwoHosts", **sampling_inputs(), weights=str(WEIGHTS / "nano_scail2.safetensors"),
               folder=str(tmp_path), seed=SEED, solver=case.solver, steps=3, guidance=case.guidance, segment_length=9,
               history=case.history, history_strength=case.history_strength, plan=case.plan, rate=float(case.rate),
-              driving_end=case.driving_end)
+              driving_end=case.driving_end, sparse_density=0.3, sparse_error=0.3)
     comfy.run(graph)
     latents = [[load_file(path)["samples"] for path in sorted((tmp_path / host).glob("*.latent.safetensors"))]
                for host in ("comfy", "headless")]

@@ -23,11 +23,13 @@ from scail_model.preflight.budget import (
     activation_bytes,
     duration,
     estimate,
+    forward_seconds,
     probe_tflops,
     seconds,
     token_count,
 )
 from scail_model.rope import segment_rotations
+from scail_model.sparse.settings import SparseSettings
 
 GIB = 2**30
 MEASURED, H100 = (json.loads((Path(__file__).parents[1] / "bench" / f"budget_{name}.json").read_text())
@@ -210,3 +212,14 @@ def test_the_probe_measures_a_matrix_product():
     (3569, "59 min"), (3571, "1 h 0 min"), (7265, "2 h 1 min"), (90061, "25 h 1 min")])
 def test_durations_in_words(seconds, words):
     assert duration(seconds) == words
+
+
+def test_what_is_left_out_saves_time_and_no_memory():
+    """Measured on an H200 (speed.md): in the 8-bit mode everything but attention takes 35 ms a layer at this size, and
+    attention in full precision 85 ms."""
+    work = replace(WORK, steps=1, guidance=1.0)
+    in_8_bits, sparse = replace(work, int8=True), replace(work, int8=True, sparse=SparseSettings(density=0.1))
+    assert forward_seconds(in_8_bits, 81) == pytest.approx(40 * 0.120, rel=0.03)
+    assert forward_seconds(sparse, 81) == pytest.approx(40 * (0.035 + 0.14 * 0.085), rel=0.03)
+    assert forward_seconds(sparse, 81) < forward_seconds(in_8_bits, 81) < forward_seconds(work, 81)
+    assert estimate(sparse).activations == estimate(in_8_bits).activations

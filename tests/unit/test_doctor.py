@@ -411,6 +411,6 @@ def test_timed_forwards_begin_from_what_the_first_has_found(monkeypatch):
     measured(Counted())
     first, *later = begun[4:]
     assert begun[:4] == [None] * 4
-    assert first.first
-    assert [run.first for run in later] == [False] * 3
+    assert not first.calibrated
+    assert [run.calibrated for run in later] == [True] * 3
     assert all(run.calibration() == first.calibration() for run in later)

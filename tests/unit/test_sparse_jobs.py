@@ -25,7 +25,8 @@ from scail_model.video.options import VideoOptions
 from tests.demo import drawing
 
 SIZE, FRAMES = (256, 256), 17  # three segments of 9 that share 5, of 1216 tokens each
-SETTINGS = {"precision": FAST, "target_w": SIZE[0], "target_h": SIZE[1], "sample_steps": 2, "sample_guide_scale": 1.0}
+SETTINGS = {"precision": FAST, "target_w": SIZE[0], "target_h": SIZE[1], "sample_steps": 2, "sample_guide_scale": 1.0,
+            "sparse_density": 0.15, "sparse_error": 0.3}
 
 
 class PooledVAE:
@@ -179,8 +180,8 @@ def test_each_scene_calibrates(models, job, tmp_path):
     assert run(models, job, tmp_path, scene_cuts="9") == 0
     found = [json.loads(path.read_text()) for path in files(tmp_path, "*.sparse.json")]
     assert len(found) == 2
-    start = [each["density"] for each in found[1]["errors"] if each["step"] == 0]
-    assert set(start) == {each["density"] for each in found[0]["errors"] if each["step"] == 0}
+    for scene in found:  # who calibrates measures all layers in the first step
+        assert {each["layer"] for each in scene["errors"] if each["step"] == 0} == {0, 1}
 
 
 def test_errors_are_in_report_record_and_metadata(made):
@@ -193,6 +194,18 @@ def test_errors_are_in_report_record_and_metadata(made):
     assert set(record["sparse"][0][0]) == {"step", "layer", "error", "density"}
     with av.open(str(made / "video.mp4")) as container:
         assert "precision fast, weights int8, attention sparse, attention error " in str(container.metadata)
+
+
+@pytest.mark.parametrize(("changes", "text"), [
+    ({"sparse_density": 0.0}, "attention: all of it is computed, because 1216 tokens are so few (sparse_density)\n"),
+    ({}, "attention: 15% of it is computed at first (sparse_density), and more in layers whose error is above 30.0%"),
+    ({"sparse_density": 0.25, "sparse_error": 0}, "attention: 25% of it is computed at first (sparse_density)\n"),
+    ({"attention": "pytorch"}, "precision is fast, but attention is pytorch (as asked), which computes all of it, so "
+                               "it is as slow as 8-bit: set attention to automatic."),
+])
+def test_the_check_says_what_is_left_out(models, job, tmp_path, capsys, changes, text):
+    assert main(["check", *command(models, job, tmp_path / "video.mp4", **{**SETTINGS, **changes})[1:]]) == 0
+    assert text in capsys.readouterr().out
 
 
 def test_what_decides_the_errors_has_a_job_of_its_own_where_attention_is_sparse():

@@ -62,7 +62,8 @@ class TestTwoHosts(io.ComfyNode):
             io.Custom("SCAIL2_IDENTITIES").Input("identities"), io.String.Input("weights"), io.String.Input("folder"),
             io.Int.Input("seed"), io.String.Input("solver"), io.Int.Input("steps"), io.Float.Input("guidance"),
             io.Int.Input("segment_length"), io.String.Input("history"), io.Float.Input("history_strength"),
-            io.String.Input("plan"), io.Float.Input("rate"), io.Float.Input("driving_end")], outputs=[])
+            io.String.Input("plan"), io.Float.Input("rate"), io.Float.Input("driving_end"),
+            io.Float.Input("sparse_density"), io.Float.Input("sparse_error")], outputs=[])
 
     @classmethod
     def execute(cls, model, positive, negative, vae, reference, driving, identities, weights, folder, seed, **options):

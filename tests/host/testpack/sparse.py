@@ -6,6 +6,7 @@ import json
 import logging
 from contextlib import contextmanager
 from types import SimpleNamespace
+from unittest import mock
 
 import comfy.context_windows
 import comfy.hooks
@@ -14,6 +15,8 @@ import comfy.samplers
 import torch
 from comfy.patcher_extension import WrappersMP
 from comfy_api.latest import io
+from comfy_api.torch_helpers import set_torch_compile_wrapper
+from comfy_extras import nodes_torch_compile
 
 from . import patched
 from .loading import module
@@ -50,8 +53,9 @@ def heard(lines):
         logging.getLogger().removeHandler(handler)
 
 
-def new_run(**settings):
-    return module("scail_model.sparse.run").SparseRun(module("scail_model.sparse.settings").SparseSettings(**settings))
+def new_run(density, error_limit=0.3):
+    return module("scail_model.sparse.run").SparseRun(
+        module("scail_model.sparse.settings").SparseSettings(density, error_limit))
 
 
 def with_run(model, run):
@@ -61,7 +65,8 @@ def with_run(model, run):
 def any_sampler(model):
     """Two samplings by core's sampler: whether they are equal, and what is told of each."""
     lines = []
-    with heard(lines):
+    few = mock.patch.object(module("scail_model.sparse.settings"), "KEYS", 256)  # or so few tokens are computed whole
+    with heard(lines), few:
         equal = torch.equal(sample(model), sample(model))
     return {"equal": equal, "told": [line for line in lines if "sparse attention is off by" in line]}
 
@@ -120,6 +125,23 @@ def lora_hook(model):
     return {"finite": bool(found.isfinite().all()), "steps": sorted({error.step for error in run.errors})}
 
 
+def compiled(model):
+    """By core's node, which does not notice what changes in the options: two samplings, each compared with the same
+    without, and what their runs have seen."""
+    found, patcher = [], model.clone(disable_dynamic=True)
+    set_torch_compile_wrapper(model=patcher, backend="eager", options={
+        "guard_filter_fn": nodes_torch_compile.skip_torch_compile_dict})
+    for density in (0.15, 0.3):
+        runs = [new_run(density=density, error_limit=0.0) for _ in range(2)]
+        distance = patched.relative(*(sample(with_run(each, run), guidance=1.0, steps=4)
+                                      for each, run in zip((patcher, model), runs, strict=True)))
+        errors = [{(error.step, error.layer): error.error for error in run.errors} for run in runs]
+        found.append({"distance": distance, "places": errors[0].keys() == errors[1].keys(),
+                      "errors": max(abs(errors[0][place] - errors[1][place]) for place in errors[1])
+                      if errors[0].keys() == errors[1].keys() else None})
+    return found
+
+
 def other_attention(model, exact):
     """Attention of another node's: how far from the same with all of it computed, and what is told."""
     lines, found = [], {}
@@ -148,7 +170,7 @@ def other_gpus(model):
             for name, device in (("first", torch.device("cuda", 0)), ("second", second.load_device)):
                 seen[name] = sparse.on_this_gpu(options | {"multigpu_thread_device": device})["scail2_sparse"]
             seen["second"].begin(1000.0)
-            attend = seen["second"].attention(0, lambda q, density: (q, torch.tensor(density)), lambda q: 1.1 * q)
+            attend = seen["second"].attention(0, 9, lambda q, density: (q, torch.tensor(density)), lambda q: 1.1 * q)
             attend(torch.ones(1, 9, 128))
 
     wrapper(Executor())
@@ -175,6 +197,6 @@ class TestSparse(io.ComfyNode):
         load = module(".comfy.loader").load
         model, exact = load(path, {"attention": "sparse"}), load(path, {"attention": "pytorch"})
         facts = {fact.__name__: fact(model) for fact in (
-            any_sampler, given_run, batched_or_not, context_windows, lora_hook, other_gpus)}
+            any_sampler, given_run, batched_or_not, context_windows, lora_hook, compiled, other_gpus)}
         facts |= {fact.__name__: fact(model, exact) for fact in (density_acts, other_attention, keys)}
         return io.NodeOutput(json.dumps(facts))
