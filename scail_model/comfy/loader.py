@@ -17,8 +17,8 @@ from torch import Tensor
 
 from ..checkpoint import load_checkpoint, open_index, with_official_names
 from ..config import TransformerConfig, refuse_other_models
-from ..kernels.attention_backends import AUTOMATIC
-from ..kernels.precision import EXACT, int8_linears, int8_storage
+from ..kernels.attention_backends import AUTOMATIC, SPARSE
+from ..kernels.precision import EXACT, FAST, int8_linears, int8_storage
 from . import attention, int8, patches, sparse
 from .model import SCAIL2Config
 
@@ -141,9 +141,11 @@ def _store_in_int8(state_dict: dict[str, Tensor], config: TransformerConfig, opt
     linears = int8_linears(config.num_layers)
     narrow = next((name for name in linears if state_dict[f"{name}.weight"].element_size() == 1), None)
     if narrow is not None:
-        raise ValueError(f"precision is {options['precision']}, but this file holds {narrow} in "
-                         f"{_name(state_dict[f'{narrow}.weight'].dtype)} already: choose {EXACT} to use it as it is, "
-                         "or load the bf16 or fp16 file.")
+        precision = options["precision"]
+        as_it_is = f"{EXACT} with attention {SPARSE}" if precision == FAST else EXACT
+        raise ValueError(f"precision is {precision}, but this file holds {narrow} in "
+                         f"{_name(state_dict[f'{narrow}.weight'].dtype)} already: choose {as_it_is} to use it as it "
+                         "is, or load the bf16 or fp16 file.")
     int8.convert(state_dict, linears, device)
 
 
