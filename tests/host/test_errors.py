@@ -220,7 +220,7 @@ def test_checkpoints(comfy, base, refusal, file, message):
     ({"precision": "8-bit", "file": "int8.safetensors"},
      "precision is 8-bit, but this file holds .* in int8 already: choose exact to use it as it is"),
     ({"precision": "fast", "file": "int8.safetensors"},
-     "precision is fast, but this file holds .* in int8 already: choose exact with attention sparse to use it as it is"),
+     "precision is fast, but this file holds .* in int8 already: choose exact with attention sparse to use it"),
     ({"precision": "8-bit", "weight_dtype": "fp8_e4m3fn"},
      "weight_dtype asks for float8_e4m3fn: set weight_dtype to default"),
     ({"attention": "flash_attn_4"}, "attention is flash_attn_4, but it needs an NVIDIA GPU: choose automatic or core"),
