@@ -98,4 +98,4 @@ def estimates(subject: Subject, size: Size, mode: Mode) -> tuple[float | None, i
     if machine.matmul_tflops is None:
         return None, needed
     return budget.token_seconds(config, size.tokens, machine.matmul_tflops, int8=int8_storage(mode.precision),
-                                density=SparseSettings().density if mode.sparse else 1.0), needed
+                                density=SparseSettings().first(size.tokens) if mode.sparse else 1.0), needed

@@ -18,15 +18,15 @@ from scail_model.doctor import modes
 from scail_model.doctor.forwards import Forwards
 from scail_model.doctor.inputs import SIGMA, Size, random_inputs
 from scail_model.doctor.layers import traced
-from scail_model.doctor.modes import SIZES, Running, fitting
+from scail_model.doctor.modes import MODES, SIZES, Running, estimates, fitting
 from scail_model.doctor.report import Host, Report
 from scail_model.headless.attention import choose
 from scail_model.kernels import sparse_attention
 from scail_model.kernels.linears import QuantizingInt8
 from scail_model.kernels.precision import EIGHT_BIT, EXACT, int8_linears
 from scail_model.kernels.sparse_attention import RUN
-from scail_model.preflight.budget import Machine
-from scail_model.sparse.settings import SparseSettings
+from scail_model.preflight.budget import Machine, token_count, token_seconds
+from scail_model.sparse.settings import KEYS, SparseSettings
 from scail_model.transformer import SCAIL2Transformer
 
 SMALLEST = SIZES[-1]
@@ -414,3 +414,16 @@ def test_timed_forwards_begin_from_what_the_first_has_found(monkeypatch):
     assert not first.calibrated
     assert [run.calibrated for run in later] == [True] * 3
     assert all(run.calibration() == first.calibration() for run in later)
+
+
+def test_time_of_sparse_attention_is_estimated_for_what_it_computes():
+    """At a small size all of it, at a large one as many keys as always."""
+    small, large = (token_count(size.width, size.height, size.frames, 0) for size in (SIZES[-1], SIZES[0]))
+    subject = Subject(machine=dataclasses.replace(CPU, matmul_tflops=100.0))
+    (exact, _), (sparse, _) = (estimates(subject, SIZES[-1], mode) for mode in (MODES[0], MODES[-1]))
+    assert small < KEYS
+    assert sparse == exact
+    (exact, _), (sparse, _) = (estimates(subject, SIZES[0], mode) for mode in (MODES[0], MODES[-1]))
+    whole, nothing = (token_seconds(golden.TINY, large, 100.0, density=density) for density in (1.0, 0.0))
+    assert exact == whole
+    assert nothing < sparse < whole
