@@ -114,7 +114,7 @@ def before_sparse(model, overrides):
     overrides.log.addHandler(handler)
     with patched.mock.patch.object(sparse_attention, "_FEW_BLOCKS", 0):
         for kind in (None, sage, attn1_patch, sage):
-            sampling = run.SparseRun(settings.SparseSettings())
+            sampling = run.SparseRun(settings.SparseSettings(density=0.3))
             given = model.clone() if kind is None else kind(model, [])
             given.model_options["transformer_options"][sparse_attention.RUN] = sampling
             patched.sample(given)
