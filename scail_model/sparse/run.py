@@ -8,6 +8,7 @@ blocks, in the end with all of them, and goes on with that.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -41,7 +42,9 @@ class SparseRun:
 
     def __init__(self, settings: SparseSettings, calibration: Calibration | None = None) -> None:
         self.settings, self.calibrated = settings, calibration is not None
-        self._densities = dict(enumerate(calibration.densities)) if calibration else {}
+        self._given = calibration
+        self._densities: dict[int, float] = {}
+        self._length = 0
         self._steps: dict[float, int] = {}
         self._step = 0
         self._sums: dict[tuple[int, int], _Sums] = {}
@@ -54,7 +57,7 @@ class SparseRun:
 
     def calibration(self) -> Calibration:
         """What the layers compute by now."""
-        return Calibration(tuple(self._densities[layer] for layer in sorted(self._densities)))
+        return Calibration(self._length, {layer: self._densities[layer] for layer in sorted(self._densities)})
 
     @property
     def errors(self) -> list[LayerError]:
@@ -72,7 +75,8 @@ class SparseRun:
 
         @uncompiled
         def attend(q: Tensor) -> Tensor:
-            density = self._densities.setdefault(layer, self.settings.first(length))
+            self._length = self._length or length
+            density = self._densities.setdefault(layer, self._first(layer, length))
             if density >= 1:
                 return exact(q)
             out, computed = sparse(q, density)
@@ -81,6 +85,14 @@ class SparseRun:
             return out
 
         return attend
+
+    def _first(self, layer: int, length: int) -> float:
+        """The density of a layer at first, for `length` keys."""
+        usual, given = self.settings.first(length), self._given
+        if given is None or layer not in given.densities:
+            return usual
+        # a segment of another length has another density for as many keys
+        return min(given.densities[layer] * (usual / self.settings.first(given.length)), 1.0)
 
     def _measured(self, layer: int, q: Tensor, out: Tensor, computed: Tensor, sparse: SparseFunction,
                   exact: ExactFunction) -> Tensor:
@@ -105,7 +117,8 @@ class SparseRun:
         goes with the root of the error. Less than half and more than twice is not trusted to that rule.
         """
         self.calibrated = True
-        roots = {error.layer: (error.error * error.density**1.5) ** 0.5 for error in self.errors if error.density < 1}
+        roots = {error.layer: (error.error * error.density**1.5) ** 0.5 for error in self.errors
+                 if error.density < 1 and math.isfinite(error.error)}  # NaN is the sampler's to tell
         if not any(roots.values()):
             return
         mean = sum(roots.values()) / len(roots)

@@ -108,7 +108,7 @@ def test_few_large_and_wide_keys_are_left_to_exact_attention(built, kitchen, nam
         k = k * 2
     if case == "float32":
         q, k, v = q.float(), k.float(), v.float()
-    run = SparseRun(SparseSettings(), Calibration((0.3, 0.3)))  # the second layer is measured in a later step
+    run = SparseRun(SparseSettings(), Calibration(150, {1: 0.3}))  # the second layer is measured in a later step
     found = backend.prepare_kv(k, v, 2, {RUN: run, "block_index": 1})(q)
     torch.testing.assert_close(found, sdpa(q, k, v, 2), rtol=0, atol=0.01)
     assert bool(exact) == by_host
