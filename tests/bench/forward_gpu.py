@@ -3,11 +3,14 @@
     python tests/bench/forward_gpu.py COMFYUI_DIR [--layers 40] [--repeats 5] [--sizes 512x896x81,...] [--json FILE]
 
 Measures seconds (median of CUDA event times, the networks in turn) and peak memory of a forward at 14B widths with
-random weights: core in bfloat16, ours exact and in 8 bits with the fastest attention that is installed, and at the
-first size core's own fp8 mode. A network's memory is that of its weights and of what it needs beside them. Then the
-relative L2 difference of each from our bfloat16 forward with PyTorch's attention, and on few layers of that and of
-core's from float32, which the unit tests hold to the official numbers. Needs a CUDA GPU with 100 GB for 40 layers; only
-ComfyUI's `comfy` package is used. `speed_plot.py` draws the result.
+random weights: core in bfloat16 ("core cuDNN first": with PyTorch's cuDNN attention first, which newer ComfyUIs try
+second), ours exact and in 8 bits with the fastest attention that is installed, sparse on exact linears ("sparse 20%":
+with another density than usual) and fast, and at the first size core's own fp8 mode. Sparse seconds are the mean of a
+run of 8 steps: the first one measures all layers, the others a fourth of them; the limit of the error is off. A
+network's memory is that of its weights and of what it needs beside them. Then the relative L2 difference of each from
+our bfloat16 forward with PyTorch's attention, and on few layers of that and of core's from float32, which the unit
+tests hold to the official numbers. Needs a CUDA GPU with 100 GB for 40 layers; only ComfyUI's `comfy` package is used.
+`speed_plot.py` draws the result.
 """
 
 from __future__ import annotations
@@ -27,14 +30,20 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from scail_model.attention import sdpa  # noqa: E402
 from scail_model.config import TransformerConfig  # noqa: E402
-from scail_model.kernels import flash_attention, fp8_attention
+from scail_model.kernels import attention_choice, flash_attention, fp8_attention  # noqa: E402
+from scail_model.kernels.attention_backends import SPARSE as SPARSE_ATTENTION  # noqa: E402
+from scail_model.kernels.attention_choice import HostAttention  # noqa: E402
 from scail_model.kernels.linears import FullPrecision, QuantizingInt8  # noqa: E402
-from scail_model.kernels.precision import int8_linears  # noqa: E402
+from scail_model.kernels.precision import EIGHT_BIT, EXACT, FAST, int8_linears, int8_storage  # noqa: E402
+from scail_model.kernels.sparse_attention import RUN  # noqa: E402
+from scail_model.sparse.run import SparseRun  # noqa: E402
+from scail_model.sparse.settings import SparseSettings  # noqa: E402
 from scail_model.transformer import SCAIL2Transformer  # noqa: E402
 
 SIZES = "512x896x81,704x1280x81,640x640x49,480x832x81,704x1280x33"
-CORE, FP8, EXACT, EIGHT_BIT = "core", "core fp8", "exact", "8-bit"
-MODES = CORE, EXACT, EIGHT_BIT, FP8
+CORE, CUDNN_FIRST, FP8, SPARSE = "core", "core cuDNN first", "core fp8", "sparse"
+MODES = CORE, EXACT, EIGHT_BIT, SPARSE, FAST, FP8
+STEPS = 8  # of the run whose mean is a sparse mode's time
 PACKAGES = ("flash-attn-4", "nvidia-cudnn-frontend", "triton")
 FEW_KEYS = 4096  # below, attention in 8 bits is not used
 Forward = Callable[[dict], torch.Tensor]
@@ -111,9 +120,51 @@ def build(mode: str, config: TransformerConfig, weights: dict[str, torch.Tensor]
     """A forward by its name in the tables."""
     if mode in (CORE, FP8):
         return build_core(config, weights, fp8=mode == FP8)
+    if mode == CUDNN_FIRST:
+        return build_core_with_cudnn(config, weights)
+    if mode == FAST or mode.startswith(SPARSE):
+        density = float(mode.removeprefix(SPARSE).strip(" %") or 0) / 100 if mode != FAST else 0.0
+        return SparseForward(config, weights, QuantizingInt8() if mode == FAST else None, density)
     if mode == EXACT:
         return build_ours(config, weights, exact_attention()[1])
     return build_ours(config, weights, attention_in_8_bits()[1], QuantizingInt8())
+
+
+class SparseForward:
+    """Our network with sparse attention; `begin` starts a sampling, and every forward after it is a step."""
+
+    def __init__(self, config: TransformerConfig, weights: dict[str, torch.Tensor], linears: FullPrecision | None,
+                 density: float) -> None:
+        self.settings = SparseSettings(density, error_limit=0.0)
+        attention = attention_choice.choose(SPARSE_ATTENTION, torch.device("cuda", 0), EXACT,
+                                            HostAttention("pytorch", "pytorch", sdpa))
+        self.forward = build_ours(config, weights, attention, linears)
+        self.begin()
+
+    def begin(self) -> None:
+        self.run, self.steps = SparseRun(self.settings), 0
+
+    def __call__(self, inputs: dict) -> torch.Tensor:
+        self.steps += 1
+        timestep = inputs["timestep"] - self.steps
+        return self.forward({**inputs, "timestep": timestep, "transformer_options": {RUN: self.run}})
+
+
+def build_core_with_cudnn(config: TransformerConfig, weights: dict[str, torch.Tensor]) -> Forward:
+    """Core as it is, but that it tries cuDNN's attention first."""
+    forward = build_core(config, weights)
+    from comfy.ops import SDPA_BACKEND_PRIORITY as order
+    from torch.nn.attention import SDPBackend
+
+    def with_cudnn(inputs: dict) -> torch.Tensor:
+        before = list(order)
+        order.sort(key=lambda backend: backend != SDPBackend.CUDNN_ATTENTION)
+        try:
+            return forward(inputs)
+        finally:
+            order[:] = before
+
+    return with_cudnn
 
 
 def build_core(config: TransformerConfig, weights: dict[str, torch.Tensor], fp8: bool = False) -> Forward:
@@ -158,13 +209,25 @@ def build_core(config: TransformerConfig, weights: dict[str, torch.Tensor], fp8:
 
 def weight_bytes(mode: str, config: TransformerConfig, weights: dict[str, torch.Tensor]) -> int:
     """What a network's own weights take."""
-    narrow = {EIGHT_BIT: {f"{name}.weight" for name in int8_linears(config.num_layers)},
-              FP8: {name for name, w in weights.items() if name.startswith("blocks.") and w.ndim == 2}}.get(mode, ())
+    narrow: set[str] = set()
+    if int8_storage(mode):
+        narrow = {f"{name}.weight" for name in int8_linears(config.num_layers)}
+    elif mode == FP8:
+        narrow = {name for name, w in weights.items() if name.startswith("blocks.") and w.ndim == 2}
     return sum(w.numel() * (1 if name in narrow else w.element_size()) for name, w in weights.items())
 
 
 def measure(forward: Forward, inputs: dict) -> tuple[float, int]:
-    """(seconds, bytes beside what was there before) of one forward."""
+    """(seconds, bytes beside what was there before) of one forward; of a sparse one the mean of a sampling, in which
+    all steps but the first are alike."""
+    if not isinstance(forward, SparseForward):
+        return measure_once(forward, inputs)
+    forward.begin()
+    (first, most), (later, other) = (measure_once(forward, inputs) for _ in range(2))
+    return (first + (STEPS - 1) * later) / STEPS, max(most, other)
+
+
+def measure_once(forward: Forward, inputs: dict) -> tuple[float, int]:
     before = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
     start, stop = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
@@ -201,10 +264,19 @@ def compare(forwards: dict[str, Forward], own: dict[str, int], eager: Forward, s
     row["seconds"] = {name: round(statistics.median(s for s, _ in found), 3) for name, found in runs.items()}
     row["gib"] = {name: round((own[name] + max(extra for _, extra in found)) / 2**30, 2)
                   for name, found in runs.items()}
+    row["layer_errors"] = {name: layer_errors(forward) for name, forward in forwards.items()
+                           if isinstance(forward, SparseForward)}
     for what, index in (("seconds", "time_ratio"), ("gib", "memory_ratio")):
         row[index] = {name: round(value / row[what][CORE], 4) for name, value in row[what].items()}
     print(json.dumps(row), flush=True)
     return row
+
+
+def layer_errors(forward: SparseForward) -> dict[str, float]:
+    """Of the last steps, as the run has measured them."""
+    errors = [error.error for error in forward.run.errors]
+    density = statistics.fmean(error.density for error in forward.run.errors)
+    return {"mean": round(statistics.fmean(errors), 3), "largest": round(max(errors), 3), "density": round(density, 3)}
 
 
 def compare_errors() -> dict:
@@ -234,6 +306,12 @@ def table(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
+def comfyui_version() -> str:
+    import comfyui_version as module
+
+    return module.__version__
+
+
 def installed(package: str) -> str | None:
     try:
         return version(package)
@@ -248,7 +326,8 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=40)
     parser.add_argument("--repeats", type=int, nargs="+", default=[5], help="at each size; the last one for the rest")
     parser.add_argument("--sizes", default=SIZES, help="height x width x frames, with commas between")
-    parser.add_argument("--modes", default=",".join(MODES), help=f"with commas between: {', '.join(MODES)}")
+    parser.add_argument("--modes", default=",".join(MODES),
+                        help=f"with commas between: {', '.join((*MODES, CUDNN_FIRST))}, sparse 20%%")
     parser.add_argument("--no-float32", action="store_true", help="leave out the comparison with float32")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -257,6 +336,7 @@ def main() -> None:
 
     report = {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "layers": options.layers,
               "packages": {name: installed(name) for name in PACKAGES},
+              "comfyui": comfyui_version(),
               "attention": {EXACT: exact_attention()[0], EIGHT_BIT: attention_in_8_bits()[0]},
               "error": None if options.no_float32 else compare_errors(), "rows": []}
     print(json.dumps(report), flush=True)

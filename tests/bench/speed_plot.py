@@ -31,7 +31,8 @@ LEFTS, TOP = (62, 494), 62
 _SMOOTH = 3  # lines are drawn this many times larger and shrunk
 _PAPER, _INK, _FAINT, _GRID = (255, 255, 255), (30, 30, 34), (110, 110, 118), (226, 226, 230)
 FORMULA_COLOUR = (150, 150, 158)
-COLOURS = {"core": (214, 86, 40), "exact": (30, 100, 200), "8-bit": (16, 140, 100), "core fp8": (150, 80, 170)}
+COLOURS = {"core": (214, 86, 40), "exact": (30, 100, 200), "8-bit": (16, 140, 100), "core fp8": (150, 80, 170),
+           "core cuDNN first": (240, 150, 110), "sparse": (120, 170, 230), "fast": (0, 90, 60)}
 TITLES = {"seconds": "seconds per forward", "gib": "peak GPU memory, GiB"}
 
 

@@ -27,7 +27,7 @@ import train_vae  # noqa: E402
 
 # with the steps that the files in this folder had
 RUNS = {"vae": (train_vae, 9_233), "transformer": (train_transformer, 35_763), "lora": (train_lora, 4_233),
-        "long": (train_long, 1_000)}
+        "long": (train_long, 1_703)}
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import optimise
 import pytest
 import torch
+import train_long
 import train_lora
 import train_transformer
 import train_vae
@@ -29,21 +30,21 @@ from scail_model.transformer import SCAIL2Transformer
 MINIATURE = Path(vae.__file__).parent
 CPU, LONG, STEPS = torch.device("cpu"), float("inf"), 8
 RUNS = {"vae": (train_vae, "nano_vae"), "transformer": (train_transformer, "nano_scail2"),
-        "lora": (train_lora, "nano_lora")}
+        "lora": (train_lora, "nano_lora"), "long": (train_long, "nano_long")}
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A folder with files of all three runs, each a few steps long, and the figures that the runs printed."""
+    """A folder with files of all runs, each a few steps long, and the figures that the runs printed."""
     folder = tmp_path_factory.mktemp("trained")
     for module, _ in RUNS.values():
         assert module.train(module.SMALL, folder, STEPS, LONG, 1, CPU)
     return folder
 
 
-# the LoRA's run stands on the files of the other two
+# the last two runs stand on the files of the first two
 @pytest.mark.parametrize("name", [pytest.param("vae", marks=pytest.mark.slow),
-                                  pytest.param("transformer", marks=pytest.mark.slow), "lora"])
+                                  pytest.param("transformer", marks=pytest.mark.slow), "lora", "long"])
 def test_stopped_and_gone_on_is_the_same(trained, tmp_path, monkeypatch, name):
     module, file = RUNS[name]
     for earlier in ("nano_vae", "nano_scail2")[: list(RUNS).index(name)]:
@@ -198,6 +199,13 @@ def test_gpu_kernels_in_the_interpreter():
 
 def test_the_files_are_small_enough_and_in_half_precision():
     files = sorted(MINIATURE.glob("*.safetensors"))
-    assert [file.stem for file in files] == ["nano_lora", "nano_scail2", "nano_vae"]
+    assert [file.stem for file in files] == ["nano_long", "nano_lora", "nano_scail2", "nano_vae"]
     assert sum(file.stat().st_size for file in files) < 40e6
     assert {tensor.dtype for file in files for tensor in load_file(file).values()} == {torch.float16}
+
+
+def test_the_weights_for_long_sequences_take_the_place_of_others():
+    whole, changed = (load_file(MINIATURE / f"{name}.safetensors") for name in ("nano_scail2", "nano_long"))
+    assert {name: tensor.shape for name, tensor in changed.items()}.items() <= {
+        name: tensor.shape for name, tensor in whole.items()}.items()
+    assert not any(torch.equal(tensor, whole[name]) for name, tensor in changed.items())
