@@ -1,8 +1,8 @@
 """One sampling with sparse attention: how much each layer computes, and how far off it is.
 
-The error of a layer is measured on a thousand rows of queries from all over the sequence, which are computed exactly
+The error of a layer is measured on two thousand rows of queries from all over the sequence, which are computed exactly
 too. In the first step of a video all layers are measured, and then get their share of the blocks by that; afterwards a
-fourth of them is measured in each step. A layer whose error is over the limit computes the same again with twice the
+eighth of them is measured in each step. A layer whose error is over the limit computes the same again with twice the
 blocks, in the end with all of them, and goes on with that.
 """
 
@@ -19,8 +19,8 @@ from ..kernels.backends import uncompiled
 from .calibration import Calibration
 from .settings import SparseSettings, more
 
-ROWS = 1024  # that are computed exactly, of each item
-_TURNS = 4  # steps in which every layer is measured once
+ROWS = 2048  # that are computed exactly, of each item
+_TURNS = 8  # steps in which every layer is measured once
 _GOLDEN = 0.6180339887498949
 
 SparseFunction = Callable[[Tensor, float], tuple[Tensor, Tensor]]

@@ -6,7 +6,7 @@ Measures seconds (median of CUDA event times, the networks in turn) and peak mem
 random weights: core in bfloat16 ("core cuDNN first": with PyTorch's cuDNN attention first, which newer ComfyUIs try
 second), ours exact and in 8 bits with the fastest attention that is installed, sparse on exact linears ("sparse 20%":
 with another density than usual) and fast, and at the first size core's own fp8 mode. Sparse seconds are the mean of a
-run of 8 steps: the first one measures all layers, the others a fourth of them; the limit of the error is off. A
+run of 8 steps: the first one measures all layers, the others an eighth of them; the limit of the error is off. A
 network's memory is that of its weights and of what it needs beside them. Then the relative L2 difference of each from
 our bfloat16 forward with PyTorch's attention, and on few layers of that and of core's from float32, which the unit
 tests hold to the official numbers. Needs a CUDA GPU with 100 GB for 40 layers; only ComfyUI's `comfy` package is used.

@@ -140,15 +140,15 @@ def test_between_both_a_layer_takes_twice_the_blocks():
     assert run.calibration() == Calibration(4000, {0: 0.2})
 
 
-def test_all_layers_are_measured_first_and_then_every_fourth_in_turn():
+def test_all_layers_are_measured_first_and_then_every_eighth_in_turn():
     q, k, v = tokens()
     run = started()
     for step in range(5):
         run.begin(1000.0 - step)
-        for layer in range(8):
+        for layer in range(16):
             attend(run, q, k, v, layer)
     layers = {step: [error.layer for error in run.errors if error.step == step] for step in range(5)}
-    assert layers == {0: list(range(8)), 1: [3, 7], 2: [2, 6], 3: [1, 5], 4: [0, 4]}
+    assert layers == {0: list(range(16)), 1: [7, 15], 2: [6, 14], 3: [5, 13], 4: [4, 12]}
 
 
 def test_a_calibrated_run_begins_where_the_first_one_ended():
