@@ -72,8 +72,7 @@ def _with_a_run(executor, *arguments, **options):
 def _other_gpus(patcher, transformer_options: dict[str, Any], run: SparseRun) -> Iterator[None]:
     """Runs for the copies of the MODEL on other GPUs, whose errors are told to the first one's."""
     devices: list[torch.device] = [copy.load_device for copy in patcher.get_additional_models_with_key("multigpu")]
-    begun = run.calibration() if run.calibrated else None
-    runs = transformer_options[_RUNS] = {device: SparseRun(run.settings, begun) for device in devices}
+    runs = transformer_options[_RUNS] = {device: SparseRun(run.settings, run.given) for device in devices}
     yield
     for other in runs.values():
         run.merge(other)

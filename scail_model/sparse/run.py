@@ -42,7 +42,7 @@ class SparseRun:
 
     def __init__(self, settings: SparseSettings, calibration: Calibration | None = None) -> None:
         self.settings, self.calibrated = settings, calibration is not None
-        self._given = calibration
+        self.given = calibration
         self._densities: dict[int, float] = {}
         self._length = 0
         self._steps: dict[float, int] = {}
@@ -61,7 +61,9 @@ class SparseRun:
 
     @property
     def errors(self) -> list[LayerError]:
-        """All measurements, in order."""
+        """All measurements, in order, with those of dense layers, whose error is 0; none if nothing was left out."""
+        if not any(sums.size for sums in self._sums.values()):
+            return []
         return [LayerError(step, layer, sums.error(), sums.density()) for (step, layer), sums in self._sums.items()]
 
     def merge(self, other: SparseRun) -> None:
@@ -77,10 +79,13 @@ class SparseRun:
         def attend(q: Tensor) -> Tensor:
             self._length = self._length or length
             density = self._densities.setdefault(layer, self._first(layer, length))
+            turn = not self.calibrated or (layer + self._step) % _TURNS == 0
             if density >= 1:
+                if turn:
+                    self._sums.setdefault((self._step, layer), _Sums()).add(0.0, 0.0, 1.0)
                 return exact(q)
             out, computed = sparse(q, density)
-            if not self.calibrated or (layer + self._step) % _TURNS == 0:
+            if turn:
                 out = self._measured(layer, q, out, computed, sparse, exact)
             return out
 
@@ -88,7 +93,7 @@ class SparseRun:
 
     def _first(self, layer: int, length: int) -> float:
         """The density of a layer at first, for `length` keys."""
-        usual, given = self.settings.first(length), self._given
+        usual, given = self.settings.first(length), self.given
         if given is None or layer not in given.densities:
             return usual
         # a segment of another length has another density for as many keys
@@ -122,7 +127,7 @@ class SparseRun:
         if not any(roots.values()):
             return
         mean = sum(roots.values()) / len(roots)
-        first = min(self._densities[layer] for layer in roots)
+        first = self.settings.first(self._length)
         for layer, root in roots.items():
             share = min(max(root / mean, 0.5), 2.0) * first
             # a layer that was over the limit keeps what it took

@@ -8,6 +8,7 @@ from scail_model.attention import sdpa
 from scail_model.kernels import attention_choice, sparse_attention
 from scail_model.kernels.attention_choice import HostAttention
 from scail_model.kernels.precision import FAST
+from scail_model.sparse import report
 from scail_model.sparse.calibration import Calibration
 from scail_model.sparse.run import ROWS, SparseRun, sampled_rows
 from scail_model.sparse.settings import SparseSettings
@@ -238,3 +239,25 @@ def test_after_the_first_step_layers_get_blocks_by_the_roots_of_their_errors():
 @pytest.mark.parametrize(("length", "density"), [(48832, 5632 / 48832), (95920, 5632 / 95920), (3000, 1.0)])
 def test_by_itself_the_density_is_a_number_of_keys(length, density):
     assert SparseSettings().first(length) == density
+
+
+def test_dense_layers_count_at_their_turn():
+    q, k, v = tokens()
+    run = started(calibration=Calibration(1500, {0: 1.0, 1: 0.2, 2: 0.2, 3: 0.2, 4: 1.0}))
+    for step in range(4):
+        run.begin(1000.0 - step)
+        for layer in range(5):
+            attend(run, q, k, v, layer)
+    assert [each[:2] for each in run.errors] == [(0, 0), (0, 4), (1, 3), (2, 2), (3, 1)]
+    assert [each.density for each in run.errors[:2]] == [1.0, 1.0]
+    assert "in 2 of 5 layers all" in report.line(run.errors)
+
+
+def test_where_every_layer_was_over_the_limit_none_gets_less_after_the_first_step():
+    clear, hard = tokens(4000), tuple(x * factor for x, factor in zip(tokens(4000), (0.4, 0.4, 1), strict=True))
+    run = started(density=0.05, limit=1.65)
+    for layer, given in enumerate((clear, hard)):
+        attend(run, *given, layer)
+    assert run.calibration().densities == {0: 0.1, 1: 0.2}
+    run.begin(900.0)
+    assert run.calibration().densities == {0: 0.1, 1: 0.2}

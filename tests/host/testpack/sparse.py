@@ -53,9 +53,9 @@ def heard(lines):
         logging.getLogger().removeHandler(handler)
 
 
-def new_run(density, error_limit=0.3):
+def new_run(density, error_limit=0.3, calibration=None):
     return module("scail_model.sparse.run").SparseRun(
-        module("scail_model.sparse.settings").SparseSettings(density, error_limit))
+        module("scail_model.sparse.settings").SparseSettings(density, error_limit), calibration)
 
 
 def with_run(model, run):
@@ -158,7 +158,8 @@ def other_gpus(model):
     second = SimpleNamespace(load_device=torch.device("cuda", 1))
     patcher = model.clone()
     patcher.additional_models = {"multigpu": [second]}
-    run = new_run(density=DENSITY)
+    calibration = module("scail_model.sparse.calibration").Calibration(9, {0: 0.25})
+    run = new_run(DENSITY, calibration=calibration)
     guider = SimpleNamespace(model_patcher=patcher, model_options={"transformer_options": {"scail2_sparse": run}})
     (wrapper,) = patcher.get_wrappers(WrappersMP.OUTER_SAMPLE, module(".comfy.patches").RUNS)
 
@@ -172,10 +173,11 @@ def other_gpus(model):
             seen["second"].begin(1000.0)
             attend = seen["second"].attention(0, 9, lambda q, density: (q, torch.tensor(density)), lambda q: 1.1 * q)
             attend(torch.ones(1, 9, 128))
+            seen["density"] = seen["second"].calibration().densities[0]
 
     wrapper(Executor())
     return {"first": seen["first"] is run, "second": seen["second"] is run,
-            "settings": seen["second"].settings == run.settings, "errors": len(run.errors)}
+            "settings": seen["second"].settings == run.settings, "density": seen["density"], "errors": len(run.errors)}
 
 
 def keys(model, exact):
