@@ -53,7 +53,8 @@ class SCAIL2Preflight(io.ComfyNode):
             host.model, positive, negative, vae, options.sized(reference), frames, identities,
             options.settings(0, cuts, sigmas_of(sigmas), sparse=host.sparse), float(options.result_rate(frames)),
             sampler=sampler, history_strength=options.history_strength, lossless=options.encoding.lossless,
-            folder=jobs_folder(), timed=True, full=options.full(reference, sigmas_of(sigmas)))
+            folder=jobs_folder(), timed=True, full=options.full(reference, sigmas_of(sigmas)),
+            sparse=options.sparse)
         report = findings.report(found)
         facts = plan_facts(frames, reference, options.rate, found_cuts=options.found(cuts), model=model,
                            pace=_pace(model))

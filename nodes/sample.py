@@ -72,7 +72,8 @@ class SCAIL2SampleVideo(io.ComfyNode):
                 host.model, positive, negative, vae, sized, frames, identities,
                 options.settings(seed, cuts, levels, sparse=host.sparse), float(options.result_rate(frames)),
                 sampler=sampler, history_strength=options.history_strength, lossless=options.encoding.lossless,
-                folder=jobs_folder(), timed=False, full=options.full(reference, levels))
+                folder=jobs_folder(), timed=False, full=options.full(reference, levels),
+                sparse=options.sparse)
             refuse(findings)
             given = Given(positive, negative, references, levels)
             task, name = make_task(options, seed, cuts, given, frames, identities, host)

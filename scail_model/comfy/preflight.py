@@ -25,6 +25,7 @@ from ..preflight.findings import Finding, attempt
 from ..preflight.job import Full, Job, Transformer
 from ..preflight.memory_checks import check_folder
 from ..solvers import check_sigmas
+from ..sparse.settings import SparseSettings
 from ..video.colour_match import OFF
 from ..video.denoising import driven_steps
 from ..video.task import LATENTS, Settings
@@ -32,16 +33,18 @@ from . import conditioning, loras, patches
 from .model import ComfyTransformer
 from .sampler import check_sampler, sampler_name
 
+_SPARSE = SparseSettings()
 _PROBE_BYTES = 2**29  # three matrices of 8192
 
 
 def check(model, positive: list, negative: list, vae, reference: Reference | Pictures, driving: Clip,
           identities: Identities, settings: Settings, fps: float, *, sampler, history_strength: float, lossless: bool,
-          folder: Path, timed: bool, full: Full | None = None) -> list[Finding]:
+          folder: Path, timed: bool, full: Full | None = None, sparse: SparseSettings = _SPARSE) -> list[Finding]:
     """Everything there is to say of the inputs of a video; driving with `fps` frames a second.
 
     sampler: the SAMPLER that takes the place of the solver, or None. folder: where the job folder will be. `timed`
-    measures how fast the GPU is, for an estimate of the time. full: as in `Job`. Raises nothing.
+    measures how fast the GPU is, for an estimate of the time. full: as in `Job`. sparse: the settings of sparse
+    attention, also where it is not. Raises nothing.
     """
     prompts = {"positive": positive, "negative": negative}
     found = [*attempt("model", check_model, model), *attempt("model_sampling", check_noise_levels, model, settings),
@@ -56,6 +59,7 @@ def check(model, positive: list, negative: list, vae, reference: Reference | Pic
     network = model.get_model_object("diffusion_model")
     if isinstance(network, ComfyTransformer):
         found += checks.not_sparse(network.precision, network.backend)
+    found += checks.without_effect(sparse, settings.sparse)
     hooked = any("hooks" in options for entries in prompts.values() for _, options in entries)
     return found + checks.check(Job(
         identities, driving, fps, reference.width, reference.height, reference.masks[0],

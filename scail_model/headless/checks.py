@@ -45,7 +45,8 @@ def check_inputs(inputs: Inputs, reference: Pictures | Reference, options: Video
         None if settings.always_driven else driven_steps(settings, settings.driving_levels),
         full, settings.sparse))
     read = [*(warning("reference_file", text) for text in inputs.warnings),
-            *checks.not_sparse(host.precision, host.attention)]
+            *checks.not_sparse(host.precision, host.attention),
+            *checks.without_effect(options.sparse, settings.sparse)]
     return [*read, *attempt("disk", check_folder, folder), *_plan_errors(inputs, options, settings.cuts, host),
             *_sound_errors(inputs, options), *found]
 

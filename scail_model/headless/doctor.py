@@ -97,6 +97,9 @@ def _target(path: Path) -> Path:
 def _host(arguments: argparse.Namespace) -> Host:
     folder = None if arguments.ckpt_dir is None else Path(arguments.ckpt_dir)
     given = None if arguments.scail_path is None else Path(arguments.scail_path)
+    if folder is not None and folder.is_file():
+        raise RuntimeError(f"{folder} (--ckpt_dir) is a file: give the folder, or name a transformer with "
+                           "--scail_path.")
     if folder is not None and not folder.is_dir():
         raise RuntimeError(f"The folder {folder} (--ckpt_dir) does not exist: check the path.")
     device, _ = usual_device()

@@ -77,8 +77,8 @@ def choose(name: str, device: torch.device, precision: str, host: HostAttention)
         return _build(CORE, device, "as asked", host)
     reason = next(backend for backend in BACKENDS if backend.name == name).why_not(device)
     if reason is not None:
-        raise ValueError(f"attention is {name}, but {reason}: choose {AUTOMATIC} or {host.choice}, or install the "
-                         "pack's optional extra `fast`.")
+        install = "" if device.type == "cpu" else ", or install the package that it needs"
+        raise ValueError(f"attention is {name}, but {reason}: choose {AUTOMATIC} or {host.choice}{install}.")
     return _build(name, device, "as asked", host)
 
 
@@ -86,7 +86,7 @@ def _automatic(device: torch.device, precision: str, host: HostAttention) -> Bac
     backend, reasons = fastest(precision, device)
     if precision == FAST and backend.precision != FAST:
         raise ValueError(f"precision is {FAST}, but no sparse attention works here ({'; '.join(reasons)}): choose "
-                         f"{EIGHT_BIT}, or install the pack's optional extra `fast`.")
+                         f"{EIGHT_BIT}, or install a package that is missing.")
     if backend.name in host.before:
         return _build(CORE, device, host.reason, host)
     if backend.name != CORE:

@@ -19,7 +19,7 @@ from .eager.fp8 import HEAD
 
 KEYS, PIECE = 128, 16  # rows of a block, and of the parts of it that are compared
 RUN = "scail2_sparse"  # the key in `transformer_options` of what decides how much a layer computes (`sparse.run`)
-_FEW_BLOCKS = 8  # with fewer keys there is nothing to choose from
+FEWEST_KEYS = 8 * KEYS  # with fewer there is nothing to choose from
 
 SparseFunction = Callable[[Tensor, float], tuple[Tensor, Tensor]]
 
@@ -53,7 +53,7 @@ def _try_kernels(device: torch.device) -> str | None:
 def takes(k: Tensor, heads: int) -> bool:
     """Whether there is something to choose among keys k [B, M, heads * 128], of a dtype that the kernels compute in."""
     fits = k.device.type == "cpu" or k.dtype in (torch.bfloat16, torch.float16)
-    return fits and k.shape[-1] == heads * HEAD and k.shape[1] >= _FEW_BLOCKS * KEYS
+    return fits and k.shape[-1] == heads * HEAD and k.shape[1] >= FEWEST_KEYS
 
 
 @torch.no_grad()

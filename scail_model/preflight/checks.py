@@ -17,6 +17,7 @@ from ..inputs.conditioning import reference_mask
 from ..inputs.reference import white_background
 from ..kernels.attention_choice import Backend
 from ..kernels.precision import EIGHT_BIT, FAST
+from ..kernels.sparse_attention import FEWEST_KEYS
 from ..segments import Segment, plan_scenes
 from ..sparse.settings import SparseSettings
 from . import driving_kinds, mask_checks, memory_checks, track_checks
@@ -117,6 +118,15 @@ def not_sparse(precision: str, attention: Backend) -> list[Finding]:
         return []
     return [warning("attention", f"precision is {FAST}, but attention is {attention.name} ({attention.reason}), which "
                                  f"computes all of it, so it is as slow as {EIGHT_BIT}: set attention to automatic.")]
+
+
+def without_effect(given: SparseSettings, used: SparseSettings | None) -> list[Finding]:
+    """Settings of sparse attention where attention is not sparse. used: what the video is sampled with."""
+    usual = SparseSettings()
+    values = {"sparse_density": (given.density, usual.density), "sparse_error": (given.error_limit, usual.error_limit)}
+    return [warning(name, f"{name} is {value:g}, but the model's attention is not sparse, so it has no effect: set "
+                          f"precision to {FAST} or attention to sparse, or {name} to {default:g}.")
+            for name, (value, default) in values.items() if used is None and value != default]
 
 
 def segments(job: Job, plan: list[Segment]) -> Iterator[Finding]:
@@ -229,7 +239,9 @@ def plan_facts(job: Job, plan: list[Segment]) -> Iterator[Finding]:
 def _left_out(job: Job, sparse: SparseSettings, length: int) -> str:
     tokens = token_count(job.width, job.height, length, len(job.reference_masks) - 1)
     density = sparse.first(tokens)
-    if density == 1:
+    if sparse.density == 1:
+        return "attention: all of it is computed (sparse_density)"
+    if density == 1 or tokens < FEWEST_KEYS:
         return f"attention: all of it is computed, because {tokens} tokens are so few (sparse_density)"
     more = f", and more in layers whose error is above {sparse.error_limit:.1%} (sparse_error)"
     return f"attention: {density:.0%} of it is computed at first (sparse_density){more if sparse.error_limit else ''}"

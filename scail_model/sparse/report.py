@@ -11,7 +11,6 @@ from statistics import fmean
 from typing import Any
 
 from .run import LayerError
-from .settings import KEYS
 
 _MOST_STEPS = 10  # in a line
 
@@ -45,8 +44,8 @@ def lines(segments: Sequence[Sequence[LayerError]]) -> list[str]:
     """A whole video, by segment."""
     every = list(itertools.chain(*segments))
     if not every:
-        return [f"sparse attention has left nothing out, as of every sequence of up to {KEYS} tokens, or its errors "
-                "are not kept any more"]
+        return ["sparse attention has left nothing out, because the segments have few tokens or sparse_density is 1; "
+                "or its errors are not kept any more"]
     found = [line(every), f"its error {by_step(every)}"]
     if len(segments) > 1:
         known = (f"{number}: {_percent(mean(errors))}" for number, errors in enumerate(segments, 1) if errors)

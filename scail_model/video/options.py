@@ -220,7 +220,11 @@ class VideoOptions:
                         self.driving_background != KEEP, self.lengths, cuts, self.history, self.colour_match,
                         self.noise, sigmas, self.driving_start, self.driving_end, boxes,
                         self.driving_margin if boxes else 0.0,
-                        SparseSettings(self.sparse_density, self.sparse_error) if sparse else None)
+                        self.sparse if sparse else None)
+
+    @property
+    def sparse(self) -> SparseSettings:
+        return SparseSettings(self.sparse_density, self.sparse_error)
 
     def sized(self, reference: Reference | Pictures) -> Reference | Pictures:
         """A reference at the size of the result."""

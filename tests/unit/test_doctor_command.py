@@ -144,6 +144,8 @@ def test_too_little_main_memory_is_said_before_the_weights_are_read(models, doct
 @pytest.mark.parametrize(("arguments", "sentence"), [
     (["--json", "/nowhere/report.json"], "The folder /nowhere (--json) does not exist: make it first."),
     (["--json", "report.txt"], "report.txt (--json) does not end with .json: end it with .json."),
+    (["--ckpt_dir", __file__], f"{__file__} (--ckpt_dir) is a file: give the folder, or name a transformer with "
+                               "--scail_path."),
     (["--ckpt_dir", "/nowhere"], "The folder /nowhere (--ckpt_dir) does not exist: check the path."),
 ])
 def test_bad_arguments_are_refused_at_once(capsys, arguments, sentence):

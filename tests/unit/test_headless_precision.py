@@ -102,7 +102,8 @@ def test_without_the_kernels_the_weights_are_read_back(models):
 
 @pytest.mark.parametrize(("changes", "text"), [
     ({"attention": "flash_attn_4"}, "attention is flash_attn_4, but it needs an NVIDIA GPU: choose automatic or"),
-    ({"attention": "cudnn"}, "attention is cudnn, but it needs an NVIDIA GPU: choose automatic or pytorch, or install"),
+    ({"attention": "cudnn"}, "attention is cudnn, but it needs an NVIDIA GPU: choose automatic or pytorch.\n"),
+    ({"attention": "sol"}, "attention is sol, but it needs a GPU: choose automatic or pytorch.\n"),
     ({"attention": "cudnn_fp8", "precision": EIGHT_BIT}, "attention is cudnn_fp8, but it needs an NVIDIA GPU"),
 ])
 def test_an_attention_that_does_not_run_here_is_refused(models, job, tmp_path, capsys, monkeypatch, changes, text):

@@ -20,6 +20,7 @@ from scail_model.headless import host as host_module
 from scail_model.headless import terminal
 from scail_model.headless.cli import main
 from scail_model.kernels.precision import FAST
+from scail_model.sparse.report import lines
 from scail_model.sparse.settings import SparseSettings
 from scail_model.video.options import VideoOptions
 from tests.demo import drawing
@@ -196,6 +197,12 @@ def test_errors_are_in_report_record_and_metadata(made):
 
 @pytest.mark.parametrize(("changes", "text"), [
     ({"sparse_density": 0.0}, "attention: all of it is computed, because 1216 tokens are so few (sparse_density)\n"),
+    ({"target_w": 64, "target_h": 64}, "attention: all of it is computed, because 76 tokens are so few"),
+    ({"sparse_density": 1.0}, "attention: all of it is computed (sparse_density)\n"),
+    ({"precision": "exact"}, "sparse_density is 0.15, but the model's attention is not sparse, so it has no effect: "
+                             "set precision to fast or attention to sparse, or sparse_density to 0.\n"),
+    ({"precision": "8-bit"}, "sparse_error is 0.3, but the model's attention is not sparse, so it has no effect: "
+                             "set precision to fast or attention to sparse, or sparse_error to 0.05.\n"),
     ({}, "attention: 15% of it is computed at first (sparse_density), and more in layers whose error is above 30.0%"),
     ({"sparse_density": 0.25, "sparse_error": 0}, "attention: 25% of it is computed at first (sparse_density)\n"),
     ({"attention": "pytorch"}, "precision is fast, but attention is pytorch (as asked), which computes all of it, so "
@@ -204,6 +211,21 @@ def test_errors_are_in_report_record_and_metadata(made):
 def test_the_check_says_what_is_left_out(models, job, tmp_path, capsys, changes, text):
     assert main(["check", *command(models, job, tmp_path / "video.mp4", **{**SETTINGS, **changes})[1:]]) == 0
     assert text in capsys.readouterr().out
+
+
+def test_settings_that_are_as_usual_are_no_reason_to_warn(models, job, tmp_path, capsys):
+    argv = command(models, job, tmp_path / "video.mp4", **{**SETTINGS, "precision": "exact"})
+    places = [argv.index(f"--{name}") for name in ("sparse_density", "sparse_error")]
+    usual = [word for place, word in enumerate(argv) if place not in [p + n for p in places for n in (0, 1)]]
+    assert main(["check", *usual[1:]]) == 0
+    assert "sparse" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("segments", [[], [[], []]])
+def test_a_report_without_errors_does_not_guess_a_length(segments):
+    """Short sequences are computed whole, and so are those of any length at density 1."""
+    assert lines(segments) == ["sparse attention has left nothing out, because the segments have few tokens or "
+                               "sparse_density is 1; or its errors are not kept any more"]
 
 
 def test_what_decides_the_errors_has_a_job_of_its_own_where_attention_is_sparse():

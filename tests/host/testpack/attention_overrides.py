@@ -112,7 +112,7 @@ def before_sparse(model, overrides):
     handler = logging.Handler()
     handler.emit = lambda record: lines.append(record.getMessage())
     overrides.log.addHandler(handler)
-    with patched.mock.patch.object(sparse_attention, "_FEW_BLOCKS", 0):
+    with patched.mock.patch.object(sparse_attention, "FEWEST_KEYS", 0):
         for kind in (None, sage, attn1_patch, sage):
             sampling = run.SparseRun(settings.SparseSettings(density=0.3))
             given = model.clone() if kind is None else kind(model, [])
