@@ -29,9 +29,9 @@ from .task import Made, VideoTask
 
 # what does not change what is seen, and what the task knows better
 _NOT_SEEN = ("codec", "quality", "jobs_limit", "draft", "steps")
-_NAMES = {"model": "the model, a LoRA or the VAE", "prompts": "the prompt", "references": "the reference picture",
-          "reference_masks": "the reference's masks", "driving_masks": "the driving masks",
-          "who": "who is who"}
+_NAMES = {"model": "the model, its precision or attention, a LoRA or the VAE", "prompts": "the prompt",
+          "references": "the reference picture", "reference_masks": "the reference's masks",
+          "driving_masks": "the driving masks", "who": "who is who"}
 COMPARING = "comparing with the draft"  # a stage
 _LONG = 40  # letters of a text that is shown
 _ABOUT = "made_from"  # in what is told of a job

@@ -146,6 +146,8 @@ def test_the_video_is_shown_beside_its_draft(models, job, drafted, tmp_path, cap
 @pytest.mark.parametrize(("changes", "differences"), [
     pytest.param({"base_seed": 5}, ["seed 3 -> 5"], id="another seed"),
     pytest.param({"prompt": "a figure sits"}, ["the prompt"], id="another prompt"),
+    pytest.param({"precision": "8-bit"}, ["the model, its precision or attention, a LoRA or the VAE"],
+                 id="another precision"),
     pytest.param({"plan": '[{"segments": 2, "seed": 4}]'}, ['plan none -> [{"segments": 2, "seed": 4}]'], id="a plan"),
     pytest.param({"sample_guide_scale": 2, "sample_shift": 2}, ["shift 3.0 -> 2.0", "guidance 5.0 -> 2.0"],
                  id="settings"),
