@@ -114,7 +114,7 @@ class PatchedAttention:
 
     def prepare_kv(self, k: Tensor, v: Tensor, heads: int, transformer_options: dict[str, Any]) -> QueryFunction:
         """See `SelfAttention.prepare_kv`."""
-        backend, nodes = self.attention.backend, _set_by(transformer_options)
+        backend, nodes = self.attention.backend, set_by(transformer_options)
         if nodes and backend.sparse:
             _log_not_sparse(backend.name, origin(nodes[0]))
         if nodes or backend.prepare_kv is None:
@@ -123,12 +123,12 @@ class PatchedAttention:
 
     def needs_all_queries(self, transformer_options: dict[str, Any]) -> bool:
         """See `SelfAttention.needs_all_queries`."""
-        if _set_by(transformer_options):
+        if set_by(transformer_options):
             return rows(transformer_options) > Rows.ANY
         return self.attention.backend.needs_all_queries(transformer_options)
 
 
-def _set_by(transformer_options: dict[str, Any]) -> list[Callable]:
+def set_by(transformer_options: dict[str, Any]) -> list[Callable]:
     """The functions of other nodes that come before a backend's own `prepare_kv`."""
     override = transformer_options.get(OVERRIDE)
     return [*([] if override is None else [override]), *patches(transformer_options, "attn1_patch")]

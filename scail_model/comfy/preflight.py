@@ -17,11 +17,12 @@ import torch
 
 from ..identity.identities import Identities
 from ..inputs.reference import Pictures, Reference
+from ..kernels.attention_choice import Backend
 from ..kernels.precision import EXACT, int8_storage
 from ..media.clips import Clip
 from ..preflight import checks
 from ..preflight.budget import Machine, probe_tflops
-from ..preflight.findings import Finding, attempt
+from ..preflight.findings import Finding, attempt, warning
 from ..preflight.job import Full, Job, Transformer
 from ..preflight.memory_checks import check_folder
 from ..solvers import check_sigmas
@@ -29,7 +30,7 @@ from ..sparse.settings import SparseSettings
 from ..video.colour_match import OFF
 from ..video.denoising import driven_steps
 from ..video.task import LATENTS, Settings
-from . import conditioning, loras, patches
+from . import conditioning, loras, overrides, patches
 from .model import ComfyTransformer
 from .sampler import check_sampler, sampler_name
 
@@ -58,7 +59,7 @@ def check(model, positive: list, negative: list, vae, reference: Reference | Pic
         found += loras.doubts(model)
     network = model.get_model_object("diffusion_model")
     if isinstance(network, ComfyTransformer):
-        found += checks.not_sparse(network.precision, network.backend)
+        found += [*checks.not_sparse(network.precision, network.backend), *_not_used(model, network.backend)]
     found += checks.without_effect(sparse, settings.sparse)
     hooked = any("hooks" in options for entries in prompts.values() for _, options in entries)
     return found + checks.check(Job(
@@ -70,6 +71,16 @@ def check(model, positive: list, negative: list, vae, reference: Reference | Pic
         settings.colour_match != OFF, settings.history == LATENTS, lossless, _free_disk(folder),
         None if settings.always_driven else driven_steps(settings, conditioning.driving_levels(settings, model)),
         full, settings.sparse))
+
+
+def _not_used(model, attention: Backend) -> list[Finding]:
+    """Sparse attention before which another node's comes."""
+    nodes = overrides.set_by(model.model_options.get("transformer_options", {}))
+    if not nodes or not attention.sparse:
+        return []
+    return [warning("attention", f"attention is {attention.name}, but {patches.origin(nodes[0])} is on the model and "
+                                 "comes before it: remove that node from the model's line, or choose another "
+                                 "attention.")]
 
 
 def _free_disk(folder: Path) -> int:

@@ -19,6 +19,7 @@ from ..kernels.sparse_attention import RUN
 from ..sparse import report
 from ..sparse.run import SparseRun
 from ..sparse.settings import SparseSettings
+from .overrides import set_by
 from .patches import RUNS
 
 log = logging.getLogger(__name__)
@@ -28,9 +29,10 @@ _DEVICE = "multigpu_thread_device"  # core's name of the GPU that a thread compu
 
 
 def is_sparse(model) -> bool:
-    """Whether the self-attention of a MODEL is sparse."""
+    """Whether the self-attention of a MODEL is sparse, and no other node's comes before it."""
     network = model.get_model_object("diffusion_model")
-    return hasattr(network, "backend") and network.backend.sparse
+    return hasattr(network, "backend") and network.backend.sparse and not set_by(
+        model.model_options.get("transformer_options", {}))
 
 
 def add_runs(patcher) -> None:
@@ -55,7 +57,7 @@ def on_this_gpu(transformer_options: dict[str, Any]) -> dict[str, Any]:
 
 def _with_a_run(executor, *arguments, **options):
     guider = executor.class_obj
-    if not is_sparse(guider.model_patcher):  # another node has exchanged the network
+    if not is_sparse(guider.model_patcher):  # another node has exchanged the network or its attention
         return executor(*arguments, **options)
     # core has copied them for this sampling
     transformer_options = guider.model_options.setdefault("transformer_options", {})

@@ -95,8 +95,12 @@ def test_sparse_attention_is_not_asked_for_cross_attention_that_looks_like_self_
 
 
 def test_attention_of_other_nodes_comes_before_sparse_attention_of_ours(everything):
-    """One line of the log for each of them says so."""
-    assert everything["before sparse"]["computed"] == {"None": True, "sage": False, "attn1_patch": False}
-    assert everything["before sparse"]["log"] == [
-        f"SCAIL-2: {node} is on the model and comes before attention sparse, which is not used." for node in (
-            "PathchSageAttentionKJ (testpack.model_optimization_nodes)", "attn1_patch (testpack.attention_overrides)")]
+    """One line of the log for each of them says so, and the check of inputs whenever it is asked."""
+    found = everything["before sparse"]
+    nodes = ["PathchSageAttentionKJ (testpack.model_optimization_nodes)", "attn1_patch (testpack.attention_overrides)"]
+    assert found["computed"] == found["sparse"] == {"None": True, "sage": False, "attn1_patch": False}
+    assert found["log"] == [
+        f"SCAIL-2: {node} is on the model and comes before attention sparse, which is not used." for node in nodes]
+    assert found["warned"] == [
+        f"attention is sparse, but {node} is on the model and comes before it: remove that node from the model's line, "
+        "or choose another attention." for node in (*nodes, nodes[0])]

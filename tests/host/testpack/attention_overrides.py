@@ -108,7 +108,8 @@ def before_sparse(model, overrides):
     """Of the pack's own sparse attention: whether it computes, by what is on the model, and the log."""
     sparse_attention, run, settings = (import_module(f"..{name}", overrides.__package__) for name in (
         "kernels.sparse_attention", "sparse.run", "sparse.settings"))
-    computed, lines = {}, []
+    sparse_runs, preflight = (import_module(f".{name}", overrides.__package__) for name in ("sparse", "preflight"))
+    computed, sparse_by_then, warned, lines = {}, {}, [], []
     handler = logging.Handler()
     handler.emit = lambda record: lines.append(record.getMessage())
     overrides.log.addHandler(handler)
@@ -118,9 +119,11 @@ def before_sparse(model, overrides):
             given = model.clone() if kind is None else kind(model, [])
             given.model_options["transformer_options"][sparse_attention.RUN] = sampling
             patched.sample(given)
-            computed[str(kind and kind.__name__)] = bool(sampling.errors)
+            name = str(kind and kind.__name__)
+            computed[name], sparse_by_then[name] = bool(sampling.errors), sparse_runs.is_sparse(given)
+            warned += [finding.text for finding in preflight._not_used(given, given.model.diffusion_model.backend)]
     overrides.log.removeHandler(handler)
-    return {"computed": computed, "log": lines}
+    return {"computed": computed, "sparse": sparse_by_then, "warned": warned, "log": lines}
 
 
 class TestOverrides(io.ComfyNode):
