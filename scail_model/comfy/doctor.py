@@ -29,6 +29,7 @@ from .loras import config_of
 from .model import ComfyTransformer, weight_format
 from .preflight import check_model, in_chunks, machine
 from .shared_network import NETWORK, with_our_network
+from .sparse import is_sparse
 
 _GGUF_FOLDERS = ("unet_gguf",)
 _BLOCKS_AT_ONCE = 2  # of the weights: the one that computes, and the next one
@@ -90,7 +91,7 @@ class ModelSubject:
 
             network = model.get_model_object(NETWORK)
             backend = network.backend
-            use(Running(network, backend.name, backend.reason, weight_format(network), backend.sparse, forward))
+            use(Running(network, backend.name, backend.reason, weight_format(network), is_sparse(model), forward))
             return x
 
         prompt = [[inputs.text, _values(inputs, model)]]

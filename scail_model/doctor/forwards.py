@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,15 +16,16 @@ from ..sparse.run import SparseRun
 from ..sparse.settings import SparseSettings
 from .inputs import SIGMA, Inputs, Size, random_inputs
 from .layers import Trace, distance, stepping, traced
+from .model_files import At
 from .modes import LONG, MODES, SIZES, Mode, Running, Subject, estimates, fitting
 
 _REPEATS = 3
 _WAIT = 0.01  # seconds between two looks at the GPU, so that somebody who cancels does not wait for it
 _NEAR = 0.2  # an estimated error that is this near to the true one, as a share of it
 
-MEASURED, UNAVAILABLE, FAILED = "measured", "not here", "failed"
+_OUT_OF_MEMORY = (torch.cuda.OutOfMemoryError, MemoryError)
 
-At = Callable[[str], None]  # told what goes on, many times a second; may raise to stop
+MEASURED, UNAVAILABLE, FAILED = "measured", "not here", "failed"
 
 
 @dataclass
@@ -213,6 +213,3 @@ def _short(numbers: Any) -> Any:
     if isinstance(numbers, list):
         return [_short(number) for number in numbers]
     return None if numbers is None or not math.isfinite(numbers) else float(f"{numbers:.4g}")
-
-
-_OUT_OF_MEMORY = (torch.cuda.OutOfMemoryError, MemoryError)

@@ -39,7 +39,7 @@ _QUANTISED = "quantised"
 _HEADER_BYTES = 1 << 20
 _VOCABULARY = ("shared.weight", "token_embedding.weight")
 
-At = Callable[[str], None]
+At = Callable[[str], None]  # told what goes on, many times a second; may raise to stop
 
 
 @dataclass(frozen=True)

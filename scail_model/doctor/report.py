@@ -14,8 +14,8 @@ import torch
 
 from ..preflight.budget import Machine
 from . import machine, page
-from .forwards import FAILED, MEASURED, At, Forwards, line_of
-from .model_files import MISSING, WRONG, FileFact
+from .forwards import FAILED, MEASURED, Forwards, line_of
+from .model_files import MISSING, WRONG, At, FileFact
 from .modes import Subject
 from .privacy import without_private
 

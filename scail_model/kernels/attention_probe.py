@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import cudnn_attention, flash_attention
+from .backends import does_not_run
 from .eager.fp8 import HEAD
 
 log = logging.getLogger(__name__)
@@ -130,8 +131,7 @@ class Candidate:
             except torch.OutOfMemoryError:  # not kept: another time there may be room
                 return "there was too little memory to try it"
             except Exception as error:  # whatever it is, there is another attention
-                first = str(error).splitlines()[0] if str(error) else ""
-                self.found[device] = f"it does not run here ({type(error).__name__}: {first})"
+                self.found[device] = does_not_run(error)
         return self.found[device]
 
     def _measured(self, device: torch.device) -> Measured:

@@ -1,8 +1,8 @@
 """Which backend computes an operation: Triton on a GPU where its kernels work, plain PyTorch everywhere else.
 
-Every operation has one public function, in `elementwise`, `int8` or `fp8`, which calls its namesake in the module that
-`Backends.of` returns. `eager` holds the definitions in plain PyTorch; `triton` and `cudnn` compute the same faster and
-are imported only when a GPU is prepared.
+Every operation has one public function, in the module that is named as its group, which calls its namesake in the
+module that `Backends.of` returns. `eager` holds the definitions in plain PyTorch; `triton`, `cudnn` and `flash4`
+compute the same faster and are imported only when a GPU is prepared.
 """
 
 from __future__ import annotations
@@ -24,6 +24,12 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 def uncompiled(function: Function) -> Function:
     """A decorator for what a compiled network calls but does not trace. PyTorch's own hides the function's type."""
     return cast(Function, torch.compiler.disable(function))
+
+
+def does_not_run(error: Exception) -> str:
+    """Why something cannot be used on a device, whatever it has raised, as the end of a sentence."""
+    text = str(error).splitlines()
+    return f"it does not run here ({type(error).__name__}: {text[0] if text else ''})"
 
 
 class Backends:

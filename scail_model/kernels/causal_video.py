@@ -32,7 +32,7 @@ def norm_silu(x: Tensor, bias: Tensor | None, gamma: Tensor, scale: float,
 
 
 def add_(x: Tensor, bias: Tensor | None, y: Tensor | None = None, y_bias: Tensor | None = None) -> Tensor:
-    """(x + bias) + (y + y_bias), written over x [1, C, T, H, W]."""
+    """(x + bias) + (y + y_bias), which may be written over x [1, C, T, H, W]."""
     return _BACKENDS.of(x).add_(x, bias, y, y_bias)
 
 

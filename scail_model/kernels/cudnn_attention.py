@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from .backends import does_not_run
 from .flash_attention import HEAD
 
 _CAPABILITY = 9  # on others it was not measured
@@ -29,7 +30,7 @@ def why_not(device: torch.device) -> str | None:
         row = torch.zeros(1, 128, HEAD, device=device, dtype=torch.bfloat16)
         attention(row, row, row, 1)
     except RuntimeError as error:  # PyTorch's word for a backend that it does not have
-        return f"it does not run here ({str(error).splitlines()[0]})"
+        return does_not_run(error)
     return None
 
 

@@ -11,6 +11,8 @@ import functools
 import torch
 from torch import Tensor
 
+from .backends import does_not_run
+
 # compute capabilities; on older GPUs it was not tried
 _CAPABILITIES = (9, 10, 11)
 HEAD = 128  # channels
@@ -32,7 +34,7 @@ def why_not(device: torch.device) -> str | None:
     except ImportError as error:
         return f"flash-attn-4 is not installed ({error})"
     except Exception as error:  # whatever it is, there is another attention
-        return f"it does not run here ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})"
+        return does_not_run(error)
     return None
 
 

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from . import fp8
+from .backends import does_not_run
 from .eager.fp8 import HEAD
 from .fp8 import Stats
 
@@ -57,7 +58,7 @@ def _try_kernels(device: torch.device) -> str | None:
     except ImportError as error:
         return f"nvidia-cudnn-frontend or Triton is not installed ({error})"
     except Exception as error:  # whatever it is, there is another attention
-        return f"it does not run here ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})"
+        return does_not_run(error)
     return None if distance < 0.15 else f"its results are wrong here (off by {distance:.2f})"
 
 

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import flash_attention, sparse
+from .backends import does_not_run
 from .eager.fp8 import HEAD
 
 KEYS, PIECE = 128, 16  # rows of a block, and of the parts of it that are compared
@@ -46,7 +47,7 @@ def _try_kernels(device: torch.device) -> str | None:
     except ImportError as error:
         return f"flash-attn-4 or Triton is not installed ({error})"
     except Exception as error:  # whatever it is, there is another attention
-        return f"it does not run here ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})"
+        return does_not_run(error)
     return None if distance < 0.05 else f"its results are wrong here (off by {distance:.2f})"
 
 

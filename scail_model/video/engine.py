@@ -32,6 +32,7 @@ from ..media.workers import Cancelled, result
 from ..sparse import report as sparse_report
 from ..sparse.run import LayerError
 from .host import Host, Watch
+from .progress import JOINING
 from .segment_files import SegmentFiles
 from .take import Take, Takes
 from .task import Made, VideoTask
@@ -78,7 +79,7 @@ class _Engine:
         finally:
             self.takes.stop()
             self.files.stop()
-        self.watch.stage(len(self.task.plan) - 1, "joining")
+        self.watch.stage(len(self.task.plan) - 1, JOINING)
         all_errors = list(itertools.chain(*self.errors))
         if all_errors:
             self.files.comment += f", {sparse_report.phrase(all_errors)}"
