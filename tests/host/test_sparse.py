@@ -22,7 +22,7 @@ def test_any_sampler_has_a_run_for_each_sampling_and_tells_its_errors(facts):
 
 
 def test_a_run_that_is_given_is_taken_and_leaves_nothing_behind(facts):
-    assert facts["given_run"] == {"steps": [0, 3], "layers": [0, 1], "left": [], "told": []}
+    assert facts["given_run"] == {"steps": [0, 7], "layers": [0, 1], "left": [], "told": []}
 
 
 def test_what_is_computed_decides_the_error(facts):

@@ -26,6 +26,7 @@ from scail_model.kernels.linears import QuantizingInt8
 from scail_model.kernels.precision import EIGHT_BIT, EXACT, int8_linears
 from scail_model.kernels.sparse_attention import RUN
 from scail_model.preflight.budget import Machine, token_count, token_seconds
+from scail_model.sparse import run as sparse_run
 from scail_model.sparse.settings import KEYS, SparseSettings
 from scail_model.transformer import SCAIL2Transformer
 
@@ -372,6 +373,7 @@ def sparse():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(forwards_module, "fitting", lambda subject: iter([LARGER]))
         patch.setattr(forwards_module, "SparseSettings", lambda: SparseSettings(0.2, error_limit=0))
+        patch.setattr(sparse_run, "ROWS", 512)  # of 1,134
         found = mode(measured(SparseSubject()), "exact, sparse")
     with torch.inference_mode():
         network(attention=attention)(**random_inputs(LARGER, golden.TINY).arguments(torch.device("cpu")))
@@ -396,7 +398,7 @@ def test_estimated_error_is_compared_with_the_true_one(sparse):
 
 
 def test_timed_forwards_begin_from_what_the_first_has_found(monkeypatch):
-    """They measure a fourth of the layers, as the steps of a video on the average, and decide nothing anew."""
+    """They measure an eighth of the layers, as the steps of a video on the average, and decide nothing anew."""
     begun = []
 
     class Counted(SparseSubject):

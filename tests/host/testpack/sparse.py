@@ -75,7 +75,7 @@ def given_run(model):
     """A run that is given: its errors by step and layer, what is left of it on the MODEL, and what is told."""
     run, lines = new_run(density=DENSITY), []
     with heard(lines):
-        sample(with_run(model, run), guidance=1.0, steps=4)
+        sample(with_run(model, run), guidance=1.0, steps=8)
     return {"steps": sorted({error.step for error in run.errors}),
             "layers": sorted({error.layer for error in run.errors}),
             "left": sorted(model.model_options.get("transformer_options", {})),
