@@ -34,13 +34,12 @@ from . import conditioning, loras, overrides, patches
 from .model import ComfyTransformer
 from .sampler import check_sampler, sampler_name
 
-_SPARSE = SparseSettings()
 _PROBE_BYTES = 2**29  # three matrices of 8192
 
 
 def check(model, positive: list, negative: list, vae, reference: Reference | Pictures, driving: Clip,
           identities: Identities, settings: Settings, fps: float, *, sampler, history_strength: float, lossless: bool,
-          folder: Path, timed: bool, full: Full | None = None, sparse: SparseSettings = _SPARSE) -> list[Finding]:
+          folder: Path, timed: bool, full: Full | None, sparse: SparseSettings) -> list[Finding]:
     """Everything there is to say of the inputs of a video; driving with `fps` frames a second.
 
     sampler: the SAMPLER that takes the place of the solver, or None. folder: where the job folder will be. `timed`

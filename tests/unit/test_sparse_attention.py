@@ -244,11 +244,11 @@ def test_by_itself_the_density_is_a_number_of_keys(length, density):
 def test_dense_layers_count_at_their_turn():
     q, k, v = tokens()
     run = started(calibration=Calibration(1500, {0: 1.0, 1: 0.2, 2: 0.2, 3: 0.2, 4: 1.0}))
-    for step in range(4):
+    for step in range(8):
         run.begin(1000.0 - step)
         for layer in range(5):
             attend(run, q, k, v, layer)
-    assert [each[:2] for each in run.errors] == [(0, 0), (0, 4), (1, 3), (2, 2), (3, 1)]
+    assert [each[:2] for each in run.errors] == [(0, 0), (4, 4), (5, 3), (6, 2), (7, 1)]
     assert [each.density for each in run.errors[:2]] == [1.0, 1.0]
     assert "in 2 of 5 layers all" in report.line(run.errors)
 
