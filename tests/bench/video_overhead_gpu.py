@@ -263,8 +263,9 @@ def run(model, vae, folder: Path, job: Path, clock: Clock, options: argparse.Nam
     # random weights attend almost evenly: whatever is left out is a large error, and a limit would compute everything
     sparse = SparseSettings(error_limit=0.0) if options.precision == FAST else None
     settings = Settings("unipc", options.steps, 3.0, 1.0, 0, 81, 5, black_background=False, sparse=sparse)
-    preflight.check(model, prompt, prompt, vae, reference, clip, identities, settings, 16.0, lossless=False,
-                          folder=folder, timed=False)
+    preflight.check(model, prompt, prompt, vae, reference, clip, identities, settings, 16.0, sampler=None,
+                    history_strength=1.0, lossless=False, folder=folder, timed=False, full=None,
+                    sparse=sparse or SparseSettings())
     key = clock.timed("keys", lambda: digest(keys.model_key(model), keys.vae_key(vae), clip.digest(),
                                              identities.digest(), keys.prompt_key([prompt])))
     plan = plan_segments(options.frames, 81, 5)
