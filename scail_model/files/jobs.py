@@ -12,11 +12,11 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -24,6 +24,7 @@ from torch import Tensor
 
 from .atomic import explained, locked, remove_leftovers, writing
 
+_T = TypeVar("_T")
 _ABOUT = "job.json"
 _FORMAT = "scail2-job-1"
 _AWAY = ".removing-"
@@ -76,11 +77,11 @@ class Job:
         with self.writing(name) as path:
             path.write_text(json.dumps(values), encoding="utf-8")
 
-    def load_values(self, name: str) -> Any:
-        """Read what `save_values` has written. RuntimeError if the file was damaged since."""
+    def load_values(self, name: str, of: Callable[[Any], _T]) -> _T:
+        """What `of` makes of what `save_values` has written. RuntimeError if the file was damaged or changed since."""
         try:
-            return json.loads(self.path(name).read_text(encoding="utf-8"))
-        except ValueError as error:
+            return of(json.loads(self.path(name).read_text(encoding="utf-8")))
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise RuntimeError(f"{self.path(name)} is damaged ({error}): delete it, and run again.") from error
 
     def remove_without(self, pattern: str) -> None:

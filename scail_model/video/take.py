@@ -134,7 +134,7 @@ class Takes:
         """Of sparse attention in a take that is there; none if they are not kept any more."""
         name = take.file(SPARSE)
         kept = self.task.settings.sparse is not None and self.job.has(name)
-        return sparse_report.errors_of(self.job.load_values(name)["errors"]) if kept else []
+        return self.job.load_values(name, lambda values: sparse_report.errors_of(values["errors"])) if kept else []
 
     def _calibration_file(self, take: Take) -> list[str]:
         """The ending of what later takes begin with, if this one calibrates."""
@@ -144,7 +144,8 @@ class Takes:
         settings, before = self.task.settings.sparse, take.calibrated_by
         if settings is None or before is None:
             return settings and SparseRun(settings)
-        return SparseRun(settings, Calibration.of(self.job.load_values(before.file(SPARSE))["calibration"]))
+        return SparseRun(settings, self.job.load_values(before.file(SPARSE),
+                                                        lambda values: Calibration.of(values["calibration"])))
 
     # Latents and frames
 
