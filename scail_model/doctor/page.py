@@ -76,7 +76,9 @@ def _forwards(values: Values) -> Iterator[str]:
     found = values["forwards"]
     if found is None:
         if values["complete"]:
-            yield "No forward was measured: there are no weights to run."
+            failed = any(sentence.startswith("forwards ") for sentence in values["wrong"])
+            yield ("No forward was measured: what is wrong is said above." if failed else
+                   "No forward was measured: no weights are chosen, or none are there.")
         return
     if "size" not in found:
         return

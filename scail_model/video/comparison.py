@@ -29,6 +29,8 @@ from .task import Made, VideoTask
 
 # what does not change what is seen, and what the task knows better
 _NOT_SEEN = ("codec", "quality", "jobs_limit", "draft", "steps")
+# settings on which the noise of a segment depends
+_OF_NOISE = ("noise", "plan", "remake", "remake_seed", "segment_length", "overlap", "lengths", "scene_cuts", "rate")
 _NAMES = {"model": "the model, its precision or attention, a LoRA or the VAE", "prompts": "the prompt",
           "references": "the reference picture", "reference_masks": "the reference's masks",
           "driving_masks": "the driving masks", "who": "who is who"}
@@ -42,11 +44,12 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class Comparison:
     """draft: folder of its job. differences: what is not as in the draft, in words, size and steps first. video: both
-    side by side, None if that could not be written."""
+    side by side, None if that could not be written. same_noise: whether both started from one noise."""
 
     draft: Path
     differences: Sequence[str]
     video: Path | None
+    same_noise: bool
 
     @property
     def values(self) -> dict[str, Any]:
@@ -57,8 +60,9 @@ class Comparison:
     @property
     def lines(self) -> list[str]:
         """For a report."""
-        text = f"compared with the draft in {self.draft}: {'; '.join(self.differences)}. Its noise was this video's, "\
-               "averaged, so what is small differs"
+        noise = ("Its noise was this video's, averaged, so what is small differs" if self.same_noise else
+                 "It started from other noise, so everything may differ")
+        text = f"compared with the draft in {self.draft}: {'; '.join(self.differences)}. {noise}"
         return [text, *([f"draft and video side by side: {self.video}"] if self.video else [])]
 
 
@@ -86,7 +90,7 @@ def compare(task: VideoTask, made: Made, job: Job, watch: Watch, target: Path | 
         return None
     folder, draft = about
     target = target or job.path(f"compare-{made.path.stem}.mp4")
-    found = differences(draft[_ABOUT], task.made_from)
+    found, same_noise = differences(draft[_ABOUT], task.made_from), _same_noise(draft[_ABOUT], task.made_from)
     watch.stage(len(task.plan) - 1, COMPARING)
     remove_leftovers(target.parent, target.name)
     try:
@@ -94,8 +98,8 @@ def compare(task: VideoTask, made: Made, job: Job, watch: Watch, target: Path | 
             _write(part, (_video(folder, draft), draft[_ABOUT]), (made.path, task.made_from), task.rate, watch.tick)
     except (OSError, RuntimeError, ValueError) as error:
         log.warning("SCAIL-2: draft and video are not shown side by side: %s", error)
-        return Comparison(folder, found, None)
-    return Comparison(folder, found, target)
+        return Comparison(folder, found, None, same_noise)
+    return Comparison(folder, found, target, same_noise)
 
 
 def draft_seed(root: Path, full: Mapping[str, Any]) -> int | None:
@@ -118,6 +122,11 @@ def differences(draft: Mapping[str, Any], full: Mapping[str, Any]) -> list[str]:
     before, now = draft["settings"], full["settings"]
     return found + [_change(name, before[name], now[name]) for name in now
                     if name in before and before[name] != now[name]]
+
+
+def _same_noise(draft: Mapping[str, Any], full: Mapping[str, Any]) -> bool:
+    return draft["seed"] == full["seed"] and all(
+        draft["settings"].get(name) == full["settings"][name] for name in _OF_NOISE)
 
 
 def _change(name: str, before: Any, now: Any) -> str:

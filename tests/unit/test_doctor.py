@@ -250,6 +250,7 @@ def test_a_part_that_fails_is_one_line_and_the_rest_goes_on(changes, wrong):
     report = examined(**{"subject": Subject(), **changes})
     assert report.wrong == [wrong]
     assert report.values()["complete"]
+    assert ("No forward was measured: what is wrong is said above." in report.as_text()) == wrong.startswith("forwards")
     assert report.values()["versions"]["torch"] == torch.__version__
 
 
@@ -332,7 +333,7 @@ def test_without_weights_everything_else_is_told():
     report = examined()
     assert report.ok
     assert report.values()["forwards"] is None
-    assert "No forward was measured: there are no weights to run." in report.as_text()
+    assert "No forward was measured: no weights are chosen, or none are there." in report.as_text()
 
 
 @pytest.mark.usefixtures("tiny")

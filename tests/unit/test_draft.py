@@ -154,8 +154,11 @@ def test_the_video_is_shown_beside_its_draft(models, job, drafted, tmp_path, cap
     pytest.param({"codec": "lossless"}, [], id="another codec is nothing that is seen"),
 ])
 def test_what_was_changed_since_the_draft_is_said(models, job, drafted, tmp_path, capsys, changes, differences):
-    _, comparison, _ = keeper(models, job, drafted, tmp_path, capsys, **{"sample_steps": 4} | changes)
+    text, comparison, _ = keeper(models, job, drafted, tmp_path, capsys, **{"sample_steps": 4} | changes)
     assert comparison["differences"] == ["size 64x32 -> 128x64", *differences]
+    other_noise = bool({"base_seed", "plan"} & changes.keys())
+    assert ("It started from other noise" in text, "Its noise was this video's" in text) == (
+        other_noise, not other_noise)
 
 
 def test_a_video_without_a_seed_takes_that_of_its_draft(models, job, drafted, tmp_path, capsys):
