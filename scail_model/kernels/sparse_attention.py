@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import flash_attention, sparse
-from .backends import does_not_run
+from .backends import does_not_run, uncompiled
 from .eager.fp8 import HEAD
 
 KEYS, PIECE = 128, 16  # rows of a block, and of the parts of it that are compared
@@ -51,10 +51,12 @@ def _try_kernels(device: torch.device) -> str | None:
     return None if distance < 0.05 else f"its results are wrong here (off by {distance:.2f})"
 
 
+@uncompiled
 def takes(k: Tensor, heads: int) -> bool:
     """Whether there is something to choose among keys k [B, M, heads * 128], of a dtype that the kernels compute in."""
     fits = k.device.type == "cpu" or k.dtype in (torch.bfloat16, torch.float16)
-    return fits and k.shape[-1] == heads * HEAD and k.shape[1] >= FEWEST_KEYS
+    # every GPU is asked, because each has to be prepared
+    return fits and k.shape[-1] == heads * HEAD and k.shape[1] >= FEWEST_KEYS and why_not(k.device) is None
 
 
 @torch.no_grad()
