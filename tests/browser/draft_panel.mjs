@@ -25,6 +25,7 @@ export default async function draftPanel(page, { compared, gone, screenshot }) {
   answer.gone = await panel.innerText();
   await tell({ draft: false, differences: [], video: null });
   answer.none = await panel.innerText();
-  answer.saved = await page.evaluate(() => window.comfyAPI.app.app.graph.serialize().nodes[0].widgets_values.at(-1));
+  const values = await page.evaluate(() => window.comfyAPI.app.app.graph.serialize().nodes[0].widgets_values);
+  answer.saved = values.slice(values.lastIndexOf(true)); // the switch and what comes after it
   return answer;
 }

@@ -23,4 +23,4 @@ def test_a_video_and_its_draft(page, server):
     assert found["kept"] == 1, "told again, a video that plays is not drawn anew"
     assert "The file with both is gone from the job folder." in found["gone"]
     assert found["none"].strip() == ""
-    assert found["saved"] is True
+    assert found["saved"] == [True, 0, 0.05], "the settings and no panel"
