@@ -1,7 +1,7 @@
 """A finished video beside its draft: which draft that is, what differs, and both in one file.
 
-What a video was made from is kept in its job folder. The draft is the one of the same driving video that differs least;
-of several, the latest.
+What a video was made from is kept in its job folder. The draft is the one of the same driving video whose file is there
+and which differs least from what this video's draft would be; of several, the latest.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from ..inputs.reference import Pictures, Reference
 from ..media.clips import Tick
 from ..media.video_file import FileClip
 from ..media.whole_video import write_clip
+from .draft import draft_size, draft_steps
 from .host import Watch
 from .options import VideoOptions
 from .segment_inputs import Given
@@ -140,7 +141,22 @@ def _draft(root: Path, full: Mapping[str, Any]) -> tuple[Path, dict[str, Any]] |
     drafts = [(job.folder, job.about) for job in jobs.found_jobs(root) if job.finished and job.about.get("draft")
               and _ABOUT in job.about and _related(job.about[_ABOUT], full)]
     # the oldest come first
-    return min(reversed(drafts), key=lambda draft: len(differences(draft[1][_ABOUT], full)), default=None)
+    return min(reversed(drafts), key=lambda draft: (not _is_there(*draft), _changes(draft[1][_ABOUT], full)),
+               default=None)
+
+
+def _is_there(folder: Path, about: Mapping[str, Any]) -> bool:
+    try:
+        return _video(folder, about).is_file()
+    except FileNotFoundError:
+        return False
+
+
+def _changes(draft: Mapping[str, Any], full: Mapping[str, Any]) -> int:
+    """In how much a draft differs from what the draft of this video would be."""
+    width, height = map(int, full["size"].split("x"))
+    own = {"size": "{}x{}".format(*draft_size(width, height)), "steps": draft_steps(full["steps"])}
+    return len(differences(draft, {**full, **own}))
 
 
 def _related(draft: Mapping[str, Any], full: Mapping[str, Any]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import time
 from fractions import Fraction
 
 import numpy as np
@@ -13,9 +14,10 @@ import torch
 from PIL import Image
 from test_generate import command, frames_of
 
+from scail_model.files.jobs import Job
 from scail_model.headless.cli import main
 from scail_model.solvers import make_schedule
-from scail_model.video import open_clip
+from scail_model.video import comparison, open_clip
 from scail_model.video.draft import draft_noise, draft_sigmas, draft_size, draft_steps
 from scail_model.video.options import VideoOptions
 from tests.demo import drawing
@@ -196,3 +198,27 @@ def test_a_draft_whose_file_is_gone_costs_no_video(models, job, drafted, tmp_pat
     assert comparison["differences"]
     assert "side by side" not in text
     assert (folder / "walk.mp4").exists()
+
+
+def job_of(root, name, *, draft, file=True, **changes):
+    """A finished job, as far as comparisons read it."""
+    made = {"size": "64x32", "steps": 4, "seed": 1, "sigmas": [], "driving": "d", "model": "m", "prompts": "p",
+            "references": "r", "reference_masks": "k", "driving_masks": "v", "who": "w", "settings": {"shift": 3.0}}
+    job = Job(root / name, {})
+    job.tell(draft=draft, finished=time.time(), made_from=made | changes)
+    if file:
+        job.path(f"video-{name}.mp4").write_bytes(b"video")
+    return job.folder, made | changes
+
+
+@pytest.mark.parametrize(("other", "why"), [
+    ({"size": "96x64"}, "the draft of a larger video"), ({"steps": 5}, "the draft of a video of ten steps"),
+    ({"seed": 2}, "another seed"), ({"file": False}, "its file is gone")])
+def test_of_several_drafts_it_is_this_video_s_own(tmp_path, other, why):
+    own, _ = job_of(tmp_path, "own", draft=True)
+    job_of(tmp_path, "later", draft=True, **other)
+    _, full = job_of(tmp_path, "full", draft=False, size="128x64", steps=8)
+    folder, _ = comparison._draft(tmp_path, full)
+    assert folder == own, why
+    again, _ = job_of(tmp_path, "again", draft=True)
+    assert comparison._draft(tmp_path, full)[0] == again, "the latest of equal ones"
