@@ -26,6 +26,18 @@ def uncompiled(function: Function) -> Function:
     return cast(Function, torch.compiler.disable(function))
 
 
+def why_wrong(distance: Callable[[], float], most: float, packages: str) -> str | None:
+    """None if kernels run and are right, else the reason, as the end of a sentence. distance: runs them, and returns
+    how far off they are; packages: what they need."""
+    try:
+        found = distance()
+    except ImportError as error:
+        return f"{packages} is not installed ({error})"
+    except Exception as error:  # whatever it is, there is another attention
+        return does_not_run(error)
+    return None if found < most else f"its results are wrong here (off by {found:.2f})"
+
+
 def does_not_run(error: Exception) -> str:
     """Why something cannot be used on a device, whatever it has raised, as the end of a sentence."""
     text = str(error).splitlines()

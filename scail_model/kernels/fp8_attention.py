@@ -19,13 +19,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from . import fp8
-from .backends import does_not_run
+from .backends import why_wrong
 from .eager.fp8 import HEAD
 from .fp8 import Stats
 
@@ -40,26 +41,21 @@ def why_not(device: torch.device) -> str | None:
         return "it needs an NVIDIA GPU"
     if torch.cuda.get_device_capability(device) != (9, 0):
         return "it was made for Hopper GPUs"
-    reason = _try_kernels(device)
+    reason = why_wrong(partial(_distance, device), 0.15, "nvidia-cudnn-frontend or Triton")
     if reason is not None:
         fp8.use_pytorch(device)
     return reason
 
 
-def _try_kernels(device: torch.device) -> str | None:
-    try:
-        fp8.use_kernels(device)
-        generator = torch.Generator(device).manual_seed(0)
-        q, k, v = torch.randn(3, 1, 300, HEAD, device=device, dtype=torch.bfloat16, generator=generator)
-        result = attention(q, k, v, 1).float()
-        heads = [x[:, None].float() for x in (q, k, v)]  # [1, 1, L, 128] each
-        exact = torch.nn.functional.scaled_dot_product_attention(heads[0], heads[1], heads[2])[:, 0]
-        distance = float((result - exact).norm() / exact.norm())
-    except ImportError as error:
-        return f"nvidia-cudnn-frontend or Triton is not installed ({error})"
-    except Exception as error:  # whatever it is, there is another attention
-        return does_not_run(error)
-    return None if distance < 0.15 else f"its results are wrong here (off by {distance:.2f})"
+def _distance(device: torch.device) -> float:
+    """Of the kernels from exact attention."""
+    fp8.use_kernels(device)
+    generator = torch.Generator(device).manual_seed(0)
+    q, k, v = torch.randn(3, 1, 300, HEAD, device=device, dtype=torch.bfloat16, generator=generator)
+    result = attention(q, k, v, 1).float()
+    heads = [x[:, None].float() for x in (q, k, v)]  # [1, 1, L, 128] each
+    exact = torch.nn.functional.scaled_dot_product_attention(heads[0], heads[1], heads[2])[:, 0]
+    return float((result - exact).norm() / exact.norm())
 
 
 @torch.no_grad()

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from . import flash_attention, sparse
-from .backends import does_not_run, uncompiled
+from .backends import uncompiled, why_wrong
 from .eager.fp8 import HEAD
 
 KEYS, PIECE = 128, 16  # rows of a block, and of the parts of it that are compared
@@ -30,25 +31,20 @@ def why_not(device: torch.device) -> str | None:
     """None if it works on a device, which then computes with the kernels; else the reason, the end of a sentence."""
     if device.type == "cpu":
         return None
-    reason = flash_attention.why_not(device) or _try_kernels(device)
+    reason = flash_attention.why_not(device) or why_wrong(partial(_distance, device), 0.05, "flash-attn-4 or Triton")
     if reason is not None:
         sparse.use_pytorch(device)
     return reason
 
 
-def _try_kernels(device: torch.device) -> str | None:
-    try:
-        sparse.use_kernels(device)
-        generator = torch.Generator(device).manual_seed(0)
-        q, k, v = torch.randn(3, 1, 1000, HEAD, device=device, dtype=torch.bfloat16, generator=generator)
-        result = prepare_kv(k, v, 1)(q, 0.5)[0].float()
-        expected = prepare_kv(k.cpu().float(), v.cpu().float(), 1)(q.cpu().float(), 0.5)[0].to(device)
-        distance = float((result - expected).norm() / expected.norm())
-    except ImportError as error:
-        return f"flash-attn-4 or Triton is not installed ({error})"
-    except Exception as error:  # whatever it is, there is another attention
-        return does_not_run(error)
-    return None if distance < 0.05 else f"its results are wrong here (off by {distance:.2f})"
+def _distance(device: torch.device) -> float:
+    """Of the kernels from their definition."""
+    sparse.use_kernels(device)
+    generator = torch.Generator(device).manual_seed(0)
+    q, k, v = torch.randn(3, 1, 1000, HEAD, device=device, dtype=torch.bfloat16, generator=generator)
+    result = prepare_kv(k, v, 1)(q, 0.5)[0].float()
+    expected = prepare_kv(k.cpu().float(), v.cpu().float(), 1)(q.cpu().float(), 0.5)[0].to(device)
+    return float((result - expected).norm() / expected.norm())
 
 
 @uncompiled

@@ -20,7 +20,6 @@ import json
 import statistics
 import sys
 from collections.abc import Callable
-from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -30,9 +29,9 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from scail_model.attention import sdpa  # noqa: E402
 from scail_model.config import TransformerConfig  # noqa: E402
-from scail_model.kernels import attention_choice, flash_attention, fp8_attention  # noqa: E402
+from scail_model.kernels.attention_backends import AUTOMATIC  # noqa: E402
 from scail_model.kernels.attention_backends import SPARSE as SPARSE_ATTENTION  # noqa: E402
-from scail_model.kernels.attention_choice import HostAttention  # noqa: E402
+from scail_model.kernels.attention_choice import Backend, HostAttention, choose  # noqa: E402
 from scail_model.kernels.linears import FullPrecision, QuantizingInt8  # noqa: E402
 from scail_model.kernels.precision import EIGHT_BIT, EXACT, FAST, int8_linears, int8_storage  # noqa: E402
 from scail_model.kernels.sparse_attention import RUN  # noqa: E402
@@ -45,7 +44,6 @@ CORE, CUDNN_FIRST, FP8, SPARSE = "core", "core cuDNN first", "core fp8", "sparse
 MODES = CORE, EXACT, EIGHT_BIT, SPARSE, FAST, FP8
 STEPS = 8  # of the run whose mean is a sparse mode's time
 PACKAGES = ("flash-attn-4", "nvidia-cudnn-frontend", "triton")
-FEW_KEYS = 4096  # below, attention in 8 bits is not used
 Forward = Callable[[dict], torch.Tensor]
 ERROR_SIZE, ERROR_LAYERS = (512, 896, 81), 4
 
@@ -92,28 +90,9 @@ def build_ours(config: TransformerConfig, weights: dict[str, torch.Tensor], atte
     return lambda inputs: model(**inputs)
 
 
-def exact_attention() -> tuple[str, Callable]:
-    """Name and function of the fastest one."""
-    if flash_attention.why_not(torch.device("cuda", 0)) is not None:
-        return "pytorch", sdpa
-    return "flash_attn_4", lambda q, k, v, heads, transformer_options=None: flash_attention.attention(q, k, v, heads)
-
-
-def attention_in_8_bits() -> tuple[str, Callable]:
-    """Name and function of it, or of the exact one where it does not work."""
-    name, exact = exact_attention()
-    if fp8_attention.why_not(torch.device("cuda", 0)) is not None:
-        return name, exact
-
-    def prepare_kv(k, v, heads, transformer_options=None):
-        in_8_bits = fp8_attention.prepare_kv(k, v, heads) if k.shape[1] >= FEW_KEYS else None
-        return in_8_bits or partial(exact, k=k, v=v, heads=heads)
-
-    def attention(q, k, v, heads, transformer_options=None):
-        return prepare_kv(k, v, heads)(q)
-
-    attention.prepare_kv = prepare_kv
-    return "cudnn_fp8", attention
+def attention(precision: str, name: str = AUTOMATIC) -> Backend:
+    """What the pack computes attention with in a precision."""
+    return choose(name, torch.device("cuda", 0), precision, HostAttention("pytorch", "pytorch", sdpa))
 
 
 def build(mode: str, config: TransformerConfig, weights: dict[str, torch.Tensor]) -> Forward:
@@ -126,8 +105,8 @@ def build(mode: str, config: TransformerConfig, weights: dict[str, torch.Tensor]
         density = float(mode.removeprefix(SPARSE).strip(" %") or 0) / 100 if mode != FAST else 0.0
         return SparseForward(config, weights, QuantizingInt8() if mode == FAST else None, density)
     if mode == EXACT:
-        return build_ours(config, weights, exact_attention()[1])
-    return build_ours(config, weights, attention_in_8_bits()[1], QuantizingInt8())
+        return build_ours(config, weights, attention(EXACT))
+    return build_ours(config, weights, attention(EIGHT_BIT), QuantizingInt8())
 
 
 class SparseForward:
@@ -136,9 +115,7 @@ class SparseForward:
     def __init__(self, config: TransformerConfig, weights: dict[str, torch.Tensor], linears: FullPrecision | None,
                  density: float) -> None:
         self.settings = SparseSettings(density, error_limit=0.0)
-        attention = attention_choice.choose(SPARSE_ATTENTION, torch.device("cuda", 0), EXACT,
-                                            HostAttention("pytorch", "pytorch", sdpa))
-        self.forward = build_ours(config, weights, attention, linears)
+        self.forward = build_ours(config, weights, attention(EXACT, SPARSE_ATTENTION), linears)
         self.begin()
 
     def begin(self) -> None:
@@ -288,7 +265,7 @@ def compare_errors() -> dict:
     wide_inputs = {k: v.float() if torch.is_tensor(v) else v for k, v in inputs.items()}
     exact = {"core": build_core(config, wide)(wide_inputs), "ours": build_ours(config, wide)(wide_inputs)}
     half = {"core": build_core(config, weights)(inputs).float(), "ours": build_ours(config, weights)(inputs)}
-    fastest = build_ours(config, weights, exact_attention()[1])(inputs)
+    fastest = build_ours(config, weights, attention(EXACT))(inputs)
     return {"layers": ERROR_LAYERS, "size": "x".join(map(str, ERROR_SIZE)),
             "core_float32": relative(exact["core"], exact["ours"]),
             "exact_bfloat16": relative(fastest, exact["ours"])} | {
@@ -337,7 +314,7 @@ def main() -> None:
     report = {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "layers": options.layers,
               "packages": {name: installed(name) for name in PACKAGES},
               "comfyui": comfyui_version(),
-              "attention": {EXACT: exact_attention()[0], EIGHT_BIT: attention_in_8_bits()[0]},
+              "attention": {precision: attention(precision).name for precision in (EXACT, EIGHT_BIT)},
               "error": None if options.no_float32 else compare_errors(), "rows": []}
     print(json.dumps(report), flush=True)
     torch.cuda.empty_cache()
