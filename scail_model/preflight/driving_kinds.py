@@ -54,8 +54,8 @@ def poses_of(driving: Clip) -> Poses | None:
 
 
 def comparable(findings: Sequence[Finding], driving: Clip, identities: Identities) -> list[Finding]:
-    """Findings without those that compare the sizes of a skeleton and of a person's outline."""
-    others = [finding for finding in findings if finding.code != "scale"]
+    """Findings without those on the size of a person where it is a skeleton's, not an outline's."""
+    others = [finding for finding in findings if finding.code not in ("scale", "small")]
     if len(others) == len(findings):
         return others
     if poses_of(driving) is not None or identities.rendered:

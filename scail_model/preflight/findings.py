@@ -19,7 +19,7 @@ _INPUTS = {
     "whole_picture": "identities", "people": "identities", "animal": "identities",
     "mode": "identities",
     "poses": "driving", "poses_masks": "identities", "poses_mode": "identities", "poses_size": "reference",
-    "thin": "identities", "driving_crop": "driving", "driving_size": "driving", "driving": "driving",
+    "thin": "identities", "tiny": "driving", "small": "driving", "driving_crop": "driving", "driving_size": "driving", "driving": "driving",
     "driving_file": "driving", "busy_background": "driving_background",
     "reference_count": "reference", "reference_mode": "reference", "reference_masks": "reference",
     "reference_file": "reference", "reference_crop": "reference", "result_size": "reference", "scale": "reference",

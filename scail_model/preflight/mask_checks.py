@@ -24,6 +24,8 @@ from .findings import Finding, fact, warning
 
 _LASTING = 8  # frames, half a second at 16 fps; or all frames that show the person, if fewer
 _TINY, _HUGE = 0.002, 0.8  # of the frame
+_SMALL = 0.25  # of the picture's height: 128 of 512 pixels, which are 16 cells of the latent
+_CROP = "use Crop SCAIL-2 Person (--crop_to_person), which makes the person large and puts it back"
 _SLIGHT = 0.005  # of the frame: who covers more has a place that is two pixels wide
 _HIDDEN = 0.02  # of a person's pixels
 _SAME_PLACE = 0.8  # of the union of two boxes
@@ -38,7 +40,8 @@ Window = tuple[int, int, int, int]
 
 def check(identities: Identities, plan: Sequence[Segment], height: int, width: int) -> list[Finding]:
     """All findings about the masks, for a result of height x width pixels; frames are driving frames."""
-    return [*unseen(identities, plan), *hidden(identities), *sizes(identities), *thin(identities, height, width),
+    return [*unseen(identities, plan), *hidden(identities), *sizes(identities), *small(identities, height, width),
+            *thin(identities, height, width),
             *coinciding(identities), *cropped_references(identities, height, width),
             *cropped_driving(identities, height, width), *scales(identities, height, width)]
 
@@ -85,11 +88,28 @@ def sizes(identities: Identities) -> Iterator[Finding]:
     for person, extent in enumerate(driving.extents):
         shares = extent.area / (driving.height * driving.width)
         for code, flags, remedy in (
-                ("tiny", extent.seen & (shares < _TINY), "crop the driving video closer to the person"),
+                ("tiny", extent.seen & (shares < _TINY), _CROP),
                 ("huge", shares > _HUGE, "check whether the driving mask includes the background")):
             if _lasts(flags, extent.seen):
                 yield warning(code, f"{identities.title(person)} covers {shares[flags].mean():.2%} of the driving "
                                     f"video in frames {in_words(runs(flags))} of {len(driving)}: {remedy}.")
+
+
+def small(identities: Identities, height: int, width: int) -> Iterator[Finding]:
+    """People that are small in the picture that the model makes, but for those that are reported as tiny. Who lies is
+    as tall as long; whom the upper or lower edge cuts off is larger than what is seen."""
+    driving = identities.driving
+    _, top, _, bottom = _window(driving.size, height, width)
+    scale = cover(driving.size, height, width).scale / height
+    for person, extent in enumerate(driving.extents):
+        left, upper, right, lower = extent.box.T
+        shares = scale * np.maximum(lower - upper, right - left)
+        flags = extent.seen & (shares < _SMALL) & (upper > top) & (lower < bottom)
+        tiny = extent.seen & (extent.area < _TINY * driving.height * driving.width)
+        if _lasts(flags, extent.seen) and not _lasts(tiny, extent.seen):
+            yield warning("small", f"{identities.title(person)} has only {shares[flags].mean():.0%} of the picture's "
+                                   f"height in frames {in_words(runs(flags))} of {len(driving)}, where few details can "
+                                   f"be made: {_CROP}.")
 
 
 def thin(identities: Identities, height: int, width: int) -> Iterator[Finding]:

@@ -311,14 +311,44 @@ def test_tiny_and_huge_people():
     speck, wall = (40, 60, 44, 65), (0, 0, 96, 108)  # 20 of 12288 pixels, 84 %
     reference = [[WHOLE]]
     tiny = bound([WHOLE] * 9 + [speck] * 8, references=reference)
-    assert texts(job(tiny)) == {"tiny": "blue covers 0.16% of the driving video in frames 9-16 of 17: crop the driving "
-                                        "video closer to the person."}
+    assert texts(job(tiny)) == {"tiny": "blue covers 0.16% of the driving video in frames 9-16 of 17: use Crop "
+                                        "SCAIL-2 Person (--crop_to_person), which makes the person large and puts it "
+                                        "back."}
     assert texts(job(bound([WHOLE] * 10 + [speck] * 7, references=reference))) == {}  # somebody who walks out
     huge = bound([WHOLE] * 4 + [wall] * 4 + [WHOLE] + [wall] * 8, references=reference)
     assert texts(job(huge)) == {"huge": "blue covers 84.38% of the driving video in frames 4-7, 9-16 of 17: check "
                                         "whether the driving mask includes the background."}
     short = bound([speck] * 3, references=[[WHOLE]])  # all there is of the person
     assert "frames 0-2 of 3" in texts(job(short))["tiny"]
+
+
+@pytest.mark.parametrize(("kind", "box", "share"), [
+    ("a person of a fifth", (40, 50, 52, 76), "20%"),
+    ("just large enough", (40, 50, 52, 82), None),
+    ("a child that lies is as tall as long", (20, 100, 56, 112), None),
+    ("whom the lower edge cuts off is larger", (40, 108, 60, 128), None),
+    ("whom the upper edge cuts off is larger", (40, 0, 60, 20), None),
+    ("at a side edge", (0, 50, 12, 76), "20%"),
+])
+def test_people_who_are_small_in_the_picture(kind, box, share):
+    identities = bound([WHOLE] * 4 + [box] * 13, references=[[WHOLE]])
+    found = {code: text for code, text in texts(job(identities)).items() if code != "jump"}
+    assert found == ({} if share is None else {
+        "small": f"blue has only {share} of the picture's height in frames 4-16 of 17, where few details can be made: "
+                 "use Crop SCAIL-2 Person (--crop_to_person), which makes the person large and puts it back."}), kind
+
+
+def test_small_is_who_is_small_in_what_the_model_makes():
+    """26 of 128 rows are a third of the height where the result shows only the middle 80 rows."""
+    identities = bound([(32, 50, 60, 76)] * 17, references=[[(32, 50, 60, 76)]])
+    assert set(texts(job(identities))) == {"small"}
+    assert texts(job(identities, 96, 64)) == {}
+    walks_away = bound([WHOLE] * 10 + [(40, 50, 52, 76)] * 7, references=[[WHOLE]])
+    assert texts(job(walks_away)) == {}
+    both_modes = bound([(32, 50, 60, 76)] * 17, references=[[(32, 50, 60, 76)]], mode="replacement")
+    assert set(texts(job(both_modes))) == {"small"}
+    rendered = replace(identities, notes=("driving mask: of rendered poses",))
+    assert "small" not in texts(job(rendered))
 
 
 def test_people_too_thin_for_a_mask_at_half_size():
