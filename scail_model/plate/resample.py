@@ -37,26 +37,33 @@ def resampled(pictures: Tensor, affine: Affine, size: tuple[int, int]) -> Tensor
     affine: from the pictures to the result. What lies outside of the pictures repeats their border. Pixels that are not
     scaled and moved by whole pixels come back to the bit.
     """
-    (rows, top), (columns, left) = (_weights(pictures.shape[axis], size[axis - 1], affine.scale[2 - axis],
-                                             affine.offset[2 - axis]) for axis in (1, 2))
-    part = pictures[:, top : top + rows.shape[1], left : left + columns.shape[1]].float()
-    count, height, width, colours = part.shape
-    narrow = torch.matmul(rows, part.reshape(count, height, width * colours))  # [n, H, w * c]
-    return torch.matmul(columns, narrow.reshape(count, size[0], width, colours))
+    narrow = _along(pictures.float(), 1, size[0], affine.scale[1], affine.offset[1])
+    return _along(narrow, 2, size[1], affine.scale[0], affine.offset[0])
 
 
-def _weights(source: int, target: int, scale: float, offset: float) -> tuple[Tensor, int]:
-    """How much each source pixel counts for each target pixel along one axis, float32 [target, used], and the first
-    source pixel that is used."""
+def _along(pictures: Tensor, axis: int, target: int, scale: float, offset: float) -> Tensor:
+    """The same along one axis. Few source pixels count for each target pixel, so they are gathered one by one."""
+    sources, weights = _weights(pictures.shape[axis], target, scale, offset)
+    shape = [-1 if each == axis else 1 for each in range(pictures.ndim)]
+    result = pictures.index_select(axis, sources[0]).mul_(weights[0].view(shape))
+    for source, weight in zip(sources[1:], weights[1:], strict=True):
+        result.addcmul_(pictures.index_select(axis, source), weight.view(shape))
+    return result
+
+
+def _weights(source: int, target: int, scale: float, offset: float) -> tuple[Tensor, Tensor]:
+    """Which source pixels count for each target pixel along one axis, and how much: int64 and float32 [taps,
+    target]."""
     reach = max(1.0, 1.0 / scale)
     places = (torch.arange(target, dtype=torch.float64) + 0.5 + offset) / scale  # of target centres, in the source
     whole = (places - 0.5).round() + 0.5
     places = torch.where((places - whole).abs() < _WHOLE, whole, places).clamp_(0.5, source - 0.5)
-    first = max(int((places[0] - _SUPPORT * reach).floor()), 0)
-    last = min(int((places[-1] + _SUPPORT * reach).ceil()), source)
-    distances = (torch.arange(first, last, dtype=torch.float64) + 0.5 - places[:, None]).abs() / reach
-    weights = _cubic(distances)
-    return (weights / weights.sum(1, keepdim=True)).float(), first
+    first = (places - _SUPPORT * reach - 0.5).ceil().long()
+    taps = first + torch.arange(int(2 * _SUPPORT * reach) + 1)[:, None]
+    weights = _cubic((taps + 0.5 - places).abs() / reach)
+    weights[(taps < 0) | (taps >= source)] = 0
+    used = weights.any(1)  # no tap beyond the kernel, and a single one where nothing is between pixels
+    return taps.clamp(0, source - 1)[used], (weights / weights.sum(0))[used].float()
 
 
 def _cubic(x: Tensor) -> Tensor:
