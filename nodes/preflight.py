@@ -54,7 +54,7 @@ class SCAIL2Preflight(io.ComfyNode):
             options.settings(0, cuts, sigmas_of(sigmas), sparse=host.sparse), float(options.result_rate(frames)),
             sampler=sampler, history_strength=options.history_strength, lossless=options.encoding.lossless,
             folder=jobs_folder(), timed=True, full=options.full(reference, sigmas_of(sigmas)),
-            sparse=options.sparse)
+            sparse=options.sparse, plate=options.plate_choice())
         report = findings.report(found)
         facts = plan_facts(frames, reference, options.rate, found_cuts=options.found(cuts), model=model,
                            pace=_pace(model))

@@ -73,7 +73,7 @@ class SCAIL2SampleVideo(io.ComfyNode):
                 options.settings(seed, cuts, levels, sparse=host.sparse), float(options.result_rate(frames)),
                 sampler=sampler, history_strength=options.history_strength, lossless=options.encoding.lossless,
                 folder=jobs_folder(), timed=False, full=options.full(reference, levels),
-                sparse=options.sparse)
+                sparse=options.sparse, plate=options.plate_choice())
             refuse(findings)
             given = Given(positive, negative, references, levels)
             task, name = make_task(options, seed, cuts, given, frames, identities, host)

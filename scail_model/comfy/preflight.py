@@ -20,6 +20,7 @@ from ..inputs.reference import Pictures, Reference
 from ..kernels.attention_choice import Backend
 from ..kernels.precision import EXACT, int8_storage
 from ..media.clips import Clip
+from ..plate.choice import Choice
 from ..preflight import checks
 from ..preflight.budget import Machine, probe_tflops
 from ..preflight.findings import Finding, attempt, warning
@@ -39,12 +40,13 @@ _PROBE_BYTES = 2**29  # three matrices of 8192
 
 def check(model, positive: list, negative: list, vae, reference: Reference | Pictures, driving: Clip,
           identities: Identities, settings: Settings, fps: float, *, sampler, history_strength: float, lossless: bool,
-          folder: Path, timed: bool, full: Full | None, sparse: SparseSettings) -> list[Finding]:
+          folder: Path, timed: bool, full: Full | None, sparse: SparseSettings, plate: Choice
+          ) -> list[Finding]:
     """Everything there is to say of the inputs of a video; driving with `fps` frames a second.
 
     sampler: the SAMPLER that takes the place of the solver, or None. folder: where the job folder will be. `timed`
     measures how fast the GPU is, for an estimate of the time. full: as in `Job`. sparse: the settings of sparse
-    attention, also where it is not. Raises nothing.
+    attention, also where it is not. plate: what is kept of the driving video. Raises nothing.
     """
     prompts = {"positive": positive, "negative": negative}
     found = [*attempt("model", check_model, model), *attempt("model_sampling", check_noise_levels, model, settings),
@@ -69,7 +71,7 @@ def check(model, positive: list, negative: list, vae, reference: Reference | Pic
         _transformer(model, hooked), machine(model.load_device, timed=timed), settings.lengths, settings.cuts,
         settings.colour_match != OFF, settings.history == LATENTS, lossless, _free_disk(folder),
         None if settings.always_driven else driven_steps(settings, conditioning.driving_levels(settings, model)),
-        full, settings.sparse))
+        full, settings.sparse, plate))
 
 
 def _not_used(model, attention: Backend) -> list[Finding]:

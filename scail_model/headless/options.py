@@ -23,6 +23,7 @@ _GROUPS = {
                     "remake_seed"),
     "speed": ("sparse_density", "sparse_error"),
     "drift": ("history", "history_strength", "colour_match", "noise"),
+    "plate": ("plate", "plate_grow", "plate_feather", "plate_person"),
     "driving video": ("driving_background", "driving_margin", "rate", "length_mismatch", "fps"),
     "files": ("codec", "quality", "jobs_limit"),
 }

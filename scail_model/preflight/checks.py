@@ -41,7 +41,8 @@ def check(job: Job) -> list[Finding]:
     them. Raises nothing."""
     mask_errors, plan_errors = driving_errors(job), attempt("segments", _plan, job)
     plan = [] if plan_errors else _plan(job)
-    findings = [*mask_errors, *plan_errors, *(warning("driving_file", text) for text in job.driving.warnings),
+    findings = [*mask_errors, *plan_errors, *attempt("plate", job.plate.check_mode, job.identities),
+                *(warning("driving_file", text) for text in job.driving.warnings),
                 *references(job), *guidance(job), *size(job)]
     if plan:
         findings += [*segments(job, plan), *rate(job), *driven(job)]

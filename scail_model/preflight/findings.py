@@ -32,7 +32,7 @@ _INPUTS = {
     "colour_match": "colour_match", "plan": "plan", "scene_cuts": "scene_cuts", "disk": "codec",
     "rate": "rate", "picked": "rate", "assumed": "fps", "driven": "driving_end",
     "draft": "draft", "full_time": "draft", "attention": "model", "sparse": "sparse_density",
-    "sparse_density": "sparse_density", "sparse_error": "sparse_error",
+    "sparse_density": "sparse_density", "sparse_error": "sparse_error", "plate": "plate",
 }
 
 

@@ -10,9 +10,12 @@ from torch import Tensor
 from ..config import TransformerConfig
 from ..identity.identities import Identities
 from ..media.clips import Clip
+from ..plate.choice import Choice
 from ..segments import SHORT_LAST, Segment
 from ..sparse.settings import SparseSettings
 from .budget import DECODING, STREAMED, Coder, Machine, Work
+
+NO_PLATE = Choice()
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class Job:
     words. transformer: None for a model that is not SCAIL-2. cuts: frames at which scenes begin. free_disk: bytes at
     the job folder, None if unknown. driven_steps: steps in which the driving video is followed, None for all.
     full: the video that this one is a draft of, None for the video itself. sparse: how sparse attention is, None where
-    all of it is computed.
+    all of it is computed. plate: what is kept of the driving video.
     """
 
     identities: Identities
@@ -77,6 +80,7 @@ class Job:
     driven_steps: int | None = None
     full: Full | None = None
     sparse: SparseSettings | None = None
+    plate: Choice = NO_PLATE
 
     @property
     def at_full(self) -> Job:

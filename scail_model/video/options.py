@@ -13,12 +13,15 @@ from typing import Any, Protocol
 
 from ..geometry import check_frame_count
 from ..identity.identities import Identities
+from ..identity.mask_set import MaskSet
 from ..inputs.crops import BACKGROUNDS, BOXES, KEEP, MARGIN, STEADY_BOX, Crop
 from ..inputs.reference import Pictures, Reference
 from ..media import scene_cuts
 from ..media.clips import Clip
 from ..media.encoding import CODECS, Encoding, check_encoder
 from ..media.retiming import retimed
+from ..plate.choice import FEATHER, GROW, MEASURED, OUTLINES, PLATES, Choice
+from ..plate.choice import OFF as NO_PLATE
 from ..preflight.job import Full
 from ..segments import LENGTHS, SHORT_LAST, Segment, plan_scenes
 from ..solvers import SOLVERS
@@ -181,6 +184,12 @@ class VideoOptions:
                                                        "measured while it samples, above which it computes more of its "
                                                        "attention. 0: no limit. The report says what the errors were.",
                                   low=0.0, high=1.0, step=0.01, late=True)
+    plate: str = _option(NO_PLATE, "What is kept of the driving video in replacement.", PLATES, late=True, shown=True)
+    plate_grow: int = _option(GROW, "For plate: how far beyond the people's outline the made picture reaches, in "
+                                    "pixels of the size at which it is made.", low=0, high=256, late=True)
+    plate_feather: int = _option(FEATHER, "For plate: over how many more of these pixels the made picture fades into "
+                                          "what was filmed.", low=0, high=256, late=True)
+    plate_person: str = _option(MEASURED, "For plate: what the people's outline is.", OUTLINES, late=True)
 
     def result_rate(self, clip: Timed) -> Fraction:
         """Frames per second of the result; clip: as `timing.timed` gives it."""
@@ -225,6 +234,10 @@ class VideoOptions:
     @property
     def sparse(self) -> SparseSettings:
         return SparseSettings(self.sparse_density, self.sparse_error)
+
+    def plate_choice(self, given: MaskSet | None = None) -> Choice:
+        """What is chosen of the plate. given: masks of the made people, if there are any."""
+        return Choice(self.plate, self.plate_grow, self.plate_feather, self.plate_person, given)
 
     def sized(self, reference: Reference | Pictures) -> Reference | Pictures:
         """A reference at the size of the result."""

@@ -11,6 +11,7 @@ import torch
 from preflight_jobs import GIB, MODEL, REAL, WHOLE, bound, clip, encoded, job, texts
 
 from scail_model.media.clips import TensorClip
+from scail_model.plate.choice import Choice
 from scail_model.preflight import findings
 from scail_model.preflight.budget import OFFLOADED, Machine
 from scail_model.preflight.checks import check
@@ -523,3 +524,10 @@ def test_rows_for_the_page_are_sorted_by_level():
     assert [(row["level"], row["code"]) for row in rows] == [("error", "one"), ("error", "two"), ("warning", "grey"),
                                                              ("fact", "size")]
     assert findings.as_rows([findings.error("guidance", "It is 3.")])[0]["input"] == "guidance"
+
+
+def test_animation_keeps_nothing_of_the_driving_video():
+    assert texts(job(plate=Choice("composite"))) == {
+        "plate": "plate is composite, but the mode is animation, which shows the reference's scene and keeps nothing "
+                 "of the driving video: set plate to off, or bind the identities for replacement."}
+    assert "plate" not in texts(job(bound([WHOLE] * 17, mode="replacement"), plate=Choice("composite")))
