@@ -18,9 +18,10 @@ from ..inputs.reference import white_background
 from ..kernels.attention_choice import Backend
 from ..kernels.precision import EIGHT_BIT, FAST
 from ..kernels.sparse_attention import FEWEST_KEYS
+from ..plate.choice import OFF
 from ..segments import Segment, plan_scenes
 from ..sparse.settings import SparseSettings
-from . import driving_kinds, mask_checks, memory_checks, track_checks
+from . import driving_kinds, mask_checks, memory_checks, plate_checks, track_checks
 from .budget import token_count
 from .findings import Finding, attempt, error, fact, warning
 from .job import Job, Transformer, work_of
@@ -55,10 +56,11 @@ def check(job: Job) -> list[Finding]:
                                                  "masks and may not follow the person without: connect masks, for "
                                                  "example from SAM3, if the result is not right."))
     elif not mask_errors:
-        findings += driving_kinds.comparable(mask_checks.check(job.identities, plan, job.height, job.width),
-                                             job.driving, job.identities)
+        people = mask_checks.check(job.identities, plan, job.height, job.width, plate=job.plate.kind != OFF)
+        findings += driving_kinds.comparable(people, job.driving, job.identities)
         findings += track_checks.check(job.identities, job.driving, plan, job.cuts, job.fps)
         findings += driving_kinds.pose_masks(job.driving, job.identities)
+        findings += plate_checks.check(job)
         if not job.identities.replacement and not job.black_background:
             findings += mask_checks.background(job.identities, job.driving)
     findings += job_facts(job)

@@ -33,6 +33,9 @@ _INPUTS = {
     "rate": "rate", "picked": "rate", "assumed": "fps", "driven": "driving_end",
     "draft": "draft", "full_time": "draft", "attention": "model", "sparse": "sparse_density",
     "sparse_density": "sparse_density", "sparse_error": "sparse_error", "plate": "plate",
+    "plate_little": "plate_grow", "plate_straight": "identities", "plate_size": "reference", "uncovered": "plate",
+    "plate_background": "driving_background", "plate_grow": "plate_grow", "plate_feather": "plate_feather",
+    "plate_person": "plate_person", "plate_masks": "plate",
 }
 
 

@@ -38,12 +38,14 @@ _SIDES = ("left side", "head", "right side", "feet")
 Window = tuple[int, int, int, int]
 
 
-def check(identities: Identities, plan: Sequence[Segment], height: int, width: int) -> list[Finding]:
-    """All findings about the masks, for a result of height x width pixels; frames are driving frames."""
+def check(identities: Identities, plan: Sequence[Segment], height: int, width: int, *, plate: bool = False
+          ) -> list[Finding]:
+    """All findings about the masks, for a result of height x width pixels; frames are driving frames. plate: whether
+    the result shows the driving video around the people."""
     return [*unseen(identities, plan), *hidden(identities), *sizes(identities), *small(identities, height, width),
             *thin(identities, height, width),
             *coinciding(identities), *cropped_references(identities, height, width),
-            *cropped_driving(identities, height, width), *scales(identities, height, width)]
+            *cropped_driving(identities, height, width, plate), *scales(identities, height, width)]
 
 
 def unseen(identities: Identities, plan: Sequence[Segment]) -> Iterator[Finding]:
@@ -150,20 +152,21 @@ def cropped_references(identities: Identities, height: int, width: int) -> Itera
                                                 "height with the picture's shape, or use Reframe SCAIL-2 Reference.")
 
 
-def cropped_driving(identities: Identities, height: int, width: int) -> Iterator[Finding]:
-    """People that are cut off when the driving video is cropped to the size of the result."""
+def cropped_driving(identities: Identities, height: int, width: int, plate: bool = False) -> Iterator[Finding]:
+    """People that are cut off when the driving video is cropped to the size of the result; in a plate, where the rest
+    of them is seen, also if it does not last."""
     driving = identities.driving
     window = _window(driving.size, height, width)
     for person, extent in enumerate(driving.extents):
         lost = _lost(driving, person, window)
         shares = lost.sum(1) / extent.area.clip(min=1)
         flags = shares > _CROPPED
-        if _lasts(flags, extent.seen):
-            worst = int(shares.argmax())
+        if flags.any() if plate else _lasts(flags, extent.seen):
+            worst, stays = int(shares.argmax()), ", and the filmed person stays there in the plate" if plate else ""
             yield warning("driving_crop", f"Cropped to {width}x{height}, the driving video loses up to "
                                           f"{shares[worst]:.1%} of {identities.title(person)} in {flags.sum()} of "
-                                          f"{len(driving)} frames (most in frame {worst}: {_sides(lost[worst])}): "
-                                          "choose a width and height with the video's shape.")
+                                          f"{len(driving)} frames (most in frame {worst}: {_sides(lost[worst])})"
+                                          f"{stays}: choose a width and height with the video's shape.")
 
 
 def scales(identities: Identities, height: int, width: int) -> Iterator[Finding]:

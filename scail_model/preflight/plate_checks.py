@@ -1,0 +1,145 @@
+"""What the plate keeps of the driving video, what has to be invented, and where people would be cut."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import numpy as np
+
+from ..identity.identities import Identities
+from ..identity.mask_set import MaskSet
+from ..identity.packed_mask import unpacked
+from ..inputs.placement import cover
+from ..inputs.uncovered import left_free, uncovered_pixels
+from ..plate.choice import OFF, Choice
+from ..plate.edge import Edge
+from ..plate.placement import Covered
+from ..plate.plate import Plate
+from . import driving_kinds
+from .findings import Finding, fact, warning
+from .job import Job
+
+_LOOKED_AT = 24  # frames, and the one with the largest people
+_LITTLE = 0.05  # of the picture
+_NOTABLE = 0.005  # of the picture
+_ENLARGED = 2.0
+_STRAIGHT = {"left": 0.5, "top": 0.5, "right": 0.5, "bottom": 0.9}  # of a side of the box; skirts end wide
+_STRAIGHT_FRAMES = 0.5  # of those that are looked at
+
+
+def check(job: Job) -> Iterator[Finding]:
+    """All findings about the plate. The masks have the driving video's number of frames and its shape."""
+    if job.plate.kind == OFF:
+        yield from _off(job)
+        return
+    if not job.identities.replacement:
+        return  # an error, which is said elsewhere
+    yield from kept(job)
+    yield from invented(job.identities, job.plate.given)
+    yield from straight(job.identities)
+    yield from _enlarged(job)
+    if job.black_background:
+        yield warning("plate_background", "driving_background hides the place from the model, but plate keeps it, so "
+                                          "light and edges will not fit: set driving_background to keep.")
+
+
+def without_effect(plate: Choice) -> Iterator[Finding]:
+    """Settings of the plate where there is none."""
+    usual = Choice()
+    for name, value, default in (("plate_grow", plate.grow, usual.grow),
+                                 ("plate_feather", plate.feather, usual.feather),
+                                 ("plate_person", plate.outline, usual.outline)):
+        if value != default:
+            yield warning(name, f"{name} is {value}, but plate is {OFF}, so it has no effect: set plate to composite "
+                                f"or lock, or {name} to {default}.")
+    if plate.given is not None:
+        yield warning("plate_masks", f"There are plate_masks, but plate is {OFF}, so they have no effect: set plate to "
+                                     "composite or lock, or take the masks away.")
+
+
+def _off(job: Job) -> Iterator[Finding]:
+    yield from without_effect(job.plate)
+    if job.identities.replacement and driving_kinds.poses_of(job.driving) is None:
+        yield fact("plate", "plate: off, so the place around the people is made anew although it was filmed; composite "
+                            "keeps it, lock also while sampling")
+
+
+def kept(job: Job) -> Iterator[Finding]:
+    """How much of the plate stays as it was filmed."""
+    areas = np.sum([extent.area for extent in job.identities.driving.extents], axis=0)
+    frames = np.unique([*np.linspace(0, len(areas) - 1, min(_LOOKED_AT, len(areas))).astype(int), areas.argmax()])
+    plate = Plate(job.driving, Covered(job.driving.size, (job.height, job.width)), job.identities,
+                  Edge(job.plate.grow, job.plate.feather), job.plate.given)
+    shares = np.array([np.mean(next(plate.shares(frame, frame + 1)) == 0) for frame in frames.tolist()])
+    mean, least = shares.mean(), int(shares.argmin())
+    height, width = job.driving.size
+    yield fact("plate", f"plate: {job.plate.kind}, {width}x{height}; about {mean:.0%} of it stay as filmed, in frame "
+                        f"{frames[least]} {shares[least]:.0%}; the people are made at {job.width}x{job.height}, with "
+                        f"{job.plate.grow} pixels around them and {job.plate.feather} in which they fade")
+    if mean < _LITTLE:
+        yield warning("plate_little", f"plate keeps only {mean:.1%} of the picture, because the masks and what is "
+                                      "grown around them cover the rest: check the driving masks, or lower plate_grow "
+                                      "and plate_feather.")
+
+
+def invented(identities: Identities, given: MaskSet | None) -> Iterator[Finding]:
+    """How much of the place has to be invented, where smaller people take the place of larger ones."""
+    driving = identities.driving
+    frame = driving.height * driving.width
+    if given is not None and len(given) == len(driving):
+        share = np.mean(list(uncovered_pixels(identities, given))) / frame
+        yield fact("uncovered", f"what the driven people leave free has to be invented: {share:.1%} of the picture, by "
+                                "plate_masks")
+        return
+    free = left_free(identities)
+    areas = [extent.area.mean() * share for extent, share in zip(driving.extents, free, strict=True)]
+    if sum(areas) < _NOTABLE * frame:
+        return
+    people = " and ".join(f"{share:.0%} of {identities.title(person)}" for person, share in enumerate(free) if share)
+    yield fact("uncovered", f"what the driven people leave free has to be invented: about {sum(areas) / frame:.1%} of "
+                            f"the picture ({people}), by the areas of the reference's people at the same height; "
+                            "plate_masks from a first pass say it exactly")
+
+
+def straight(identities: Identities) -> Iterator[Finding]:
+    """Masks that end in a straight line inside of the picture, as those that were cut off or drawn as boxes."""
+    driving = identities.driving
+    for person, extent in enumerate(driving.extents):
+        frames = np.flatnonzero(extent.seen)
+        if not len(frames):
+            continue
+        frames = frames[np.linspace(0, len(frames) - 1, min(_LOOKED_AT, len(frames))).astype(int)]
+        found = [_straight_sides(driving, person, frame) for frame in frames.tolist()]
+        sides = [side for side in _STRAIGHT
+                 if sum(side in ones for ones in found) >= _STRAIGHT_FRAMES * len(frames)]
+        if sides:
+            yield warning("plate_straight", f"The mask of {identities.title(person)} ends in a straight line "
+                                            f"({', '.join(sides)}), and what of the person lies outside stays as "
+                                            "filmed: check whether the driving mask is cut off or a box.")
+
+
+def _straight_sides(masks: MaskSet, person: int, frame: int) -> list[str]:
+    """Sides of the box around a person that the mask fills to a large part, but for the picture's own."""
+    mask = masks.tracks[person].masks[frame]
+    left, top, right, bottom = mask.box
+    inside = unpacked(masks.tracks[person][frame], masks.width)[top:bottom, left:right]
+    ends = {"left": (left > 0, inside[:, 0]), "top": (top > 0, inside[0]),
+            "right": (right < masks.width, inside[:, -1]), "bottom": (bottom < masks.height, inside[-1])}
+    return [side for side, (within, line) in ends.items() if within and _longest(line) >= _STRAIGHT[side] * len(line)]
+
+
+def _longest(line: np.ndarray) -> int:
+    """Length of the longest run of set pixels."""
+    unset = np.flatnonzero(~np.pad(line, 1, constant_values=False))
+    return max(after - before - 1 for before, after in pairwise(unset.tolist()))
+
+
+def _enlarged(job: Job) -> Iterator[Finding]:
+    factor = 1 / cover(job.driving.size, job.height, job.width).scale
+    height, width = job.driving.size
+    if factor > _ENLARGED:
+        yield warning("plate_size", f"The plate has {width}x{height} pixels and the people are made at "
+                                    f"{job.width}x{job.height}, so they are enlarged {factor:.1f} times and look "
+                                    "softer than what stays around them: choose a larger width and height, or use Crop "
+                                    "SCAIL-2 Person (--crop_to_person).")
