@@ -34,7 +34,8 @@ class SCAIL2MotionTransfer(io.ComfyNode):
                 io.Int.Input("overlap", default=5, min=1, max=81, step=4, optional=True, advanced=True,
                              tooltip="Number of previous frames to continue from, 4n+1; the model was trained with 5."),
                 *option_inputs("driving_background"),
-                *option_inputs("rate", "driving_start", "driving_end", "length_mismatch", "driving_margin"),
+                *option_inputs("rate", "driving_start", "driving_end", "length_mismatch", "driving_margin",
+                               "negative_strength"),
             ],
             outputs=[
                 io.Conditioning.Output(display_name="positive", tooltip="The prompt with the inputs of this segment."),
@@ -57,6 +58,7 @@ class SCAIL2MotionTransfer(io.ComfyNode):
         segments.check_length(length, "length")
         conditioning.check_prompt(positive, "positive")
         conditioning.check_prompt(negative, "negative")
+        conditioning.check_steering(negative, options.negative_strength)
         clip, identities = timed(as_clip(driving), identities, options.picked_rate,
                                  trim=options.length_mismatch == TRIM)
         history = None
@@ -69,6 +71,7 @@ class SCAIL2MotionTransfer(io.ComfyNode):
         motion = conditioning.encode_motion(
             vae, reference, clip, identities, segment, history=None if history is None else vae.encode(history),
             crop=options.crop)
+        positive = conditioning.steered(positive, negative, options.negative_strength)
         prompts = (conditioning.with_motion(prompt, motion.values, options.driving_start, options.driving_end)
                    for prompt in (positive, negative))
         return io.NodeOutput(*prompts, motion.latent, motion.frames, ui=plan_facts(clip, reference, options.rate))

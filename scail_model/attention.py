@@ -7,8 +7,9 @@ function is injected; its convention is ComfyUI's: q, k, v [B, L, heads * 128] i
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +22,28 @@ from .kernels.linears import FullPrecision, Input
 
 ParametersFunction = Callable[[nn.Module, Tensor], tuple[Tensor, Tensor | None]]
 Rotation = tuple[Tensor, Tensor]  # cos and sin of each row, float32 [n, 64]
-Sources = list[tuple[Tensor, Tensor]]  # keys and values of each source, [B, n, dim]
+Pair = tuple[Tensor, Tensor]  # keys and values of a source, [B, n, dim]
+NEGATIVE = "scail2_negative"  # where `transformer_options` hold a `Negative`
+
+
+@dataclass
+class Negative:
+    """What attention to text is steered away from: another text [B, 512, dim], embedded, and how far
+    (`elementwise.nag_mix`). read: whether `CrossAttention.forward` has, which other nodes exchange."""
+
+    text: Tensor
+    strength: float
+    read: bool = False
+
+
+class Sources(NamedTuple):
+    """What cross-attention attends to. image: None without one. negative: the text to steer away from, if there is
+    one."""
+
+    text: Pair
+    image: Pair | None
+    negative: Pair | None
+    strength: float
 
 
 def sdpa(q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_options: dict[str, Any] | None = None) -> Tensor:
@@ -112,7 +134,8 @@ def rotation_matrices(rotation: Rotation) -> Tensor:
 class CrossAttention(_Attention):
     """Attention to the image tokens and to the text tokens, each with keys of its own; the two results are added.
 
-    `context` [B, 257 + text_len, dim] holds the image tokens first, or only text without an image.
+    `context` [B, 257 + text_len, dim] holds the image tokens first, or only text without an image. A `Negative` in the
+    options changes the part of the text alone.
     """
 
     def __init__(self, config: TransformerConfig, operations, attention: AttentionFunction,
@@ -132,25 +155,43 @@ class CrossAttention(_Attention):
                 transformer_options: dict[str, Any] | None = None) -> Tensor:
         """The same for a context [B, M, dim], in the convention of core's Wan models, as `SelfAttention.forward`. How
         many rows are the image's is known here anyway."""
-        return self.output(x, self.sources_of(context), transformer_options)
+        negative = negative_of(transformer_options)
+        if negative is not None:
+            negative.read = True
+        return self.output(x, self.sources_of(context, transformer_options), transformer_options)
 
-    def sources_of(self, context: Tensor) -> Sources:
-        """Keys and values of the text, and of the image where there is one, each [B, n, dim]."""
+    def sources_of(self, context: Tensor, transformer_options: dict[str, Any] | None = None) -> Sources:
+        """Keys and values of a context [B, M, dim], and of the negative text in the options."""
         image, text = context[:, : -self.text_len], context[:, -self.text_len :]
-        sources = [(self.normalise(self.norm_k, self.k(text)), self.v(text))]
+        negative, count = negative_of(transformer_options), self.text_len
+        if negative is not None:  # with the text: weights that do not stay on the card are fetched for each product
+            text = torch.cat((text, negative.text), dim=1)
+        keys, values = self.normalise(self.norm_k, self.k(text)), self.v(text)
+        images = None
         if image.shape[1] == CLIP_TOKENS:
-            sources.append((self.normalise(self.norm_k_img, self.k_img(image)), self.v_img(image)))
-        return sources
+            images = self.normalise(self.norm_k_img, self.k_img(image)), self.v_img(image)
+        if negative is None:
+            return Sources((keys, values), images, None, 0.0)
+        positive, other = ((keys[:, rows].contiguous(), values[:, rows].contiguous())
+                           for rows in (slice(count), slice(count, None)))
+        return Sources(positive, images, other, negative.strength)
 
     def attend(self, q: Tensor, sources: Sources, transformer_options: dict[str, Any] | None) -> Tensor:
-        """The sum of attention to each source, [B, n, dim].
+        """The sum of attention to text and image, [B, n, dim].
 
         An attention function that may compute in few bits has a method `exact`, with the same arguments, that does
         not: for the image, where some such kernels give NaN, and with so few keys that they save nothing.
         """
-        (keys, values), *images = sources
-        attended = self.attention(q, keys, values, heads=self.num_heads, transformer_options=transformer_options)
+        options = {"heads": self.num_heads, "transformer_options": transformer_options}
+        attended = self.attention(q, *sources.text, **options)
+        if sources.negative is not None:
+            attended = elementwise.nag_mix(attended, self.attention(q, *sources.negative, **options), sources.strength)
+        if sources.image is None:
+            return attended
         exact = getattr(self.attention, "exact", self.attention)
-        for keys, values in images:
-            attended = attended + exact(q, keys, values, heads=self.num_heads, transformer_options=transformer_options)
-        return attended
+        return attended + exact(q, *sources.image, **options)
+
+
+def negative_of(transformer_options: dict[str, Any] | None) -> Negative | None:
+    """The text to steer away from, if there is one."""
+    return None if transformer_options is None else transformer_options.get(NEGATIVE)

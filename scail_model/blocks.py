@@ -74,7 +74,7 @@ class Block(nn.Module):
                                  self.cross_attn.q)
 
         # cross-attention to text and image
-        y = self.cross_attn.output(y, self.cross_attn.sources_of(context), transformer_options)
+        y = self.cross_attn.output(y, self.cross_attn.sources_of(context, transformer_options), transformer_options)
         x, y = linears.add_norm_(x, y, None, 1 + scale2, shift2, self.eps, dtype, self.ffn[0])
 
         # feed-forward
@@ -90,7 +90,7 @@ class Block(nn.Module):
         norm3 = self.affine(self.norm3, x)
 
         attended = self.self_attention_in_rows(x, 1 + scale1, shift1, rotation, dtype, transformer_options, rows)
-        sources = self.cross_attn.sources_of(context)
+        sources = self.cross_attn.sources_of(context, transformer_options)
 
         out = x.clone() if torch.is_grad_enabled() else x
         for part in _chunks(queries, rows):

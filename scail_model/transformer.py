@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from .attention import AttentionFunction, ParametersFunction, float32_parameters, sdpa
+from .attention import NEGATIVE, AttentionFunction, Negative, ParametersFunction, float32_parameters, sdpa
 from .blocks import GELU, Block, Head, ImageEmbedding, timestep_sinusoid
 from .config import CLIP_DIM, CLIP_TOKENS, TransformerConfig
 from .kernels import elementwise
@@ -107,8 +107,8 @@ class SCAIL2Transformer(nn.Module):
                 reference_latents: Tensor, reference_masks: Tensor, driving_latents: Tensor | None,
                 driving_masks: Tensor | None, replacement: bool, history_mask: Tensor | None = None,
                 additional_latents: Tensor | None = None, additional_masks: Tensor | None = None,
-                positions: Positions = TRAINED_POSITIONS,
-                transformer_options: dict[str, Any] | None = None) -> Tensor:
+                positions: Positions = TRAINED_POSITIONS, negative_context: Tensor | None = None,
+                negative_strength: float = 0.0, transformer_options: dict[str, Any] | None = None) -> Tensor:
         """Velocity of the video latent, float32 [B, 16, T, H, W].
 
         x [B, 16, T, H, W], latents are normalised Wan 2.1 latents
@@ -120,6 +120,7 @@ class SCAIL2Transformer(nn.Module):
         history_mask [B, 4, T, H, W], 1 where x holds clean frames of the segment before
         additional_latents [B, 16, n, H, W], additional_masks [B, 28, n, H, W]
         positions: rotary positions other than the trained ones
+        negative_context [B, L <= 512, 4096], negative_strength: a text to steer away from, and how far; 0 not at all
 
         Raises ValueError for sizes, frame counts and text lengths that do not fit.
         """
@@ -127,7 +128,7 @@ class SCAIL2Transformer(nn.Module):
             x, context, clip_features, replacement, positions,
             reference_latents=reference_latents, reference_masks=reference_masks, driving_latents=driving_latents,
             driving_masks=driving_masks, history_mask=history_mask, additional_latents=additional_latents,
-            additional_masks=additional_masks,
+            additional_masks=additional_masks, negative_context=negative_context,
         )
         elementwise.prepare(x.device)
         transformer_options = {} if transformer_options is None else transformer_options
@@ -138,6 +139,9 @@ class SCAIL2Transformer(nn.Module):
                                    additional_latents, additional_masks)
         embedding, modulation = self.embed_time(timestep.to(x.device).reshape(-1).expand(x.shape[0]))
         context = self.embed_context(context, clip_features)
+        if negative_context is not None and negative_strength:  # in a copy: the next call may have the same options
+            negative = Negative(self.embed_context(negative_context, None), negative_strength)
+            transformer_options = {**transformer_options, NEGATIVE: negative}
         around = Surroundings(modulation, self.rotations(layout, x.device), context, layout, embedding,
                               _with_channels(x, history_mask))
         tokens = self.run_blocks(tokens, around, transformer_options)
@@ -251,9 +255,11 @@ class SCAIL2Transformer(nn.Module):
                 f"The video latent is {width}x{height} ({width * 8}x{height * 8} pixels), but SCAIL-2 needs multiples "
                 f"of 32 pixels: use width {_nearest(width)} and height {_nearest(height)}."
             )
-        if context.shape[1] > self.config.text_len:
-            raise ValueError(f"The text has {context.shape[1]} tokens, but SCAIL-2 reads {self.config.text_len}: "
-                             "shorten the prompt.")
+        negative = conditions["negative_context"]
+        for name, text in (("text", context), ("negative text", negative)):
+            if text is not None and text.shape[1] > self.config.text_len:
+                raise ValueError(f"The {name} has {text.shape[1]} tokens, but SCAIL-2 reads {self.config.text_len}: "
+                                 "shorten the prompt.")
         additional = conditions["additional_latents"]
         if (additional is None) != (conditions["additional_masks"] is None):
             raise ValueError("additional_latents and additional_masks belong together: give both or neither.")
@@ -265,6 +271,7 @@ class SCAIL2Transformer(nn.Module):
         expected = {
             "x": [(batch, self.config.out_dim, frames, height, width)],
             "context": [(batch, context.shape[1], self.config.text_dim)],
+            "negative_context": [(batch, 0 if negative is None else negative.shape[1], self.config.text_dim)],
             "clip_features": [(batch, CLIP_TOKENS, CLIP_DIM)],
             "reference_latents": [(batch, 16, 1, height, width)],
             "reference_masks": [(batch, self.config.mask_dim, n, height, width) for n in mask_frames],

@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..attention import Rotation, rotation_matrices
+from ..attention import Rotation, negative_of, rotation_matrices
 from ..blocks import Block
 from ..kernels import elementwise
+from .patches import origin
 
 Patch = Callable[[dict[str, Any]], Any]
 
@@ -40,7 +41,12 @@ class PatchableBlock(Block):
         x, y = elementwise.add_gated_norm_(x, y, gate1, *self.affine(self.norm3, x), self.eps, dtype)
 
         images = context.shape[1] - self.cross_attn.text_len
+        negative = negative_of(transformer_options)
+        if negative is not None:
+            negative.read = False
         y = self.cross_attn(y, context, context_img_len=images, transformer_options=transformer_options)
+        if negative is not None and not negative.read:
+            raise ValueError(not_steered(negative.strength, self.cross_attn.forward))
         x = elementwise.add_gated_(x, y)
         x = run_patches(patches(transformer_options, "attn2_patch"), x, dtype, lambda patch, stream: patch(
             {"x": stream, "transformer_options": transformer_options}))
@@ -48,6 +54,12 @@ class PatchableBlock(Block):
         y = elementwise.layer_norm(x, 1 + scale2, shift2, self.eps, dtype)
         y = self.ffn(y) if is_replaced(self.ffn) else self.linears.feed_forward(self.ffn, y)
         return elementwise.add_gated_(x, y, gate2)
+
+
+def not_steered(strength: float, forward: Callable) -> str:
+    """The refusal of another node's cross-attention that comes in place of ours, such as another NAG."""
+    return (f"negative_strength is {strength:g}, but {origin(forward)} replaces the cross-attention in which it acts, "
+            "as KJNodes' WanVideoNAG does: set negative_strength to 0, or remove that node from the model's line.")
 
 
 def is_patched(block: Block, transformer_options: dict[str, Any]) -> bool:

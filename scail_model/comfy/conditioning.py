@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import comfy.clip_vision
+import comfy.conds
 import comfy.model_management
 import node_helpers
 import numpy as np
@@ -28,6 +29,7 @@ from ..segments import Segment, segment_at
 from ..video.task import Settings
 from . import video_vae
 
+NEGATIVE_TEXT, NEGATIVE_STRENGTH = "scail2_negative_text", "scail2_negative_strength"  # what our network reads
 _DRIVING = "pose_video_latent"
 _TEXT_TOKENS = TransformerConfig().text_len
 # what core's nodes for other video models put beside a prompt
@@ -148,6 +150,28 @@ def check_vae(vae) -> None:
     if vae.latent_channels != 16 or vae.latent_dim != 3:
         raise ValueError(f"The VAE has {vae.latent_channels} channels and {vae.latent_dim} axes, but SCAIL-2 needs Wan "
                          "2.1's with 16 and 3: load wan_2.1_vae.")
+
+
+def check_steering(negative: list, strength: float) -> None:
+    """Raise ValueError for a negative CONDITIONING that attention cannot be steered away from."""
+    if strength and len(negative) > 1:
+        raise ValueError(f"The negative prompt has {len(negative)} parts, as ConditioningCombine makes them, but "
+                         "negative_strength steers away from one text: connect the text as CLIP Text Encode gives it, "
+                         "or set negative_strength to 0.")
+
+
+def steered(entries: list, negative: list, strength: float) -> list:
+    """A positive CONDITIONING whose attention is steered away from the negative one; as it is at strength 0.
+
+    The values go past what a MODEL of core's reads, straight to the network. ValueError as `check_steering`.
+    """
+    if not strength:
+        return entries
+    check_steering(negative, strength)
+    values = {NEGATIVE_TEXT: comfy.conds.CONDRegular(negative[0][0]),
+              NEGATIVE_STRENGTH: comfy.conds.CONDConstant(strength)}
+    return [[embedding, {**options, "model_conds": {**options.get("model_conds", {}), **values}}]
+            for embedding, options in entries]
 
 
 def with_values(entries: list, values: dict[str, Any]) -> list:

@@ -85,9 +85,11 @@ class ComfyHost:
         motion = conditioning.motion(self._reference(inputs.reference), request.segment, request.driving,
                                      request.driving_mask, replacement=request.replacement, history=request.history,
                                      driving_strength=inputs.driving_strength)
+        positive, negative = (self._conditioned(prompt, motion, settings)
+                              for prompt in (inputs.positive, inputs.negative))
         return comfy.sample.sample_custom(
             sparse.with_run(self.model, request.sparse), request.noise, inputs.guidance, sampler, sigmas,
-            *(self._conditioned(prompt, motion, settings) for prompt in (inputs.positive, inputs.negative)),
+            conditioning.steered(positive, inputs.negative, settings.negative_strength), negative,
             motion.latent["samples"], noise_mask=motion.latent.get("noise_mask"),
             callback=lambda step, denoised, x, total: request.on_step(step, denoised),
             disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,

@@ -29,6 +29,7 @@ from ..rope import Positions, Stretch
 from ..transformer import SCAIL2Transformer, Surroundings
 from . import int8, overrides
 from .blocks import PatchableBlock, is_patched, patches, run_patches
+from .conditioning import NEGATIVE_STRENGTH, NEGATIVE_TEXT
 from .overrides import Attention, PatchedAttention, Rows
 from .patches import check_options
 from .sparse import on_this_gpu
@@ -134,6 +135,7 @@ class ComfyTransformer(SCAIL2Transformer):
             replacement=not conditions["ref_mask_flag"], history_mask=x[:, 16:],
             additional_latents=references[:, :, :extra] if extra else None,
             additional_masks=masks[:, :, :extra] if extra else None, positions=_positions(transformer_options),
+            negative_context=conditions.get(NEGATIVE_TEXT), negative_strength=conditions.get(NEGATIVE_STRENGTH, 0.0),
             transformer_options=transformer_options,
         )
 

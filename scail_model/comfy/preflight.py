@@ -32,9 +32,11 @@ from ..video.colour_match import OFF
 from ..video.denoising import driven_steps
 from ..video.task import LATENTS, Settings
 from . import conditioning, loras, overrides, patches
+from .blocks import not_steered
 from .model import ComfyTransformer
 from .sampler import check_sampler, sampler_name
 
+_OTHER_NAG = "WanCrossAttentionPatch"  # of KJNodes' WanVideoNAG
 _PROBE_BYTES = 2**29  # three matrices of 8192
 
 
@@ -56,6 +58,9 @@ def check(model, positive: list, negative: list, vae, reference: Reference | Pic
         found += attempt("sigmas", check_sigmas, settings.sigmas)
     for name, entries in prompts.items():
         found += attempt("prompt", conditioning.check_prompt, entries, name)
+    if settings.negative_strength:
+        found += [*attempt("negative_strength", conditioning.check_steering, negative, settings.negative_strength),
+                  *attempt("negative_strength", check_steered, model, settings.negative_strength)]
     if isinstance(model.model, comfy.model_base.WAN21_SCAIL2):
         found += loras.doubts(model)
     network = model.get_model_object("diffusion_model")
@@ -71,7 +76,7 @@ def check(model, positive: list, negative: list, vae, reference: Reference | Pic
         _transformer(model, hooked), machine(model.load_device, timed=timed), settings.lengths, settings.cuts,
         settings.colour_match != OFF, settings.history == LATENTS, lossless, _free_disk(folder),
         None if settings.always_driven else driven_steps(settings, conditioning.driving_levels(settings, model)),
-        full, settings.sparse, plate))
+        full, settings.sparse, plate, settings.negative_strength))
 
 
 def _not_used(model, attention: Backend) -> list[Finding]:
@@ -96,6 +101,17 @@ def check_model(model) -> None:
                          "another loader with a SCAIL-2 file.")
     if isinstance(model.get_model_object("diffusion_model"), ComfyTransformer):
         patches.check(model)
+
+
+def check_steered(model, strength: float) -> None:
+    """Raise ValueError if attention cannot be steered from the negative prompt in the network that a MODEL is sampled
+    with."""
+    if not isinstance(model.get_model_object("diffusion_model"), ComfyTransformer):
+        raise ValueError(f"negative_strength is {strength:g}, but the model runs in core's network, because of a patch "
+                         "or a second GPU: load it with Load SCAIL-2 Model, or set negative_strength to 0.")
+    for name, patch in model.object_patches.items():
+        if name.endswith("cross_attn.forward") and patches.origin(patch).startswith(_OTHER_NAG):
+            raise ValueError(not_steered(strength, patch))
 
 
 def check_noise_levels(model, settings: Settings) -> None:

@@ -262,5 +262,6 @@ def _plan_lines(arguments: argparse.Namespace, prepared: Prepared, task: VideoTa
         where = flag_of(finding.input)
         lines.append(f"warning: {finding.text}{f' ({where})' if where else ''}")
     lines.append(f"{settings.solver}, {settings.schedule}, "
-                 f"guidance {settings.guidance:g}, seed {settings.seed}")
+                 f"guidance {settings.guidance:g}, seed {settings.seed}"
+                 f"{f', negative_strength {settings.negative_strength:g}' if settings.negative_strength else ''}")
     return [*lines, f"computed with {prepared.host.description}", f"into {target}"]

@@ -125,6 +125,7 @@ class HeadlessHost:
         transformer = self._transformer.to(self.device)
         latent = sample_latent(transformer, positive, negative if inputs.guidance > 1 else None, reference.clip,
                                conditions, request.noise.to(self.device), request.settings, guidance=inputs.guidance,
+                               steered_from=negative,
                                history=None if request.history is None else normalised(request.history),
                                history_strength=inputs.history_strength, on_step=request.on_step,
                                sparse=request.sparse)

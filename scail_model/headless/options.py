@@ -18,7 +18,7 @@ from ..video.options import VideoOptions, check_value, option, option_fields
 from . import attention
 
 _GROUPS = {
-    "sampling": ("solver", "steps", "shift", "guidance", "driving_start", "driving_end", "draft"),
+    "sampling": ("solver", "steps", "shift", "guidance", "negative_strength", "driving_start", "driving_end", "draft"),
     "long videos": ("segment_length", "overlap", "lengths", "scene_cuts", "plan", "remake", "remake_scope",
                     "remake_seed"),
     "speed": ("sparse_density", "sparse_error"),

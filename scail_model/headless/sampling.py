@@ -22,13 +22,14 @@ _UNDRIVEN = {"driving_latents": None, "driving_masks": None}
 
 def sample_latent(transformer: SCAIL2Transformer, positive: Tensor, negative: Tensor | None, clip_features: Tensor,
                   conditions: dict[str, Any], noise: Tensor, settings: Settings, *, guidance: float,
-                  history: Tensor | None = None, history_strength: float = 1.0,
+                  steered_from: Tensor | None = None, history: Tensor | None = None, history_strength: float = 1.0,
                   on_step: Callable[[int, Tensor], None] = lambda step, denoised: None,
                   sparse: SparseRun | None = None) -> Tensor:
     """Noise [1, 16, T, H, W] -> normalised latent of one segment.
 
     positive, negative: text embeddings [1, L, 4096]; without a negative one guidance is not used. conditions: the
-    transformer's keyword arguments. history: clean latent frames [1, 16, t, H, W] for the segment's start, or None.
+    transformer's keyword arguments. steered_from: the text that attention to the positive one is steered away from,
+    by the settings' negative_strength. history: clean latent frames [1, 16, t, H, W] for the segment's start, or None.
     on_step, sparse: as in `SampleRequest`.
     """
     clean = mask = None
@@ -43,6 +44,8 @@ def sample_latent(transformer: SCAIL2Transformer, positive: Tensor, negative: Te
         timestep = x.new_full((1,), level) * 1000
         driven = settings.always_driven or within(level, settings.driving_levels)
         given = conditions if driven else conditions | _UNDRIVEN
+        if text is positive and settings.negative_strength:
+            given = given | {"negative_context": steered_from, "negative_strength": settings.negative_strength}
         options = {} if sparse is None else {RUN: sparse, "cond_or_uncond": [int(text is negative)]}  # as in ComfyUI
         velocity = transformer(x, timestep, text, clip_features, **given, transformer_options=options)
         return x - velocity.to(x.dtype) * level

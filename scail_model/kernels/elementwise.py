@@ -46,6 +46,16 @@ def add_gated_norm_(x: Tensor, y: Tensor, gate: Tensor | None, weight: Tensor, b
     return _BACKENDS.of(x).add_gated_norm_(x, y, gate, weight, bias, eps, dtype)
 
 
+def nag_mix(positive: Tensor, negative: Tensor, strength: float) -> Tensor:
+    """Normalised attention guidance (arXiv 2505.21179): attention to a prompt, moved away from attention to another.
+
+    positive, negative [B, L, C] of one dtype, which is also the result's. The difference is extrapolated `strength`
+    times from the negative one (1 changes nothing), each row's extrapolation is held to NAG_TAU times the row's L1 norm
+    over all heads, and NAG_ALPHA of it is mixed in. Without gradients `positive` itself may be overwritten.
+    """
+    return _BACKENDS.of(positive).nag_mix(positive, negative, strength)
+
+
 def gelu(x: Tensor) -> Tensor:
     """GELU in its tanh form; without gradients in place, because the feed-forward's hidden tensor is the largest."""
     return eager.gelu(x)  # PyTorch's kernel is as fast on every device

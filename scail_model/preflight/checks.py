@@ -34,6 +34,7 @@ _REPEATED = 1.01
 _LARGEST_AREA = 1.25 * 704 * 1280
 _ENLARGED = 2.0  # up to here no detail is lost: the model sees the driving video at half the size of the result
 _DISTILLED_STEPS, _PLAIN_STEPS = 10, 20
+_EMPTY = 1  # tokens of an empty text: where it ends
 _MASK_TOLERANCE = 1e-3  # of a cell's share, for rounding
 
 
@@ -44,7 +45,7 @@ def check(job: Job) -> list[Finding]:
     plan = [] if plan_errors else _plan(job)
     findings = [*mask_errors, *plan_errors, *attempt("plate", job.plate.check_mode, job.identities),
                 *(warning("driving_file", text) for text in job.driving.warnings),
-                *references(job), *guidance(job), *size(job)]
+                *references(job), *guidance(job), *steering(job), *size(job)]
     if plan:
         findings += [*segments(job, plan), *rate(job), *driven(job)]
         if job.transformer is not None:
@@ -113,6 +114,22 @@ def guidance(job: Job) -> Iterator[Finding]:
                                "steps, or load a distilled LoRA, unless one is merged into the file.")
     if steps >= _PLAIN_STEPS and plain and lora:
         yield fact("steps", f"There are {steps} steps at guidance 1 with a LoRA; distilled LoRAs need 4 to 8.")
+
+
+def steering(job: Job) -> Iterator[Finding]:
+    """What negative_strength does with this guidance and this negative prompt."""
+    strength, tokens = job.negative_strength, job.tokens.get("negative", _EMPTY + 1)  # unknown of a saved prompt
+    if strength and tokens <= _EMPTY:
+        yield warning("negative_strength", f"negative_strength is {strength:g}, but the negative prompt is empty, so "
+                                           "attention is steered away from nothing in particular: write what must not "
+                                           'be seen, such as "talking, speaking, mouth moving", or set '
+                                           "negative_strength to 0.")
+    elif strength and job.guidance > 1:
+        yield fact("negative_strength", f"negative_strength {strength:g} acts within the positive prompt's half of "
+                                        f"each step, beside guidance {job.guidance:g}; its authors take 9 there.")
+    elif not strength and job.guidance == 1 and tokens > _EMPTY and "negative" in job.tokens:
+        yield fact("negative_strength", "The negative prompt has no effect at guidance 1; negative_strength gives it "
+                                        "one, for a few percent of the time.")
 
 
 def not_sparse(precision: str, attention: Backend) -> list[Finding]:
@@ -196,11 +213,16 @@ def job_facts(job: Job) -> list[Finding]:
              fact("driving", f"driving video: {count} frames of {width}x{height}, {count / job.fps:.1f} s at "
                              f"{job.fps:g} fps"), *_assumed(job),
              *_picked(job), *_draft(job),
-             fact("sampling", f"sampling: {job.solver}, {job.schedule}, guidance {job.guidance:g}"),
+             fact("sampling", f"sampling: {job.solver}, {job.schedule}, guidance {job.guidance:g}"
+                             f"{_steered(job)}"),
              fact("prompts", f"prompts: {prompts}")]
     if job.transformer is not None:
         facts.append(fact("model", f"model: {gib(job.transformer.weight_bytes)} of weights, {_lora(job.transformer)}"))
     return facts
+
+
+def _steered(job: Job) -> str:
+    return f", negative_strength {job.negative_strength:g}" if job.negative_strength else ""
 
 
 def _assumed(job: Job) -> Iterator[Finding]:

@@ -36,6 +36,7 @@ _INPUTS = {
     "plate_little": "plate_grow", "plate_straight": "identities", "plate_size": "reference", "uncovered": "plate",
     "plate_background": "driving_background", "plate_grow": "plate_grow", "plate_feather": "plate_feather",
     "plate_person": "plate_person", "plate_masks": "plate",
+    "negative_strength": "negative_strength",
 }
 
 

@@ -52,7 +52,8 @@ class Job:
     words. transformer: None for a model that is not SCAIL-2. cuts: frames at which scenes begin. free_disk: bytes at
     the job folder, None if unknown. driven_steps: steps in which the driving video is followed, None for all.
     full: the video that this one is a draft of, None for the video itself. sparse: how sparse attention is, None where
-    all of it is computed. plate: what is kept of the driving video.
+    all of it is computed. plate: what is kept of the driving video. negative_strength: as in
+    `task.Settings`.
     """
 
     identities: Identities
@@ -81,6 +82,7 @@ class Job:
     full: Full | None = None
     sparse: SparseSettings | None = None
     plate: Choice = NO_PLATE
+    negative_strength: float = 0.0
 
     @property
     def at_full(self) -> Job:

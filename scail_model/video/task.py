@@ -23,12 +23,19 @@ from .noise import ONE_GENERATOR
 
 # settings that have come later, and their defaults
 _LATER: dict[str, Any] = {"sigmas": (), "driving_start": 0.0, "driving_end": 1.0,
-                          "boxes": "", "margin": 0.0, "sparse": None}
+                          "boxes": "", "margin": 0.0, "sparse": None, "negative_strength": 0.0}
 FRAMES, LATENTS = "frames", "latents"
 HISTORIES = {
     FRAMES: "hands over the decoded last frames, encoded again (official)",
     LATENTS: "hands over the last latents as they were sampled",
 }
+
+
+def check_strength(strength: float) -> None:
+    """Raise ValueError for a negative_strength that would steer towards the negative prompt, or nowhere."""
+    if 0 < strength <= 1:
+        raise ValueError(f"negative_strength is {strength:g}, but only above 1 does it steer away from the negative "
+                         "prompt: take 11, or 0 for not at all.")
 
 
 @dataclass(frozen=True)
@@ -38,7 +45,8 @@ class Settings:
     the place of the schedule by steps and shift; empty for that schedule. driving_start, driving_end: the part of the
     sampling in which the driving video is followed, 0..1. black_background: whether the model sees the people of the
     driving video only, or the boxes around them that `boxes` names, with that margin (`inputs/crops.py`). sparse: how
-    sparse attention is, None where all of it is computed."""
+    sparse attention is, None where all of it is computed. negative_strength: how firmly attention to the prompt is
+    steered away from the negative one, 0 for not at all."""
 
     solver: str
     steps: int
@@ -59,6 +67,7 @@ class Settings:
     boxes: str = ""
     margin: float = 0.0
     sparse: SparseSettings | None = None
+    negative_strength: float = 0.0
 
     @property
     def crop(self) -> Crop | None:

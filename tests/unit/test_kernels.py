@@ -90,6 +90,35 @@ def test_add_gated_norm(backend, gated, lead):
     assert total.data_ptr() == x.data_ptr()
 
 
+def steered(positive, negative, strength, tau=2.5, alpha=0.25):
+    """Normalised attention guidance in float64, as the paper writes it."""
+    positive, negative = positive.double(), negative.double()
+    away = positive + (strength - 1) * (positive - negative)
+    ratio = away.abs().sum(-1, keepdim=True) / positive.abs().sum(-1, keepdim=True)
+    away = away * torch.minimum(ratio, torch.full_like(ratio, tau)) / ratio
+    return (1 - alpha) * positive + alpha * away
+
+
+@pytest.mark.parametrize("strength", [1.5, 11.0, 100.0])  # held to the norm in no row, in some, and in all
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_nag_mix(backend, dtype, strength):
+    positive = torch.randn(DIMS).to(dtype)
+    near = torch.tensor([0.05, 0.2, 0.5, 1, 2])[:, None]  # rows whose two texts are more and more apart
+    negative = (positive + near * torch.randn(DIMS)).to(dtype)
+    exact = steered(positive, negative, strength)
+    result = backend("elementwise").nag_mix(positive.clone(), negative, strength)
+    assert_close(result, exact, dtype)
+
+
+def test_nag_mix_of_nothing(backend):
+    """Rows of zeros stay finite, and equal texts steer nowhere."""
+    x, zeros = torch.randn(DIMS), torch.zeros(DIMS)
+    mix = backend("elementwise").nag_mix
+    assert torch.equal(mix(zeros.clone(), zeros, 11.0), zeros)
+    assert torch.equal(mix(zeros.clone(), x, 11.0), zeros)
+    torch.testing.assert_close(mix(x.clone(), x, 11.0), x)
+
+
 # int8
 
 def assert_stands_for(values, scale, zero, exact):

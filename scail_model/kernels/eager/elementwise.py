@@ -42,6 +42,20 @@ def add_gated_norm_(x: Tensor, y: Tensor, gate: Tensor | None, weight: Tensor, b
     return x, layer_norm(x, weight, bias, eps, dtype)
 
 
+# the authors' own for every model: of their code for Wan too
+NAG_TAU, NAG_ALPHA = 2.5, 0.25
+SMALLEST = torch.finfo(torch.float32).tiny  # of a norm that is divided by: a row of zeros stays one
+
+
+def nag_mix(positive: Tensor, negative: Tensor, strength: float) -> Tensor:
+    """See `elementwise.nag_mix`."""
+    x, y = positive.float(), negative.float()
+    y = torch.lerp(y, x, strength)  # x * strength - y * (strength - 1)
+    norm_x, norm_y = (rows.norm(p=1, dim=-1, keepdim=True) for rows in (x, y))  # [B, L, 1]
+    held = (NAG_TAU * norm_x / norm_y.clamp_min(SMALLEST)).clamp_max(1)
+    return torch.lerp(x, y * held, NAG_ALPHA).to(positive.dtype)
+
+
 def gelu(x: Tensor) -> Tensor:
     """See `elementwise.gelu`."""
     if torch.is_grad_enabled():

@@ -13,6 +13,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ..eager.elementwise import NAG_ALPHA, NAG_TAU, SMALLEST
+
 
 def probe(device: torch.device) -> None:
     """Run one kernel. Raises what Triton raises where it does not work."""
@@ -65,6 +67,15 @@ def add_gated_norm_(x: Tensor, y: Tensor, gate: Tensor | None, weight: Tensor, b
         gate is not None, NORM=True, BATCHED=weight.shape[0] > 1, BLOCK=triton.next_power_of_2(width), num_warps=8,
     )
     return x, normalised
+
+
+def nag_mix(positive: Tensor, negative: Tensor, strength: float) -> Tensor:
+    """See `elementwise.nag_mix`."""
+    batch, length, width = positive.shape
+    positive, negative = positive.contiguous(), negative.contiguous()
+    _nag_mix[(length, batch)](positive, negative, strength, length, width, TAU=NAG_TAU, ALPHA=NAG_ALPHA,
+                              SMALLEST=SMALLEST, BLOCK=triton.next_power_of_2(width), num_warps=8)
+    return positive
 
 
 @triton.jit
@@ -121,3 +132,18 @@ def _add_gated(x, y, gate, weight, bias, out, eps, length, width, GATED: tl.cons
         affine = columns + (item * width if BATCHED else 0)
         result = normalised_row(values, weight, bias, affine, inside, width, eps)
         tl.store(out + row + columns, result.to(out.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def _nag_mix(positive, negative, strength, length, width, TAU: tl.constexpr, ALPHA: tl.constexpr,
+             SMALLEST: tl.constexpr, BLOCK: tl.constexpr):
+    row = (tl.program_id(1) * length + tl.program_id(0)).to(tl.int64) * width
+    columns = tl.arange(0, BLOCK)
+    inside = columns < width
+    x = tl.load(positive + row + columns, mask=inside, other=0.0).to(tl.float32)
+    y = tl.load(negative + row + columns, mask=inside, other=0.0).to(tl.float32)
+    y = x + (strength - 1) * (x - y)
+    norm = tl.maximum(tl.sum(tl.abs(y), axis=0), SMALLEST)
+    held = tl.minimum(TAU * tl.sum(tl.abs(x), axis=0) / norm, 1.0)
+    mixed = x + ALPHA * (y * held - x)
+    tl.store(positive + row + columns, mixed.to(positive.dtype.element_ty), mask=inside)
