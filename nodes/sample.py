@@ -90,7 +90,7 @@ class SCAIL2SampleVideo(io.ComfyNode):
                  f"job folder: {job.folder}", f"computed with {host.description}",
                  *(sparse_lines(made.errors) if host.sparse else ()),
                  *(f"removed for jobs_limit: {other.line()}" for other in removed),
-                 f"{len(frames)} frames of {sized.width}x{sized.height} in {len(task.plan)} segment(s){kept}, "
+                 f"{len(frames)} frames of {task.sizes} in {len(task.plan)} segment(s){kept}, "
                  f"{time.monotonic() - started:.1f} s"]
         write_record(made, task, job.folder, lines, findings, compared)
         times = progress.times

@@ -159,7 +159,12 @@ def check_picture_count(pictures: int, masks: int) -> None:
 
 def same_shape(mask: tuple[int, int], picture: tuple[int, int]) -> bool:
     """Whether two sizes (height, width) have the same aspect ratio, within a pixel or two."""
-    return abs(mask[1] * picture[0] / (mask[0] * picture[1]) - 1) <= _SHAPE_TOLERANCE
+    return aspect_distance(mask, picture) <= _SHAPE_TOLERANCE
+
+
+def aspect_distance(one: tuple[int, ...], other: tuple[int, ...]) -> float:
+    """How far apart the aspect ratios of two sizes (height, width) are, 0 for equal ones."""
+    return abs(one[1] * other[0] / (one[0] * other[1]) - 1)
 
 
 def check_shape(name: str, mask: tuple[int, int], of: str, picture: tuple[int, int]) -> None:

@@ -79,7 +79,7 @@ class VideoProgress:
         self.times = RunTimes([segment.length for segment in self.plan], self.steps)
         self.run = _begin(task, hidden)
         self.line, self.voice = "", Voice(self._still)
-        self.seams = SeamJudge(task.identities, task.size,
+        self.seams = SeamJudge(task.identities, task.shown_size,
                                lambda segment, verdict: self.run.change(segment, seam=verdict))
 
     def __enter__(self) -> VideoProgress:

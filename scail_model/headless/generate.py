@@ -250,8 +250,7 @@ def _files(arguments: argparse.Namespace) -> Files:
 def _plan_lines(arguments: argparse.Namespace, prepared: Prepared, task: VideoTask, target: Path) -> list[str]:
     """What will be done, and what is doubtful about it."""
     inputs, settings, count = prepared.inputs, task.settings, len(task.plan)
-    height, width = task.size
-    lines = [f"{inputs.identities.mode}, {width}x{height}, {len(task.driving)} frames at "
+    lines = [f"{inputs.identities.mode}, {task.sizes}, {len(task.driving)} frames at "
              f"{float(task.rate):g} per second, {count} segment{'s' * (count > 1)}"]
     if inputs.swapped:
         lines.append(f"width and height are swapped ({arguments.target_w}x{arguments.target_h} was asked for), because "

@@ -89,7 +89,7 @@ def bind(mode: str, driving: Source, references: Sequence[Source], *, binding: s
     return Identities(mode, driving.mask_set.select(in_driving), bound, labels,
                       parse_names(names, in_reference, labels, known_names),
                       parse_front(front, reference_numbers, known_front),
-                      _notes(driving, reference, pairs))
+                      _notes(driving, reference, pairs), _left_out(driving.mask_set, in_driving))
 
 
 def bind_whole(mode: str, frames: int, size: tuple[int, int], pictures: Sequence[tuple[int, int]]) -> Identities:
@@ -195,6 +195,12 @@ def _pairs(driving: Source, reference: Source, binding: str) -> list[Pair]:
         bound = usual_pairs(in_driving, primary, lambda: _numbered(
             driving, reference, by_position(driving.mask_set, reference.mask_set)))
     return sorted((in_reference.numbers.index(left), in_driving.numbers.index(right)) for left, right in bound)
+
+
+def _left_out(driving: MaskSet, bound: Sequence[int]) -> MaskSet | None:
+    """The people of the driving masks who are not bound; None if that is nobody."""
+    others = [person for person in range(driving.people) if person not in bound]
+    return driving.select(others) if others else None
 
 
 def _positions(mask_set: MaskSet) -> dict[int, float]:

@@ -26,7 +26,6 @@ from ..masks import BLACK, NAMES, WHITE, given_name, paint, title
 from .mask_bits import components, pack_bits
 from .mask_edits import Edits
 from .mask_set import MaskSet, in_words, runs
-from .packed_mask import unpacked
 
 ANIMATION, REPLACEMENT = "animation", "replacement"
 MODES = (ANIMATION, REPLACEMENT)
@@ -39,7 +38,8 @@ class Identities:
     """Masks of one job. People have the same order in every field.
 
     driving: T frames. references: one frame each, the primary first. labels: palette index of each person, 1..6.
-    names: one per person. front: people, front to back. notes: remarks about the sources, for the report.
+    names: one per person. front: people, front to back. notes: remarks about the sources, for the report. bystanders:
+    people of the driving masks who are not bound, None without any.
     """
 
     mode: str
@@ -49,9 +49,10 @@ class Identities:
     names: tuple[str, ...]
     front: tuple[int, ...]
     notes: tuple[str, ...] = ()
+    bystanders: MaskSet | None = None
 
     def digest(self) -> str:
-        """Hexadecimal hash of mode, colours, order and masks; names and notes do not count."""
+        """Hexadecimal hash of mode, colours, order and masks; names, notes and bystanders do not count."""
         hashed = hashlib.blake2b(repr((self.mode, self.labels, self.front)).encode(), digest_size=16)
         for mask_set in (self.driving, *self.references):
             hashed.update(mask_set.digest().encode())
@@ -113,7 +114,7 @@ class Identities:
     def driving_people(self, start: int, stop: int) -> Iterator[np.ndarray]:
         """Where each driving frame shows people, bool [H, W]; after the end the last frame is repeated."""
         for index in self._frames(start, stop, None):
-            yield unpacked(np.bitwise_or.reduce(self.driving.rows(index), axis=0), self.driving.width)
+            yield self.driving.anybody(index)
 
     @property
     def driving_background(self) -> int:
@@ -145,7 +146,8 @@ class Identities:
 
     def picked(self, frames: Sequence[int]) -> Identities:
         """The same with these frames of the driving video, in this order."""
-        return replace(self, driving=self.driving.picked(frames))
+        return replace(self, driving=self.driving.picked(frames),
+                       bystanders=self.bystanders and self.bystanders.picked(frames))
 
     def _frames(self, start: int, stop: int, end: int | None) -> np.ndarray:
         return np.arange(start, stop).clip(max=(len(self.driving) if end is None else end) - 1)

@@ -58,6 +58,10 @@ class MaskSet:
         """One frame, bool [people, H, W]."""
         return unpacked(self.rows(frame), self.width)
 
+    def anybody(self, frame: int | np.integer) -> np.ndarray:
+        """Where one frame shows people, bool [H, W]."""
+        return unpacked(np.bitwise_or.reduce(self.rows(frame), axis=0), self.width)
+
     def numbers(self, frame: int | np.integer, front: Iterable[int]) -> np.ndarray:
         """One frame as uint8 [H, W]: 1 + index of the person, 0 where there is none. front: people, front to back."""
         image, masks = np.zeros(self.size, np.uint8), self.frame(frame)

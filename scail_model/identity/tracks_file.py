@@ -1,7 +1,7 @@
 """Identities in a file, so that people are tracked once.
 
 A .safetensors file. Each person has two arrays on each side, under `driving.<person>` and
-`reference.<picture>.<person>`:
+`reference.<picture>.<person>`, and so have people of the driving video who are not bound, under `bystanders.<person>`:
 
     <name>          uint8 [bytes], the person's masks one after another, compressed as in memory (`packed_mask.py`)
     <name>.frames   int64 [T, 7], for each frame: area, box, first byte and number of bytes of its mask; equal
@@ -85,6 +85,8 @@ def load(path: str | os.PathLike) -> tuple[Identities, Fingerprint | None]:
 def _arrays(identities: Identities) -> dict[str, Pieces]:
     sides = {"driving": identities.driving}
     sides |= {f"reference.{picture}": mask_set for picture, mask_set in enumerate(identities.references)}
+    if identities.bystanders is not None:
+        sides["bystanders"] = identities.bystanders
     arrays: dict[str, Pieces] = {}
     for side, mask_set in sides.items():
         for person, track in enumerate(mask_set.tracks):
@@ -122,7 +124,8 @@ def _text(identities: Identities, video: Fingerprint | None) -> str:
     """Everything but the pixels, as JSON."""
     values = {key: getattr(identities, key) for key in ("mode", "labels", "names", "front", "notes")}
     rate = str(video.rate) if video and video.rate else None
-    return json.dumps({**values, "driving": [len(identities.driving), *identities.driving.size],
+    others = {"bystanders": identities.bystanders.people} if identities.bystanders else {}
+    return json.dumps({**values, **others, "driving": [len(identities.driving), *identities.driving.size],
                        "references": [mask_set.size for mask_set in identities.references],
                        "video": video and {"frames": video.frames, "rate": rate}})
 
@@ -130,15 +133,18 @@ def _text(identities: Identities, video: Fingerprint | None) -> str:
 def _identities(values: dict, arrays: Mapping[str, StoredArray], read_track: Callable[..., MaskTrack]
                 ) -> tuple[Identities, Fingerprint | None]:
     """values: what `_text` has written. read_track: as the file's format needs it."""
-    people = range(len(values["labels"]))
+    count = len(values["labels"])
 
-    def mask_set(side: str, frames: int, height: int, width: int) -> MaskSet:
-        tracks = tuple(read_track(arrays, f"{side}.{person}", height, width) for person in people)
+    def mask_set(side: str, frames: int, height: int, width: int, *, people: int = count) -> MaskSet:
+        tracks = tuple(read_track(arrays, f"{side}.{person}", height, width) for person in range(people))
         return MaskSet(tracks, frames, height, width)
 
     references = tuple(mask_set(f"reference.{picture}", 1, *size) for picture, size in enumerate(values["references"]))
     lists = {key: tuple(values[key]) for key in ("labels", "names", "front", "notes")}
-    identities = Identities(values["mode"], mask_set("driving", *values["driving"]), references, **lists)
+    others = values.get("bystanders", 0)
+    bystanders = mask_set("bystanders", *values["driving"], people=others) if others else None
+    identities = Identities(values["mode"], mask_set("driving", *values["driving"]), references, **lists,
+                            bystanders=bystanders)
     video = values["video"]
     if video is None:
         return identities, None

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import av
 import numpy as np
@@ -48,6 +48,7 @@ class Codec:
 # a thousand times on a busy machine. So every encoder has one, and there is one for each piece of a part. Longer pieces
 # keep one waiting; shorter ones make larger files (20 frames: about 4 %, because each begins with a whole picture).
 _PIECE = 20
+_AT_ONCE = 2 * 3840 * 2160  # pixels: an encoder keeps all frames of its piece, which at 4K are hundreds of MB
 _X265 = "log-level=error:bframes=0:frame-threads=1:pools=none{narrow}"
 # In a picture that is one block wide, x265 4.2 decides by memory that nobody has written: another file each time, and
 # pixels that are far off. So pictures no wider than its blocks get smaller ones.
@@ -90,20 +91,54 @@ def check_encoder(codec: str) -> None:
                            "choose another codec, or install the package av from PyPI.") from error
 
 
-def write_part(path: Path, frames: Tensor, rate: Fraction, encoding: Encoding, tick: Tick) -> None:
+class Frames(Protocol):
+    """Frames in 0..1 that are made as they are encoded. size: (height, width)."""
+
+    @property
+    def size(self) -> tuple[int, int]: ...
+
+    def __len__(self) -> int: ...
+
+    def pictures(self, start: int, stop: int, tick: Tick) -> Iterator[Tensor]:
+        """Frames start..stop, [H, W, 3] each. Several threads ask at once; tick may raise."""
+        ...
+
+
+@dataclass(frozen=True)
+class Held:
+    """Frames that are in memory, [n, H, W, 3]."""
+
+    frames: Tensor
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.frames.shape[1], self.frames.shape[2]
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def pictures(self, start: int, stop: int, tick: Tick) -> Iterator[Tensor]:  # noqa: ARG002
+        yield from self.frames[start:stop]
+
+
+def write_part(path: Path, frames: Tensor | Frames, rate: Fraction, encoding: Encoding, tick: Tick) -> None:
     """Encode frames [n, H, W, 3] in 0..1 as an MP4 file, in pieces that are encoded side by side."""
-    pieces = together(partial(_piece, rate=rate, encoding=encoding), frames.split(_PIECE), os.cpu_count() or 1, tick)
+    made = Held(frames) if isinstance(frames, Tensor) else frames
+    height, width = made.size
+    threads = max(1, min(os.cpu_count() or 1, _AT_ONCE // (height * width)))
+    pieces = together(partial(_piece, made, rate=rate, encoding=encoding), range(0, len(made), _PIECE), threads, tick)
     join(pieces, path, rate, None, tick)
 
 
-def _piece(frames: Tensor, tick: Tick, *, rate: Fraction, encoding: Encoding) -> io.BytesIO:
-    """Frames as an MP4 file in memory."""
+def _piece(frames: Frames, start: int, tick: Tick, *, rate: Fraction, encoding: Encoding) -> io.BytesIO:
+    """The frames of a piece that begins at `start`, as an MP4 file in memory."""
     codec, file = CODECS[encoding.codec], io.BytesIO()
-    narrow = _SMALLER if frames.shape[2] <= _BLOCK else ""
+    height, width = frames.size
+    narrow = _SMALLER if width <= _BLOCK else ""
     options = {name: value.format(quality=encoding.quality, narrow=narrow) for name, value in codec.options.items()}
     with av.open(file, "w", format="mp4") as output:
         stream = cast(av.VideoStream, output.add_stream(codec.encoder, rate=rate, options=options))
-        stream.height, stream.width = frames.shape[1:3]
+        stream.height, stream.width = height, width
         stream.pix_fmt = codec.pixels
         if codec.tag:
             stream.codec_context.codec_tag = codec.tag
@@ -111,7 +146,7 @@ def _piece(frames: Tensor, tick: Tick, *, rate: Fraction, encoding: Encoding) ->
         tags, yuv = stream.codec_context, codec.pixels.startswith("yuv")
         tags.colorspace, tags.color_range = (_BT709, _LIMITED) if yuv else (_RGB, _FULL)
         tags.color_primaries, tags.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
-        for number, picture in enumerate(frames):
+        for number, picture in enumerate(frames.pictures(start, min(start + _PIECE, len(frames)), tick)):
             tick()
             output.mux(stream.encode(_frame(picture.cpu().float().numpy(), codec, number, rate)))
         # x264 looks so far ahead that nearly all the work is here

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..geometry import same_shape
 from ..identity.identities import REPLACEMENT, Identities
 from ..identity.mask_set import MaskSet
+from ..media.clips import Clip
+from .edge import Edge
+from .placement import Covered, Size
+from .plate import Plate
 
 OFF, COMPOSITE, LOCK = "off", "composite", "lock"
 PLATES = {
@@ -32,9 +37,50 @@ class Choice:
     outline: str = MEASURED
     given: MaskSet | None = None
 
+    def plate(self, clip: Clip, identities: Identities, size: Size, *, halved_colours: bool, full: Size | None = None
+              ) -> Plate | None:
+        """The plate of a video, None where all of it is made. clip, identities: as a run reads them. size: (height,
+        width) at which people are made. halved_colours: whether the codec stores colours at half the size. full: the
+        size at which they would be made if this were no draft.
+
+        Raises ValueError for what cannot be: animation, an odd size in halved colours, and masks that do not fit.
+        """
+        if self.kind == OFF:
+            return None
+        self.check_mode(identities)
+        if halved_colours:
+            self._check_even(clip.size)
+        scale = 1 if full is None else size[0] / full[0]
+        return Plate(clip, Covered(clip.size, size), identities,
+                     Edge(round(self.grow * scale), round(self.feather * scale)), self._masks(clip, size),
+                     self.outline == MEASURED)
+
     def check_mode(self, identities: Identities) -> None:
         """Raise ValueError for a plate where nothing that was filmed is shown."""
         if self.kind != OFF and not identities.replacement:
             raise ValueError(f"plate is {self.kind}, but the mode is {identities.mode}, which shows the reference's "
                              f"scene and keeps nothing of the driving video: set plate to {OFF}, or bind the "
                              f"identities for {REPLACEMENT}.")
+
+    def _check_even(self, size: Size) -> None:
+        height, width = size
+        if height % 2 or width % 2:
+            raise ValueError(f"plate is {self.kind}, so the result has the driving video's {width}x{height} pixels, "
+                             "but the codec stores colours at half the size and needs even sides: set codec to "
+                             "lossless, or crop the driving video by a pixel.")
+
+    def _masks(self, clip: Clip, size: Size) -> MaskSet | None:
+        """The given masks, one for each frame that is read."""
+        if self.given is None:
+            return None
+        if not any(same_shape(self.given.size, other) for other in (size, clip.size)):
+            height, width = self.given.size
+            raise ValueError(f"plate_masks have {width}x{height} pixels, the shape neither of the made picture "
+                             f"({size[1]}x{size[0]}) nor of the driving video ({clip.width}x{clip.height}): make "
+                             "them from a first pass of this video.")
+        if len(self.given) == len(clip):
+            return self.given
+        if len(self.given) != clip.stored:
+            raise ValueError(f"plate_masks have {len(self.given)} frames, but the result has {len(clip)}: make them "
+                             "from a first pass of this video.")
+        return self.given.picked(clip.indices)

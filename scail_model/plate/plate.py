@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from ..files.content_keys import digest
+from ..geometry import aspect_distance
 from ..identity.identities import Identities
 from ..identity.mask_set import MaskSet
-from ..identity.packed_mask import unpacked
 from ..media.clips import Clip
 from ..opencv import opencv
 from .edge import Edge, shares
 from .placement import Placement, Size, covered_part
-from .resample import resampled
+from .resample import Affine, resampled
 
 _LEVELS = 255
 
@@ -25,13 +25,15 @@ _LEVELS = 255
 @dataclass(frozen=True)
 class Plate:
     """clip: what was filmed, a frame for each made one. identities: whose driving masks lie on it, of any size in its
-    shape. given: masks of the made people, in the same frames."""
+    shape. given: masks of the made people in the same frames, of the made picture's shape or the plate's. measured:
+    whether people also reach to where the made ones are seen to grow out of the masks (`growth.py`)."""
 
     clip: Clip
     placement: Placement
     identities: Identities
     edge: Edge
     given: MaskSet | None = None
+    measured: bool = False
 
     @property
     def size(self) -> Size:
@@ -41,43 +43,87 @@ class Plate:
     @property
     def key(self) -> str:
         """Of everything but the clip and the driving masks."""
+        kept = self.identities.bystanders
         return digest(self.placement.key, self.edge.grow, self.edge.feather,
-                      "" if self.given is None else self.given.digest())
+                      *("" if masks is None else masks.digest() for masks in (self.given, kept)), self.measured)
+
+    def outline(self, frame: int, grown: np.ndarray | None = None) -> np.ndarray:
+        """Where people are in a frame, bool [h, w]. grown: where the made ones are seen beyond the masks, bool [H, W]
+        of the made picture."""
+        inside = fitted(self._driven(frame), self.size)
+        if self.given is not None:
+            made = self.given.anybody(frame)
+            plate, picture = (aspect_distance(made.shape, size) for size in (self.size, self.placement.size))
+            inside |= fitted(made, self.size) if plate < picture else self.onto(frame, made)
+        if grown is not None and grown.any():
+            inside |= self.onto(frame, grown)
+        return inside
+
+    def kept(self, frame: int) -> np.ndarray | None:
+        """Where people who are not made anew are in a frame, bool [h, w]; None without any. Where somebody who is made
+        is too, they are not: of masks that overlap nobody knows who is in front."""
+        if self.identities.bystanders is None:
+            return None
+        others = self.identities.bystanders.anybody(min(frame, len(self.identities.bystanders) - 1))
+        return fitted(others, self.size) & ~fitted(self._driven(frame), self.size) if others.any() else None
+
+    def share(self, frame: int, grown: np.ndarray | None = None) -> np.ndarray:
+        """How much of each pixel of a frame is made, float32 [h, w], 0 where the plate stays. grown: as in
+        `outline`."""
+        across, down = self.placement.at(frame).scale
+        return shares(self.outline(frame, grown), self.edge, (across * down) ** 0.5,
+                      covered_part(self.placement, frame), self.kept(frame))
 
     def shares(self, start: int, stop: int) -> Iterator[np.ndarray]:
-        """How much of each pixel is made in frames start..stop, float32 [h, w] each, 0 where the plate stays."""
-        for frame, driven in zip(range(start, stop), self.identities.driving_people(start, stop), strict=True):
-            inside = fitted(driven, self.size)
-            if self.given is not None:
-                made = unpacked(np.bitwise_or.reduce(self.given.rows(frame), axis=0), self.given.width)
-                inside |= fitted(made, self.size)
-            across, down = self.placement.at(frame).scale
-            yield shares(inside, self.edge, (across * down) ** 0.5, covered_part(self.placement, frame))
+        """The same of frames start..stop, without what only the made frames show."""
+        return map(self.share, range(start, stop))
 
     def composited(self, start: int, made: Tensor) -> Tensor:
-        """Made frames [n, H, W, 3] in 0..1 from frame `start` on, in the plate: float32 [n, h, w, 3] in 0..1."""
-        stop = start + len(made)
-        whole = self.clip.read(start, stop).float() / _LEVELS
-        for frame, picture, target, share in zip(range(start, stop), made, whole, self.shares(start, stop),
-                                                 strict=True):
-            self._put(picture, target, share, frame)
-        return whole
+        """Made frames [n, H, W, 3] in 0..1 from frame `start` on, in the plate: float32 [n, h, w, 3] in 0..1. Without
+        what grows beyond the masks."""
+        filmed = self.clip.read(start, start + len(made))
+        return torch.stack([self.put(picture, below, share, frame) for frame, picture, below, share in zip(
+            range(start, start + len(made)), made, filmed, self.shares(start, start + len(made)), strict=True)])
 
-    def _put(self, picture: Tensor, target: Tensor, share: np.ndarray, frame: int) -> None:
-        """One made picture [H, W, 3] into its frame of the plate [h, w, 3], which is overwritten."""
+    def put(self, picture: Tensor, filmed: Tensor, share: np.ndarray, frame: int) -> Tensor:
+        """One made picture [H, W, 3] in 0..1 into its frame of the plate, uint8 [h, w, 3]: float32 [h, w, 3] in
+        0..1."""
+        whole = filmed.float() / _LEVELS
         rows, columns = np.flatnonzero(share.any(1)), np.flatnonzero(share.any(0))
         if not len(rows):
-            return
+            return whole
         top, left, bottom, right = rows[0], columns[0], rows[-1] + 1, columns[-1] + 1
         back = self.placement.at(frame).inverse.moved(float(left), float(top))
         part = resampled(picture[None].cpu(), back, (bottom - top, right - left))[0].clamp_(0, 1)
         weights = torch.from_numpy(np.ascontiguousarray(share[top:bottom, left:right]))[..., None]
-        target[top:bottom, left:right].lerp_(part, weights)
+        whole[top:bottom, left:right].lerp_(part, weights)
+        return whole
+
+    def onto(self, frame: int, mask: np.ndarray) -> np.ndarray:
+        """A mask of the made picture, bool of any size in its shape, where it lies on the plate, bool [h, w]."""
+        affine, (height, width) = self.placement.at(frame).inverse, self.placement.size
+        finer = Affine((affine.scale[0] * width / mask.shape[1], affine.scale[1] * height / mask.shape[0]),
+                       affine.offset)
+        return _warped(mask, finer, self.size)
+
+    def _driven(self, frame: int) -> np.ndarray:
+        return next(self.identities.driving_people(frame, frame + 1))
 
 
 def fitted(mask: np.ndarray, size: Size) -> np.ndarray:
     """A mask bool [H, W] at another size of the same shape, a copy."""
     if mask.shape == size:
         return mask.copy()
-    levels = np.ascontiguousarray(mask).view(np.uint8) * _LEVELS
-    return opencv().resize(levels, size[::-1], interpolation=opencv().INTER_LINEAR) > _LEVELS // 2
+    return opencv().resize(_grey(mask), size[::-1], interpolation=opencv().INTER_LINEAR) > _LEVELS // 2
+
+
+def _warped(mask: np.ndarray, affine: Affine, size: Size) -> np.ndarray:
+    """A mask bool [H, W] scaled and moved into a picture of another size; outside of it nobody is."""
+    cv2, (across, down), (left, top) = opencv(), affine.scale, affine.offset
+    # OpenCV counts from centres of pixels
+    matrix = np.array([[across, 0, across / 2 - left - 0.5], [0, down, down / 2 - top - 0.5]])
+    return cv2.warpAffine(_grey(mask), matrix, size[::-1], flags=cv2.INTER_LINEAR) > _LEVELS // 2
+
+
+def _grey(mask: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(mask).view(np.uint8) * _LEVELS

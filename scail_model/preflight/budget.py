@@ -91,7 +91,8 @@ class Work:
     width, height: of the result. additional: number of additional references. guidance: 1 means one forward per step.
     weight_bytes: as stored in the file. in_chunks: whether blocks compute in chunks on a small card. weights: STREAMED
     block by block as memory needs it, OFFLOADED as a whole while the VAE works, or RESIDENT all the time. decoder: the
-    VAE's. int8: whether most linears are. sparse: how sparse attention is, None where all of it is computed.
+    VAE's. int8: whether most linears are. sparse: how sparse attention is, None where all of it is computed. plate:
+    whether the file has the driving video's size.
     """
 
     config: TransformerConfig
@@ -111,6 +112,7 @@ class Work:
     decoder: Coder = DECODING
     int8: bool = False
     sparse: SparseSettings | None = None
+    plate: bool = False
 
     @property
     def conditionings(self) -> int:
@@ -289,5 +291,6 @@ def kept_bytes(width: int, height: int, length: int, overlap: int) -> int:
 
 def _disk_bytes(work: Work, length: int) -> int:
     """Of one segment: what is kept, the encoded frames, and these again in the joined file."""
-    encoded = length * work.width * work.height * (_LOSSLESS_BYTES if work.lossless else _ENCODED_BYTES)
+    pixels = work.driving_width * work.driving_height if work.plate else work.width * work.height
+    encoded = length * pixels * (_LOSSLESS_BYTES if work.lossless else _ENCODED_BYTES)
     return round(kept_bytes(work.width, work.height, length, work.overlap) + 2 * encoded)

@@ -43,7 +43,7 @@ def check(job: Job) -> list[Finding]:
     them. Raises nothing."""
     mask_errors, plan_errors = driving_errors(job), attempt("segments", _plan, job)
     plan = [] if plan_errors else _plan(job)
-    findings = [*mask_errors, *plan_errors, *attempt("plate", job.plate.check_mode, job.identities),
+    findings = [*mask_errors, *plan_errors, *plate(job),
                 *(warning("driving_file", text) for text in job.driving.warnings),
                 *references(job), *guidance(job), *steering(job), *size(job)]
     if plan:
@@ -202,6 +202,12 @@ def size(job: Job) -> Iterator[Finding]:
                                      "704x1280: use such a size, and enlarge the video afterwards.")
 
 
+def plate(job: Job) -> list[Finding]:
+    """A plate that cannot be."""
+    return attempt("plate", lambda: job.plate.plate(job.driving, job.identities, (job.height, job.width),
+                                                    halved_colours=not job.lossless))
+
+
 def job_facts(job: Job) -> list[Finding]:
     """Facts that need no plan."""
     summary, *people = report(job.identities).splitlines()
@@ -250,8 +256,10 @@ def plan_facts(job: Job, plan: list[Segment]) -> Iterator[Finding]:
     lengths = ", ".join(str(segment.length) for segment in plan)
     lasting = f" ({max(segment.length for segment in plan) / job.fps:.2f} s at the most)"
     scenes = f", {len(job.cuts) + 1} scenes" if job.cuts else ""
-    yield fact("segments", f"result: {len(job.driving)} frames of {job.width}x{job.height}, in {len(plan)} segment(s) "
-                           f"of {lengths} frames{lasting}{scenes}")
+    made = f"{job.width}x{job.height}"
+    shown = made if job.plate.kind == OFF else f"{job.driving.width}x{job.driving.height} with people made at {made}"
+    yield fact("segments", f"result: {len(job.driving)} frames of {shown}, in {len(plan)} segment(s) of {lengths} "
+                           f"frames{lasting}{scenes}")
     if job.sparse is not None:
         yield fact("sparse", _left_out(job, job.sparse, max(segment.length for segment in plan)))
     if job.transformer is None:

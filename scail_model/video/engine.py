@@ -28,7 +28,9 @@ import torch
 from torch import Tensor
 
 from ..files.jobs import Job
+from ..media.encoding import Frames
 from ..media.workers import Cancelled, result
+from ..plate.composite import Composited
 from ..sparse import report as sparse_report
 from ..sparse.run import LayerError
 from .host import Host, Watch
@@ -103,7 +105,8 @@ class _Engine:
     def _segment(self, take: Take) -> bool:
         """See to it that a segment's files are there; returns whether they were."""
         started, solo = time.monotonic(), self.takes.solo(take)
-        part = (solo or take).file(self.files.ending(solo and take.key))
+        plate = self.task.plate
+        part = (solo or take).file(self.files.ending(solo and take.key, *([plate.key] if plate else [])))
         complete = self.files.has(part, self.task.plan[take.index].new_frames)
         kept = complete and self.takes.has_end(take)
         if not kept:
@@ -122,8 +125,13 @@ class _Engine:
             self._log(take, solo, time.monotonic() - started)
         return kept
 
-    def _shown(self, take: Take, solo: Take | None) -> Tensor:
+    def _shown(self, take: Take, solo: Take | None) -> Tensor | Frames:
         """The segment's new frames, as they are in the video."""
+        made, plate, segment = self._made(take, solo), self.task.plate, self.task.plan[take.index]
+        return made if plate is None else Composited(plate, made, segment.start + segment.overlap)
+
+    def _made(self, take: Take, solo: Take | None) -> Tensor:
+        """The same as they were sampled."""
         overlap = self.task.plan[take.index].overlap
         frames = self.takes.frames(take)[overlap:]
         if solo is None:

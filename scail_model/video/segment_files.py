@@ -16,7 +16,7 @@ from ..files.content_keys import digest
 from ..files.jobs import Job
 from ..media import encoding as codecs
 from ..media.clips import Clip, Tick
-from ..media.encoding import Encoding
+from ..media.encoding import Encoding, Frames
 from ..media.sound import write_sound
 from ..media.workers import WorkerPool
 
@@ -48,7 +48,7 @@ class SegmentFiles:
         """Whether a part is there with as many frames."""
         return codecs.count_frames(self.job.path(name)) == frames
 
-    def begin(self, name: str, frames: Tensor) -> Future[None]:
+    def begin(self, name: str, frames: Tensor | Frames) -> Future[None]:
         """Write a part of frames [n, H, W, 3] in 0..1 beside the caller, who waits for it before another is begun: so
         the frames of one are in memory."""
         return self._workers.start(self._write, name, frames)
@@ -57,7 +57,7 @@ class SegmentFiles:
         """Break off what is being written, and leave no thread behind."""
         self._workers.stop()
 
-    def _write(self, name: str, frames: Tensor, tick: Tick) -> None:
+    def _write(self, name: str, frames: Tensor | Frames, tick: Tick) -> None:
         with self.job.writing(name) as path:
             codecs.write_part(path, frames, self.rate, self.encoding, tick)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from ..identity.mask_set import MaskSet
 from ..inputs.reference import Reference, white_background
 from .host import Host
 from .options import VideoOptions
@@ -17,12 +18,13 @@ from .task import SegmentInputs
 @dataclass(frozen=True)
 class Given:
     """What a user gives for the whole video, as the host's objects; the first reference is used where the plan names no
-    other. sigmas: as in `task.Settings`."""
+    other. sigmas: as in `task.Settings`. plate_masks: of the made people, from a first pass, if there are any."""
 
     positive: Any
     negative: Any
     references: Sequence[Any]
     sigmas: tuple[float, ...] = ()
+    plate_masks: MaskSet | None = None
 
 
 def ordered_references(first: Reference, more: Mapping[str, Reference] | None) -> list[Reference]:

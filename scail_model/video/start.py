@@ -24,7 +24,7 @@ _KEY = 12  # letters in a folder's name
 
 def make_task(options: VideoOptions, seed: int, cuts: tuple[int, ...], given: Given, driving: Clip,
               identities: Identities, host: Host) -> tuple[VideoTask, str]:
-    """The task, and the name of its job folder. Raises ValueError for a plan or remake that cannot be done."""
+    """The task, and the name of its job folder. Raises ValueError for a plan, remake or plate that cannot be done."""
     settings = options.settings(seed, cuts, given.sigmas, sparse=host.sparse)
     plan = options.segments(driving, cuts)
     changes = options.changes(driving, plan)
@@ -33,9 +33,12 @@ def make_task(options: VideoOptions, seed: int, cuts: tuple[int, ...], given: Gi
     sized = replace(given, references=[options.sized(reference) for reference in given.references])
     usual, inputs, solo = segment_inputs(options, changes, sized, host)
     driving_key = driving.digest()
+    plate = options.plate_choice(given.plate_masks).plate(
+        driving, identities, inputs[0].size, halved_colours=not options.encoding.lossless,
+        full=(full.height, full.width) if options.draft else None)
     key = digest(host.key, driving_key, identities.digest(), replace(settings, **_BY_SEGMENT).key_values)
     task = VideoTask(driving, identities, settings, plan, inputs, solo, options.result_rate(driving), options.encoding,
-                     key, draft_of=(full.height, full.width) if options.draft else None)
+                     key, draft_of=(full.height, full.width) if options.draft else None, plate=plate)
     values = made_from(options, task, given, driving=driving_key, model=host.key, prompts=usual.prompt_key)
     return replace(task, made_from=values), _folder_name(task, usual)
 
@@ -43,7 +46,7 @@ def make_task(options: VideoOptions, seed: int, cuts: tuple[int, ...], given: Gi
 def open_job(task: VideoTask, folder: Path, **about: object) -> Job:
     """The job's folder, made if it is not there, with what is told of it to people. Raises RuntimeError if it cannot be
     written."""
-    height, width = task.size
+    height, width = task.shown_size
     job = Job(folder, {"frames": len(task.driving), "size": f"{width}x{height}", "fps": str(task.rate),
                        "segments": len(task.plan), "done": 0, "mode": task.identities.mode,
                        "seed": task.settings.seed, "finished": None, "draft": task.draft_of is not None,

@@ -14,6 +14,7 @@ from ..identity.identities import Identities
 from ..inputs.crops import PEOPLE, Crop
 from ..media.clips import Clip
 from ..media.encoding import Encoding
+from ..plate.plate import Plate
 from ..segments import SHORT_LAST, Segment
 from ..solvers import shifted
 from ..sparse.run import LayerError
@@ -131,7 +132,7 @@ class VideoTask:
     """A video to be made. plan, inputs: by segment. solo: other inputs for a segment, which the segments after it do
     not see. rate: frames per second. key: of everything but the plan, the inputs and the encoding. draft_of:
     (height, width) of the video that this one is a draft of, None for the video itself. made_from: see
-    `comparison.py`."""
+    `comparison.py`. plate: what was filmed, and stays where no person is made; None where all is made."""
 
     driving: Clip
     identities: Identities
@@ -144,11 +145,24 @@ class VideoTask:
     key: str
     draft_of: tuple[int, int] | None = None
     made_from: Mapping[str, Any] = field(default_factory=dict)
+    plate: Plate | None = None
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width) of the result."""
+        """(height, width) at which it is sampled."""
         return self.inputs[0].size
+
+    @property
+    def shown_size(self) -> tuple[int, int]:
+        """(height, width) of the file: of the plate, where there is one."""
+        return self.plate.size if self.plate else self.size
+
+    @property
+    def sizes(self) -> str:
+        """The file's size in words, and that of the people in it, if it is another one."""
+        (height, width), (made_height, made_width) = self.shown_size, self.size
+        made = f" with people made at {made_width}x{made_height}" if self.plate else ""
+        return f"{width}x{height}{made}"
 
 
 @dataclass(frozen=True)
