@@ -1,0 +1,146 @@
+"""Videos with a plate, from the command line: pixels outside of the people are the driving video's own, and a plate
+changes parts alone, so that nothing is sampled again. The networks are tiny and random."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from test_generate import command
+
+from scail_model.headless import terminal
+from scail_model.headless.cli import main
+from scail_model.plate import composite
+from scail_model.video import open_clip
+from tests.demo import drawing
+
+FILMED, MADE, FRAMES = (154, 110), (128, 64), 13  # width, height; two segments of 9 that share 5
+SETTINGS = {"target_w": MADE[0], "target_h": MADE[1], "sample_steps": 1, "codec": "lossless", "plate": "composite",
+            "plate_person": "driven", "plate_grow": 2, "plate_feather": 2, "replace_flag": True}
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory):
+    return drawing.write_job(tmp_path_factory.mktemp("job"), FILMED, FRAMES, replacement=True)
+
+
+@pytest.fixture(scope="module")
+def made(models, job, tmp_path_factory):
+    """A folder with a finished video."""
+    folder = tmp_path_factory.mktemp("made")
+    assert run(models, job, folder) == 0
+    return folder
+
+
+@pytest.fixture
+def copied(made, tmp_path):
+    """The same, to be changed."""
+    shutil.copytree(made, tmp_path / "copied")
+    return tmp_path / "copied"
+
+
+def run(models, job, folder: Path, **changes) -> int:
+    return main(command(models, job, folder / "video.mp4", **{**SETTINGS, "overwrite": True, **changes}))
+
+
+def frames(path: Path) -> np.ndarray:
+    clip = open_clip(path)
+    return clip.read(0, len(clip)).numpy()
+
+
+def far_from_people(job, margin: int) -> np.ndarray:
+    """Pixels so far from everybody in blue, bool [T, h, w], by the drawn masks and nothing of ours."""
+    blue = frames(job["mask_video"])
+    people = ((blue[..., 2] > 127) & (blue[..., 0] < 128)).astype(np.float32)
+    grown = torch.nn.functional.max_pool2d(torch.from_numpy(people)[:, None], 2 * margin + 1, 1, margin)[:, 0]
+    return grown.numpy() == 0
+
+
+def test_outside_of_the_people_every_pixel_is_the_driving_videos(job, made):
+    filmed, result = frames(job["pose"]), frames(made / "video.mp4")
+    assert result.shape == filmed.shape == (FRAMES, FILMED[1], FILMED[0], 3)
+    outside = far_from_people(job, 8)  # 4 pixels of the made picture are 5 of the plate
+    assert 0.2 < outside.mean() < 0.95
+    assert np.array_equal(result[outside], filmed[outside])
+    inside = ~far_from_people(job, 0)
+    assert np.abs(result[inside].astype(int) - filmed[inside]).mean() > 10
+    about = json.loads(next(made.glob("scail2_jobs/*/job.json")).read_text())
+    assert about["size"] == "154x110"
+
+
+def test_inside_is_what_the_video_without_a_plate_shows(models, job, made, tmp_path):
+    assert run(models, job, tmp_path, plate="off") == 0
+    plain = frames(tmp_path / "video.mp4")
+    assert plain.shape == (FRAMES, MADE[1], MADE[0], 3)
+    scale = MADE[0] / FILMED[0]
+    top = (round(FILMED[1] * scale) - MADE[1]) // 2
+    inside, whole = ~far_from_people(job, 0), frames(made / "video.mp4")
+    picked = []
+    for frame, row, column in np.argwhere(inside)[::7]:
+        y, x = round((row + 0.5) * scale - top - 0.5), round((column + 0.5) * scale - 0.5)
+        if 2 < y < MADE[1] - 3 and 2 < x < MADE[0] - 3:
+            around = plain[frame, y - 2 : y + 3, x - 2 : x + 3].astype(int)
+            picked.append((around.min((0, 1)) - 25 <= whole[frame, row, column]).all()
+                          and (whole[frame, row, column] <= around.max((0, 1)) + 25).all())
+    assert len(picked) > 50
+    assert np.mean(picked) > 0.98
+
+
+@pytest.mark.parametrize("changes", [
+    {"plate": "off"}, {"plate_grow": 5}, {"plate_feather": 0}, {"plate_person": "measured"}, {"codec": "h264"}])
+def test_another_plate_for_a_finished_video_is_not_sampled_again(models, job, copied, monkeypatch, changes):
+    def step(*_):
+        raise AssertionError("sampled again")
+
+    before = {path.name for path in copied.glob("scail2_jobs/*/*.mp4")}
+    monkeypatch.setattr(terminal.Terminal, "step", step)
+    assert run(models, job, copied, **changes) == 0
+    (folder,) = copied.glob("scail2_jobs/*/")
+    parts = {path.name for path in folder.glob("0*.mp4")}
+    assert len(parts - before) == 2  # written anew beside the others
+    assert len(list(folder.glob("*.latent.safetensors"))) == 2
+    assert run(models, job, copied) == 0  # and the first ones are still there
+    assert {path.name for path in folder.glob("0*.mp4")} == parts
+
+
+def test_stopped_while_a_part_is_written_it_goes_on_to_the_same_bytes(models, job, made, tmp_path, monkeypatch):
+    whole, pictures = composite.Composited.pictures, []
+
+    def stop(self, *given):
+        for picture in whole(self, *given):
+            pictures.append(picture)
+            if len(pictures) == 11:  # in the second part
+                raise KeyboardInterrupt
+            yield picture
+
+    with monkeypatch.context() as patch:
+        patch.setattr(composite.Composited, "pictures", stop)
+        assert run(models, job, tmp_path) == 130
+    assert run(models, job, tmp_path) == 0
+    assert (tmp_path / "video.mp4").read_bytes() == (made / "video.mp4").read_bytes()
+
+
+def test_frames_that_are_picked_lie_on_their_own_plates(models, job, tmp_path):
+    assert run(models, job, tmp_path, rate=8.0) == 0
+    result = frames(tmp_path / "video.mp4")
+    filmed, outside = (whole[::2][: len(result)] for whole in (frames(job["pose"]), far_from_people(job, 8)))
+    assert len(result) == 6
+    assert np.array_equal(result[outside], filmed[outside])
+
+
+def test_a_segment_is_remade_alone(models, job, copied):
+    assert run(models, job, copied, remake="2", remake_scope="only these") == 0
+    filmed, outside = frames(job["pose"]), far_from_people(job, 8)
+    result = frames(copied / "video.mp4")
+    assert np.array_equal(result[outside], filmed[outside])
+
+
+def test_a_draft_has_the_plates_size_too(models, job, copied):
+    assert run(models, job, copied, draft=True) == 0
+    draft, filmed = frames(copied / "video.draft.mp4"), frames(job["pose"])
+    outside = far_from_people(job, 8)
+    assert np.array_equal(draft[outside], filmed[outside])
