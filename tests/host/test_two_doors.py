@@ -44,7 +44,7 @@ class Case:
     """plan: of both. guidance: where it is 1, the negative prompt is not read. rate: half of the driving video's, which
     then has twice the frames; 0 for its own. whole_picture: without masks. posed: driven by the skeletons of people
     that a detector has found, on the command line from its file. draft: of a video with twice the steps. larger: how
-    many times, of each side."""
+    many times, of each side. negative: the other prompt, which is read by negative_strength too."""
 
     mode: str
     people: int = 1
@@ -63,6 +63,8 @@ class Case:
     draft: bool = False
     precision: str = "exact"
     larger: int = 1
+    negative: str = ""
+    negative_strength: float = 0.0
 
     @property
     def size(self) -> tuple[int, int]:
@@ -90,6 +92,7 @@ CASES = {
     "half the rate, without masks, the driving video for the first step": Case(
         "animation", rate=drawing.FPS / 2, driving_end=0.5, whole_picture=True),
     "two skeletons": Case("animation", people=2, posed=True),
+    "away from a word": Case("animation", negative=LONG, negative_strength=11.0, prompt=""),
     "draft of two with a view from behind": Case("animation", people=2, back=True, draft=True),
 }
 
@@ -179,8 +182,8 @@ def add_files(graph: Graph, models: Path, case: Case) -> None:
     graph.add("model", "SCAIL2LoadModel", model_name=MODEL, weight_dtype="default")
     graph.add("vae", "VAELoader", vae_name=VAE)
     graph.add("clip", "TestClipVision", weights=str(models / "image_encoder/model.safetensors"))
-    graph.add("positive", "SCAIL2LoadPrompt", file=f"{case.prompt}.safetensors")
-    graph.add("negative", "SCAIL2LoadPrompt", file=f"{NOTHING}.safetensors")
+    graph.add("positive", "SCAIL2LoadPrompt", file=f"{case.prompt or NOTHING}.safetensors")
+    graph.add("negative", "SCAIL2LoadPrompt", file=f"{case.negative or NOTHING}.safetensors")
     for name, (first, second) in {"image": ("reference", "back"), "mask": ("reference_mask", "back_mask")}.items():
         graph.add(name, "LoadImage", image=f"{first}.png")
         if case.back:
@@ -212,7 +215,7 @@ def by_comfy(comfy, models: Path, case: Case, folder: Path) -> Door:
     graph.add("sampled", "SCAIL2SampleVideo", **sampling_inputs(), seed=SEED, solver=case.solver, steps=case.steps,
               shift=3.0, guidance=case.guidance, segment_length=9, overlap=5, codec="lossless", plan=case.plan,
               history=case.history, history_strength=case.history_strength, rate=float(case.rate),
-              driving_end=case.driving_end, draft=case.draft)
+              driving_end=case.driving_end, draft=case.draft, negative_strength=case.negative_strength)
     if case.posed:
         graph.set("sampled", driving=["poses", 0])
     if case.sigmas:
@@ -239,7 +242,8 @@ def by_command(models: Path, case: Case, files: dict[str, Path], folder: Path) -
                "sample_solver": case.solver, "sample_steps": case.steps, "sample_guide_scale": case.guidance,
                "base_seed": SEED, "codec": "lossless", "plan": case.plan, "history": case.history,
                "history_strength": case.history_strength, "sigmas": case.sigmas, "rate": float(case.rate),
-               "driving_end": case.driving_end,
+               "driving_end": case.driving_end, "negative_prompt": case.negative,
+               "negative_strength": case.negative_strength,
                "job_dir": folder / "jobs", "save_file": folder / "video.mp4"}
     record = door_records.DoorRecord(
         folder / "command", vae=encoders.VAE, host=HeadlessHost, frames=lambda pixels: pixels.movedim(1, -1),
@@ -308,7 +312,8 @@ TWINS = {
     "replacement, view from behind": Case("replacement", back=True, solver="euler", history_strength=0.8),
     "guidance": Case("animation", guidance=5.0, history="latents", prompt=LONG,
                      plan='[{"segments": 2, "driving_strength": 0.5}]', rate=drawing.FPS / 2, driving_end=0.6),
-    "8-bit": Case("animation", people=2, precision="8-bit"),
+    "guidance, steered": Case("animation", guidance=3.0, negative=WORD, negative_strength=9.0),
+    "8-bit": Case("animation", people=2, precision="8-bit", negative=LONG, negative_strength=11.0),
     # 1,026 tokens: from 1,024 on there is something to choose
     "fast": Case("animation", people=2, precision="fast", larger=3),
 }
@@ -326,7 +331,8 @@ def test_both_hosts_write_the_same_bytes(comfy, models, files, tmp_path, name):
     graph.add("hosts", "TestTwoHosts", **sampling_inputs(), weights=str(WEIGHTS / "nano_scail2.safetensors"),
               folder=str(tmp_path), seed=SEED, solver=case.solver, steps=3, guidance=case.guidance, segment_length=9,
               history=case.history, history_strength=case.history_strength, plan=case.plan, rate=float(case.rate),
-              driving_end=case.driving_end, sparse_density=0.3, sparse_error=0.3)
+              driving_end=case.driving_end, sparse_density=0.3, sparse_error=0.3,
+              negative_strength=case.negative_strength)
     comfy.run(graph)
     latents = [[load_file(path)["samples"] for path in sorted((tmp_path / host).glob("*.latent.safetensors"))]
                for host in ("comfy", "headless")]

@@ -8,13 +8,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 from preflight_jobs import job, texts
+from safetensors.torch import load_file
+from test_generate import SIZE, command
 from test_kernels import steered
 
+from scail_model.headless.cli import main
 from scail_model.headless.sampling import sample_latent
 from scail_model.kernels.linears import QuantizingInt8
 from scail_model.kernels.precision import int8_linears
 from scail_model.video.options import VideoOptions
 from scail_model.video.task import Settings
+from tests.demo import drawing
 
 STRENGTH = 11.0
 CASES = {"one": ("A1_t3_8x12", "repl_add2_t500.5"), "batch of two": ("A4_batch2_t3_8x12", None)}
@@ -118,8 +122,9 @@ def test_records_gradients(network):
 def test_compiled_it_computes_the_same(network):
     given, negative = inputs()
     plain = network(**given, negative_context=negative, negative_strength=STRENGTH)
-    compiled = torch.compile(network, backend="eager", fullgraph=False)
-    torch.testing.assert_close(compiled(**given, negative_context=negative, negative_strength=STRENGTH), plain,
+    for block in network.blocks:
+        block.compile(backend="eager", fullgraph=True)
+    torch.testing.assert_close(network(**given, negative_context=negative, negative_strength=STRENGTH), plain,
                                rtol=0, atol=1e-5)
 
 
@@ -174,6 +179,26 @@ def test_only_the_positive_prompt_is_steered(network, guidance):
             answer = velocity(negative) + guidance * (answer - velocity(negative))
         x = x - answer / 2
     torch.testing.assert_close(found, x, rtol=0, atol=1e-5)
+
+
+def test_a_segments_negative_prompt_acts_in_that_segment(models, tmp_path):
+    """At guidance 1, where it has no effect otherwise."""
+    files = drawing.write_job(tmp_path / "files", SIZE, 12)  # two segments of 9
+    plan = '[{"segments": 2, "negative_prompt": "two figures talk"}]'
+    made = {}
+    for name, options in {"without": {}, "with": {"negative_strength": STRENGTH}}.items():
+        for changed in ("", plan):
+            folder = tmp_path / name / ("plan" if changed else "plain")
+            folder.mkdir(parents=True)
+            assert main(command(models, files, folder / "video.mp4", sample_guide_scale=1.0, plan=changed or None,
+                                negative_prompt="grey", **options)) == 0
+            made[name, changed] = [load_file(path)["samples"]
+                                   for path in sorted(folder.glob("scail2_jobs/*/*.latent.safetensors"))]
+    assert all(map(torch.equal, made["without", ""], made["without", plan]))
+    (first, second), (same, other) = made["with", ""], made["with", plan]
+    assert torch.equal(first, same)
+    assert (second - other).abs().max() > 1e-3
+    assert (made["without", ""][0] - first).abs().max() > 1e-3
 
 
 def test_keys_of_jobs_change_only_where_it_is_used():

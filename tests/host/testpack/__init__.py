@@ -26,7 +26,7 @@ from .expanded import TestExpandedSample
 from .loading import TestLoading
 from .packed import TestLoadPacked
 from .patched import TestPatched
-from .patches import TestNotingPatch
+from .patches import TestNotingPatch, TestOtherNag
 from .poses import TestKeyPoints, TestPoses, TestWithoutBodyRender
 from .sam3 import TestDrawnDetect, TestDrawnTrack
 from .sparse import TestSparse
@@ -445,9 +445,9 @@ class TestExtension(ComfyExtension):
         return [TestText, TestClipVision, TestMakeVae, TestImages, TestTrack, TestConditioning, TestToyModel,
                 TestRecord, TestReplaceBlock, TestAttention, TestSaveTensors, TestDrawnTrack, TestDrawnDetect,
                 TestTextEncoder, TestLatent, TestAnything, TestDefaults, TestStoredDtypes, TestPath, TestRecordDoor,
-                TestTwoHosts, TestLoadPacked, TestReadVideo, TestNotingPatch, TestPatched, TestLoading, TestSlowSampler,
-                TestOverrides, TestExpandedSample, TestBodies, TestDrawnBodies, TestDrawnKeyPoints, TestSavePoses,
-                TestWithoutBodyRender, TestPoses, TestKeyPoints, TestSparse, TestVae, *missing_of_core()]
+                TestTwoHosts, TestLoadPacked, TestReadVideo, TestNotingPatch, TestOtherNag, TestPatched, TestLoading,
+                TestSlowSampler, TestOverrides, TestExpandedSample, TestBodies, TestDrawnBodies, TestDrawnKeyPoints,
+                TestSavePoses, TestWithoutBodyRender, TestPoses, TestKeyPoints, TestSparse, TestVae, *missing_of_core()]
 
 
 async def comfy_entrypoint():

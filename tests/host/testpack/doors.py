@@ -63,7 +63,8 @@ class TestTwoHosts(io.ComfyNode):
             io.Int.Input("seed"), io.String.Input("solver"), io.Int.Input("steps"), io.Float.Input("guidance"),
             io.Int.Input("segment_length"), io.String.Input("history"), io.Float.Input("history_strength"),
             io.String.Input("plan"), io.Float.Input("rate"), io.Float.Input("driving_end"),
-            io.Float.Input("sparse_density"), io.Float.Input("sparse_error")], outputs=[])
+            io.Float.Input("sparse_density"), io.Float.Input("sparse_error"),
+            io.Float.Input("negative_strength")], outputs=[])
 
     @classmethod
     def execute(cls, model, positive, negative, vae, reference, driving, identities, weights, folder, seed, **options):

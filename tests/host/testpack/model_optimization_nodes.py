@@ -1,4 +1,7 @@
-"""An override of the shape of KJNodes' Patch Sage Attention KJ, in a module and from a class of its names."""
+"""Patches of the shape of KJNodes' Patch Sage Attention KJ and WanVideoNAG, in a module and from classes of their
+names."""
+
+import types
 
 from comfy.ldm.modules.attention import attention_pytorch, wrap_attn
 
@@ -21,3 +24,13 @@ class PathchSageAttentionKJ:
         model = model.clone()
         model.model_options["transformer_options"]["optimized_attention_override"] = attention_override_sage
         return model
+
+
+class WanCrossAttentionPatch:
+    """Computes cross-attention itself, without what it replaces."""
+
+    def __get__(self, module, kind=None):
+        def wrapped_attention(module, x, context, *rest, **options):
+            return module.o(module.q(x) * context.mean())
+
+        return types.MethodType(wrapped_attention, module)

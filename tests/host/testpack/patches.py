@@ -4,6 +4,8 @@ import types
 
 from comfy_api.latest import io
 
+from .model_optimization_nodes import WanCrossAttentionPatch
+
 
 class _Bound:
     """A patched `forward` of a module of the network, which writes its setting on the module while it runs."""
@@ -52,3 +54,25 @@ def _through_model(model, original, scale):
         return original(*args, **kwargs) * scale
 
     return forward
+
+
+class TestOtherNag(io.ComfyNode):
+    """Replaces the cross-attention of every block: as KJNodes' WanVideoNAG does, or by a function that nobody knows."""
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(node_id="TestOtherNag", category="test", inputs=[
+            io.Model.Input("model"), io.Boolean.Input("known")], outputs=[io.Model.Output()])
+
+    @classmethod
+    def execute(cls, model, known):
+        patched = model.clone()
+        for number, block in enumerate(patched.get_model_object("diffusion_model").blocks):
+            forward = (WanCrossAttentionPatch().__get__(block.cross_attn) if known else
+                       types.MethodType(_own_attention, block.cross_attn))
+            patched.add_object_patch(f"diffusion_model.blocks.{number}.cross_attn.forward", forward)
+        return io.NodeOutput(patched)
+
+
+def _own_attention(module, x, context, *rest, **options):
+    return module.o(module.q(x) * context.mean())
