@@ -4,10 +4,12 @@ from comfy_api.latest import io, ui
 
 from ..scail_model.comfy import preflight
 from ..scail_model.comfy.host import ComfyHost
+from ..scail_model.comfy.mask_inputs import plate_masks_input, read_plate_masks
 from ..scail_model.comfy.plan_facts import plan_facts
 from ..scail_model.comfy.progress import working
 from ..scail_model.comfy.sampler import sigmas_of, with_sampler
 from ..scail_model.comfy.schema import CATEGORY, as_clip, jobs_folder, segment_inputs, setting_inputs
+from ..scail_model.identity.mask_set import MaskSet
 from ..scail_model.media.clips import Clip
 from ..scail_model.preflight import findings
 from ..scail_model.preflight.budget import H200_TFLOPS
@@ -29,6 +31,7 @@ class SCAIL2Preflight(io.ComfyNode):
                 io.Model.Input("model", tooltip="The SCAIL-2 transformer, with LoRAs and patches as you like."),
                 *segment_inputs(),
                 *setting_inputs(),
+                plate_masks_input(),
             ],
             outputs=[
                 io.String.Output("report", tooltip="Errors, warnings and facts, one line each."),
@@ -43,18 +46,19 @@ class SCAIL2Preflight(io.ComfyNode):
     @classmethod
     @working("checking the inputs")
     def execute(cls, model, positive, negative, vae, reference, driving, identities, clip=None, more_references=None,
-                sampler=None, sigmas=None, **options) -> io.NodeOutput:
+                sampler=None, sigmas=None, plate_masks=None, **options) -> io.NodeOutput:
         options = with_sampler(VideoOptions(**options), sampler)
         options.check_values()
         frames, identities = options.timed(as_clip(driving), identities)
         host = ComfyHost(model, vae, clip, sampler)
         cuts, wrong = _plan_errors(options, frames, reference, more_references, host)
-        found = wrong + preflight.check(
+        people, unread = _plate_masks(plate_masks)
+        found = wrong + unread + preflight.check(
             host.model, positive, negative, vae, options.sized(reference), frames, identities,
             options.settings(0, cuts, sigmas_of(sigmas), sparse=host.sparse), float(options.result_rate(frames)),
             sampler=sampler, history_strength=options.history_strength, lossless=options.encoding.lossless,
             folder=jobs_folder(), timed=True, full=options.full(reference, sigmas_of(sigmas)),
-            sparse=options.sparse, plate=options.plate_choice())
+            sparse=options.sparse, plate=options.plate_choice(people))
         report = findings.report(found)
         facts = plan_facts(frames, reference, options.rate, found_cuts=options.found(cuts), model=model,
                            pace=_pace(model))
@@ -67,6 +71,14 @@ def _pace(model) -> float | None:
     """Seconds here for one on an NVIDIA H200, by the matrix product that the check has timed."""
     tflops = preflight.machine(model.load_device, timed=True).matmul_tflops
     return None if tflops is None else H200_TFLOPS / tflops
+
+
+def _plate_masks(masks) -> tuple[MaskSet | None, list[findings.Finding]]:
+    """The people of plate_masks; and what is wrong with the masks."""
+    try:
+        return read_plate_masks(masks), []
+    except ValueError as error:
+        return None, [findings.error("plate_masks", str(error))]
 
 
 def _plan_errors(options: VideoOptions, frames: Clip, reference, more, host: ComfyHost

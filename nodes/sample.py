@@ -9,6 +9,7 @@ from comfy_api.latest import InputImpl, io
 from ..scail_model.comfy import preflight
 from ..scail_model.comfy.emitted_videos import emitted
 from ..scail_model.comfy.host import ComfyHost
+from ..scail_model.comfy.mask_inputs import plate_masks_input, read_plate_masks
 from ..scail_model.comfy.plan_facts import measured_coder_pace, measured_pace, plan_facts
 from ..scail_model.comfy.progress import VideoProgress, Working, shown, told
 from ..scail_model.comfy.sampler import sigmas_of, with_sampler
@@ -45,6 +46,7 @@ class SCAIL2SampleVideo(io.ComfyNode):
                              tooltip="One seed for the whole video; each segment draws on from the one before. A run "
                                      "that was broken off goes on only with the same seed."),
                 *setting_inputs(),
+                plate_masks_input(),
             ],
             outputs=[
                 io.Video.Output(tooltip="The finished video, a file in the job folder."),
@@ -58,7 +60,7 @@ class SCAIL2SampleVideo(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, positive, negative, vae, reference, driving, identities, seed: int, clip=None,
-                more_references=None, sampler=None, sigmas=None, **options) -> io.NodeOutput:
+                more_references=None, sampler=None, sigmas=None, plate_masks=None, **options) -> io.NodeOutput:
         started, options, levels = time.monotonic(), with_sampler(VideoOptions(**options), sampler), sigmas_of(sigmas)
         check_seed(seed)
         options.check_values()
@@ -67,15 +69,15 @@ class SCAIL2SampleVideo(io.ComfyNode):
         with Working(cls.hidden, "checking the inputs"):
             frames, identities = options.timed(as_clip(driving, told_on=cls.hidden.unique_id), identities)
             references, cuts = ordered_references(reference, more_references), options.cuts(frames)
-            sized = options.sized(reference)
+            sized, people = options.sized(reference), read_plate_masks(plate_masks)
             findings = preflight.check(
                 host.model, positive, negative, vae, sized, frames, identities,
                 options.settings(seed, cuts, levels, sparse=host.sparse), float(options.result_rate(frames)),
                 sampler=sampler, history_strength=options.history_strength, lossless=options.encoding.lossless,
                 folder=jobs_folder(), timed=False, full=options.full(reference, levels),
-                sparse=options.sparse, plate=options.plate_choice())
+                sparse=options.sparse, plate=options.plate_choice(people))
             refuse(findings)
-            given = Given(positive, negative, references, levels)
+            given = Given(positive, negative, references, levels, people)
             task, name = make_task(options, seed, cuts, given, frames, identities, host)
         job = open_job(task, jobs_folder() / name)
         with job.locked(), VideoProgress(task, host.model, cls.hidden) as progress:

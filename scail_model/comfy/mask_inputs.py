@@ -11,10 +11,13 @@ from comfy.utils import ProgressBar
 from comfy_api.latest import io
 
 from ..identity import binding, mask_sources
+from ..identity.binding import AS_GIVEN
 from ..identity.identities import Identities
+from ..identity.mask_set import MaskSet
 from ..identity.mask_sources import Source
 from ..masks import PEOPLE_LIMIT
 from ..media.clips import Clip, Tick
+from ..plate.choice import PLATE, check_somebody
 from ..poses.pose_masks import driving_source
 from ..poses.value import Poses
 from .schema import IdentitiesType, TrackType, as_clip
@@ -52,6 +55,26 @@ def read_masks(masks, more: Mapping[str, torch.Tensor] | None, name: str, order:
                          "[T, H, W, 3]: connect one of these.")
     clip = as_clip(masks, f"{name} mask")
     return mask_sources.from_colours(_with_progress(clip), len(clip), name)
+
+
+def plate_masks_input() -> io.Input:
+    """Masks of the made people, optional, for nodes that have the plate."""
+    return io.MultiType.Input("plate_masks", MASK_TYPES, optional=True,
+                              tooltip="For plate: masks of the made people, from a first pass of the same video, as "
+                                      "for bigger hair or a wider skirt than the driven person's. They count beside "
+                                      "the driving masks.")
+
+
+def read_plate_masks(masks) -> MaskSet | None:
+    """People of `plate_masks`, None if nothing is connected. Raises ValueError as `read_masks`, and for nobody."""
+    if masks is None:
+        return None
+    source = read_masks(masks, None, PLATE, AS_GIVEN, connected="plate_masks", more_name="plate_masks")
+    if source.labels == ():  # pictures without colours: white on black
+        clip = as_clip(masks, f"{PLATE} mask")
+        source = mask_sources.from_white(iter(clip), PLATE)
+    check_somebody(source.mask_set)
+    return source.mask_set
 
 
 def _with_progress(clip: Clip) -> Iterator[torch.Tensor]:

@@ -140,7 +140,7 @@ def _prepare(arguments: argparse.Namespace, terminal: Terminal, *, timed: bool) 
     found = check_inputs(inputs, options.sized(references[0]), options,
                          options.settings(0, cuts, sigmas, sparse=host.sparse), host, prompts, _jobs_folder(arguments),
                          full=options.full(references[0], sigmas), timed=timed)
-    return Prepared(options, inputs, cuts, host, Given(*prompts, references, sigmas), found)
+    return Prepared(options, inputs, cuts, host, Given(*prompts, references, sigmas, inputs.plate_masks), found)
 
 
 def _make(arguments: argparse.Namespace, prepared: Prepared, target: Path, terminal: Terminal, written: str) -> None:
@@ -244,7 +244,8 @@ def _files(arguments: argparse.Namespace) -> Files:
     masks = [] if arguments.whole_picture else [arguments.mask_image, *arguments.additional_ref_mask_image]
     return Files(list(map(Path, images)), list(map(Path, masks)), Path(arguments.pose),
                  None if arguments.whole_picture else Path(arguments.mask_video or arguments.pose),
-                 list(map(Path, arguments.plan_image)), list(map(Path, arguments.plan_mask_image)))
+                 list(map(Path, arguments.plan_image)), list(map(Path, arguments.plan_mask_image)),
+                 Path(arguments.plate_mask) if arguments.plate_mask else None)
 
 
 def _plan_lines(arguments: argparse.Namespace, prepared: Prepared, task: VideoTask, target: Path) -> list[str]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from ..geometry import check_shape, check_size, size_of
 from ..identity.binding import bind, bind_whole, refuse_other_mode
 from ..identity.identities import ANIMATION, REPLACEMENT, Identities
+from ..identity.mask_set import MaskSet
 from ..identity.mask_sources import DRIVING, Source, from_colours
 from ..media.clips import Clip
 from ..media.pictures import read_picture
@@ -19,6 +20,7 @@ from ..poses.pose_clip import PoseClip
 from ..poses.pose_masks import driving_source
 from ..poses.poses_file import is_poses_file, load_poses
 from ..video.options import VideoOptions
+from .mask_files import plate_masks
 
 _USUAL = VideoOptions()
 
@@ -27,7 +29,8 @@ _USUAL = VideoOptions()
 class Files:
     """The files of one video; the primary reference first, masks in the same order. driving: a video, or poses, which
     are their own driving_mask. driving_mask: None, as no masks of references, for one person, the whole picture.
-    plan_references: further ones, each by itself, that the plan can choose for a segment."""
+    plan_references: further ones, each by itself, that the plan can choose for a segment. plate_masks: of the made
+    people, from a first pass; a file or a folder."""
 
     references: list[Path]
     reference_masks: list[Path]
@@ -35,13 +38,14 @@ class Files:
     driving_mask: Path | None
     plan_references: list[Path] = field(default_factory=list)
     plan_reference_masks: list[Path] = field(default_factory=list)
+    plate_masks: Path | None = None
 
 
 @dataclass(frozen=True)
 class Inputs:
     """What a video is made from. references: [h, w, 3] in 0..1. width, height: of the result; swapped: whether they
     were for the reference's orientation. plan_references: pictures that the plan can choose, with their identities.
-    warnings: what was done to pictures to read them."""
+    warnings: what was done to pictures to read them. plate_masks: of the made people, None without."""
 
     references: list[Tensor]
     driving: Clip
@@ -51,6 +55,7 @@ class Inputs:
     swapped: bool
     plan_references: list[tuple[Tensor, Identities]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    plate_masks: MaskSet | None = None
 
 
 def read_inputs(files: Files, width: int, height: int, replacement: bool,
@@ -74,8 +79,9 @@ def read_inputs(files: Files, width: int, height: int, replacement: bool,
     identities, *others = (_masked(files, mode, references, further, stored, options) if files.driving_mask else
                            _whole(mode, references, further, stored))
     driving, identities = options.timed(stored, identities)
+    made = plate_masks(files.plate_masks, warnings) if files.plate_masks else None
     return Inputs([image / 255 for image in references], driving, identities, width, height, swapped,
-                  [(image / 255, bound) for image, bound in zip(further, others, strict=True)], warnings)
+                  [(image / 255, bound) for image, bound in zip(further, others, strict=True)], warnings, made)
 
 
 def _driving(path: Path) -> Clip:
@@ -126,6 +132,8 @@ def _check_files(files: Files) -> None:
                              "give one mask for each.")
         named |= {names(i): path for i, path in enumerate(pictures)}
         named |= {f"mask of the {names(i)}": path for i, path in enumerate(masks)}
+    if files.plate_masks and not files.plate_masks.exists():
+        raise RuntimeError(f"The plate mask {files.plate_masks} (--plate_mask) does not exist: check the path.")
     for name, path in named.items():
         if not os.path.isfile(path):  # also of a name that is too long
             wrong = "is not a file" if os.path.exists(path) else "does not exist"

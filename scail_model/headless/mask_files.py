@@ -13,10 +13,12 @@ from torch import Tensor
 from ..geometry import check_frame_count, check_shape, size_of
 from ..identity import tracks_file
 from ..identity.flat_colours import from_flat_colours
+from ..identity.mask_set import MaskSet
 from ..identity.mask_sources import DRIVING, REFERENCE, Source, from_colours, from_white
 from ..identity.video_fingerprint import compare
 from ..media.pictures import read_picture
 from ..media.video_file import FileClip
+from ..plate.choice import PLATE, check_somebody
 from .prepare_files import STILL, TRACKS_ENDING, Say
 
 _MOST_OF_BORDER = 0.5  # a person is seldom in more of it
@@ -32,7 +34,7 @@ def driving_masks(path: Path, driving: FileClip, notes: list[str], say: Say) -> 
     """
     if path.suffix.lower() == TRACKS_ENDING:
         return _tracks(path, driving, notes)
-    count, size, frames = _pictures(path) if path.is_dir() else _video(path, driving)
+    count, size, frames = _pictures(path, "tracks") if path.is_dir() else _video(path, driving)
     check_frame_count(len(driving), count)
     check_shape("driving mask", size, "driving video", driving.size)
 
@@ -42,6 +44,21 @@ def driving_masks(path: Path, driving: FileClip, notes: list[str], say: Say) -> 
             yield frame
 
     return _people(told, count, DRIVING, notes), None
+
+
+def plate_masks(path: Path, notes: list[str]) -> MaskSet:
+    """The made people of a first pass. path: a tracks file, a video, or a folder with a picture for each frame. notes:
+    takes up remarks. Raises ValueError or RuntimeError for masks that cannot be read, or show nobody."""
+    if path.suffix.lower() == TRACKS_ENDING:
+        masks = tracks_file.load(path)[0].driving
+    elif path.is_dir():
+        count, _, frames = _pictures(path, "plate_mask")
+        masks = _people(frames, count, PLATE, notes).mask_set
+    else:
+        clip = FileClip(path, name=f"{PLATE} mask")
+        masks = _people(lambda: iter(clip), len(clip), PLATE, notes).mask_set
+    check_somebody(masks)
+    return masks
 
 
 def reference_mask(path: Path | None, tracked: Source | None, picture: Tensor, notes: list[str]) -> Source:
@@ -68,11 +85,11 @@ def _video(path: Path, driving: FileClip) -> tuple[int, tuple[int, int], Frames]
     return len(mask), mask.size, lambda: iter(mask)
 
 
-def _pictures(folder: Path) -> tuple[int, tuple[int, int], Frames]:
-    """Of a folder, in the order of their names."""
+def _pictures(folder: Path, flag: str) -> tuple[int, tuple[int, int], Frames]:
+    """Of a folder, in the order of their names. flag: it was named with."""
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in STILL)
     if not paths:
-        raise RuntimeError(f"The folder {folder} (--tracks) has no pictures: give one with a mask for each frame.")
+        raise RuntimeError(f"The folder {folder} (--{flag}) has no pictures: give one with a mask for each frame.")
     size = size_of(read_picture(paths[0], "driving mask"))
 
     def frames() -> Iterator[Tensor]:

@@ -46,6 +46,10 @@ def add_generate(command: argparse.ArgumentParser) -> None:
     groups["sampling"].add_argument("--sigmas", default="", metavar="LIST",
                                     help='noise levels in place of steps and shift, from 1 to 0, as in "1, 0.73, 0.29, '
                                          '0.02, 0"')
+    groups["plate"].add_argument("--plate_mask", metavar="FILE",
+                                 help="masks of the made people, from a first pass, which count beside the driving "
+                                      "masks: a video in colours or in white on black, a folder with a picture for "
+                                      "each frame, or tracks (default: none)")
     groups["files"].add_argument("--job_dir", metavar="FOLDER",
                                  help="where unfinished and finished segments are kept (default: scail2_jobs beside "
                                       "the output)")

@@ -12,6 +12,7 @@ from .edge import Edge
 from .placement import Covered, Size
 from .plate import Plate
 
+PLATE = "plate"  # what messages call masks of the made people
 OFF, COMPOSITE, LOCK = "off", "composite", "lock"
 PLATES = {
     OFF: "the whole picture is made anew",
@@ -84,3 +85,10 @@ class Choice:
             raise ValueError(f"plate_masks have {len(self.given)} frames, but the result has {len(clip)}: make them "
                              "from a first pass of this video.")
         return self.given.picked(clip.indices)
+
+
+def check_somebody(masks: MaskSet) -> None:
+    """Raise ValueError for masks of nobody."""
+    if not any(extent.seen.any() for extent in masks.extents):
+        raise ValueError("plate_masks show nobody: give masks of the made people, in colours or white on black, or "
+                         "take them away.")

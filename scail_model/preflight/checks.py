@@ -41,9 +41,9 @@ _MASK_TOLERANCE = 1e-3  # of a cell's share, for rounding
 def check(job: Job) -> list[Finding]:
     """All findings about a job. Checks that need a valid plan, or masks that fit the driving video, are skipped without
     them. Raises nothing."""
-    mask_errors, plan_errors = driving_errors(job), attempt("segments", _plan, job)
+    mask_errors, plan_errors, plate_errors = driving_errors(job), attempt("segments", _plan, job), plate(job)
     plan = [] if plan_errors else _plan(job)
-    findings = [*mask_errors, *plan_errors, *plate(job),
+    findings = [*mask_errors, *plan_errors, *plate_errors,
                 *(warning("driving_file", text) for text in job.driving.warnings),
                 *references(job), *guidance(job), *steering(job), *size(job)]
     if plan:
@@ -61,7 +61,8 @@ def check(job: Job) -> list[Finding]:
         findings += driving_kinds.comparable(people, job.driving, job.identities)
         findings += track_checks.check(job.identities, job.driving, plan, job.cuts, job.fps)
         findings += driving_kinds.pose_masks(job.driving, job.identities)
-        findings += plate_checks.check(job)
+        if not plate_errors:
+            findings += plate_checks.check(job)
         if not job.identities.replacement and not job.black_background:
             findings += mask_checks.background(job.identities, job.driving)
     findings += job_facts(job)

@@ -35,7 +35,7 @@ _INPUTS = {
     "sparse_density": "sparse_density", "sparse_error": "sparse_error", "plate": "plate",
     "plate_little": "plate_grow", "plate_straight": "identities", "plate_size": "reference", "uncovered": "plate",
     "plate_background": "driving_background", "plate_grow": "plate_grow", "plate_feather": "plate_feather",
-    "plate_person": "plate_person", "plate_masks": "plate",
+    "plate_person": "plate_person", "plate_masks": "plate_masks",
     "negative_strength": "negative_strength",
 }
 

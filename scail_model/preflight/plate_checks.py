@@ -13,9 +13,6 @@ from ..identity.packed_mask import unpacked
 from ..inputs.placement import cover
 from ..inputs.uncovered import left_free, uncovered_pixels
 from ..plate.choice import OFF, Choice
-from ..plate.edge import Edge
-from ..plate.placement import Covered
-from ..plate.plate import Plate
 from . import driving_kinds
 from .findings import Finding, fact, warning
 from .job import Job
@@ -69,8 +66,8 @@ def kept(job: Job) -> Iterator[Finding]:
     """How much of the plate stays as it was filmed."""
     areas = np.sum([extent.area for extent in job.identities.driving.extents], axis=0)
     frames = np.unique([*np.linspace(0, len(areas) - 1, min(_LOOKED_AT, len(areas))).astype(int), areas.argmax()])
-    plate = Plate(job.driving, Covered(job.driving.size, (job.height, job.width)), job.identities,
-                  Edge(job.plate.grow, job.plate.feather), job.plate.given)
+    plate = job.plate.plate(job.driving, job.identities, (job.height, job.width), halved_colours=False)
+    assert plate is not None
     shares = np.array([np.mean(next(plate.shares(frame, frame + 1)) == 0) for frame in frames.tolist()])
     mean, least = shares.mean(), int(shares.argmin())
     height, width = job.driving.size

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from test_generate import command
 
 from scail_model.headless import terminal
@@ -144,3 +145,36 @@ def test_a_draft_has_the_plates_size_too(models, job, copied):
     draft, filmed = frames(copied / "video.draft.mp4"), frames(job["pose"])
     outside = far_from_people(job, 8)
     assert np.array_equal(draft[outside], filmed[outside])
+
+
+def test_given_masks_of_the_made_people_count_too(models, job, tmp_path):
+    """A square in a corner of the made picture, white on black, as a first pass would have made it."""
+    square = np.zeros((FRAMES, MADE[1], MADE[0], 3), np.uint8)
+    square[:, 8:24, 8:24] = 255
+    drawing.write_video(tmp_path / "mask.mp4", [Image.fromarray(frame) for frame in square])
+    assert run(models, job, tmp_path, plate_mask=tmp_path / "mask.mp4", plate_grow=0, plate_feather=0) == 0
+    result, filmed = frames(tmp_path / "video.mp4"), frames(job["pose"])
+    changed = (result != filmed).any(-1) & far_from_people(job, 3)
+    scale, top = MADE[0] / FILMED[0], (round(FILMED[1] * MADE[0] / FILMED[0]) - MADE[1]) // 2
+    rows, columns = (np.flatnonzero(changed.any(axis)) for axis in ((0, 2), (0, 1)))
+    expected = [(8 + top) / scale, (24 + top) / scale, 8 / scale, 24 / scale]
+    assert [rows[0], rows[-1] + 1, columns[0], columns[-1] + 1] == pytest.approx(expected, abs=1)
+
+
+@pytest.mark.parametrize(("masks", "text"), [
+    ((FRAMES - 2, MADE, 255), "plate_masks have 11 frames, but the result has 13: make them from a first pass of this "
+                              "video."),
+    ((FRAMES, (64, 64), 255), "plate_masks have 64x64 pixels, the shape neither of the made picture (128x64) nor of "
+                              "the driving video (154x110): make them from a first pass of this video."),
+    ((FRAMES, MADE, 0), "plate_masks show nobody: give masks of the made people, in colours or white on black, or "
+                        "take them away."),
+    (None, "(--plate_mask) does not exist: check the path."),
+])
+def test_given_masks_that_do_not_fit_are_refused(models, job, tmp_path, capsys, masks, text):
+    if masks:
+        count, (width, height), white = masks
+        picture = np.zeros((height, width, 3), np.uint8)
+        picture[8:24, 8:24] = white
+        drawing.write_video(tmp_path / "mask.mp4", [Image.fromarray(picture)] * count)
+    assert run(models, job, tmp_path, plate_mask=tmp_path / "mask.mp4") == 1
+    assert text in capsys.readouterr().err

@@ -511,7 +511,7 @@ def codes() -> set[str]:
 
 def test_findings_name_inputs_of_the_check():
     text = "\n".join((ROOT / name).read_text(encoding="utf-8") for name in (
-        "scail_model/comfy/schema.py", "nodes/preflight.py"))
+        "scail_model/comfy/schema.py", "scail_model/comfy/mask_inputs.py", "nodes/preflight.py"))
     inputs = set(re.findall(r"\.Input\(\s*\"([a-z_]+)\"", text)) | {each.name for each in option_fields()}
     found = {code: findings.fact(code, "").input for code in codes()}
     assert len(found) > 30
