@@ -15,6 +15,7 @@ from ..scail_model.comfy.progress import VideoProgress, Working, shown, told
 from ..scail_model.comfy.sampler import sigmas_of, with_sampler
 from ..scail_model.comfy.schema import CATEGORY, as_clip, jobs_folder, segment_inputs, setting_inputs
 from ..scail_model.files import jobs
+from ..scail_model.plate.facts import lines as plate_lines
 from ..scail_model.preflight.findings import WARNING, of_level, refuse, reported
 from ..scail_model.sparse.report import lines as sparse_lines
 from ..scail_model.video.comparison import compare
@@ -90,7 +91,7 @@ class SCAIL2SampleVideo(io.ComfyNode):
                  *(finding.text for finding in reported(findings)),
                  *(compared.lines if compared else ()),
                  f"job folder: {job.folder}", f"computed with {host.description}",
-                 *(sparse_lines(made.errors) if host.sparse else ()),
+                 *(sparse_lines(made.errors) if host.sparse else ()), *plate_lines(made.plate),
                  *(f"removed for jobs_limit: {other.line()}" for other in removed),
                  f"{len(frames)} frames of {task.sizes} in {len(task.plan)} segment(s){kept}, "
                  f"{time.monotonic() - started:.1f} s"]

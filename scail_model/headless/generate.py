@@ -21,6 +21,7 @@ from ..files import jobs
 from ..files.content_keys import digest
 from ..geometry import check_size
 from ..inputs.reference import STILL_VIDEO, Pictures
+from ..plate.facts import lines as plate_lines
 from ..poses.poses_file import is_poses_file
 from ..preflight import findings
 from ..preflight.budget import kept_bytes
@@ -164,14 +165,14 @@ def _make(arguments: argparse.Namespace, prepared: Prepared, target: Path, termi
             terminal.begin(task.plan, task.settings.steps)
             made = make_video(task, prepared.host, job, terminal, target)
             compared = compare(task, made, job, terminal, compare_name(target))
-        errors = sparse_lines(made.errors) if prepared.host.sparse else []
-        write_record(made, task, job.folder, [*report, *errors], prepared.findings, compared)
+        found = [*(sparse_lines(made.errors) if prepared.host.sparse else ()), *plate_lines(made.plate)]
+        write_record(made, task, job.folder, [*report, *found], prepared.findings, compared)
         jobs.make_room(folder, round(options.jobs_limit * jobs.GIB), {job.folder})
     finally:
         if not there:
             with contextlib.suppress(OSError):  # not empty: something is finished
                 folder.rmdir()
-    sys.stdout.write("".join(f"{line}\n" for line in (*errors, *(compared.lines if compared else ()))))
+    sys.stdout.write("".join(f"{line}\n" for line in (*found, *(compared.lines if compared else ()))))
     if made.kept:
         sys.stdout.write(f"{made.kept} of {len(task.plan)} segments were already finished\n")
 

@@ -4,23 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import numpy as np
 from torch import Tensor
 
-from ..media.clips import Tick
+from ..media.clips import Clip, Tick
+from . import growth
+from .facts import FrameFacts, cut_sides
+from .growth import Look
 from .placement import Size
 from .plate import Plate
+from .resample import resampled
+
+_LEVELS = 255
 
 
 @dataclass(frozen=True)
 class Composited:
-    """made: [n, H, W, 3] in 0..1, from frame `start` of the plate on. `pictures` may be called by several threads at
-    once, each of which reads the plate for itself."""
+    """made: [n, H, W, 3] in 0..1, from frame `start` of the plate on. before: made frames that come before these,
+    [m, H, W, 3], which are not shown. `pictures` may be called by several threads at once, each of which reads the
+    plate for itself. facts: of the frames that were asked for, by number from 0."""
 
     plate: Plate
     made: Tensor
     start: int
+    before: Tensor | None = None
+    facts: dict[int, FrameFacts] = field(default_factory=dict)
 
     @property
     def size(self) -> Size:
@@ -32,8 +42,36 @@ class Composited:
 
     def pictures(self, start: int, stop: int, tick: Tick) -> Iterator[Tensor]:
         """Frames start..stop of the made ones, float32 [h, w, 3] in 0..1 each. tick may raise."""
+        earliest, beside = 0 if self.before is None else -len(self.before), int(self.plate.measured)
+        seen: dict[int, tuple[Tensor, Look]] = {}  # frames beside the one that is made
         with closing(self.plate.clip.ticking(tick)) as clip:
             for index in range(start, stop):
-                frame = self.start + index
-                filmed = clip.read(frame, frame + 1)[0]
-                yield self.plate.put(self.made[index], filmed, self.plate.share(frame), frame)
+                near = range(max(index - beside, earliest), min(index + beside + 1, len(self.made)))
+                seen = {each: seen.get(each) or self._seen(clip, each) for each in near}
+                looks = {each: look for each, (_, look) in seen.items()}
+                yield self._picture(index, seen[index][0], looks)
+
+    def _seen(self, clip: Clip, index: int) -> tuple[Tensor, Look]:
+        """What was filmed, uint8 [h, w, 3], and what is made beside it."""
+        frame, plate = self.start + index, self.plate
+        filmed = clip.read(frame, frame + 1)[0]
+        there, size = plate.placement.at(frame), plate.placement.size
+        small = resampled(filmed[None].float(), there, size)[0].clamp_(0, _LEVELS) / _LEVELS
+        people, kept = (None if mask is None else plate.seen(frame, mask)
+                        for mask in (plate.outline(frame), plate.kept(frame)))
+        assert people is not None
+        return filmed, growth.look(self._made(index).numpy(), small.numpy(), people, kept)
+
+    def _made(self, index: int) -> Tensor:
+        """float32 [H, W, 3]."""
+        whole = self.made if index >= 0 else self.before
+        assert whole is not None
+        return whole[index].cpu().float()
+
+    def _picture(self, index: int, filmed: Tensor, looks: dict[int, Look]) -> Tensor:
+        frame, plate, now = self.start + index, self.plate, looks[index]
+        grown = growth.steady(looks.get(index - 1), now, looks.get(index + 1)) if plate.measured else None
+        share = plate.share(frame, grown)
+        people = now.people if grown is None else now.people | grown
+        self.facts[index] = FrameFacts(float(np.mean(share == 0)), cut_sides(now.strange, people, plate.edge.reach))
+        return plate.put(self._made(index), filmed, share, frame)

@@ -50,14 +50,20 @@ class Plate:
     def outline(self, frame: int, grown: np.ndarray | None = None) -> np.ndarray:
         """Where people are in a frame, bool [h, w]. grown: where the made ones are seen beyond the masks, bool [H, W]
         of the made picture."""
-        inside = fitted(self._driven(frame), self.size)
-        if self.given is not None:
-            made = self.given.anybody(frame)
-            plate, picture = (aspect_distance(made.shape, size) for size in (self.size, self.placement.size))
-            inside |= fitted(made, self.size) if plate < picture else self.onto(frame, made)
+        inside, made = fitted(self._driven(frame), self.size), self.made_people(frame)
+        if made is not None:
+            inside |= made
         if grown is not None and grown.any():
             inside |= self.onto(frame, grown)
         return inside
+
+    def made_people(self, frame: int) -> np.ndarray | None:
+        """Where the given masks have the made people in a frame, bool [h, w]; None without such masks."""
+        if self.given is None:
+            return None
+        made = self.given.anybody(frame)
+        plate, picture = (aspect_distance(made.shape, size) for size in (self.size, self.placement.size))
+        return fitted(made, self.size) if plate < picture else self.onto(frame, made)
 
     def kept(self, frame: int) -> np.ndarray | None:
         """Where people who are not made anew are in a frame, bool [h, w]; None without any. Where somebody who is made
@@ -105,6 +111,10 @@ class Plate:
         finer = Affine((affine.scale[0] * width / mask.shape[1], affine.scale[1] * height / mask.shape[0]),
                        affine.offset)
         return _warped(mask, finer, self.size)
+
+    def seen(self, frame: int, mask: np.ndarray) -> np.ndarray:
+        """A mask of the plate, bool [h, w], where the made picture shows it, bool [H, W]."""
+        return _warped(mask, self.placement.at(frame), self.placement.size)
 
     def _driven(self, frame: int) -> np.ndarray:
         return next(self.identities.driving_people(frame, frame + 1))

@@ -69,6 +69,7 @@ class _Engine:
         self.takes = Takes(task, host, job, watch, free_memory=self._finish, after_step=self._finish_if_written)
         self.unfinished: _Unfinished | None = None
         self.errors: list[Sequence[LayerError]] = []  # of sparse attention, by segment
+        self.parts: list[str] = []  # their names, by segment
 
     def make(self) -> Made:
         try:
@@ -85,7 +86,8 @@ class _Engine:
         all_errors = list(itertools.chain(*self.errors))
         if all_errors:
             self.files.comment += f", {sparse_report.phrase(all_errors)}"
-        return Made(self.files.joined(self.target), kept, self.errors)
+        return Made(self.files.joined(self.target), kept, self.errors,
+                    [fact for part in self.parts for fact in self.files.facts(part)])
 
     def _segments(self) -> int:
         """Make what is missing; returns how many segments were there."""
@@ -120,6 +122,7 @@ class _Engine:
             self._finish()
             self.watch.stage(take.index, "writing")
             self.unfinished = _Unfinished(take.index, part, self.files.begin(part, frames))
+        self.parts.append(part)
         self.errors.append(self.takes.errors(solo or take))
         if not kept:
             self._log(take, solo, time.monotonic() - started)
@@ -128,7 +131,10 @@ class _Engine:
     def _shown(self, take: Take, solo: Take | None) -> Tensor | Frames:
         """The segment's new frames, as they are in the video."""
         made, plate, segment = self._made(take, solo), self.task.plate, self.task.plan[take.index]
-        return made if plate is None else Composited(plate, made, segment.start + segment.overlap)
+        if plate is None:
+            return made
+        before = self.takes.frames(take)[: segment.overlap]
+        return Composited(plate, made, segment.start + segment.overlap, before)
 
     def _made(self, take: Take, solo: Take | None) -> Tensor:
         """The same as they were sampled."""

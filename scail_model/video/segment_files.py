@@ -19,6 +19,9 @@ from ..media.clips import Clip, Tick
 from ..media.encoding import Encoding, Frames
 from ..media.sound import write_sound
 from ..media.workers import WorkerPool
+from ..plate import facts as plate_facts
+from ..plate.composite import Composited
+from ..plate.facts import FrameFacts
 
 KEY = 16  # letters of a digest in file names
 _SO_FAR, _SOUND = "so-far.mp4", "sound.m4a"
@@ -60,6 +63,12 @@ class SegmentFiles:
     def _write(self, name: str, frames: Tensor | Frames, tick: Tick) -> None:
         with self.job.writing(name) as path:
             codecs.write_part(path, frames, self.rate, self.encoding, tick)
+            if isinstance(frames, Composited):  # before the part is there, so that none is without
+                self.job.save_values(_facts(name), plate_facts.values([frames.facts[i] for i in range(len(frames))]))
+
+    def facts(self, name: str) -> list[FrameFacts]:
+        """Of the plate in a part's frames; none if they are not kept any more, or there is no plate."""
+        return self.job.load_values(_facts(name), plate_facts.facts_of) if self.job.has(_facts(name)) else []
 
     def add(self, name: str) -> Path:
         """The next part of the video."""
@@ -108,6 +117,10 @@ class SegmentFiles:
 
     def _join_into(self, path: Path, tick: Tick) -> None:
         codecs.join(self.parts, path, self.rate, self.sound, tick, self.comment)
+
+
+def _facts(part: str) -> str:
+    return f"{part.removesuffix('.mp4')}.plate.json"
 
 
 def check_sound(clip: Clip, rate: Fraction) -> None:

@@ -14,6 +14,7 @@ from ..identity.identities import Identities
 from ..inputs.crops import PEOPLE, Crop
 from ..media.clips import Clip
 from ..media.encoding import Encoding
+from ..plate.facts import FrameFacts
 from ..plate.plate import Plate
 from ..segments import SHORT_LAST, Segment
 from ..solvers import shifted
@@ -168,11 +169,12 @@ class VideoTask:
 @dataclass(frozen=True)
 class Made:
     """The finished file, how many segments were already there, and the errors of sparse attention in each segment; of
-    segments that are there, those that were kept with them."""
+    segments that are there, those that were kept with them. plate: of each frame in the plate, if there is one."""
 
     path: Path
     kept: int
     errors: Sequence[Sequence[LayerError]] = ()
+    plate: Sequence[FrameFacts] = ()
 
 
 def segments_json(task: VideoTask) -> str:

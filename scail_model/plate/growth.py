@@ -1,0 +1,92 @@
+"""Where made people grow out of the driven ones, as bigger hair, a skirt or a hat: seen in the made frames, which
+differ there from what was filmed by far more than elsewhere.
+
+The place around the people is made anew as well, and is never quite what was filmed. How far off it is far from
+everybody says what a difference means near them. What is found counts where it hangs together with a driven person, no
+farther away than people's hair and clothes reach, and where a frame before or after shows it too.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ..opencv import opencv
+
+_BLUR = 1.5  # pixels; finer structure is made anew, and is no sign of a person
+_LEAST = 0.07  # of the levels 0..1; less is light, or a colour that is slightly off
+_USUAL, _OVER = 0.98, 1.6  # of the differences far from people, which of them is usual, and how many times it is a lot
+_REACH = 0.3  # of a person's size
+_FEWEST = 0.03  # of the picture, below which there is no place far from people
+_GAP = 3  # pixels between a person and what belongs to them, as a bright outline
+_MOVED = 8  # pixels from frame to frame
+_SPECK = 5  # pixels across, of what is no part of a person
+
+
+class Look(NamedTuple):
+    """One made frame beside what was filmed. people: where the driven ones are, bool [H, W]. grown: where the made ones
+    grow out of them, bool [H, W]. strange: where the made frame differs from what was filmed by far, bool [H, W]."""
+
+    people: np.ndarray
+    grown: np.ndarray
+    strange: np.ndarray
+
+
+def look(made: np.ndarray, filmed: np.ndarray, people: np.ndarray, kept: np.ndarray | None) -> Look:
+    """made, filmed: float32 [H, W, 3] in 0..1. people: driven ones, bool [H, W]. kept: who stays as filmed, bool
+    [H, W]; None for nobody."""
+    nothing = np.zeros(people.shape, bool)
+    if not people.any():
+        return Look(people, nothing, nothing)
+    cv2 = opencv()
+    distance = cv2.distanceTransform((~people).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    reach = _REACH * _size(people)
+    free = nothing if kept is None else kept
+    far = (distance > reach) & ~free
+    if far.mean() < _FEWEST:
+        return Look(people, nothing, nothing)
+    blurred = _blurred(made - filmed, ~people)
+    blurred -= np.median(blurred[far], axis=0)  # a cast over the whole picture is nobody
+    differences = np.sqrt(np.square(blurred).mean(-1))
+    strange = (differences > max(_LEAST, _OVER * float(np.quantile(differences[far], _USUAL)))) & ~free
+    near = strange & (distance <= reach) & ~people
+    speck = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_SPECK, _SPECK))
+    opened = cv2.morphologyEx(near.view(np.uint8), cv2.MORPH_OPEN, speck).view(bool)
+    return Look(people, _hanging(opened, distance <= _GAP), strange)
+
+
+def _blurred(picture: np.ndarray, used: np.ndarray) -> np.ndarray:
+    """A picture [H, W, 3] blurred by its `used` pixels, bool [H, W], alone: people change in any case, and would shine
+    into what is around them."""
+    cv2, weights = opencv(), used.astype(np.float32)
+    weighted = cv2.GaussianBlur(picture * weights[..., None], (0, 0), _BLUR)
+    return weighted / np.maximum(cv2.GaussianBlur(weights, (0, 0), _BLUR), 1e-3)[..., None]
+
+
+def steady(before: Look | None, now: Look, after: Look | None) -> np.ndarray:
+    """What grows out of people, bool [H, W], without what only one frame shows, and with what only one does not.
+    before, after: None at the ends of a video."""
+    others = [other.grown for other in (before, after) if other is not None]
+    if not others:
+        return now.grown
+    cv2 = opencv()
+    around = np.logical_or.reduce(others).view(np.uint8)
+    moved = cv2.dilate(around, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * _MOVED + 1, 2 * _MOVED + 1)))
+    seen = now.grown & moved.view(bool)
+    return seen | np.logical_and.reduce(others) if len(others) == 2 else seen
+
+
+def _hanging(pieces: np.ndarray, person: np.ndarray) -> np.ndarray:
+    """The pieces that touch a person."""
+    if not pieces.any():
+        return pieces
+    _, labels = opencv().connectedComponents((pieces | person).view(np.uint8), connectivity=8)
+    touching = np.unique(labels[person])
+    return pieces & np.isin(labels, touching[touching > 0])
+
+
+def _size(people: np.ndarray) -> float:
+    """Of the largest person: the mean of width and height of a piece of the mask."""
+    _, _, stats, _ = opencv().connectedComponentsWithStats(people.view(np.uint8), connectivity=8)
+    return float(stats[1:, 2:4].mean(1).max())
