@@ -20,7 +20,7 @@ SIDES = ("top", "bottom", "left", "right")
 @dataclass(frozen=True)
 class FrameFacts:
     """kept: the share of pixels that are as filmed. cut: sides of the people at which the made frame still differs by
-    far from what was filmed where its last pixel is shown."""
+    far from what was filmed right outside of its last pixel that is shown."""
 
     kept: float
     cut: tuple[str, ...]
@@ -33,8 +33,7 @@ def cut_sides(strange: np.ndarray, people: np.ndarray, reach: int) -> tuple[str,
         return ()
     cv2 = opencv()
     distance = cv2.distanceTransform((~people).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    middle = max(reach // 2, 1)  # half of the feather and less of what is made
-    ring = (distance > reach - middle) & (distance <= reach + _RING)
+    ring = (distance > reach) & (distance <= reach + _RING)
     rows, columns = np.nonzero(strange & ring)
     if len(rows) < max(_FEWEST, _SHARE * ring.sum()):
         return ()

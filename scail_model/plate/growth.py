@@ -16,7 +16,7 @@ from ..opencv import opencv
 
 _BLUR = 1.5  # pixels; finer structure is made anew, and is no sign of a person
 _LEAST = 0.07  # of the levels 0..1; less is light, or a colour that is slightly off
-_USUAL, _OVER = 0.98, 1.6  # of the differences far from people, which of them is usual, and how many times it is a lot
+_USUAL, _OVER = 0.95, 2.0  # of the differences far from people, which of them is usual, and how many times it is a lot
 _REACH = 0.3  # of a person's size
 _FEWEST = 0.03  # of the picture, below which there is no place far from people
 _GAP = 3  # pixels between a person and what belongs to them, as a bright outline
