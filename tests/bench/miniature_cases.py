@@ -20,8 +20,10 @@ HELD_OUT = 2_000_000_000  # scenes of the table have seeds from here on
 SIZES = ((160, 224, 17), (224, 160, 17), (192, 192, 9), (192, 192, 17), (192, 192, 33), (256, 256, 17))
 STEPS = (1, 2, 4, 8, 20, 40)
 GUIDANCE = (1, 2, 3, 5)
+STRENGTHS, SHOWN_STRENGTHS = (3, 5, 11, 25), (11,)  # of negative_strength
 MODES = {"animation": False, "replacement": True}
 _BATCH = 32
+_LEVEL = 0.5  # of 255, by which a shirt has moved
 _MOVED = 0.1  # of the way from one colour to the other
 _SHOWN = 2  # clips of a batch on a contact sheet
 
@@ -252,6 +254,42 @@ def words(bench: Bench) -> Table:
     return rows.table()
 
 
+def negative(bench: Bench) -> Table:
+    """A negative word for the shirt at guidance 1, by negative_strength: how far the shirts are from its colour.
+
+    Of two kinds of clips: without a word, the negative one names the colour nearest to the reference's shirt; and with
+    a word, the negative one names another. away, still, nearer: of the clips, those whose shirts are further from the
+    negative word's colour than without it, by half a level of 255 or more, less far apart than that, or nearer to it.
+    by: levels. elsewhere: PSNR of what is no shirt, against the same without it.
+    """
+    rows, miniature = Rows(), bench.miniature
+    colours = torch.tensor(list(WORDS.values()), device=miniature.device)
+    for number, kind in enumerate(("the reference's colour", "another word than the prompt's")):
+        for seed, scenes, pictures in bench.batches(62 + number, bench.many, 1, False, word_share=float(number)):
+            shown = scenes.word_colours if number else scenes.looks.palette[:, 0, SHIRT]
+            order = torch.cdist(shown, colours).argsort(1)  # [n, 6], nearest first
+            words = order[:, number]  # with a prompt, its own is the nearest
+            conditions = miniature.conditions(pictures, False)
+            shirts = measure.ShirtTruth.of(scenes, SIZE, SIZE, FRAMES)
+            prompts, negatives = (_in_words(chosen) for chosen in (scenes.word, words))
+            results = {strength: miniature.make(conditions, seed, Sampling(negative_strength=strength), prompts=prompts,
+                                                negatives=negatives) for strength in (0, *STRENGTHS)}
+            before = shirts.error(results[0], colours[words])
+            for strength, result in results.items():
+                moved = (shirts.error(result, colours[words]) - before) * 255
+                rows.add(f"{kind}, strength {strength}", away=_share(moved > _LEVEL, moved),
+                         still=_share(moved.abs() <= _LEVEL, moved), nearer=_share(moved < -_LEVEL, moved), by=moved,
+                         elsewhere=shirts.elsewhere(result, results[0]), **measure.score(result, pictures))
+            if seed % 1000 == 0:
+                bench.show("negative", pictures, *(results[strength] for strength in (0, *SHOWN_STRENGTHS)))
+    return rows.table()
+
+
+def _in_words(chosen: Tensor) -> list[str]:
+    """Numbers of words [n], -1 for none -> prompts."""
+    return [["", *WORDS][number + 1] for number in chosen.tolist()]
+
+
 def _share(yes: Tensor, where: Tensor) -> Tensor:
     """bool [n] as 0 and 1, NaN where there was nothing to compare."""
     return torch.where(where.isnan(), where, yes.float())
@@ -345,5 +383,5 @@ def sizes(bench: Bench) -> Table:
 
 
 CASES: dict[str, Callable[[Bench], Table | str]] = {
-    case.__name__: case for case in (vae, modes, colours, controls, history, additional, words, solvers, lora,
+    case.__name__: case for case in (vae, modes, colours, controls, history, additional, words, negative, solvers, lora,
                                      precision, rotations, sizes, core)}
