@@ -255,20 +255,20 @@ def words(bench: Bench) -> Table:
 
 
 def negative(bench: Bench) -> Table:
-    """A negative word for the shirt at guidance 1, by negative_strength: how far the shirts are from its colour.
+    """A negative word at guidance 1, that of the reference's shirt: how far the shirts get from it, by
+    negative_strength.
 
-    Of two kinds of clips: without a word, the negative one names the colour nearest to the reference's shirt; and with
-    a word, the negative one names another. away, still, nearer: of the clips, those whose shirts are further from the
-    negative word's colour than without it, by half a level of 255 or more, less far apart than that, or nearer to it.
-    by: levels. elsewhere: PSNR of what is no shirt, against the same without it.
+    The prompt says another word, or none. away, still, nearer: of the clips, those whose shirts are further from the
+    negative word's colour than without it, by half a level of 255 or more, as far but for that, or nearer to it. by:
+    levels. elsewhere: PSNR of what is no shirt, against the same without it.
     """
     rows, miniature = Rows(), bench.miniature
     colours = torch.tensor(list(WORDS.values()), device=miniature.device)
-    for number, kind in enumerate(("the reference's colour", "another word than the prompt's")):
-        for seed, scenes, pictures in bench.batches(62 + number, bench.many, 1, False, word_share=float(number)):
-            shown = scenes.word_colours if number else scenes.looks.palette[:, 0, SHIRT]
-            order = torch.cdist(shown, colours).argsort(1)  # [n, 6], nearest first
-            words = order[:, number]  # with a prompt, its own is the nearest
+    for kind, share in (("another word", 1.0), ("no word", 0.0)):
+        for seed, scenes, pictures in bench.batches(62 + int(share), bench.many, 1, False, word_share=share):
+            distance = torch.cdist(scenes.looks.palette[:, 0, SHIRT], colours)  # [n, 6]
+            said = scenes.word[:, None] == torch.arange(len(WORDS), device=miniature.device)
+            words = distance.masked_fill(said, torch.inf).argmin(1)
             conditions = miniature.conditions(pictures, False)
             shirts = measure.ShirtTruth.of(scenes, SIZE, SIZE, FRAMES)
             prompts, negatives = (_in_words(chosen) for chosen in (scenes.word, words))
@@ -281,7 +281,7 @@ def negative(bench: Bench) -> Table:
                          still=_share(moved.abs() <= _LEVEL, moved), nearer=_share(moved < -_LEVEL, moved), by=moved,
                          elsewhere=shirts.elsewhere(result, results[0]), **measure.score(result, pictures))
             if seed % 1000 == 0:
-                bench.show("negative", pictures, *(results[strength] for strength in (0, *SHOWN_STRENGTHS)))
+                bench.show(f"negative, {kind}", pictures, *(results[strength] for strength in (0, *SHOWN_STRENGTHS)))
     return rows.table()
 
 
