@@ -11,6 +11,7 @@ from .load_lora import SCAIL2LoadLora
 from .load_model import SCAIL2LoadModel
 from .load_nlf import SCAIL2LoadNLF
 from .motion import SCAIL2MotionTransfer
+from .plate_preview import SCAIL2PlatePreview
 from .poses import SCAIL2Poses
 from .poses_file import SCAIL2LoadPoses, SCAIL2SavePoses
 from .preflight import SCAIL2Preflight
@@ -28,8 +29,9 @@ class SCAIL2Extension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [SCAIL2LoadModel, SCAIL2LoadLora, SCAIL2LoadNLF, SCAIL2Poses, SCAIL2SavePoses, SCAIL2LoadPoses,
                 SCAIL2Identities, SCAIL2RetargetPoses, SCAIL2RenderPoses, SCAIL2ReframeReference, SCAIL2EncodeReference,
-                SCAIL2MotionTransfer, SCAIL2Schedule, SCAIL2Preflight, SCAIL2SampleVideo, SCAIL2SavePrompt,
-                SCAIL2LoadPrompt, SCAIL2SaveTracks, SCAIL2LoadTracks, SCAIL2DriftReport, SCAIL2Jobs, SCAIL2Doctor]
+                SCAIL2MotionTransfer, SCAIL2Schedule, SCAIL2PlatePreview, SCAIL2Preflight, SCAIL2SampleVideo,
+                SCAIL2SavePrompt, SCAIL2LoadPrompt, SCAIL2SaveTracks, SCAIL2LoadTracks, SCAIL2DriftReport, SCAIL2Jobs,
+                SCAIL2Doctor]
 
 
 async def comfy_entrypoint() -> SCAIL2Extension:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,31 +17,17 @@ from torch import Tensor
 
 from ..levels import to_levels
 from ..masks import NAMES, WHITE, paint, people
-from .lettering import FAINT, INK, LINE, PAPER, TEXT, as_tensor, cut, font_for, write
+from .lettering import FAINT, INK, LINE, PAPER, TEXT, as_tensor, write
+from .tags import colour_of, letters_for, tag, with_tags
 
 _PERSON_SHARE = 0.45  # of the colour in the blend
 _SURROUNDINGS_SHARE = 0.25  # less, so that the scene stays visible
 _OUTLINE = 2  # pixels
 _ROWS = (7, 2, 3, 1, 6, 4, 5)  # label of each row of channels: white, red, green, blue, yellow, magenta, cyan
-_BOX = (14, 14, 16, 205)  # of a tag, RGBA
 _NAME = 80  # letters of a name, before it is cut to fit
-_GAP = 3  # pixels between tags, and between a tag and a head
-_SMOOTH = 4  # tags are drawn this many times larger and shrunk, to smooth their round corners
 _CELL = 192  # pixels, about the longer side of a channel's picture
 _SHEET_WIDTH = 1600
-
-
-class _Place(NamedTuple):
-    """A rectangle in a picture, right and bottom exclusive."""
-
-    left: int
-    top: int
-    right: int
-    bottom: int
-
-    def near(self, other: _Place) -> bool:
-        return (self.left < other.right + _GAP and other.left < self.right + _GAP
-                and self.top < other.bottom + _GAP and other.top < self.bottom + _GAP)
+_MOST_FRAMES = 64
 
 
 def chosen_frames(total: int, count: int) -> list[int]:
@@ -54,6 +39,19 @@ def chosen_frames(total: int, count: int) -> list[int]:
         raise ValueError(f"The preview shows {count} of {total} frames, but it needs at least one: choose more.")
     count = min(count, total)
     return [index * (total - 1) // max(count - 1, 1) for index in range(count)]
+
+
+def read_frames(text: str, total: int) -> list[int]:
+    """Numbers of frames, as in "0, 40, 80". Raises ValueError for text that is not this, and for frames that a video of
+    `total` frames has not."""
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if not 0 < len(numbers) <= _MOST_FRAMES or not all(0 <= number < total for number in numbers):
+        raise ValueError(f'frames is "{text}", but it must be at most {_MOST_FRAMES} frame numbers from 0 to '
+                         f"{total - 1} with commas between them: correct it, or leave it empty.")
+    return numbers
 
 
 def overlay(frames: Tensor | None, labels: Tensor, names: Mapping[int, str], indices: Sequence[int], *,
@@ -75,16 +73,16 @@ def overlay(frames: Tensor | None, labels: Tensor, names: Mapping[int, str], ind
     height, width = (max(1, round(side * shrink)) for side in labels.shape[1:])
     labels = F.interpolate(labels[:, None].cpu(), (height, width), mode="nearest-exact")[:, 0]  # [T, h, w]
     colours = paint(labels).movedim(1, -1)  # uint8 [T, h, w, 3]
-    letters = max(11, max(height, width) // 46)
-    tags = {label: _tag(f"{label}  {names.get(label, '')[:_NAME]}".rstrip(), letters, width, label)
+    letters = letters_for(height, width)
+    tags = {label: tag(f"{label}  {names.get(label, '')[:_NAME]}".rstrip(), letters, width, label)
             for label in labels[people(labels)].unique().tolist()}
     pictures = torch.empty(colours.shape, dtype=torch.float32)
     for index in range(len(labels)):
         picture = colours[index]
         if frames is not None:
             picture = _blend(_resized(frames[index], height, width), picture, labels[index])
-        line = _tag(f"frame {indices[index]}", letters, width) if indices else None
-        pictures[index] = _with_tags(picture, labels[index], tags, line)
+        line = tag(f"frame {indices[index]}", letters, width) if indices else None
+        pictures[index] = with_tags(picture, labels[index], tags, line)
     return pictures
 
 
@@ -124,7 +122,7 @@ def channels(packed: Tensor, latent_frame: int = 0, *, title: str) -> Tensor:
                 write(page, left + gap, top, "empty", LINE, room=width - gap)
     sheet = as_tensor(page)
     for row, frame in itertools.product((row for row in range(7) if peaks[row]), range(4)):
-        cell = maps[frame, row, :, :, None] * (_colour(_ROWS[row]) / 255)
+        cell = maps[frame, row, :, :, None] * (colour_of(_ROWS[row]) / 255)
         sheet[tops[row] : tops[row] + height, lefts[frame] : lefts[frame] + width] = cell
     return sheet
 
@@ -169,72 +167,10 @@ def _blend(picture: Tensor, colours: Tensor, labels: Tensor) -> Tensor:
     return (picture + shares * (colours.float() - picture)).round().to(torch.uint8)
 
 
-def _with_tags(picture: Tensor, labels: Tensor, tags: Mapping[int, Image.Image], line: Image.Image | None) -> Tensor:
-    """Draw the tags of all people in the label map [h, w] on the picture, uint8 [h, w, 3] -> float32."""
-    page = Image.fromarray(picture.numpy())
-    placed = []
-    if line is not None:
-        placed.append(_Place(_GAP, _GAP, _GAP + line.width, _GAP + line.height))
-        page.paste(line, placed[0][:2], line)
-    heads = {label: _head(labels == label) for label in tags if (labels == label).any()}
-    for label in sorted(heads, key=lambda label: heads[label][1]):  # from top to bottom, because tags evade downwards
-        placed.append(_free_place(tags[label].size, heads[label], page.size, placed))
-        page.paste(tags[label], placed[-1][:2], tags[label])
-    return as_tensor(page)
-
-
-def _head(person: Tensor) -> tuple[int, int]:
-    """Column and row of the top of a person's head, from a bool mask [h, w].
-
-    The head is searched above the middle of the body, because a raised hand may be higher. Up to 1 % of the pixels
-    there may be strays above it.
-    """
-    def reached(counts: Tensor, share: float) -> int:
-        return int((counts.cumsum(0) > share * counts.sum()).int().argmax())
-
-    column = reached(person.sum(0), 0.5)
-    reach = (reached(person.sum(1), 0.99) - reached(person.sum(1), 0.01)) // 16
-    return column, reached(person[:, max(0, column - reach) : column + reach + 1].sum(1), 0.01)
-
-
-def _free_place(size: tuple[int, int], head: tuple[int, int], picture: tuple[int, int], taken: list[_Place]) -> _Place:
-    """Place for a tag: above the head and inside the picture, else as close below that as possible without overlap."""
-    width, height = size
-    lowest = picture[1] - height - _GAP
-    left = max(_GAP, min(head[0] - width // 2, picture[0] - width - _GAP))
-    wanted = max(_GAP, min(head[1] - height - _GAP, lowest))
-
-    def at(top: int) -> _Place:
-        return _Place(left, top, left + width, top + height)
-
-    tops = [wanted, *(other.bottom + _GAP for other in taken), *(other.top - _GAP - height for other in taken)]
-    free = [top for top in tops if _GAP <= top <= lowest and not any(at(top).near(other) for other in taken)]
-    return at(min(free, key=lambda top: (top < wanted, abs(top - wanted)), default=wanted))
-
-
-def _tag(text: str, letters: int, room: int, label: int | None = None) -> Image.Image:
-    """A dark box with light text and, for a person, a colour chip; RGBA, at most `room` pixels wide."""
-    pad, height = letters // 2, round(1.6 * letters)
-    chip = 0 if label is None else letters + pad // 2  # including the space after it
-    font = font_for(letters, text)
-    text = cut(text, font, room - 2 * _GAP - 2 * pad - chip)
-    width = round(font.getlength(text)) + 2 * pad + chip
-    large = Image.new("RGBA", (width * _SMOOTH, height * _SMOOTH), (*_BOX[:3], 0))
-    draw = ImageDraw.Draw(large)
-    draw.rounded_rectangle((0, 0, large.width - 1, large.height - 1), 0.3 * large.height, _BOX)
-    if label is not None:
-        left, top, side = (length * _SMOOTH for length in (pad, (height - letters + 2) // 2, letters - 2))
-        draw.rounded_rectangle((left, top, left + side - 1, top + side - 1), 0.25 * side,
-                               tuple(_colour(label).tolist()), INK, _SMOOTH)
-    tag = large.resize((width, height), Image.Resampling.BOX)
-    ImageDraw.Draw(tag).text((pad + chip, height / 2), text, INK, font, anchor="lm")
-    return tag
-
-
 def _row_label(page: Image.Image, left: int, top: int, row: int, peak: float, room: int) -> None:
     """Number and colour of a row of channels and, unless it is empty, the channel numbers and the highest value."""
     label = _ROWS[row]
-    colour = _colour(label).tolist()
+    colour = colour_of(label).tolist()
     chip = Image.new("RGB", (TEXT - 3, TEXT - 3), tuple(colour if peak else [level // 3 + 20 for level in colour]))
     page.paste(chip, (left, top + TEXT // 2 + 2))
     name = "white: surroundings" if label == WHITE else f"{label} {NAMES[label - 1]}"
@@ -243,11 +179,6 @@ def _row_label(page: Image.Image, left: int, top: int, row: int, peak: float, ro
         numbers = ", ".join(str(7 * frame + row) for frame in range(4))
         for line, text in enumerate((f"channels {numbers}", f"values up to {peak:.2f}"), start=1):
             write(page, left + TEXT + 3, top + line * (TEXT + 3), text, FAINT, TEXT - 3, room - TEXT - 3)
-
-
-def _colour(label: int) -> Tensor:
-    """RGB of a label, uint8 [3]."""
-    return paint(torch.full((1, 1, 1), label, dtype=torch.uint8)).flatten()
 
 
 def _resized(frame: Tensor, height: int, width: int) -> Tensor:

@@ -42,6 +42,7 @@ from .host import HeadlessHost
 from .inputs import Files, Inputs, read_inputs
 from .options import flag_of, given_sigmas, video_options
 from .output import check_name, check_space, compare_name, default_name, draft_name, reserved
+from .plate_preview import check_preview, write_preview
 from .terminal import Terminal
 from .weights import Weights, open_weights
 
@@ -81,8 +82,16 @@ def check(arguments: argparse.Namespace) -> bool:
     """Print everything there is to say of the inputs; returns whether there are no errors. RuntimeError for an output
     that cannot be written."""
     _name_draft(arguments)
+    picture = Path(arguments.preview) if arguments.preview else None
+    if picture:
+        check_preview(picture)
     with _output(arguments, _written_by(_jobs_folder(arguments), arguments.save_file)), Terminal() as terminal:
         prepared = _prepare(arguments, terminal, timed=True)
+        if picture:
+            terminal.say("drawing the preview")
+            sized = prepared.options.sized(prepared.given.references[0])
+            write_preview(picture, prepared.inputs.driving, prepared.inputs.identities, (sized.height, sized.width),
+                          prepared.options.plate_choice(prepared.inputs.plate_masks))
     found = prepared.findings
     sys.stdout.write(f"{findings.as_json(found) if arguments.json else findings.report(found)}\n")
     return not findings.of_level(found, findings.ERROR)

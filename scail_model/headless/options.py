@@ -33,6 +33,9 @@ def add_check(command: argparse.ArgumentParser) -> None:
     """Add the arguments of `scail2 check` to its parser."""
     add_generate(command)
     command.add_argument("--json", action="store_true", help="print the findings as JSON, for programs")
+    command.add_argument("--preview", metavar="FILE",
+                         help="picture to write (.png or .jpg) of what --plate keeps, what is made around the people, "
+                              "and what has to be invented")
 
 
 def add_generate(command: argparse.ArgumentParser) -> None:

@@ -1,21 +1,18 @@
 """What people of the driving video leave free: where they were filmed and the new ones are not, the place has to be
 invented.
 
-Masks of the made people say it to the pixel. Without them it is estimated from areas: the reference person at the
-driven one's height, over as much of the body as both show. On the miniature (8 clips of one person, 17 frames) areas
-were off by 6 points of a person on average, outlines laid on each other by 20, because poses differ.
+Masks of the made people say it to the pixel (`plate/plate.py`). Without them it is estimated from areas: the reference
+person at the driven one's height, over as much of the body as both show. On the miniature (8 clips of one person, 17
+frames) areas were off by 6 points of a person on average, outlines laid on each other by 20, because poses differ.
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 import numpy as np
 import torch
 
 from ..identity.identities import Identities
-from ..identity.mask_set import MaskSet, at_size
-from ..identity.packed_mask import POPULATION, packed
+from ..identity.mask_set import at_size
 from ..opencv import opencv
 from .placement import place
 
@@ -27,20 +24,6 @@ def left_free(identities: Identities) -> tuple[float, ...]:
     """The share of each driven person, 0..1, that the one of the primary reference probably does not cover; the median
     of a few frames that show the person."""
     return tuple(_left_free(identities, person) for person in range(identities.driving.people))
-
-
-def uncovered(identities: Identities, given: MaskSet, frame: int) -> np.ndarray:
-    """Where a frame shows driven people and none of the made ones, bool [H, W] at the driving masks' size. given: masks
-    of the made people, of any size in their shape."""
-    masks = identities.driving
-    driven, made = masks.frame(frame), at_size(given.frame(frame), masks.size)
-    return np.logical_or.reduce(driven) & ~np.logical_or.reduce(made)
-
-
-def uncovered_pixels(identities: Identities, given: MaskSet) -> Iterator[int]:
-    """Their number in each frame."""
-    for frame in range(len(identities.driving)):
-        yield int(POPULATION[packed(uncovered(identities, given, frame))].sum(dtype=np.int64))
 
 
 def rim(mask: np.ndarray, share: float) -> np.ndarray:

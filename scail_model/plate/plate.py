@@ -112,6 +112,12 @@ class Plate:
                        affine.offset)
         return _warped(mask, finer, self.size)
 
+    def uncovered(self, frame: int) -> np.ndarray | None:
+        """Where a frame shows driven people and the given masks nobody, so that the place has to be invented, bool
+        [h, w]; None without such masks."""
+        made = self.made_people(frame)
+        return None if made is None else fitted(self._driven(frame), self.size) & ~made
+
     def seen(self, frame: int, mask: np.ndarray) -> np.ndarray:
         """A mask of the plate, bool [h, w], where the made picture shows it, bool [H, W]."""
         return _warped(mask, self.placement.at(frame), self.placement.size)

@@ -41,8 +41,8 @@ _MASK_TOLERANCE = 1e-3  # of a cell's share, for rounding
 def check(job: Job) -> list[Finding]:
     """All findings about a job. Checks that need a valid plan, or masks that fit the driving video, are skipped without
     them. Raises nothing."""
-    mask_errors, plan_errors, plate_errors = driving_errors(job), attempt("segments", _plan, job), plate(job)
-    plan = [] if plan_errors else _plan(job)
+    mask_errors, plan_errors = driving_errors(job), attempt("segments", _plan, job)
+    plan, plate_errors = [] if plan_errors else _plan(job), attempt("plate", plate_checks.made, job)
     findings = [*mask_errors, *plan_errors, *plate_errors,
                 *(warning("driving_file", text) for text in job.driving.warnings),
                 *references(job), *guidance(job), *steering(job), *size(job)]
@@ -61,8 +61,7 @@ def check(job: Job) -> list[Finding]:
         findings += driving_kinds.comparable(people, job.driving, job.identities)
         findings += track_checks.check(job.identities, job.driving, plan, job.cuts, job.fps)
         findings += driving_kinds.pose_masks(job.driving, job.identities)
-        if not plate_errors:
-            findings += plate_checks.check(job)
+        findings += [] if plate_errors else plate_checks.check(job)
         if not job.identities.replacement and not job.black_background:
             findings += mask_checks.background(job.identities, job.driving)
     findings += job_facts(job)
@@ -201,12 +200,6 @@ def size(job: Job) -> Iterator[Finding]:
     if job.width * job.height > _LARGEST_AREA:
         yield warning("result_size", f"The result is {job.width}x{job.height}, but the model is made for 512x896 to "
                                      "704x1280: use such a size, and enlarge the video afterwards.")
-
-
-def plate(job: Job) -> list[Finding]:
-    """A plate that cannot be."""
-    return attempt("plate", lambda: job.plate.plate(job.driving, job.identities, (job.height, job.width),
-                                                    halved_colours=not job.lossless))
 
 
 def job_facts(job: Job) -> list[Finding]:

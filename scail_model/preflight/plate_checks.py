@@ -10,9 +10,9 @@ import numpy as np
 from ..identity.identities import Identities
 from ..identity.mask_set import MaskSet
 from ..identity.packed_mask import unpacked
-from ..inputs.placement import cover
-from ..inputs.uncovered import left_free, uncovered_pixels
+from ..inputs.uncovered import left_free
 from ..plate.choice import OFF, Choice
+from ..plate.plate import Plate
 from . import driving_kinds
 from .findings import Finding, fact, warning
 from .job import Job
@@ -26,19 +26,30 @@ _STRAIGHT_FRAMES = 0.5  # of those that are looked at
 
 
 def check(job: Job) -> Iterator[Finding]:
-    """All findings about the plate. The masks have the driving video's number of frames and its shape."""
-    if job.plate.kind == OFF:
+    """All findings about a plate that can be. The masks have the driving video's number of frames and its shape."""
+    plate = made(job)
+    if plate is None:
         yield from _off(job)
         return
-    if not job.identities.replacement:
-        return  # an error, which is said elsewhere
-    yield from kept(job)
-    yield from invented(job.identities, job.plate.given)
-    yield from straight(job.identities)
-    yield from _enlarged(job)
+    yield from found(plate, job.plate.kind)
     if job.black_background:
         yield warning("plate_background", "driving_background hides the place from the model, but plate keeps it, so "
                                           "light and edges will not fit: set driving_background to keep.")
+
+
+def made(job: Job) -> Plate | None:
+    """The plate of a job, None without one. Raises ValueError for one that cannot be."""
+    full = None if job.full is None else (job.full.height, job.full.width)
+    return job.plate.plate(job.driving, job.identities, (job.height, job.width), halved_colours=not job.lossless,
+                           full=full)
+
+
+def found(plate: Plate, kind: str) -> Iterator[Finding]:
+    """What a plate keeps, and what is doubtful about it. kind: a key of PLATES."""
+    yield from _kept(plate, kind)
+    yield from _invented(plate)
+    yield from _straight(plate.identities)
+    yield from _enlarged(plate)
 
 
 def without_effect(plate: Choice) -> Iterator[Finding]:
@@ -62,33 +73,30 @@ def _off(job: Job) -> Iterator[Finding]:
                             "keeps it, lock also while sampling")
 
 
-def kept(job: Job) -> Iterator[Finding]:
+def _kept(plate: Plate, kind: str) -> Iterator[Finding]:
     """How much of the plate stays as it was filmed."""
-    areas = np.sum([extent.area for extent in job.identities.driving.extents], axis=0)
-    frames = np.unique([*np.linspace(0, len(areas) - 1, min(_LOOKED_AT, len(areas))).astype(int), areas.argmax()])
-    plate = job.plate.plate(job.driving, job.identities, (job.height, job.width), halved_colours=False)
-    assert plate is not None
-    shares = np.array([np.mean(next(plate.shares(frame, frame + 1)) == 0) for frame in frames.tolist()])
+    areas = np.sum([extent.area for extent in plate.identities.driving.extents], axis=0)
+    frames = np.unique([*_some(len(areas)), areas.argmax()])
+    shares = np.array([np.mean(plate.share(frame) == 0) for frame in frames.tolist()])
     mean, least = shares.mean(), int(shares.argmin())
-    height, width = job.driving.size
-    yield fact("plate", f"plate: {job.plate.kind}, {width}x{height}; about {mean:.0%} of it stay as filmed, in frame "
-                        f"{frames[least]} {shares[least]:.0%}; the people are made at {job.width}x{job.height}, with "
-                        f"{job.plate.grow} pixels around them and {job.plate.feather} in which they fade")
+    yield fact("plate", f"plate: {kind}, {_size(plate.size)}; about {mean:.0%} of it stay as filmed, in frame "
+                        f"{frames[least]} {shares[least]:.0%}; the people are made at {_size(plate.placement.size)}, "
+                        f"with {plate.edge.grow} pixels around them and {plate.edge.feather} in which they fade")
     if mean < _LITTLE:
         yield warning("plate_little", f"plate keeps only {mean:.1%} of the picture, because the masks and what is "
                                       "grown around them cover the rest: check the driving masks, or lower plate_grow "
                                       "and plate_feather.")
 
 
-def invented(identities: Identities, given: MaskSet | None) -> Iterator[Finding]:
+def _invented(plate: Plate) -> Iterator[Finding]:
     """How much of the place has to be invented, where smaller people take the place of larger ones."""
-    driving = identities.driving
-    frame = driving.height * driving.width
-    if given is not None and len(given) == len(driving):
-        share = np.mean(list(uncovered_pixels(identities, given))) / frame
-        yield fact("uncovered", f"what the driven people leave free has to be invented: {share:.1%} of the picture, by "
-                                "plate_masks")
+    identities, driving = plate.identities, plate.identities.driving
+    left = [uncovered.mean() for frame in _some(len(driving)) if (uncovered := plate.uncovered(frame)) is not None]
+    if left:
+        yield fact("uncovered", f"what the driven people leave free has to be invented: {np.mean(left):.1%} of the "
+                                "picture, by plate_masks")
         return
+    frame = driving.height * driving.width
     free = left_free(identities)
     areas = [extent.area.mean() * share for extent, share in zip(driving.extents, free, strict=True)]
     if sum(areas) < _NOTABLE * frame:
@@ -99,14 +107,14 @@ def invented(identities: Identities, given: MaskSet | None) -> Iterator[Finding]
                             "plate_masks from a first pass say it exactly")
 
 
-def straight(identities: Identities) -> Iterator[Finding]:
+def _straight(identities: Identities) -> Iterator[Finding]:
     """Masks that end in a straight line inside of the picture, as those that were cut off or drawn as boxes."""
     driving = identities.driving
     for person, extent in enumerate(driving.extents):
         frames = np.flatnonzero(extent.seen)
         if not len(frames):
             continue
-        frames = frames[np.linspace(0, len(frames) - 1, min(_LOOKED_AT, len(frames))).astype(int)]
+        frames = frames[_some(len(frames))]
         found = [_straight_sides(driving, person, frame) for frame in frames.tolist()]
         sides = [side for side in _STRAIGHT
                  if sum(side in ones for ones in found) >= _STRAIGHT_FRAMES * len(frames)]
@@ -132,11 +140,20 @@ def _longest(line: np.ndarray) -> int:
     return max(after - before - 1 for before, after in pairwise(unset.tolist()))
 
 
-def _enlarged(job: Job) -> Iterator[Finding]:
-    factor = 1 / cover(job.driving.size, job.height, job.width).scale
-    height, width = job.driving.size
+def _enlarged(plate: Plate) -> Iterator[Finding]:
+    """People who are made with fewer pixels than they have in the plate."""
+    factor = 1 / min(plate.placement.at(0).scale)
     if factor > _ENLARGED:
-        yield warning("plate_size", f"The plate has {width}x{height} pixels and the people are made at "
-                                    f"{job.width}x{job.height}, so they are enlarged {factor:.1f} times and look "
+        yield warning("plate_size", f"The plate has {_size(plate.size)} pixels and the people are made at "
+                                    f"{_size(plate.placement.size)}, so they are enlarged {factor:.1f} times and look "
                                     "softer than what stays around them: choose a larger width and height, or use Crop "
                                     "SCAIL-2 Person (--crop_to_person).")
+
+
+def _some(frames: int) -> list[int]:
+    """The frames that are looked at, spread over a video."""
+    return np.linspace(0, frames - 1, min(_LOOKED_AT, frames)).astype(int).tolist()
+
+
+def _size(size: tuple[int, int]) -> str:
+    return f"{size[1]}x{size[0]}"

@@ -1,7 +1,7 @@
 // A graph in API format runs; then a picture of each of the pack's nodes: {prompt, folder}
 import { drawn, run } from "./page_tools.mjs";
 
-const SIZE = [420, 100], LARGER = { SCAIL2DriftReport: [620, 860], SCAIL2Poses: [620, 900] }; // pixels of the page
+const SIZE = [420, 100], LARGER = { SCAIL2DriftReport: [620, 860], SCAIL2Poses: [620, 900], SCAIL2PlatePreview: [560, 1020] }; // pixels of the page
 
 export default async function pictures(page, { prompt, folder }) {
   await page.evaluate(async ([prompt, usual, larger]) => {

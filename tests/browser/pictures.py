@@ -81,6 +81,10 @@ def _graph(files: dict[str, str]) -> Graph:
               previous_frames=["previous", 0], start_frame=SEGMENT)
     graph.add("previous", "GetVideoComponents", video=["sampled", 0])
     graph.add("schedule", "SCAIL2Schedule", solver="unipc", steps=STEPS, shift=3.0)
+    graph.add("replaced", "SCAIL2Identities", mode="replacement", driving_masks=["driving_mask", 0],
+              reference_masks=["reference_mask", 0], contradicting_background="repaint", binding="1:1")
+    graph.add("plate", "SCAIL2PlatePreview", driving=["driving", 0], identities=["replaced", 0], width=SIZE,
+              height=SIZE, plate_grow=5, plate_feather=5)
     for name, source in (("rendered poses", ["rendered", 3]), ("positive conditioning", ["motion", 0]),
                          ("sigmas", ["schedule", 1]), ("reframed picture", ["reframed", 4]),
                          ("report", ["loaded tracks", 1])):

@@ -6,7 +6,7 @@ import torch
 from preflight_jobs import WHOLE, bound, clip, job, texts
 
 from scail_model.identity import mask_sources
-from scail_model.inputs.uncovered import left_free, rim, uncovered
+from scail_model.inputs.uncovered import left_free, rim
 from scail_model.plate.choice import Choice
 from scail_model.preflight.checks import check
 
@@ -41,7 +41,7 @@ def filmed(*people, reference=None, **options):
 
 def found(identities, *levels, plate=None, **changes):
     wanted = levels or ("error", "warning")
-    checked = check(job(identities, plate=plate or Choice("composite"), **changes))
+    checked = check(job(identities, plate=plate or Choice("composite"), **{"lossless": True, **changes}))
     return {finding.code: finding.text for finding in checked if finding.level in wanted}
 
 
@@ -80,7 +80,6 @@ def test_masks_of_the_made_people_say_it_exactly():
     share = (ellipse(PERSON) & ~ellipse(made)).mean()
     text = found(filmed([PERSON] * FRAMES), "fact", plate=Choice("composite", given=given))["uncovered"]
     assert text == f"what the driven people leave free has to be invented: {share:.1%} of the picture, by plate_masks"
-    assert np.array_equal(uncovered(filmed([PERSON] * FRAMES), given, 3), ellipse(PERSON) & ~ellipse(made))
 
 
 @pytest.mark.parametrize(("kind", "boxes"), [

@@ -25,7 +25,17 @@ def animation() -> Graph:
 
 
 def replacement() -> Graph:
-    return _one_node("replacement", notes.REPLACEMENT, 1390, "replacement", contradicting_background="repaint")
+    """With the place as it was filmed."""
+    graph = start("replacement", notes.REPLACEMENT, height=1640)
+    loaded, given = models(graph), files(graph)
+    texts = prompts(graph, loaded)
+    identities, reference = bind(graph, loaded, given, "replacement", contradicting_background="repaint")
+    graph.group("What stays as filmed", column=5)
+    graph.add("SCAIL2PlatePreview", driving=given.driving, identities=identities, reference=reference,
+              size=(460, 560))
+    sample(graph, loaded.model, texts, loaded.vae, given.driving, identities, reference, column=5, check=True,
+           guidance=5.0, plate="lock", **OFFICIAL)
+    return graph
 
 
 def two_people() -> Graph:

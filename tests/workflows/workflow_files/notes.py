@@ -80,6 +80,10 @@ The character of the **reference picture** performs the motion of the person in 
 | Prompt | the finished video in 80 to 140 words: who, clothes, what they do, where, light |
 {_MASK_HELP}{_SAMPLING_HELP}"""
 
+PLATE = """| plate | *lock*: outside the person stays what was filmed, at the video's own size, and while sampling what is made is fitted to it. *composite*: only put back afterwards. *off*: the whole picture is made anew, at the size of the result |
+| plate_grow, plate_feather | how far around the person's outline is made too, and over how many pixels more that fades into what was filmed; raise them for bigger hair or clothes (advanced inputs) |
+"""
+
 REPLACEMENT = f"""# Replacement
 
 The character of the **reference picture** replaces a person in the **driving video**; the scene of the video is kept.
@@ -90,7 +94,9 @@ The character of the **reference picture** replaces a person in the **driving vi
 | Prompt | the finished video in 80 to 140 words; name the new character's clothes and everything they touch |
 
 The backgrounds of the masks are the reverse of animation. Masks made for animation also work, because **contradicting_background** is set to *repaint* here.
-{_MASK_HELP}{PARAMETERS}{REPLACEMENT_BACKGROUND}{RESULT}"""
+{_MASK_HELP}{PARAMETERS}{REPLACEMENT_BACKGROUND}{PLATE}
+**Preview SCAIL-2 Plate** shows what stays, what is made, and what has to be invented where the new character is smaller.
+{RESULT}"""
 
 TWO_PEOPLE = f"""# Two people
 
@@ -201,7 +207,7 @@ Animation in 8 steps without guidance: a tenth of the work of the full settings.
 |---|---|
 | LoRA strength, steps, shift, guidance | 1, 8, 1, 1: the authors' settings for this LoRA (they used rank 128) |
 | solver | unipc; euler is also common with distilled LoRAs |
-| negative prompt | no effect at guidance 1 |
+| negative prompt, negative_strength | at guidance 1 the negative prompt has no effect unless *negative_strength* (advanced inputs of **Sample SCAIL-2 Video**) is above 0, which costs a few percent of time. Name what to avoid in a few words, such as *talking, subtitles* |
 
 ## The prompt in a file
 
