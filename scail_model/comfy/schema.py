@@ -25,6 +25,7 @@ IdentitiesType = io.Custom("SCAIL2_IDENTITIES")
 ReferenceType = io.Custom("SCAIL2_REFERENCE")
 TrackType = io.Custom("SAM3_TRACK_DATA")  # of core's SAM3 nodes
 PosesType = io.Custom("SCAIL2_POSES")
+CropType = io.Custom("SCAIL2_CROP")
 NLFModelType = io.Custom("NLFMODEL")  # of other packs' NLF nodes too: NLF's torchscript module
 DRIVING_TYPES = [io.Image, io.Video, PosesType]  # what `as_clip` reads
 

@@ -17,11 +17,14 @@ from ..media.joined import JoinedClip
 from ..media.sound import Form, Track
 from ..media.source import Window
 from ..media.video_file import FileClip
+from .clip_video import ClipVideo
 
 
 def clip_of(video: Any, name: str, tick: Tick) -> Clip:
     """VIDEO -> a clip; `name` is what messages call it. Raises RuntimeError as `FileClip` does, and ValueError as
     `JoinedClip` does."""
+    if isinstance(video, ClipVideo):
+        return video.clip.ticking(tick)
     if isinstance(parts := getattr(video, "videos", None), list):  # VideoFromList of newer versions
         return JoinedClip([clip_of(part, name, tick) for part in parts], getattr(video, "complete_audio", None))
     if isinstance(video, InputImpl.VideoFromFile):

@@ -110,7 +110,7 @@ class Plate:
         affine, (height, width) = self.placement.at(frame).inverse, self.placement.size
         finer = Affine((affine.scale[0] * width / mask.shape[1], affine.scale[1] * height / mask.shape[0]),
                        affine.offset)
-        return _warped(mask, finer, self.size)
+        return warped(mask, finer, self.size)
 
     def uncovered(self, frame: int) -> np.ndarray | None:
         """Where a frame shows driven people and the given masks nobody, so that the place has to be invented, bool
@@ -120,7 +120,7 @@ class Plate:
 
     def seen(self, frame: int, mask: np.ndarray) -> np.ndarray:
         """A mask of the plate, bool [h, w], where the made picture shows it, bool [H, W]."""
-        return _warped(mask, self.placement.at(frame), self.placement.size)
+        return warped(mask, self.placement.at(frame), self.placement.size)
 
     def _driven(self, frame: int) -> np.ndarray:
         return next(self.identities.driving_people(frame, frame + 1))
@@ -133,7 +133,7 @@ def fitted(mask: np.ndarray, size: Size) -> np.ndarray:
     return opencv().resize(_grey(mask), size[::-1], interpolation=opencv().INTER_LINEAR) > _LEVELS // 2
 
 
-def _warped(mask: np.ndarray, affine: Affine, size: Size) -> np.ndarray:
+def warped(mask: np.ndarray, affine: Affine, size: Size) -> np.ndarray:
     """A mask bool [H, W] scaled and moved into a picture of another size; outside of it nobody is."""
     cv2, (across, down), (left, top) = opencv(), affine.scale, affine.offset
     # OpenCV counts from centres of pixels

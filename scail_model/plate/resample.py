@@ -43,7 +43,7 @@ def resampled(pictures: Tensor, affine: Affine, size: tuple[int, int]) -> Tensor
 
 def _along(pictures: Tensor, axis: int, target: int, scale: float, offset: float) -> Tensor:
     """The same along one axis. Few source pixels count for each target pixel, so they are gathered one by one."""
-    sources, weights = _weights(pictures.shape[axis], target, scale, offset)
+    sources, weights = axis_weights(pictures.shape[axis], target, scale, offset)
     shape = [-1 if each == axis else 1 for each in range(pictures.ndim)]
     result = pictures.index_select(axis, sources[0]).mul_(weights[0].view(shape))
     for source, weight in zip(sources[1:], weights[1:], strict=True):
@@ -51,7 +51,7 @@ def _along(pictures: Tensor, axis: int, target: int, scale: float, offset: float
     return result
 
 
-def _weights(source: int, target: int, scale: float, offset: float) -> tuple[Tensor, Tensor]:
+def axis_weights(source: int, target: int, scale: float, offset: float) -> tuple[Tensor, Tensor]:
     """Which source pixels count for each target pixel along one axis, and how much: int64 and float32 [taps,
     target]."""
     reach = max(1.0, 1.0 / scale)

@@ -20,10 +20,8 @@ HELD_OUT = 2_000_000_000  # scenes of the table have seeds from here on
 SIZES = ((160, 224, 17), (224, 160, 17), (192, 192, 9), (192, 192, 17), (192, 192, 33), (256, 256, 17))
 STEPS = (1, 2, 4, 8, 20, 40)
 GUIDANCE = (1, 2, 3, 5)
-STRENGTHS, SHOWN_STRENGTHS = (3, 5, 11, 25), (11,)  # of negative_strength
 MODES = {"animation": False, "replacement": True}
 _BATCH = 32
-_LEVEL = 0.5  # of 255, by which a shirt has moved
 _MOVED = 0.1  # of the way from one colour to the other
 _SHOWN = 2  # clips of a batch on a contact sheet
 
@@ -254,42 +252,6 @@ def words(bench: Bench) -> Table:
     return rows.table()
 
 
-def negative(bench: Bench) -> Table:
-    """A negative word at guidance 1, that of the reference's shirt: how far the shirts get from it, by
-    negative_strength.
-
-    The prompt says another word, or none. away, still, nearer: of the clips, those whose shirts are further from the
-    negative word's colour than without it, by half a level of 255 or more, as far but for that, or nearer to it. by:
-    levels. elsewhere: PSNR of what is no shirt, against the same without it.
-    """
-    rows, miniature = Rows(), bench.miniature
-    colours = torch.tensor(list(WORDS.values()), device=miniature.device)
-    for kind, share in (("another word", 1.0), ("no word", 0.0)):
-        for seed, scenes, pictures in bench.batches(62 + int(share), bench.many, 1, False, word_share=share):
-            distance = torch.cdist(scenes.looks.palette[:, 0, SHIRT], colours)  # [n, 6]
-            said = scenes.word[:, None] == torch.arange(len(WORDS), device=miniature.device)
-            words = distance.masked_fill(said, torch.inf).argmin(1)
-            conditions = miniature.conditions(pictures, False)
-            shirts = measure.ShirtTruth.of(scenes, SIZE, SIZE, FRAMES)
-            prompts, negatives = (_in_words(chosen) for chosen in (scenes.word, words))
-            results = {strength: miniature.make(conditions, seed, Sampling(negative_strength=strength), prompts=prompts,
-                                                negatives=negatives) for strength in (0, *STRENGTHS)}
-            before = shirts.error(results[0], colours[words])
-            for strength, result in results.items():
-                moved = (shirts.error(result, colours[words]) - before) * 255
-                rows.add(f"{kind}, strength {strength}", away=_share(moved > _LEVEL, moved),
-                         still=_share(moved.abs() <= _LEVEL, moved), nearer=_share(moved < -_LEVEL, moved), by=moved,
-                         elsewhere=shirts.elsewhere(result, results[0]), **measure.score(result, pictures))
-            if seed % 1000 == 0:
-                bench.show(f"negative, {kind}", pictures, *(results[strength] for strength in (0, *SHOWN_STRENGTHS)))
-    return rows.table()
-
-
-def _in_words(chosen: Tensor) -> list[str]:
-    """Numbers of words [n], -1 for none -> prompts."""
-    return [["", *WORDS][number + 1] for number in chosen.tolist()]
-
-
 def _share(yes: Tensor, where: Tensor) -> Tensor:
     """bool [n] as 0 and 1, NaN where there was nothing to compare."""
     return torch.where(where.isnan(), where, yes.float())
@@ -383,5 +345,5 @@ def sizes(bench: Bench) -> Table:
 
 
 CASES: dict[str, Callable[[Bench], Table | str]] = {
-    case.__name__: case for case in (vae, modes, colours, controls, history, additional, words, negative, solvers, lora,
+    case.__name__: case for case in (vae, modes, colours, controls, history, additional, words, solvers, lora,
                                      precision, rotations, sizes, core)}

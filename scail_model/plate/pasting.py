@@ -1,0 +1,85 @@
+"""A made video put into its plate and written to a file, a stretch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..files.atomic import writing
+from ..media.clips import Clip, Tick
+from ..media.encoding import Encoding, join, write_part
+from ..media.sound import write_sound
+from .placement import Size
+from .plate import Plate
+
+_STRETCH = 80  # frames of a part, which are in memory when they are encoded
+_WHITE = 255
+
+
+def check_even(plate: Plate, encoding: Encoding) -> None:
+    """Raise ValueError for a plate whose sides the codec cannot halve."""
+    height, width = plate.size
+    if (height % 2 or width % 2) and not encoding.lossless:
+        raise ValueError(f"The plate is {width}x{height}, but {encoding.codec} needs even sides: set codec to "
+                         "lossless, or crop the video by a pixel before everything else.")
+
+
+def result_rate(plate: Plate, made: Clip) -> Fraction | None:
+    """Frames per second of the result; None where neither says it."""
+    return plate.clip.rate or made.rate
+
+
+@dataclass(frozen=True)
+class Pasted:
+    """Frames start..stop of a made video in the plate, as `encoding.Frames`. offsets: what is added to red, green and
+    blue of each made frame, [T, 3] in units of white; None for nothing."""
+
+    plate: Plate
+    made: Clip
+    start: int
+    stop: int
+    offsets: np.ndarray | None = None
+
+    @property
+    def size(self) -> Size:
+        """(height, width)."""
+        return self.plate.size
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def pictures(self, start: int, stop: int, tick: Tick) -> Iterator[Tensor]:
+        """Frames start..stop of these, float32 [h, w, 3] in 0..1 each. tick may raise."""
+        with closing(self.plate.clip.ticking(tick)) as clip, closing(self.made.ticking(tick)) as made:
+            for frame in range(self.start + start, self.start + stop):
+                picture = made.read(frame, frame + 1)[0].float() / _WHITE
+                if self.offsets is not None:
+                    picture = (picture + torch.from_numpy(self.offsets[frame])).clamp_(0, 1)
+                yield self.plate.put(picture, clip.read(frame, frame + 1)[0], self.plate.share(frame), frame)
+
+
+def paste(plate: Plate, made: Clip, target: Path, rate: Fraction, encoding: Encoding, tick: Tick,
+          offsets: np.ndarray | None = None, comment: str = "") -> None:
+    """Write a made video in its plate to an .mp4 file, which appears when it is complete, with the sound of the plate.
+    offsets: as in `Pasted`. Raises RuntimeError where the sound is damaged."""
+    seconds = len(made) / rate
+    with TemporaryDirectory(dir=target.parent, prefix=".paste-") as name:
+        folder, parts, sound = Path(name), [], None
+        with plate.clip.sound(seconds) as track:
+            if track is not None:
+                sound = folder / "sound.m4a"
+                write_sound(sound, track, seconds, tick)
+        for start in range(0, len(made), _STRETCH):
+            parts.append(folder / f"{start}.mp4")
+            stretch = Pasted(plate, made, start, min(start + _STRETCH, len(made)), offsets)
+            write_part(parts[-1], stretch, rate, encoding, tick)
+        with writing(target) as part:
+            join(parts, part, rate, sound, tick, comment)
