@@ -20,8 +20,10 @@ HELD_OUT = 2_000_000_000  # scenes of the table have seeds from here on
 SIZES = ((160, 224, 17), (224, 160, 17), (192, 192, 9), (192, 192, 17), (192, 192, 33), (256, 256, 17))
 STEPS = (1, 2, 4, 8, 20, 40)
 GUIDANCE = (1, 2, 3, 5)
+STRENGTHS, SHOWN_STRENGTHS = (3, 5, 11, 25), (11,)  # of negative_strength
 MODES = {"animation": False, "replacement": True}
 _BATCH = 32
+_LEVEL = 0.5  # of 255, by which a shirt has moved
 _MOVED = 0.1  # of the way from one colour to the other
 _SHOWN = 2  # clips of a batch on a contact sheet
 
@@ -252,6 +254,46 @@ def words(bench: Bench) -> Table:
     return rows.table()
 
 
+def negative(bench: Bench) -> Table:
+    """A negative word at guidance 1, that of the reference's shirt, while the prompt says another one: how far the
+    shirts get from the negative word's colour, by negative_strength.
+
+    Clips whose shirts the prompt alone moves at all, by a tenth of the way, apart from those in which it does nothing;
+    then clips without a prompt. away, still, nearer: of the clips, those whose shirts are further from the negative
+    word's colour than without it, by half a level of 255 or more, as far but for that, or nearer. by: levels. to_word:
+    by how many they come nearer to the prompt's word. elsewhere: PSNR of what is no shirt, against the same without it.
+    """
+    rows, miniature = Rows(), bench.miniature
+    colours = torch.tensor(list(WORDS.values()), device=miniature.device)
+    for share in (1.0, 0.0):
+        for seed, scenes, pictures in bench.batches(62 + int(share), bench.many, 1, False, word_share=share):
+            reference = scenes.looks.palette[:, 0, SHIRT]
+            said = scenes.word[:, None] == torch.arange(len(WORDS), device=miniature.device)
+            chosen = torch.cdist(reference, colours).masked_fill(said, torch.inf).argmin(1)
+            conditions = miniature.conditions(pictures, False)
+            prompts, negatives = map(_in_words, (scenes.word, chosen))
+            results = {strength: miniature.make(conditions, seed, Sampling(negative_strength=strength), prompts=prompts,
+                                                negatives=negatives) for strength in (0, *STRENGTHS)}
+            shirts = measure.ShirtTruth.of(scenes, SIZE, SIZE, FRAMES)
+            way = shirts.way(results[0], miniature.make(conditions, seed), reference, scenes.word_colours)
+            for name, clips in {"the word acts": way > _MOVED, "it does nothing": ~(way > _MOVED)}.items():
+                for strength, result in results.items():
+                    away, to_word = (255 * (shirts.error(result, goal) - shirts.error(results[0], goal))[clips]
+                                     for goal in (colours[chosen], scenes.word_colours))
+                    rows.add(f"{name if share else 'no word'}, strength {strength}", away=_share(away > _LEVEL, away),
+                             still=_share(away.abs() <= _LEVEL, away), nearer=_share(away < -_LEVEL, away), by=away,
+                             to_word=-to_word if share else torch.full_like(away, torch.nan),
+                             elsewhere=shirts.elsewhere(result, results[0])[clips])
+            if share and seed % 1000 == 0:
+                bench.show("negative", pictures, *(results[strength] for strength in (0, *SHOWN_STRENGTHS)))
+    return rows.table()
+
+
+def _in_words(chosen: Tensor) -> list[str]:
+    """Numbers of words [n], -1 for none -> prompts."""
+    return [["", *WORDS][number + 1] for number in chosen.tolist()]
+
+
 def _share(yes: Tensor, where: Tensor) -> Tensor:
     """bool [n] as 0 and 1, NaN where there was nothing to compare."""
     return torch.where(where.isnan(), where, yes.float())
@@ -345,5 +387,5 @@ def sizes(bench: Bench) -> Table:
 
 
 CASES: dict[str, Callable[[Bench], Table | str]] = {
-    case.__name__: case for case in (vae, modes, colours, controls, history, additional, words, solvers, lora,
+    case.__name__: case for case in (vae, modes, colours, controls, history, additional, words, negative, solvers, lora,
                                      precision, rotations, sizes, core)}

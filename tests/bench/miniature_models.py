@@ -41,12 +41,14 @@ LONG_FILE = "nano_long.safetensors"  # what was fine-tuned to long sequences; th
 
 @dataclass(frozen=True)
 class Sampling:
-    """Settings of the sampler. With a guidance of 1 the empty prompt is not asked."""
+    """Settings of the sampler. With a guidance of 1 the empty prompt is not asked. negative_strength: how firmly
+    attention is steered away from the negative prompts."""
 
     solver: str = "euler"
     steps: int = 20
     shift: float = 3.0
     guidance: float = 1.0
+    negative_strength: float = 0.0
 
 
 class Miniature:
@@ -118,19 +120,19 @@ class Miniature:
         return {name: value for name, value in encoded.items() if name.startswith(names)} | {"replacement": replacement}
 
     def make(self, conditions: dict[str, Any], seed: int, sampling: Sampling | None = None, *,
-             prompts: list[str] | None = None, history: Tensor | None = None,
+             prompts: list[str] | None = None, negatives: list[str] | None = None, history: Tensor | None = None,
              velocity: Velocity | None = None) -> Tensor:
         """A batch of videos [n, T, 3, H, W] in 0..1; arguments as `latents` has them."""
-        return self.vae.decode(self.latents(conditions, seed, sampling, prompts=prompts, history=history,
-                                            velocity=velocity))
+        return self.vae.decode(self.latents(conditions, seed, sampling, prompts=prompts, negatives=negatives,
+                                            history=history, velocity=velocity))
 
     def latents(self, conditions: dict[str, Any], seed: int, sampling: Sampling | None = None, *,
-                prompts: list[str] | None = None, history: Tensor | None = None,
-                velocity: Velocity | None = None) -> Tensor:
+                prompts: list[str] | None = None, negatives: list[str] | None = None,
+                history: Tensor | None = None, velocity: Velocity | None = None) -> Tensor:
         """Sample a batch of latents [n, 16, T, H, W], as `headless.pipeline.sample_segment` does for one clip (that
         module needs the large encoders' packages). The noise comes from the CPU, so that it is the same everywhere.
 
-        prompts: one for each clip, empty ones by default. history: clean latent frames [n, 16, t, H, W].
+        prompts, negatives: one for each clip, empty ones by default. history: clean latent frames [n, 16, t, H, W].
         velocity: another network than the file's in float32.
         """
         sampling, velocity = sampling or Sampling(), velocity or self.transformer
@@ -140,7 +142,9 @@ class Miniature:
         if getattr(self.attention, "sparse", False):
             conditions = {**conditions, "transformer_options": {RUN: SparseRun(SparseSettings())}}
         empty = [""] * count
-        positive, negative = (context(text).to(self.device) for text in (prompts or empty, empty))
+        positive, negative = (context(text or empty).to(self.device) for text in (prompts, negatives))
+        steering = {} if not sampling.negative_strength else {
+            "negative_context": negative, "negative_strength": sampling.negative_strength}
         pin = None
         if history is not None:
             known = history.shape[2]
@@ -152,7 +156,7 @@ class Miniature:
                 return torch.cat((history, x[:, :, known:]), dim=2)
 
         def guided(x: Tensor, timestep: Tensor) -> Tensor:
-            conditional = velocity(x, timestep[None], positive, None, **conditions)
+            conditional = velocity(x, timestep[None], positive, None, **conditions, **steering)
             if sampling.guidance == 1:
                 return conditional
             unconditional = velocity(x, timestep[None], negative, None, **conditions)

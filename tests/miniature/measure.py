@@ -128,6 +128,11 @@ class ShirtTruth:
         return _mean_where((result - truth).square(), seen).sqrt()
 
 
+    def elsewhere(self, result: Tensor, other: Tensor) -> Tensor:
+        """PSNR [n] between two results where no shirt is seen."""
+        hidden = self.share.amax(2, keepdim=True) <= 0
+        return decibels(_mean_where((result - other).square(), hidden))
+
     def way(self, result: Tensor, before: Tensor, start: Tensor, goal: Tensor) -> Tensor:
         """How far [n] a result's shirts went from where another result's are, along the line from colours `start` to
         `goal` [n, 3]: 1 is from the one to the other. NaN for colours so near that the line has no direction."""
