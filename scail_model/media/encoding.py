@@ -53,6 +53,12 @@ _X265 = "log-level=error:bframes=0:frame-threads=1:pools=none{narrow}"
 # In a picture that is one block wide, x265 4.2 decides by memory that nobody has written: another file each time, and
 # pixels that are far off. So pictures no wider than its blocks get smaller ones.
 _BLOCK, _SMALLER = 64, ":ctu=16"
+# What of 12 bits a level of 8 bits is stored as, so that all who read it with 8 bits get it back: FFmpeg's scaler rounds
+# a 16th (up to 7 or 8 over 16 times the level), others a 4095th of white, and some 16 times it by 257 (`frames.py`). At
+# 241, 242 and 254 these exclude each other, and the scaler reads one more.
+_TWELVE_BITS, _LEVELS = 4095, np.arange(256)
+_FILMED = np.maximum(np.minimum(np.rint(_LEVELS * 4095 / 255), 16 * _LEVELS + 7), np.ceil((_LEVELS - 0.5) * 257 / 16))
+_FILMED[255] = 4095
 CODECS = {
     "h264": Codec("libx264", "yuv420p", "rgb24", 255, {"crf": "{quality}", "bf": "0", "threads": "1"},
                   "plays everywhere"),
@@ -92,10 +98,14 @@ def check_encoder(codec: str) -> None:
 
 
 class Frames(Protocol):
-    """Frames in 0..1 that are made as they are encoded. size: (height, width)."""
+    """Frames in 0..1 that are made as they are encoded. size: (height, width). filmed: whether they show levels of 8
+    bits, as they were filmed."""
 
     @property
     def size(self) -> tuple[int, int]: ...
+
+    @property
+    def filmed(self) -> bool: ...
 
     def __len__(self) -> int: ...
 
@@ -109,6 +119,7 @@ class Held:
     """Frames that are in memory, [n, H, W, 3]."""
 
     frames: Tensor
+    filmed: bool = False
 
     @property
     def size(self) -> tuple[int, int]:
@@ -148,7 +159,8 @@ def _piece(frames: Frames, start: int, tick: Tick, *, rate: Fraction, encoding: 
         tags.color_primaries, tags.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
         for number, picture in enumerate(frames.pictures(start, min(start + _PIECE, len(frames)), tick)):
             tick()
-            output.mux(stream.encode(_frame(picture.cpu().float().numpy(), codec, number, rate)))
+            pixels = _pixels(picture.cpu().float().numpy(), codec, filmed=frames.filmed)
+            output.mux(stream.encode(_frame(pixels, codec, number, rate)))
         # x264 looks so far ahead that nearly all the work is here
         for packet in stream.codec_context.encode_lazy():
             tick()
@@ -240,10 +252,19 @@ def _packets(container: InputContainer, kind: str) -> Iterator[av.Packet]:
     return (packet for packet in container.demux(stream) if packet.size)
 
 
-def _frame(picture: np.ndarray, codec: Codec, number: int, rate: Fraction) -> av.VideoFrame:
-    """picture: float32 [H, W, 3] in 0..1."""
+def _pixels(picture: np.ndarray, codec: Codec, *, filmed: bool) -> Any:
+    """float32 [H, W, 3] in 0..1 -> levels up to the codec's white. filmed: as of `Frames`."""
     levels = np.multiply(picture.clip(0, 1), np.float32(codec.white), order="C")
-    pixels: Any = np.rint(levels, out=levels).astype(np.uint8 if codec.white == 255 else np.uint16)
+    pixels = np.rint(levels, out=levels).astype(np.uint8 if codec.white == 255 else np.uint16)
+    if filmed and codec.white == _TWELVE_BITS:
+        narrow = np.rint(picture.clip(0, 1) * np.float32(255))
+        exact = picture == narrow / np.float32(255)
+        pixels[exact] = _FILMED[narrow[exact].astype(np.uint8)]
+    return pixels
+
+
+def _frame(pixels: Any, codec: Codec, number: int, rate: Fraction) -> av.VideoFrame:
+    """pixels: levels [H, W, 3] as `_pixels` gives them."""
     frame = av.VideoFrame.from_ndarray(pixels, format=codec.source)
     if codec.source != codec.pixels:
         frame = frame.reformat(format=codec.pixels, dst_colorspace=_BT709, dst_color_range=_LIMITED)

@@ -19,7 +19,16 @@ import torch
 from av.bitstream import BitStreamFilterContext
 
 from scail_model.media import encoding
-from scail_model.media.encoding import _PIECE, CODECS, Encoding, count_frames, first_picture, join, write_part
+from scail_model.media.encoding import (
+    _PIECE,
+    CODECS,
+    Encoding,
+    Held,
+    count_frames,
+    first_picture,
+    join,
+    write_part,
+)
 from scail_model.media.sound import track_of_waveform, write_sound
 from scail_model.media.video_file import FileClip
 from tests.demo.faster import FASTER
@@ -381,3 +390,16 @@ def test_every_frame_ticks_and_can_cancel(tmp_path):
         write_part(tmp_path / "b.mp4", frames(5), RATES[0], H264, cancel)
     with pytest.raises(KeyboardInterrupt):
         join([tmp_path / "a.mp4"], tmp_path / "all.mp4", RATES[0], None, cancel)
+
+
+def test_filmed_levels_are_read_back_by_whoever_rounds_in_which_way(tmp_path):
+    """By FFmpeg's scaler to 8 bits, by division, and by our own reader."""
+    levels = torch.arange(256)[None, :, None, None].expand(1, -1, 32, 3)
+    path = tmp_path / "a.mp4"
+    write_part(path, Held(levels.float() / 255, filmed=True), RATES[0], LOSSLESS, nothing)
+    assert torch.equal(FileClip(path).read(0, 1), levels.to(torch.uint8))
+    with av.open(str(path)) as container:
+        frame = next(container.decode(video=0))
+    scaled = frame.to_ndarray(format="rgb24")
+    assert [int(level) for level in np.flatnonzero(scaled[:, 0, 0] != np.arange(256))] == [241, 242, 254]
+    assert np.array_equal(np.rint(frame.to_ndarray(format="gbrpf32le") * 255), levels[0].numpy())
