@@ -47,6 +47,7 @@ class Pasted:
     start: int
     stop: int
     offsets: np.ndarray | None = None
+    filmed: bool = True
 
     @property
     def size(self) -> Size:
