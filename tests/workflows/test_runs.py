@@ -20,6 +20,7 @@ from workflow_files.graph import api
 
 NAMES = [make.__name__ for make in definitions.ALL]
 FIRST = "animate_a_picture", "replace_a_person"
+AS_FILMED = "replacement", "replace_a_person", "small_person", "face_pass"  # at the driving video's own size
 FRAMES = 12  # two segments of 9 with 5 in common, the second filled up with a frame that is cut off again
 INPUT = {"frames": FRAMES, "width": 336, "height": 192, "sound": True}
 # points count in pixels of the pictures, so these have the size that the workflow was made with
@@ -39,9 +40,9 @@ def video_of(server, outputs: dict) -> dict:
     return assets.probe(server.base / "output" / saved["subfolder"] / saved["filename"])
 
 
-def check(video: dict, frames: int, rate: float = float(assets.FPS)) -> None:
+def check(video: dict, frames: int, rate: float = float(assets.FPS), size: tuple = (tiny.WIDTH, tiny.HEIGHT)) -> None:
     assert video["frames"] == frames
-    assert video["size"] == (tiny.WIDTH, tiny.HEIGHT)
+    assert video["size"] == size
     assert video["fps"] == rate
     assert video["sound"] == pytest.approx(frames / rate, abs=0.15)
 
@@ -50,11 +51,12 @@ def check(video: dict, frames: int, rate: float = float(assets.FPS)) -> None:
 def test_workflow_gives_a_video(server, name):
     drawings.write(server.base / "input", name, **INPUTS.get(name, INPUT))
     outputs = server.run(tiny.shrink(prompt_of(name)))
+    size = (INPUT["width"], INPUT["height"]) if name in AS_FILMED else (tiny.WIDTH, tiny.HEIGHT)
     if name in FIRST:
         # 0.96 s at the rate that the model was trained with
-        check(video_of(server, outputs), 15, 16)
+        check(video_of(server, outputs), 15, 16, size)
     else:
-        check(video_of(server, outputs), tiny.LENGTH if name == "ksampler" else FRAMES)
+        check(video_of(server, outputs), tiny.LENGTH if name == "ksampler" else FRAMES, size=size)
 
 
 def test_second_segment_goes_on_where_the_first_ends(server, object_info):

@@ -86,7 +86,7 @@ def test_first_workflows_open_as_a_form(name):
     word = ("PrimitiveString", "value")
     assert asked == [("LoadImage", "image"), ("LoadVideo", "file"), word, word, ("CLIPTextEncode", "text"),
                      ("SCAIL2ReframeReference", "width"), ("SCAIL2ReframeReference", "height"),
-                     ("Video Slice", "duration")]
+                     ("Video Slice", "duration"), *[("SCAIL2Preflight", "plate")] * (name == "replace_a_person")]
     assert [nodes[node]["type"] for node in form["outputs"]] == ["SaveVideo"]
     assert workflow["extra"]["linearMode"] is True
     outside = [node["type"] for node in workflow["nodes"] if str(node["id"]) in nodes]

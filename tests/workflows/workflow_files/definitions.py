@@ -6,6 +6,7 @@ from . import notes
 from .first_video import animate_a_picture, replace_a_person
 from .graph import Graph, Node
 from .parts import OFFICIAL, SEED, Inputs, bind, files, models, prompts, sample, save_video, start
+from .plate_definitions import face_pass, small_person
 from .pose_definitions import mesh_driven, pose_driven
 from .sam3_definitions import (
     animal,
@@ -144,4 +145,4 @@ def distilled_draft() -> Graph:
 
 ALL = (animate_a_picture, replace_a_person, animation, replacement, two_people, additional_reference, long_video,
        ksampler, distilled_draft, sam3_one_person, sam3_several_people, sam3_points, replacement_by_overlap,
-       pose_driven, mesh_driven, animal, from_core_nodes)
+       pose_driven, mesh_driven, animal, from_core_nodes, small_person, face_pass)

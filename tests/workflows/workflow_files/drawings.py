@@ -27,7 +27,9 @@ _ALONE, _TWO = (0.0,), (-0.38, 0.38)
 # where people stand in the reference and in the driving video
 _PLACES = {"two_people": (_TWO, _TWO), "sam3_several_people": (_TWO, _TWO), "sam3_points": (_ALONE, _TWO),
            "replacement_by_overlap": (_TWO[1:], _TWO)}
-_REPLACEMENT = ("replacement", "replace_a_person", "sam3_points", "replacement_by_overlap", "from_core_nodes")
+_REPLACEMENT = ("replacement", "replace_a_person", "sam3_points", "replacement_by_overlap", "from_core_nodes",
+                "small_person", "face_pass")
+_WIDE_SHOT, _WHERE = 0.32, (0.62, 0.58)  # size of a small person's picture in a wide one, and its corner there
 
 
 @dataclass(frozen=True)
@@ -77,11 +79,13 @@ def write(folder: Path, workflow: str, *, frames: int, width: int, height: int, 
     _mask(size, _BLACK, back, colours).save(folder / "reference_back_mask.png")
 
     clip = [people(actors, driving_places, index / float(FPS)) for index in range(frames)]
-    write_video(folder / "driving.mp4", _stack(_picture(size, STUDIO, entry) for entry in clip),
+    background = _WHITE if replacement else _BLACK
+    drawn = [(_picture(size, STUDIO, entry), _mask(size, background, entry, colours)) for entry in clip]
+    if workflow == "small_person":
+        drawn = [_far_away(*pair, background) for pair in drawn]
+    write_video(folder / "driving.mp4", _stack(picture for picture, _ in drawn),
                 sound=tone(frames / FPS) if sound else None)
-    write_video(folder / "driving_mask.mp4",
-                _stack(_mask(size, _WHITE if replacement else _BLACK, entry, colours) for entry in clip),
-                pixels="yuv444p", options={"qp": "0"})
+    write_video(folder / "driving_mask.mp4", _stack(mask for _, mask in drawn), pixels="yuv444p", options={"qp": "0"})
     bodies = {"joints": joints, "points": key_points}
     save_file({name: values(workflow, frames=frames, width=width, height=height) for name, values in bodies.items()},
               folder / "driving_bodies.safetensors")
@@ -200,6 +204,19 @@ def _picture(size: tuple[int, int], scene: Scene, people: list, *, faces: bool =
             _stroke(draw, points, thickness, getattr(look, part), width, height)
         _draw_head(draw, look, _head(look, place, pose), faces, width, height)
     return image.resize(size, Image.Resampling.LANCZOS)
+
+
+def _far_away(picture: Image.Image, mask: Image.Image, background: tuple) -> tuple[Image.Image, Image.Image]:
+    """A picture and its mask -> the person small in a wide shot."""
+    size = picture.size
+    small = round(size[0] * _WIDE_SHOT), round(size[1] * _WIDE_SHOT)
+    corner = round(size[0] * _WHERE[0]), round(size[1] * _WHERE[1])
+    colours, place = mask.resize(small, Image.Resampling.NEAREST), Image.new("RGB", size, background)
+    place.paste(colours, corner)
+    person = Image.fromarray((np.array(colours) != background).any(-1))
+    wide = _picture(size, STUDIO, [])
+    wide.paste(picture.resize(small, Image.Resampling.LANCZOS), corner, person)
+    return wide, place
 
 
 def _draw_head(draw, look: Look, head: tuple[float, float, float], face: bool, width: int, height: int) -> None:

@@ -11,18 +11,20 @@ SETTINGS = {"solver": "unipc", "steps": 8, "shift": 1.0, "guidance": 1.0,  # of 
             "rate": 16.0}  # frames per second that the model was trained with
 _CLIP_WORD, _PICTURE_WORD, _PROMPT = "who moves in the clip", "who is in the picture", "prompt: the finished video"
 _SECONDS = "seconds of the clip (0: all)"
+_PLATE = "plate: the place as it was filmed"
 _FIELDS = {_CLIP_WORD: "person", _PICTURE_WORD: "person", _PROMPT: "", "width": 896, "height": 512, _SECONDS: 5.0}
 
 
 def animate_a_picture() -> Graph:
-    return _first("animate_a_picture", "SCAIL-2: animate a picture", notes.ANIMATE_A_PICTURE, "animation")
+    return _first("animate_a_picture", "SCAIL-2: animate a picture", notes.ANIMATE_A_PICTURE, "animation", _FIELDS)
 
 
 def replace_a_person() -> Graph:
-    return _first("replace_a_person", "SCAIL-2: replace a person", notes.REPLACE_A_PERSON, "replacement")
+    return _first("replace_a_person", "SCAIL-2: replace a person", notes.REPLACE_A_PERSON, "replacement",
+                  _FIELDS | {_PLATE: "lock"})
 
 
-def _first(name: str, title: str, note: str, mode: str) -> Graph:
+def _first(name: str, title: str, note: str, mode: str, fields: dict) -> Graph:
     graph = start(name, note, notes.DISTILLED_LORA, notes.SAM3, height=1180)
     graph.group("Yours", column=1)
     picture = graph.add("LoadImage", title="Picture", image="reference.png", size=(340, 350))
@@ -30,14 +32,14 @@ def _first(name: str, title: str, note: str, mode: str) -> Graph:
     picture.labels, clip.labels = {"image": "picture"}, {"file": "clip"}  # what the form calls them
     graph.group("", column=2)
     box = graph.subgraph(title, size=(460, 500), picture=picture, clip=clip,
-                         **_FIELDS | {_PROMPT: prompt_texts.PROMPTS[name]})
+                         **fields | {_PROMPT: prompt_texts.PROMPTS[name]})
     _inside(box, mode)
     graph.group("Result", column=3)
     video = save_video(graph, box.host[0], f"video/scail2_{name}", size=(560, 480))
     graph.group("Before the video is made", column=3)
     graph.add("PreviewImage", title="Whom it has found", images=box.host[1], size=(560, 300))
     graph.add("PreviewAny", title="What the check says", source=box.host[2], size=(560, 240))
-    graph.app = [(picture, "image"), (clip, "file"), *((box.host, field) for field in _FIELDS)], [video]
+    graph.app = [(picture, "image"), (clip, "file"), *((box.host, field) for field in fields)], [video]
     return graph
 
 
@@ -59,6 +61,8 @@ def _inside(box: Subgraph, mode: str) -> None:
     reframed, reference = _reference(box, loaded, identities, clip)
     inputs = {"model": loaded.model, "positive": prompts[0], "negative": prompts[1], "vae": loaded.vae,
               "reference": reference, "driving": clip, "identities": reframed, **SETTINGS}
+    if _PLATE in given:
+        inputs["plate"] = given[_PLATE]
     box.group("Check, then sample", column=4)
     check = box.add("SCAIL2Preflight", **inputs)
     video = box.add("SCAIL2SampleVideo", seed=SEED, **inputs)

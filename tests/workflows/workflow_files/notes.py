@@ -304,9 +304,11 @@ _FIRST_FIELDS = """| who moves in the clip | one or two English words for the pe
 | who is in the picture | the same for the character: person, girl, robot, cat |
 """
 
-_FIRST_REST = """| width, height | size of the video, multiples of 32. For an upright clip 512 and 896; 1280 and 704 is finer and takes three times as long |
+_FIRST_SIZE = """| width, height | size of the video, multiples of 32. For an upright clip 512 and 896; 1280 and 704 is finer and takes three times as long |
 | seconds of the clip | how much of it is used, from its beginning; 0 is all of it, of any length |
+"""
 
+_FIRST_REST = """
 4. Press **Run**. **Whom it has found** appears first: if the wrong person is coloured, or nobody, press the X beside **Run**, change the word, and run again. **What the check says** has the time that it will take, and what looks doubtful. The video comes last, and is kept in ComfyUI/output/video.
 
 If the run breaks off, press **Run** again: finished parts are kept. If the video is not good, another *seed* may help: it is inside.
@@ -335,7 +337,7 @@ The character of your **picture** moves like the person in your **clip**, in the
 | Field | What to write |
 |---|---|
 {_FIRST_FIELDS}| prompt | who, which clothes, what they do, where, which light. The text that is there fits any picture; your own of about 100 words fits better |
-{_FIRST_REST}"""
+{_FIRST_SIZE}{_FIRST_REST}"""
 
 REPLACE_A_PERSON = f"""# Replace a person
 
@@ -348,6 +350,7 @@ The character of your **picture** takes the place of the person in your **clip**
 | Field | What to write |
 |---|---|
 {_FIRST_FIELDS}| prompt | the new character, its clothes, what it does and touches, the place. The text that is there fits any picture; your own of about 100 words fits better |
+{_FIRST_SIZE}| plate: the place as it was filmed | *lock* and *composite* leave everything outside the person as it was filmed, and the video has the size of the clip; with *lock* what is made is fitted to it. *off* makes the whole picture anew, at width and height |
 {_FIRST_REST}"""
 
 FROM_CORE_NODES = """# From core's nodes to these

@@ -57,11 +57,11 @@ def sam3_model(graph: Graph) -> Node:
     return graph.add("CheckpointLoaderSimple", title="Load SAM 3.1", models=(notes.SAM3,), ckpt_name=notes.SAM3["name"])
 
 
-def files(graph: Graph) -> Inputs:
-    graph.group("Reference and driving video", column=2)
+def files(graph: Graph, video: str = "Driving video") -> Inputs:
+    graph.group(f"Reference and {video.lower()}", column=2)
     return Inputs(graph.add("LoadImage", title="Reference picture", image="reference.png"),
                   graph.add("LoadImage", title="Reference mask", image="reference_mask.png"),
-                  graph.add("LoadVideo", title="Driving video", file="driving.mp4"),
+                  graph.add("LoadVideo", title=video, file="driving.mp4"),
                   graph.add("LoadVideo", title="Driving mask", file="driving_mask.mp4"))
 
 
@@ -76,12 +76,24 @@ def prompts(graph: Graph, loaded: Loaded, column: int = 3) -> tuple[Node, Node]:
 def bind(graph: Graph, loaded: Loaded, files: Inputs, mode: str, column: int = 3, **settings) -> tuple[Node, Node]:
     """Identities and encoded reference from colour masks."""
     graph.group("Who is who, and the size", column)
-    identities = graph.add("SCAIL2Identities", mode=mode, driving_masks=files.driving_mask,
-                           reference_masks=files.reference_mask, driving=files.driving, reference_image=files.reference,
-                           **settings)
+    identities = _bound(graph, files, mode, **settings)
     reference = encode(graph, loaded, files.reference, identities)
     _show(graph, identities, column + 1)
     return identities, reference
+
+
+def bind_only(graph: Graph, files: Inputs, mode: str, column: int = 3, **settings) -> Node:
+    """Identities from colour masks."""
+    graph.group("Who is who", column)
+    identities = _bound(graph, files, mode, **settings)
+    _show(graph, identities, column + 1)
+    return identities
+
+
+def _bound(graph: Graph, files: Inputs, mode: str, **settings) -> Node:
+    return graph.add("SCAIL2Identities", mode=mode, driving_masks=files.driving_mask,
+                     reference_masks=files.reference_mask, driving=files.driving, reference_image=files.reference,
+                     **settings)
 
 
 def bind_found(graph: Graph, loaded: Loaded, pictures: tuple[Node, Node], found: tuple[Node, Node], mode: str,

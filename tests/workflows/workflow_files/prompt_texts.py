@@ -55,6 +55,21 @@ PROMPTS = {
         "dense and soft, darker along the spine and pale on the belly. Behind it calm blue water and a clear sky with a pale "
         "sun on the right; the light is warm and draws a short soft shadow under the animal. The camera stands still at the "
         "height of its shoulders and shows all of it, from nose to tail. Sharp, natural, realistic footage."),
+    "small_person": (
+        "A young woman with copper red hair walks across a wide square and stops in the middle of it. She wears a cream "
+        "linen blouse with rolled-up sleeves, dark blue trousers with a narrow leather belt, and white canvas shoes. She "
+        "is seen from head to toe and fills most of the picture. She lifts both arms, waves to somebody outside of the "
+        "picture and lowers them again, shifts her weight from one foot to the other, and turns her head so that her hair "
+        "swings. Her face is clear and friendly, with freckles and brown eyes. The light of an overcast day is soft and "
+        "even, with a faint shadow on the pale stones under her feet. The camera stands still. Sharp, natural footage with "
+        "real skin and fabric."),
+    "face_pass": (
+        "A close view of the head and shoulders of a young woman with copper red hair that falls to her shoulders. She has "
+        "light skin with freckles, brown eyes, fine eyebrows and a calm, friendly mouth, and wears a cream linen blouse "
+        "with an open collar. She moves with the music: her head sways, tilts and turns a little, her eyes look past the "
+        "camera and blink now and then, and her lips part in a slight smile. Strands of hair follow each movement with a "
+        "short delay. Soft daylight comes from the front and puts a small highlight in each eye. The background is out of "
+        "focus and plain. The camera follows her head steadily. Sharp, natural footage with real skin, hair and fabric."),
 }
 PROMPTS["ksampler"] = PROMPTS["distilled_draft"] = PROMPTS["long_video"] = PROMPTS["animation"]
 PROMPTS["sam3_one_person"] = PROMPTS["animation"]

@@ -39,6 +39,8 @@ _VALUES = {
     ("SCAIL2ReframeReference", "height"): HEIGHT,
     ("SCAIL2EncodeReference", "width"): WIDTH,
     ("SCAIL2EncodeReference", "height"): HEIGHT,
+    ("SCAIL2CropPerson", "width"): WIDTH,
+    ("SCAIL2CropPerson", "height"): HEIGHT,
     ("SCAIL2Preflight", "steps"): STEPS,
     ("SCAIL2Preflight", "segment_length"): LENGTH,
     ("SCAIL2SampleVideo", "steps"): STEPS,

@@ -111,17 +111,23 @@ class Form:
         value = graph.given[name].value
         if isinstance(value, Output):
             return [self.info[value.node.type]["output"][value.slot], {}]
-        node, slot = next((node, slot) for node in graph.nodes for slot, inside in node.inputs.items()
-                          if inside == graph.given[name])
+        node, slot = _inner(graph, name)
         kind = sockets_and_widgets(self.info[node.type])[slot][0]
         return ["COMBO" if isinstance(kind, list) else kind, {}]
+
+    def optional(self, graph: Subgraph, name: str) -> bool:
+        """Whether what a subgraph takes is optional inside."""
+        node, slot = _inner(graph, name)
+        return slot in self.info[node.type]["input"].get("optional", {})
 
     def subgraph(self, graph: Subgraph) -> dict[str, Any]:
         """The definition, after which the node that holds it is known as any other is."""
         ports = {name: self.port(graph, name) for name in graph.given}
         outputs = {name: self.info[source.node.type]["output"][source.slot] for name, source in graph.outputs.items()}
+        needed = {name: port for name, port in ports.items() if not self.optional(graph, name)}
         self.info = self.info | {graph.host.type: {
-            "input": {"required": ports}, "output": list(outputs.values()), "output_name": list(outputs),
+            "input": {"required": needed, "optional": {name: ports[name] for name in ports if name not in needed}},
+            "output": list(outputs.values()), "output_name": list(outputs),
             "display_name": graph.name, "name": graph.name}}
         nodes, links, groups = self.parts(graph)
         height = 24 * max(len(ports), len(outputs)) + 48
@@ -144,6 +150,12 @@ class Form:
                        "target_id": link.target, "target_slot": link.target_slot, "type": link.kind} for link in links],
             "extra": {},
         }
+
+
+def _inner(graph: Subgraph, name: str) -> tuple[Node, str]:
+    """The first node inside that takes what the subgraph takes, and its input."""
+    return next((node, slot) for node in graph.nodes for slot, inside in node.inputs.items()
+                if inside == graph.given[name])
 
 
 def _end(graph: Subgraph, name: str, kind: str, links: list[int], place: list[int]) -> dict[str, Any]:
