@@ -154,10 +154,19 @@ def check_vae(vae) -> None:
 
 def check_steering(negative: list, strength: float) -> None:
     """Raise ValueError for a negative CONDITIONING that attention cannot be steered away from."""
-    if strength and len(negative) > 1:
+    if not strength:
+        return
+    remedy = "connect the text as CLIP Text Encode gives it, or set negative_strength to 0."
+    if len(negative) > 1:
         raise ValueError(f"The negative prompt has {len(negative)} parts, as ConditioningCombine makes them, but "
-                         "negative_strength steers away from one text: connect the text as CLIP Text Encode gives it, "
-                         "or set negative_strength to 0.")
+                         f"negative_strength steers away from one text: {remedy}")
+    options = negative[0][1]
+    if (options.get("start_percent", 0.0), options.get("end_percent", 1.0)) != (0.0, 1.0):
+        raise ValueError("The negative prompt holds for a part of the sampling, as ConditioningSetTimestepRange sets "
+                         f"it, but negative_strength steers away from it in every step: {remedy}")
+    if options.get("mask") is not None:
+        raise ValueError("The negative prompt holds for a part of the picture, as ConditioningSetMask sets it, but "
+                         f"negative_strength steers away from it everywhere: {remedy}")
 
 
 def steered(entries: list, negative: list, strength: float) -> list:

@@ -16,8 +16,15 @@ from test_compatibility import load_by_core, relative
 STRENGTH, TEXT = 11.0, "scail2_negative_text"
 REPLACES = (r"negative_strength is 11, but {} \(.*\) replaces the cross-attention in which it acts, as KJNodes' "
             "WanVideoNAG does: set negative_strength to 0, or remove that node from the model's line")
-PARTS = ("The negative prompt has 2 parts, as ConditioningCombine makes them, but negative_strength steers away from "
-         "one text: connect the text as CLIP Text Encode gives it, or set negative_strength to 0")
+REMEDY = "connect the text as CLIP Text Encode gives it, or set negative_strength to 0"
+PARTIAL = {
+    "two parts": ("The negative prompt has 2 parts, as ConditioningCombine makes them, but negative_strength steers "
+                  f"away from one text: {REMEDY}"),
+    "some of the steps": ("The negative prompt holds for a part of the sampling, as ConditioningSetTimestepRange sets "
+                          f"it, but negative_strength steers away from it in every step: {REMEDY}"),
+    "a place": ("The negative prompt holds for a part of the picture, as ConditioningSetMask sets it, but "
+                f"negative_strength steers away from it everywhere: {REMEDY}"),
+}
 
 
 def assert_steered(call):
@@ -112,21 +119,33 @@ def test_wanvideonag_is_refused_before_anything_is_sampled(comfy, graph):
     comfy.run(graph)
 
 
-@pytest.mark.parametrize("node", ["check", "motion"])
-def test_a_negative_prompt_of_two_parts_is_refused(comfy, graph, node):
+def partial(graph, kind):
+    """A negative prompt that is not one text for everything."""
+    if kind == "two parts":
+        graph.add("other_negative", "TestText", seed=5, tokens=3)
+        return graph.add("partial", "ConditioningCombine", conditioning_1=["negative", 0],
+                         conditioning_2=["other_negative", 0])
+    if kind == "a place":
+        mask = graph.add("mask", "SolidMask", value=1.0, width=64, height=64)
+        return graph.add("partial", "ConditioningSetMask", conditioning=["negative", 0], mask=mask, strength=1.0,
+                         set_cond_area="default")
+    return graph.add("partial", "ConditioningSetTimestepRange", conditioning=["negative", 0], start=0.2, end=1.0)
+
+
+@pytest.mark.parametrize("kind", PARTIAL)
+def test_a_negative_prompt_for_a_part_is_refused(comfy, graph, kind):
+    """By the motion node, and as a finding of the check; with 0 it is as it was."""
     add_inputs(graph)
-    graph.add("other_negative", "TestText", seed=5, tokens=3)
-    both = graph.add("both", "ConditioningCombine", conditioning_1=["negative", 0],
-                     conditioning_2=["other_negative", 0])
-    if node == "motion":
-        add_motion(graph, negative_strength=STRENGTH)
-        graph.set("motion", negative=both)
-        graph.add("frames", "PreviewAny", source=["motion", 3])
-        with pytest.raises(RuntimeError, match=PARTS):
-            comfy.run(graph)
-        return
-    found = findings(comfy, graph, negative=both, negative_strength=STRENGTH)
-    assert found["errors"] == [{"code": "negative_strength", "text": f"{PARTS}."}]
+    negative = partial(graph, kind)
+    found = findings(comfy, graph, negative=negative, negative_strength=STRENGTH)
+    assert found["errors"] == [{"code": "negative_strength", "text": f"{PARTIAL[kind]}."}]
+    add_motion(graph, negative_strength=STRENGTH)
+    graph.set("motion", negative=negative)
+    graph.add("frames", "PreviewAny", source=["motion", 3])
+    with pytest.raises(RuntimeError, match=PARTIAL[kind]):
+        comfy.run(graph)
+    graph.set("motion", negative_strength=0.0)
+    comfy.run(graph)
 
 
 def test_the_check_says_what_an_empty_negative_prompt_does(comfy, graph):
