@@ -39,6 +39,7 @@ SEAM = 0.6  # jump of the background with history, in parts of the jump without
 SPOTS_RIGHT = 0.5  # more with an additional reference
 WORD = "green"  # the miniature follows a word in nine clips of ten, and here
 SHIRT_ERROR, GUIDANCE = 0.5, 3.0  # with the word, in parts of what it is without
+STRENGTH, FURTHER = 11.0, 4 / 255  # of negative_strength, and how much further from its word's colour a shirt gets
 LORA_STEPS, LORA_GAIN = 1, 3.0
 
 
@@ -94,9 +95,12 @@ def decoded(graph, model, steps=STEPS, guidance=1.0, seed=SEED):
 
 
 def by_schedule(graph, scene, *, start_frame=0, steps=STEPS, guidance=1.0, seed=SEED, word="", additional=False,
-                **model):
+                negative="", **model):
     add_scene(graph, scene, word=word, additional=additional)
     add_motion(graph, start_frame=start_frame, length=FRAMES)
+    if negative:
+        graph.set("negative", file=f"{negative}.safetensors")
+        graph.set("motion", negative_strength=STRENGTH)
     return decoded(graph, load(graph, **model), steps, guidance, seed)
 
 
@@ -210,6 +214,17 @@ def test_a_saved_prompt_colours_the_shirt(made):
     said, unsaid = (measured(measure.shirt_error, result, ONE, colour)
                     for result in (made(ONE, word=WORD, guidance=GUIDANCE), made(ONE)))
     assert said < unsaid * SHIRT_ERROR, f"shirts are off {WORD} by {said:.3f} with the word, by {unsaid:.3f} without"
+
+
+def test_a_negative_word_moves_the_shirt_away_from_it_at_guidance_1(made):
+    """The word of the reference's shirt, while the prompt says another one."""
+    def off(word, result):
+        return measured(measure.shirt_error, result, ONE, torch.tensor([world.WORDS[word]]))
+
+    worn = min(set(world.WORDS) - {WORD}, key=lambda word: off(word, made(ONE)))
+    steered, plain = (made(ONE, word=WORD, negative=negative) for negative in (worn, ""))
+    assert off(worn, steered) > off(worn, plain) + FURTHER, (off(worn, steered), off(worn, plain))
+    assert off(WORD, steered) < off(WORD, plain)
 
 
 def test_the_lora_decides_in_few_steps(made):
