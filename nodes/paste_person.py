@@ -13,7 +13,7 @@ from ..scail_model.comfy.emitted_videos import emitted
 from ..scail_model.comfy.progress import working
 from ..scail_model.comfy.schema import CATEGORY, CropType, as_clip, option_inputs
 from ..scail_model.media.encoding import CODECS, Encoding, check_encoder
-from ..scail_model.plate.choice import FEATHER, GROW
+from ..scail_model.plate.choice import FEATHER, GROW, MEASURED
 from ..scail_model.plate.edge import Edge
 from ..scail_model.plate.pasting import check_even, paste, result_rate
 from ..scail_model.plate.person_crop import PersonCrop
@@ -50,6 +50,7 @@ class SCAIL2PastePerson(io.ComfyNode):
                                  tooltip="Shift the made picture's colours by what it differs from the plate in the "
                                          "soft edge, steadily over time and by 13 levels of 255 at most."),
                 *option_inputs("codec", "quality"),
+                *option_inputs("plate_person"),
                 io.String.Input("filename_prefix", default=_FILE, optional=True, advanced=True,
                                 tooltip="File name in ComfyUI's output folder."),
             ],
@@ -64,22 +65,23 @@ class SCAIL2PastePerson(io.ComfyNode):
     @working("pasting the person")
     def execute(cls, video, crop: PersonCrop, plate=None, grow: int = GROW, feather: int = FEATHER,
                 match_colours: bool = False, codec: str = next(iter(CODECS)), quality: int = 14,
-                filename_prefix: str = _FILE) -> io.NodeOutput:
+                plate_person: str = MEASURED, filename_prefix: str = _FILE) -> io.NodeOutput:
         check_encoder(codec)
         tick, encoding = throw_exception_if_processing_interrupted, Encoding(codec, quality)
         made = as_clip(video, "made video", cls.hidden.unique_id)
-        whole = crop.plate(made, Edge(grow, feather), None if plate is None else as_clip(plate, "plate"))
+        whole = crop.plate(made, Edge(grow, feather), None if plate is None else as_clip(plate, "plate"),
+                           measured=plate_person == MEASURED)
         check_even(whole, encoding)
         rate = result_rate(whole, made) or _ASSUMED_RATE
         offsets = colour_offsets(whole, made, rate, crop.cuts, tick) if match_colours else None
         folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
             filename_prefix, folder_paths.get_output_directory(), whole.clip.width, whole.clip.height)
         target = Path(folder, f"{name}_{counter:05}_.mp4")
-        paste(whole, made, target, rate, encoding, tick, offsets, "SCAIL-2, pasted")
+        facts = paste(whole, made, target, rate, encoding, tick, offsets, "SCAIL-2, pasted")
         emitted.add(target)
         height, width = whole.size
         lines = [f"{crop.title}: {len(made)} frames of {made.width}x{made.height} in {width}x{height} at "
-                 f"{float(rate):g} a second"]
+                 f"{float(rate):g} a second", *facts]
         if offsets is not None:
             most = abs(offsets).max() * 255
             lines.append(f"colours shifted by at most {most:.1f} levels of 255")

@@ -43,7 +43,7 @@ def check_inputs(inputs: Inputs, reference: Pictures | Reference, options: Video
         settings.cuts, options.colour_match != OFF, options.history == LATENTS, options.encoding.lossless,
         shutil.disk_usage(disk).free,
         None if settings.always_driven else driven_steps(settings, settings.driving_levels),
-        full, settings.sparse, options.plate_choice(inputs.plate_masks), settings.negative_strength))
+        full, settings.sparse, options.plate_choice(inputs.plate_masks, inputs.crop), settings.negative_strength))
     read = [*(warning("reference_file", text) for text in inputs.warnings),
             *checks.not_sparse(host.precision, host.attention),
             *checks.without_effect(options.sparse, settings.sparse)]

@@ -36,6 +36,7 @@ from ..video.segment_inputs import Given
 from ..video.start import make_task, open_job
 from ..video.task import VideoTask
 from .checks import check_inputs
+from .cropping import check_crop, cropped, crops
 from .device import usual_device
 from .encoders import find_encoders
 from .host import HeadlessHost
@@ -91,7 +92,7 @@ def check(arguments: argparse.Namespace) -> bool:
             terminal.say("drawing the preview")
             sized = prepared.options.sized(prepared.given.references[0])
             write_preview(picture, prepared.inputs.driving, prepared.inputs.identities, (sized.height, sized.width),
-                          prepared.options.plate_choice(prepared.inputs.plate_masks))
+                          prepared.options.plate_choice(prepared.inputs.plate_masks, prepared.inputs.crop))
     found = prepared.findings
     sys.stdout.write(f"{findings.as_json(found) if arguments.json else findings.report(found)}\n")
     return not findings.of_level(found, findings.ERROR)
@@ -125,6 +126,7 @@ def _prepare(arguments: argparse.Namespace, terminal: Terminal, *, timed: bool) 
         raise ValueError(f"base_seed is {arguments.base_seed} (--base_seed), but it must be at most {HIGHEST_SEED}: "
                          "correct it.")
     _check_masks(arguments)
+    options = check_crop(arguments, options)
     make_schedule(options.solver, options.steps, options.shift)
     plan_segments(1, options.segment_length, options.overlap)
     check_size(arguments.target_w, arguments.target_h)
@@ -140,8 +142,10 @@ def _prepare(arguments: argparse.Namespace, terminal: Terminal, *, timed: bool) 
     prompts = host.encode_text(arguments.prompt, ""), host.encode_text(arguments.negative_prompt, "negative")
     weights.loras = _loras(arguments, weights)
     terminal.say("reading pictures, videos and masks")
-    inputs = read_inputs(_files(arguments), arguments.target_w, arguments.target_h, arguments.replace_flag, options)
+    inputs = read_inputs(_files(arguments), arguments.target_w, arguments.target_h, arguments.replace_flag, options,
+                         turned=not crops(arguments))
     cuts = options.cuts(inputs.driving)
+    inputs = cropped(arguments, inputs, cuts)
     references = [Pictures(inputs.width, inputs.height, pictures, identities,
                            cut_out=arguments.replace_flag and not arguments.keep_reference_background,
                            as_video=arguments.additional_pictures == STILL_VIDEO)
@@ -150,7 +154,8 @@ def _prepare(arguments: argparse.Namespace, terminal: Terminal, *, timed: bool) 
     found = check_inputs(inputs, options.sized(references[0]), options,
                          options.settings(0, cuts, sigmas, sparse=host.sparse), host, prompts, _jobs_folder(arguments),
                          full=options.full(references[0], sigmas), timed=timed)
-    return Prepared(options, inputs, cuts, host, Given(*prompts, references, sigmas, inputs.plate_masks), found)
+    return Prepared(options, inputs, cuts, host, Given(*prompts, references, sigmas, inputs.plate_masks,
+                                                          inputs.crop), found)
 
 
 def _make(arguments: argparse.Namespace, prepared: Prepared, target: Path, terminal: Terminal, written: str) -> None:
@@ -266,7 +271,7 @@ def _plan_lines(arguments: argparse.Namespace, prepared: Prepared, task: VideoTa
     if inputs.swapped:
         lines.append(f"width and height are swapped ({arguments.target_w}x{arguments.target_h} was asked for), because "
                      "the reference has the other orientation")
-    lines += map(str, prepared.host.weights.loras)
+    lines += [*inputs.crop_report, *map(str, prepared.host.weights.loras)]
     lines += [finding.text for finding in findings.reported(prepared.findings)]
     for finding in findings.of_level(prepared.findings, findings.WARNING):
         where = flag_of(finding.input)

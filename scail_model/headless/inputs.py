@@ -16,6 +16,7 @@ from ..identity.mask_sources import DRIVING, Source, from_colours
 from ..media.clips import Clip
 from ..media.pictures import read_picture
 from ..media.video_file import FileClip
+from ..plate.person_crop import PersonCrop
 from ..poses.pose_clip import PoseClip
 from ..poses.pose_masks import driving_source
 from ..poses.poses_file import is_poses_file, load_poses
@@ -45,7 +46,8 @@ class Files:
 class Inputs:
     """What a video is made from. references: [h, w, 3] in 0..1. width, height: of the result; swapped: whether they
     were for the reference's orientation. plan_references: pictures that the plan can choose, with their identities.
-    warnings: what was done to pictures to read them. plate_masks: of the made people, None without."""
+    warnings: what was done to pictures to read them. plate_masks: of the made people, None without.
+    crop: where the one person lies that all this is of, None for whole pictures; crop_report: what is said of it."""
 
     references: list[Tensor]
     driving: Clip
@@ -56,21 +58,23 @@ class Inputs:
     plan_references: list[tuple[Tensor, Identities]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     plate_masks: MaskSet | None = None
+    crop: PersonCrop | None = None
+    crop_report: list[str] = field(default_factory=list)
 
 
 def read_inputs(files: Files, width: int, height: int, replacement: bool,
-                options: VideoOptions = _USUAL) -> Inputs:
+                options: VideoOptions = _USUAL, *, turned: bool = True) -> Inputs:
     """Open everything. Raises ValueError or RuntimeError, in one sentence, for the first thing that is wrong.
 
-    width, height: pixels of the result as asked for; swapped if the primary reference has the other orientation. The
-    driving video stays in its file, and is read at the rate that the options ask for.
+    width, height: pixels of the result as asked for; swapped if the primary reference has the other orientation, unless
+    `turned` is false. The driving video stays in its file, and is read at the rate that the options ask for.
     """
     check_size(width, height)
     _check_files(files)
     mode = REPLACEMENT if replacement else ANIMATION
     warnings: list[str] = []
     references = [read_picture(path, _reference_name(index), warnings) for index, path in enumerate(files.references)]
-    swapped = _other_orientation(references[0], width, height)
+    swapped = turned and _other_orientation(references[0], width, height)
     if swapped:
         width, height = height, width
     further = [read_picture(path, f"reference {number}", warnings)

@@ -13,6 +13,7 @@ from pathlib import Path
 from ..inputs.reference import ADDITIONAL_PICTURES, EACH_ALONE
 from ..kernels.attention_backends import AUTOMATIC
 from ..kernels.precision import EXACT, PRECISIONS
+from ..plate.person_crop import MARGIN
 from ..solvers import check_sigmas
 from ..video.options import VideoOptions, check_value, option, option_fields
 from . import attention
@@ -162,11 +163,24 @@ def _add_pictures(command: argparse.ArgumentParser) -> None:
                      help="replacement: keep the driving video's scene (default: animation, keep the reference's)")
     job.add_argument("--keep_reference_background", action="store_true",
                      help="in replacement, do not cut the character out of the reference (as the official code)")
+    job.add_argument("--crop_to_person", type=int, metavar="N",
+                     help="make person N (counted from 1, in the order of the colours) through a steady window of the "
+                          "target size, and put them back into the driving video; for small people, with "
+                          "--replace_flag")
+    job.add_argument("--face_pass", action="store_true",
+                     help="the same with the head alone, and a close-up of the reference's face; --pose is what was "
+                          "filmed, or a finished video")
+    job.add_argument("--crop_margin", type=float, metavar="X",
+                     help="what the window shows around them on each side, as a share of their box (default: "
+                          f"{MARGIN})")
+    job.add_argument("--face_mask", metavar="FILE",
+                     help="white mask video of the face, for --face_pass (default: estimated from the person's mask)")
     job.add_argument("--prompt", default="", help="description of the finished video")
     job.add_argument("--negative_prompt", default="", help="what to steer away from (default: empty, as official)")
     job.add_argument("--target_w", type=int, default=896, metavar="PIXELS", help="width (default: 896)")
     job.add_argument("--target_h", type=int, default=512, metavar="PIXELS",
-                     help="height (default: 512); swapped with the width if the reference's orientation differs")
+                     help="height (default: 512); swapped with the width if the reference's orientation differs, but "
+                          "not where a person is cropped")
 
 
 def _truth(text: str) -> bool:

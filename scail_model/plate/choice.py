@@ -9,7 +9,8 @@ from ..identity.identities import REPLACEMENT, Identities
 from ..identity.mask_set import MaskSet
 from ..media.clips import Clip
 from .edge import Edge
-from .placement import Covered, Size
+from .person_crop import PersonCrop
+from .placement import Covered, Placement, Size
 from .plate import Plate
 
 PLATE = "plate"  # what messages call masks of the made people
@@ -30,13 +31,15 @@ GROW = FEATHER = 8  # pixels, as many as the model's smallest unit of a picture
 @dataclass(frozen=True)
 class Choice:
     """kind: a key of PLATES. grow, feather: pixels of the size at which people are made. outline: a key of OUTLINES.
-    given: masks of the made people, from a first pass, None without."""
+    given: masks of the made people, from a first pass, None without. crop: where the person lies whom the driving video
+    shows through a window; None where it shows all of what was filmed."""
 
     kind: str = OFF
     grow: int = GROW
     feather: int = FEATHER
     outline: str = MEASURED
     given: MaskSet | None = None
+    crop: PersonCrop | None = None
 
     def plate(self, clip: Clip, identities: Identities, size: Size, *, halved_colours: bool, full: Size | None = None
               ) -> Plate | None:
@@ -49,12 +52,20 @@ class Choice:
         if self.kind == OFF:
             return None
         self.check_mode(identities)
+        clip, identities, placement = self.laid(clip, identities, size)
         if halved_colours:
             self._check_even(clip.size)
         scale = 1 if full is None else size[0] / full[0]
-        return Plate(clip, Covered(clip.size, size), identities,
+        return Plate(clip, placement, identities,
                      Edge(round(self.grow * scale), round(self.feather * scale)), self._masks(clip, size),
-                     self.outline == MEASURED)
+                     self.outline == MEASURED and (self.crop is None or self.crop.whole))
+
+    def laid(self, clip: Clip, identities: Identities, size: Size) -> tuple[Clip, Identities, Placement]:
+        """What was filmed, whose masks lie on it, and where on it the made picture lies. clip, identities, size: as for
+        `plate`."""
+        if self.crop is None:
+            return clip, identities, Covered(clip.size, size)
+        return self.crop.clip, self.crop.identities, self.crop.placement(size)
 
     def check_mode(self, identities: Identities) -> None:
         """Raise ValueError for a plate where nothing that was filmed is shown."""

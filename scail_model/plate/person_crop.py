@@ -31,22 +31,34 @@ Faces = tuple[Boxes, str]  # where the heads are, and in words how that is known
 class PersonCrop:
     """clip: what was filmed. window: what is seen of it, frame by frame. identities: the one person, and everybody else
     as bystanders, on the clip; of a face, only the masks of the head. cuts: frames at which the window begins anew.
-    title: the person's name."""
+    title: the person's name. part: a key
+    of PARTS."""
 
     clip: Clip
     window: Window
     identities: Identities
     cuts: Sequence[int]
     title: str
+    part: str
 
     @property
     def seen(self) -> CroppedClip:
         """What the model sees."""
         return CroppedClip(self.clip, self.window)
 
-    def plate(self, made: Clip, edge: Edge, clip: Clip | None = None) -> Plate:
+    @property
+    def whole(self) -> bool:
+        """Whether all of the person is made, so that they may grow out of their mask."""
+        return self.part == PERSON
+
+    def placement(self, size: Size) -> Window:
+        """Where a made picture of this size lies on the clip."""
+        return self.window if size == self.window.size else self.window.sized(size)
+
+    def plate(self, made: Clip, edge: Edge, clip: Clip | None = None, *, measured: bool = False) -> Plate:
         """Where a made video of this person goes back. clip: the plate in place of what was filmed, as one in which
-        another person is already. Raises ValueError for videos that are not of the same frames or shapes."""
+        another person is already. measured: as in `Plate`. Raises ValueError for videos that are not of the same
+        frames or shapes."""
         if not same_shape(made.size, self.window.size):
             (height, width), (seen_height, seen_width) = made.size, self.window.size
             raise ValueError(f"The made video is {width}x{height}, but {self.title} was cropped for {seen_width}x"
@@ -65,9 +77,10 @@ class PersonCrop:
                                  "frames.")
             plate = PickedClip(plate, indices, made.rate)
         every = list(indices) == list(range(len(self.clip)))
-        window = self.window if every else self.window.picked(indices)
-        identities = self.identities if every else self.identities.picked(indices)
-        return Plate(plate, window if made.size == window.size else window.sized(made.size), identities, edge)
+        window, identities = self.placement(made.size), self.identities
+        if not every:
+            window, identities = window.picked(indices), identities.picked(indices)
+        return Plate(plate, window, identities, edge, measured=measured and self.whole)
 
     def _indices(self, made: Clip) -> Sequence[int]:
         """Which of the cropped frames each made one is."""
@@ -110,7 +123,7 @@ def crop_person(clip: Clip, identities: Identities, person: int, size: Size, *, 
     else:
         boxes, how, pasted = body, "", single
     window = follow(boxes, clip.size, size, margin, clip.rate, cuts)
-    crop = PersonCrop(clip, window, pasted, tuple(cuts), title)
+    crop = PersonCrop(clip, window, pasted, tuple(cuts), title, part)
     return crop, through(single, window, tick), _report(crop, boxes, part, how)
 
 

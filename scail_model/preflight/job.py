@@ -93,7 +93,7 @@ class Job:
 
 def work_of(job: Job, transformer: Transformer, plan: Sequence[Segment]) -> Work:
     """What a job costs, in the budget's terms."""
-    height, width = job.driving.size
+    height, width = (job.plate.crop.clip if job.plate.crop else job.driving).size
     return Work(transformer.config, job.width, job.height, tuple(segment.length for segment in plan),
                 len(job.reference_masks) - 1, job.steps, job.guidance, transformer.weight_bytes, width, height,
                 job.overlap, job.lossless, transformer.in_chunks, transformer.weights, transformer.decoder,

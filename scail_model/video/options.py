@@ -22,6 +22,7 @@ from ..media.encoding import CODECS, Encoding, check_encoder
 from ..media.retiming import retimed
 from ..plate.choice import FEATHER, GROW, MEASURED, OUTLINES, PLATES, Choice
 from ..plate.choice import OFF as NO_PLATE
+from ..plate.person_crop import PersonCrop
 from ..preflight.job import Full
 from ..segments import LENGTHS, SHORT_LAST, Segment, plan_scenes
 from ..solvers import SOLVERS
@@ -239,9 +240,9 @@ class VideoOptions:
     def sparse(self) -> SparseSettings:
         return SparseSettings(self.sparse_density, self.sparse_error)
 
-    def plate_choice(self, given: MaskSet | None = None) -> Choice:
+    def plate_choice(self, given: MaskSet | None = None, crop: PersonCrop | None = None) -> Choice:
         """What is chosen of the plate. given: masks of the made people, if there are any."""
-        return Choice(self.plate, self.plate_grow, self.plate_feather, self.plate_person, given)
+        return Choice(self.plate, self.plate_grow, self.plate_feather, self.plate_person, given, crop)
 
     def sized(self, reference: Reference | Pictures) -> Reference | Pictures:
         """A reference at the size of the result."""

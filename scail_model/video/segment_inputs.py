@@ -9,6 +9,7 @@ from typing import Any
 
 from ..identity.mask_set import MaskSet
 from ..inputs.reference import Reference, white_background
+from ..plate.person_crop import PersonCrop
 from .host import Host
 from .options import VideoOptions
 from .plan_parser import NOTHING, Change, Changes
@@ -18,13 +19,15 @@ from .task import SegmentInputs
 @dataclass(frozen=True)
 class Given:
     """What a user gives for the whole video, as the host's objects; the first reference is used where the plan names no
-    other. sigmas: as in `task.Settings`. plate_masks: of the made people, from a first pass, if there are any."""
+    other. sigmas: as in `task.Settings`. plate_masks: of the made people, from a first pass, if there are any.
+    crop: where the person lies whom the driving video shows through a window."""
 
     positive: Any
     negative: Any
     references: Sequence[Any]
     sigmas: tuple[float, ...] = ()
     plate_masks: MaskSet | None = None
+    crop: PersonCrop | None = None
 
 
 def ordered_references(first: Reference, more: Mapping[str, Reference] | None) -> list[Reference]:

@@ -33,7 +33,7 @@ def make_task(options: VideoOptions, seed: int, cuts: tuple[int, ...], given: Gi
     sized = replace(given, references=[options.sized(reference) for reference in given.references])
     usual, inputs, solo = segment_inputs(options, changes, sized, host)
     driving_key = driving.digest()
-    plate = options.plate_choice(given.plate_masks).plate(
+    plate = options.plate_choice(given.plate_masks, given.crop).plate(
         driving, identities, inputs[0].size, halved_colours=not options.encoding.lossless,
         full=(full.height, full.width) if options.draft else None)
     key = digest(host.key, driving_key, identities.digest(), replace(settings, **_BY_SEGMENT).key_values)
