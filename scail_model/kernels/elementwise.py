@@ -1,4 +1,5 @@
-"""The operations between the matrix products of a block: norms, rotation, GELU and gated residual adds.
+"""The operations between the matrix products of a block: norms, rotation, GELU, gated residual adds, and the mix of
+attention to the prompt with that to the negative one.
 
 All compute in float32 (the precision rules of the official code) and return the dtype that the next matrix product
 computes in. On a GPU each is one Triton kernel that reads and writes every element once.
