@@ -82,9 +82,9 @@ class SCAIL2CropPerson(io.ComfyNode):
         clip, options = as_clip(driving, told_on=cls.hidden.unique_id), VideoOptions(scene_cuts=scene_cuts)
         options.check()
         heads = read_faces(faces, clip, identities, person) if part == FACE else None
-        crop, seen, report = crop_person(clip, identities, person, (height, width), margin=margin, part=part,
-                                         faces=heads, cuts=options.cuts(clip),
-                                         tick=throw_exception_if_processing_interrupted)
+        crop, seen, report, doubts = crop_person(
+            clip, identities, person, (height, width), margin=margin, part=part, faces=heads, cuts=options.cuts(clip),
+            tick=throw_exception_if_processing_interrupted)
         pictures = ExecutionBlocker("reference of Crop SCAIL-2 Person is not connected, so it has none to give back: "
                                     "connect the reference pictures there.")
         if reference is not None:
@@ -92,7 +92,7 @@ class SCAIL2CropPerson(io.ComfyNode):
             images, seen = own_references(list(reference), seen, identities)
             images, seen = with_close_up(images, seen) if part == FACE else (images, seen)
             pictures = torch.stack(images)
-        preview = _preview(clip, crop)
+        preview, report = _preview(clip, crop), [*report, *(f"warning: {text}" for text in doubts)]
         return io.NodeOutput(ClipVideo(crop.seen), seen, crop, pictures, preview, "\n".join(report),
                              ui=ui.PreviewImage(preview, cls=cls))
 

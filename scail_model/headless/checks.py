@@ -9,7 +9,7 @@ from ..inputs.reference import Pictures, Reference
 from ..kernels.precision import int8_storage
 from ..preflight import checks
 from ..preflight.budget import OFFLOADED, RESIDENT, Coder, stored_bytes
-from ..preflight.findings import Finding, attempt, error, warning
+from ..preflight.findings import Finding, attempt, error, fact, warning
 from ..preflight.job import Full, Job, Transformer
 from ..preflight.memory_checks import check_folder
 from ..video.colour_match import OFF
@@ -45,6 +45,8 @@ def check_inputs(inputs: Inputs, reference: Pictures | Reference, options: Video
         None if settings.always_driven else driven_steps(settings, settings.driving_levels),
         full, settings.sparse, options.plate_choice(inputs.plate_masks, inputs.crop), settings.negative_strength))
     read = [*(warning("reference_file", text) for text in inputs.warnings),
+            *(fact("crop", text) for text in inputs.crop_report),
+            *(warning("crop", text) for text in inputs.crop_doubts),
             *checks.not_sparse(host.precision, host.attention),
             *checks.without_effect(options.sparse, settings.sparse)]
     return [*read, *attempt("disk", check_folder, folder), *_plan_errors(inputs, options, settings.cuts, host),

@@ -60,7 +60,7 @@ def cropped(arguments: argparse.Namespace, inputs: Inputs, cuts: tuple[int, ...]
     person = 1 if arguments.crop_to_person is None else arguments.crop_to_person
     margin = {} if arguments.crop_margin is None else {"margin": arguments.crop_margin}
     faces = None if arguments.face_mask is None else _faces(Path(arguments.face_mask), inputs)
-    crop, seen, report = crop_person(
+    crop, seen, report, doubts = crop_person(
         inputs.driving, inputs.identities, person, (inputs.height, inputs.width), **margin, cuts=cuts,
         part=FACE if arguments.face_pass else PERSON, faces=faces)
     images, seen = own_references(inputs.references, seen, inputs.identities)
@@ -68,7 +68,7 @@ def cropped(arguments: argparse.Namespace, inputs: Inputs, cuts: tuple[int, ...]
         images, seen = with_close_up(images, seen)
     others = [(picture, _of_person(bound, seen, person - 1)) for picture, bound in inputs.plan_references]
     return replace(inputs, references=images, driving=crop.seen, identities=seen, plan_references=others, crop=crop,
-                   crop_report=report)
+                   crop_report=report, crop_doubts=doubts)
 
 
 def _of_person(bound: Identities, seen: Identities, person: int) -> Identities:

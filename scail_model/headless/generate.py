@@ -271,7 +271,7 @@ def _plan_lines(arguments: argparse.Namespace, prepared: Prepared, task: VideoTa
     if inputs.swapped:
         lines.append(f"width and height are swapped ({arguments.target_w}x{arguments.target_h} was asked for), because "
                      "the reference has the other orientation")
-    lines += [*inputs.crop_report, *map(str, prepared.host.weights.loras)]
+    lines += map(str, prepared.host.weights.loras)
     lines += [finding.text for finding in findings.reported(prepared.findings)]
     for finding in findings.of_level(prepared.findings, findings.WARNING):
         where = flag_of(finding.input)

@@ -47,7 +47,8 @@ class Inputs:
     """What a video is made from. references: [h, w, 3] in 0..1. width, height: of the result; swapped: whether they
     were for the reference's orientation. plan_references: pictures that the plan can choose, with their identities.
     warnings: what was done to pictures to read them. plate_masks: of the made people, None without.
-    crop: where the one person lies that all this is of, None for whole pictures; crop_report: what is said of it."""
+    crop: where the one person lies that all this is of, None for whole pictures; crop_report,
+    crop_doubts: what is said of it."""
 
     references: list[Tensor]
     driving: Clip
@@ -60,6 +61,7 @@ class Inputs:
     plate_masks: MaskSet | None = None
     crop: PersonCrop | None = None
     crop_report: list[str] = field(default_factory=list)
+    crop_doubts: list[str] = field(default_factory=list)
 
 
 def read_inputs(files: Files, width: int, height: int, replacement: bool,

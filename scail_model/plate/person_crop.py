@@ -97,8 +97,8 @@ class PersonCrop:
 
 def crop_person(clip: Clip, identities: Identities, person: int, size: Size, *, margin: float = MARGIN,
                 part: str = PERSON, faces: Faces | None = None, cuts: Sequence[int] = (), tick: Tick = lambda: None
-                ) -> tuple[PersonCrop, Identities, list[str]]:
-    """The crop, the identities that the model sees in it, and what is to be said of it.
+                ) -> tuple[PersonCrop, Identities, list[str], list[str]]:
+    """The crop, the identities that the model sees in it, what is to be said of it, and what is doubtful.
 
     person: by number, from 1. size: (height, width) of what will be made. margin: around the part, as a share of its
     box on each side. part: a key of PARTS. faces: where the person's head is; None to estimate it. tick: called for
@@ -124,7 +124,7 @@ def crop_person(clip: Clip, identities: Identities, person: int, size: Size, *, 
         boxes, how, pasted = body, "", single
     window = follow(boxes, clip.size, size, margin, clip.rate, cuts)
     crop = PersonCrop(clip, window, pasted, tuple(cuts), title, part)
-    return crop, through(single, window, tick), _report(crop, boxes, part, how)
+    return crop, through(single, window, tick), _report(crop, boxes, how), _doubts(crop, boxes)
 
 
 def _within(masks: MaskSet, heads: Boxes, plate_size: Size) -> MaskSet:
@@ -144,22 +144,32 @@ def _within(masks: MaskSet, heads: Boxes, plate_size: Size) -> MaskSet:
     return pack_frames(frames(), len(masks), masks.people, *masks.size)
 
 
-def _report(crop: PersonCrop, boxes: Boxes, part: str, how: str) -> list[str]:
+def _report(crop: PersonCrop, boxes: Boxes, how: str) -> list[str]:
     edges, window = crop.window.rectangles, crop.window
     heights = edges[:, 3] - edges[:, 1]
     tall = (boxes.edges[:, 3] - boxes.edges[:, 1])[boxes.seen]
-    larger = window.size[0] / heights
-    lines = [f"{crop.title}, {part}{f' ({how})' if how else ''}: {tall.mean():.0f} of {crop.clip.height} pixels high, "
-             f"made {larger.mean():.2g} times as large",
+    lines = [f"{crop.title}, {crop.part}{f' ({how})' if how else ''}: {tall.mean():.0f} of {crop.clip.height} pixels "
+             f"high, made {_larger(crop):.2g} times as large",
              f"window of {heights.min():.0f} to {heights.max():.0f} pixels height for {window.size[1]}x"
              f"{window.size[0]}, in {len(window)} frames"]
     if not boxes.seen.all():
         lines.append(f"not seen in frames {in_words(runs(~boxes.seen))}: the window goes on through them")
-    cut = boxes.seen & ((boxes.edges[:, :2] < edges[:, :2] - 1).any(1) | (boxes.edges[:, 2:] > edges[:, 2:] + 1).any(1))
-    if cut.any():
-        lines.append(f"warning: the {part} is larger than a window of this shape inside the picture in frames "
-                     f"{in_words(runs(cut))}: choose a width and height nearer to the shape of the {part}")
-    if larger.mean() < 1:
-        lines.append(f"warning: the {part} is made smaller than it was filmed: choose a larger width and height, or "
-                     "make the video without a crop")
     return lines
+
+
+def _doubts(crop: PersonCrop, boxes: Boxes) -> list[str]:
+    edges, part = crop.window.rectangles, crop.part
+    outside = (boxes.edges[:, :2] < edges[:, :2] - 1).any(1) | (boxes.edges[:, 2:] > edges[:, 2:] + 1).any(1)
+    lines = []
+    if (boxes.seen & outside).any():
+        lines.append(f"The {part} is larger than a window of this shape inside the picture in frames "
+                     f"{in_words(runs(boxes.seen & outside))}: choose a width and height nearer to the shape of the "
+                     f"{part}.")
+    if _larger(crop) < 1:
+        lines.append(f"The {part} is made smaller than it was filmed: choose a larger width and height, or make the "
+                     "video without a crop.")
+    return lines
+
+
+def _larger(crop: PersonCrop) -> float:
+    return float(crop.window.scales.mean())

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 ERROR, WARNING, FACT = "error", "warning", "fact"
-_REPORTED = ("assumed", "picked", "driven", "poses", "draft")
+_REPORTED = ("assumed", "picked", "driven", "poses", "draft", "crop")
 _HEADINGS = {ERROR: "Errors", WARNING: "Warnings", FACT: "Facts"}
 
 # Finding code -> the input of the check and sampler nodes that it is about, if there is one.

@@ -99,7 +99,7 @@ def _masks(masks: Tensor) -> Tensor:
 def _crop(plates: Pictures, clip: int):
     """The crop of one clip, and the identities seen in it."""
     driving = TensorClip(plates.driving[clip].movedim(1, -1).cpu(), Fraction(FPS))
-    crop, seen, _ = crop_person(driving, _identities(plates, clip), 1, (SIZE, SIZE), margin=_MARGIN)
+    crop, seen, *_ = crop_person(driving, _identities(plates, clip), 1, (SIZE, SIZE), margin=_MARGIN)
     return crop, seen
 
 

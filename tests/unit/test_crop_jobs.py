@@ -76,7 +76,7 @@ def test_pasting_the_same_frames_gives_the_same_pixels(job, made, tmp_path):
     clip, masks = FileClip(job["pose"]), FileClip(job["mask_video"], name="driving mask")
     reference = from_colours([read_picture(Path(job["mask_image"]), "mask")], 1, REFERENCE)
     identities = bind("replacement", from_colours(iter(masks), len(masks), DRIVING), [reference])
-    crop, _, _ = crop_person(clip, identities, 1, (96, 64))
+    crop, *_ = crop_person(clip, identities, 1, (96, 64))
     video = TensorClip(pictures, Fraction(16))
     paste(crop.plate(video, Edge(2, 2)), video, tmp_path / "pasted.mp4", Fraction(16), Encoding("lossless", 0),
           lambda: None)
@@ -104,6 +104,15 @@ def test_ways_to_crop(models, job, tmp_path, changes):
     assert run(models, job, tmp_path, **changes) == 0
     found = next(tmp_path.glob("*.mp4"))
     assert frames(found).shape[1:3] == FILMED[::-1]
+
+
+def test_the_check_says_what_the_window_does(models, job, tmp_path, capsys):
+    argv = command(models, job, tmp_path / "video.mp4", **{**SETTINGS, "preview": tmp_path / "plate.png"})
+    assert main(["check", *argv[1:]]) == 0
+    said = capsys.readouterr().out
+    assert "times as large" in said
+    assert "plate: composite, 230x150" in said
+    assert (tmp_path / "plate.png").stat().st_size > 1000
 
 
 @pytest.mark.parametrize(("changes", "words"), [

@@ -54,7 +54,7 @@ def people(*places, size=(120, 160), masks=None, frames=FRAMES, rate=RATE):
 
 def there_and_back(clip, identities, person=1, size=(96, 64), **how):
     """The largest change outside of the person and inside, in levels; and the crop."""
-    crop, seen, report = crop_person(clip, identities, person, size, **how)
+    crop, seen, report, doubts = crop_person(clip, identities, person, size, **how)
     assert np.isfinite(crop.window.rectangles).all()
     low, high = crop.window.rectangles[:, :2], crop.window.rectangles[:, 2:]
     assert low.min() >= 0
@@ -65,7 +65,7 @@ def there_and_back(clip, identities, person=1, size=(96, 64), **how):
     after = torch.stack(list(Pasted(plate, made, 0, len(clip)).pictures(0, len(clip), lambda: None))) * 255
     change, share = (after - clip.images.float()).abs(), np.stack(list(plate.shares(0, len(clip))))
     outside = torch.from_numpy(share == 0)
-    return change[outside].max().item(), change.max().item(), crop, report
+    return change[outside].max().item(), change.max().item(), crop, [*report, *doubts]
 
 
 @pytest.mark.parametrize("scene", [
@@ -106,7 +106,7 @@ def test_a_person_as_large_as_the_picture_gets_all_of_it_and_a_warning():
 
 def test_who_stands_in_front_stays_as_filmed():
     clip, identities = people(box(50, 30, 90, 100), box(70, 50, 100, 110))
-    crop, seen, _ = crop_person(clip, identities, 2, (96, 64))
+    crop, seen, *_ = crop_person(clip, identities, 2, (96, 64))
     made = TensorClip(torch.zeros(FRAMES, 96, 64, 3, dtype=torch.uint8), RATE)
     after = crop.plate(made, Edge(6, 0)).composited(0, made.images.float()) * 255
     front = torch.from_numpy(identities.driving.frame(4)[0])
@@ -236,7 +236,7 @@ class Counting(TensorClip):
 
 def test_a_long_video_is_in_memory_a_stretch_at_a_time(tmp_path):
     clip, identities = people(box(60, 40, 76, 90), frames=100)
-    crop, _, _ = crop_person(Counting(clip.images, RATE), identities, 1, (96, 64))
+    crop, *_ = crop_person(Counting(clip.images, RATE), identities, 1, (96, 64))
     for _ in crop.seen.stretches(0, 100):
         pass
     made = Counting(torch.zeros(100, 96, 64, 3, dtype=torch.uint8), RATE)

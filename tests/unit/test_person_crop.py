@@ -138,7 +138,7 @@ class TestThereAndBack:
     @pytest.mark.parametrize(("size", "part"), [((256, 128), "person"), ((224, 256), "person"), ((96, 192), FACE)])
     def test_nothing_changes_outside_and_less_than_half_a_level_inside(self, size, part):
         clip, identities = scene()
-        crop, _, _ = crop_person(clip, identities, 1, size, part=part)
+        crop, *_ = crop_person(clip, identities, 1, size, part=part)
         made = TensorClip(crop.seen.read(0, len(clip)), RATE)
         plate = crop.plate(made, Edge(6, 6))
         after = torch.stack(list(Pasted(plate, made, 0, len(clip)).pictures(0, len(clip), lambda: None))) * 255
@@ -150,7 +150,7 @@ class TestThereAndBack:
 
     def test_what_was_made_is_there_and_nothing_of_the_original(self):
         clip, identities = scene()
-        crop, _, _ = crop_person(clip, identities, 1, (192, 96))
+        crop, *_ = crop_person(clip, identities, 1, (192, 96))
         made = TensorClip(torch.full((len(clip), 192, 96, 3), 37, dtype=torch.uint8), RATE)
         plate = crop.plate(made, Edge(0, 0))
         after = plate.composited(0, made.images.float() / 255) * 255
@@ -159,7 +159,7 @@ class TestThereAndBack:
 
     def test_the_file_has_rate_frames_and_the_other_people_as_filmed(self, tmp_path):
         clip, identities = scene(people=2)
-        crop, seen, _ = crop_person(clip, identities, 2, (128, 96))
+        crop, seen, *_ = crop_person(clip, identities, 2, (128, 96))
         assert seen.labels == (2,)
         assert seen.driving.size == (128, 96)
         made = TensorClip(255 - crop.seen.read(0, len(clip)), RATE)
@@ -175,7 +175,7 @@ class TestThereAndBack:
 
 def test_a_crop_reads_the_same_in_any_order():
     clip, identities = scene()
-    crop, _, _ = crop_person(clip, identities, 1, (96, 64))
+    crop, *_ = crop_person(clip, identities, 1, (96, 64))
     seen = crop.seen
     whole = seen.read(0, 12)
     assert torch.equal(whole[[7, 2, 11]], seen.at([7, 2, 11]))
