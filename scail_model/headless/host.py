@@ -128,7 +128,7 @@ class HeadlessHost:
                                steered_from=negative,
                                history=None if request.history is None else normalised(request.history),
                                history_strength=inputs.history_strength, on_step=request.on_step,
-                               sparse=request.sparse)
+                               sparse=request.sparse, lock=request.lock and request.lock.normalised(normalised))
         if self.offload:
             transformer.to("cpu")
         return self._vae.denormalised(latent)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..kernels.sparse_attention import RUN
+from ..plate.lock import Holding, PlateLock
 from ..sparse.run import SparseRun
 from ..transformer import SCAIL2Transformer
 from ..video.denoising import denoise, mixed, noise_levels, within
@@ -24,14 +25,15 @@ def sample_latent(transformer: SCAIL2Transformer, positive: Tensor, negative: Te
                   conditions: dict[str, Any], noise: Tensor, settings: Settings, *, guidance: float,
                   steered_from: Tensor | None = None, history: Tensor | None = None, history_strength: float = 1.0,
                   on_step: Callable[[int, Tensor], None] = lambda step, denoised: None,
-                  sparse: SparseRun | None = None) -> Tensor:
+                  sparse: SparseRun | None = None, lock: PlateLock | None = None) -> Tensor:
     """Noise [1, 16, T, H, W] -> normalised latent of one segment.
 
     positive, negative: text embeddings [1, L, 4096]; without a negative one guidance is not used. conditions: the
     transformer's keyword arguments. steered_from: the text that attention to the positive one is steered away from,
     by the settings' negative_strength. history: clean latent frames [1, 16, t, H, W] for the segment's start, or None.
-    on_step, sparse: as in `SampleRequest`.
+    on_step, sparse: as in `SampleRequest`. lock: the same with a normalised plate.
     """
+    holding = None if lock is None else Holding(lock)
     clean = mask = None
     if history is not None:
         frames = history.shape[2]
@@ -48,7 +50,10 @@ def sample_latent(transformer: SCAIL2Transformer, positive: Tensor, negative: Te
             given = given | {"negative_context": steered_from, "negative_strength": settings.negative_strength}
         options = {} if sparse is None else {RUN: sparse, "cond_or_uncond": [int(text is negative)]}  # as in ComfyUI
         velocity = transformer(x, timestep, text, clip_features, **given, transformer_options=options)
-        return x - velocity.to(x.dtype) * level
+        answer = x - velocity.to(x.dtype) * level
+        if holding is None:
+            return answer
+        return holding.held(answer, level, positive=answer if text is positive else None)
 
     def ask(x: Tensor, level: float, mask: Tensor | None) -> Tensor:
         x = x if mask is None or clean is None else mixed(x, clean, mask)

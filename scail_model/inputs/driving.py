@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from . import conditioning
 from .crops import Crop
 
 Size = tuple[int, int]  # height, width of the result
+R = TypeVar("R")
 
 
 def segment_pixels(clip: Clip, identities: Identities, segment: Segment, size: Size,
@@ -47,34 +49,38 @@ class _Reading:
     size: Size
     pixels: Future[Tensor]
     mask: Future[Tensor]
+    more: Future[Any] | None
 
 
 class Reader:
-    """Prepares the driving frames and masks of one segment at a time in two threads: `begin`, then `take`.
+    """Prepares the driving frames and masks of one segment at a time in threads: `begin`, then `take`.
 
-    Errors are raised by `take`. tick is called while it waits.
+    more: reads what else a segment needs, in a thread of its own. Errors are raised by `take`. tick is called while it
+    waits.
     """
 
     def __init__(self, clip: Clip, identities: Identities, plan: Sequence[Segment], *, crop: Crop | None,
-                 tick: Tick) -> None:
-        self.clip, self.identities, self.plan, self.crop = clip, identities, plan, crop
-        self.tick, self._workers = tick, WorkerPool(2)  # frames and masks
+                 tick: Tick, more: Callable[[Segment, Tick], Any] | None = None) -> None:
+        self.clip, self.identities, self.plan, self.crop, self.more = clip, identities, plan, crop, more
+        self.tick, self._workers = tick, WorkerPool(2 + (more is not None))
         self._reading: _Reading | None = None
 
     def begin(self, index: int, size: Size) -> None:
         """Start preparing a segment, unless it is being prepared already."""
         if self._reading is None or (self._reading.index, self._reading.size) != (index, size):
             self._reading = _Reading(index, size, self._workers.start(self._pixels, index, size),
-                                     self._workers.start(self._mask, index, size))
+                                     self._workers.start(self._mask, index, size),
+                                     self.more and self._workers.start(self.more, self.plan[index]))
 
-    def take(self, index: int, size: Size) -> tuple[Tensor, Future[Tensor]]:
-        """A segment's pixels, and a future of its mask (see `waited`). Both are handed over, not kept."""
+    def take(self, index: int, size: Size) -> tuple[Tensor, Future[Tensor], Future[Any] | None]:
+        """A segment's pixels, and futures of its mask and of what else there is (see `waited`). They are handed over,
+        not kept."""
         self.begin(index, size)
         reading, self._reading = self._reading, None
         assert reading is not None  # `begin` has set it
-        return self.waited(reading.pixels), reading.mask
+        return self.waited(reading.pixels), reading.mask, reading.more
 
-    def waited(self, future: Future[Tensor]) -> Tensor:
+    def waited(self, future: Future[R]) -> R:
         return result(future, self.tick)
 
     def stop(self) -> None:

@@ -92,7 +92,7 @@ class Work:
     weight_bytes: as stored in the file. in_chunks: whether blocks compute in chunks on a small card. weights: STREAMED
     block by block as memory needs it, OFFLOADED as a whole while the VAE works, or RESIDENT all the time. decoder: the
     VAE's. int8: whether most linears are. sparse: how sparse attention is, None where all of it is computed. plate:
-    whether the file has the driving video's size.
+    whether the file has the driving video's size. locked: whether that is encoded at the result's size too.
     """
 
     config: TransformerConfig
@@ -113,6 +113,7 @@ class Work:
     int8: bool = False
     sparse: SparseSettings | None = None
     plate: bool = False
+    locked: bool = False
 
     @property
     def conditionings(self) -> int:
@@ -159,8 +160,10 @@ def estimate(work: Work, total_vram: int = 0) -> Need:
     longest = max(work.lengths)
     tokens = token_count(work.width, work.height, longest, work.additional)
     activations = activation_bytes(work.config, tokens, 1, total_vram)
+    encoding = 1 if work.locked else 2
     vae = max(work.decoder.bytes(work.width, work.height, longest),
-              ENCODING.bytes(work.width // 2, work.height // 2, longest))
+              ENCODING.bytes(work.width // encoding, work.height // encoding, longest))
+    frame = (_FRAME_BYTES + 3 * work.locked) * work.width * work.height + 3 * work.driving_width * work.driving_height
     sampling = activations + 2 * block_weights(work)  # one block computes while the next one is loaded
     return Need(
         activations=activations,
@@ -173,7 +176,7 @@ def estimate(work: Work, total_vram: int = 0) -> Need:
             OFFLOADED: max(work.weight_bytes + activations, vae),
             RESIDENT: work.weight_bytes + max(activations, vae),
         }[work.weights],
-        ram=longest * (_FRAME_BYTES * work.width * work.height + 3 * work.driving_width * work.driving_height),
+        ram=longest * frame,
         disk=sum(_disk_bytes(work, length) for length in work.lengths),
         flops=work.steps * work.conditionings * sum(
             sum(_forward_flops(work.config, token_count(work.width, work.height, length, work.additional)))
@@ -196,6 +199,7 @@ def sampling_seconds(work: Work) -> float:
 def coding_seconds(work: Work) -> float:
     """Duration of encoding the driving video and decoding the result on the H200."""
     return sum(ENCODING.seconds(work.width // 2, work.height // 2, length)
+               + work.locked * ENCODING.seconds(work.width, work.height, length)
                + DECODING.seconds(work.width, work.height, length) for length in work.lengths)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..config import TransformerConfig
 from ..identity.identities import Identities
 from ..media.clips import Clip
-from ..plate.choice import OFF, Choice
+from ..plate.choice import LOCK, OFF, Choice
 from ..segments import SHORT_LAST, Segment
 from ..sparse.settings import SparseSettings
 from .budget import DECODING, STREAMED, Coder, Machine, Work
@@ -97,4 +97,4 @@ def work_of(job: Job, transformer: Transformer, plan: Sequence[Segment]) -> Work
     return Work(transformer.config, job.width, job.height, tuple(segment.length for segment in plan),
                 len(job.reference_masks) - 1, job.steps, job.guidance, transformer.weight_bytes, width, height,
                 job.overlap, job.lossless, transformer.in_chunks, transformer.weights, transformer.decoder,
-                transformer.int8, job.sparse, job.plate.kind != OFF)
+                transformer.int8, job.sparse, job.plate.kind != OFF, job.plate.kind == LOCK)

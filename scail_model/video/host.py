@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from ..plate.lock import PlateLock
 from ..segments import Segment
 from ..sparse.run import SparseRun
 from .plan_parser import Change
@@ -23,7 +24,8 @@ class SampleRequest:
     noise: [1, 16, T', H / 8, W / 8]. driving: latents [1, 16, T', H / 16, W / 16], driving_mask: [28, T', H / 16,
     W / 16]. history: clean latent frames [1, 16, t, H / 8, W / 8] that the segment begins with, or None. on_step: told
     the step, from 0, and the estimate of the clean latent after each step; what it raises ends the sampling. sparse:
-    what guides sparse attention and learns its errors, for a host whose attention is sparse.
+    what guides sparse attention and learns its errors, for a host whose attention is sparse. lock: where the latent is
+    held to what was filmed, None where nothing is.
     """
 
     segment: Segment
@@ -36,6 +38,7 @@ class SampleRequest:
     history: Tensor | None
     on_step: Callable[[int, Tensor], None]
     sparse: SparseRun | None = None
+    lock: PlateLock | None = None
 
 
 class Host(Protocol):

@@ -20,7 +20,7 @@ from ..media import scene_cuts
 from ..media.clips import Clip
 from ..media.encoding import CODECS, Encoding, check_encoder
 from ..media.retiming import retimed
-from ..plate.choice import FEATHER, GROW, MEASURED, OUTLINES, PLATES, Choice
+from ..plate.choice import FEATHER, GROW, LOCK, MEASURED, OUTLINES, PLATES, Choice
 from ..plate.choice import OFF as NO_PLATE
 from ..plate.person_crop import PersonCrop
 from ..preflight.job import Full
@@ -234,7 +234,8 @@ class VideoOptions:
                         self.driving_background != KEEP, self.lengths, cuts, self.history, self.colour_match,
                         self.noise, sigmas, self.driving_start, self.driving_end, boxes,
                         self.driving_margin if boxes else 0.0,
-                        self.sparse if sparse else None, negative_strength=self.negative_strength)
+                        self.sparse if sparse else None, negative_strength=self.negative_strength,
+                        lock=self.plate == LOCK)
 
     @property
     def sparse(self) -> SparseSettings:

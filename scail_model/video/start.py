@@ -36,7 +36,8 @@ def make_task(options: VideoOptions, seed: int, cuts: tuple[int, ...], given: Gi
     plate = options.plate_choice(given.plate_masks, given.crop).plate(
         driving, identities, inputs[0].size, halved_colours=not options.encoding.lossless,
         full=(full.height, full.width) if options.draft else None)
-    key = digest(host.key, driving_key, identities.digest(), replace(settings, **_BY_SEGMENT).key_values)
+    held = [plate.key] if plate is not None and settings.lock else []
+    key = digest(host.key, driving_key, identities.digest(), replace(settings, **_BY_SEGMENT).key_values, *held)
     task = VideoTask(driving, identities, settings, plan, inputs, solo, options.result_rate(driving), options.encoding,
                      key, draft_of=(full.height, full.width) if options.draft else None, plate=plate)
     values = made_from(options, task, given, driving=driving_key, model=host.key, prompts=usual.prompt_key)

@@ -15,7 +15,9 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -24,6 +26,7 @@ from ..files.content_keys import digest
 from ..files.jobs import Job
 from ..inputs.conditioning import person_shares
 from ..inputs.driving import Reader
+from ..plate.lock import Filmed, PlateLock, on_filmed, read_filmed
 from ..sparse import report as sparse_report
 from ..sparse.calibration import Calibration
 from ..sparse.run import LayerError, SparseRun
@@ -70,8 +73,8 @@ class Takes:
         self.noise = Noise(task.settings.noise, task.settings.seed, [
             (1, 16, (segment.length - 1) // 4 + 1, *(side // 8 for side in task.draft_of or inputs.size))
             for inputs, segment in zip(task.inputs, task.plan, strict=True)])
-        self.reader = Reader(task.driving, task.identities, task.plan, crop=task.settings.crop,
-                             tick=watch.tick)
+        self.reader = Reader(task.driving, task.identities, task.plan, crop=task.settings.crop, tick=watch.tick,
+                             more=None if task.lock is None else partial(read_filmed, task.lock))
 
     def after(self, take: Take | None) -> Take | None:
         """The take of the next segment, of the first one for None; None after the last one."""
@@ -123,7 +126,10 @@ class Takes:
             return
         colours = colour_match.remember(settings.colour_match, frames, self._changeable(take),
                                         first=take.first is None, tick=self.watch.tick)
-        self.job.save(take.file(END), {"frames": frames[-settings.overlap :], **colours})
+        end, segment = frames[-settings.overlap :], self.task.plan[take.index]
+        if self.task.lock is not None:
+            end = on_filmed(self.task.lock, segment.stop - len(end), end)
+        self.job.save(take.file(END), {"frames": end, **colours})
 
     def _end(self, take: Take) -> dict[str, Tensor]:
         return self.job.load(take.file(END))
@@ -168,9 +174,11 @@ class Takes:
         with self._timed(take, "encoding"):
             self.reader.begin(index, take.inputs.size)
             history = self._history(take)
-            pixels, mask = self.reader.take(index, take.inputs.size)
+            pixels, mask, filmed = self.reader.take(index, take.inputs.size)
             driving = self.host.encode(pixels.movedim(1, -1))  # [1, 16, T', H / 16, W / 16]
             self._check_latents(index, driving, history)
+            lock = None if filmed is None else self._lock(index, filmed, history)
+            del filmed  # with all of its frames
             mask = self.reader.waited(mask)
         if task.solo[index] is None:  # else the next segment is there, or this one is sampled twice
             self.read_ahead(self.after(take))
@@ -178,11 +186,18 @@ class Takes:
         with self._timed(take, "sampling"):
             latent = self.host.sample(SampleRequest(
                 task.plan[index], take.inputs, task.settings, task.identities.replacement,
-                self._noise(take), driving, mask, history, self._step_watch(index, take.inputs), sparse))
+                self._noise(take), driving, mask, history, self._step_watch(index, take.inputs), sparse,
+                lock))
         if sparse is not None:
             self.job.save_values(take.file(SPARSE), {"calibration": sparse.calibration().values(),
                                                      "errors": sparse_report.values(sparse.errors)})
         return latent
+
+    def _lock(self, index: int, reading: Future[Filmed], history: Tensor | None) -> PlateLock:
+        filmed = self.reader.waited(reading)
+        plate = self.host.encode(filmed.frames)
+        self._check_latents(index, plate, None)
+        return filmed.locked(plate, history)
 
     def _noise(self, take: Take) -> Tensor:
         noise = self.noise.of(take.index, take.inputs.seed)

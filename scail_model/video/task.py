@@ -25,7 +25,7 @@ from .noise import ONE_GENERATOR
 
 # settings that have come later, and their defaults
 _LATER: dict[str, Any] = {"sigmas": (), "driving_start": 0.0, "driving_end": 1.0,
-                          "boxes": "", "margin": 0.0, "sparse": None, "negative_strength": 0.0}
+                          "boxes": "", "margin": 0.0, "sparse": None, "negative_strength": 0.0, "lock": False}
 FRAMES, LATENTS = "frames", "latents"
 HISTORIES = {
     FRAMES: "hands over the decoded last frames, encoded again (official)",
@@ -48,7 +48,7 @@ class Settings:
     sampling in which the driving video is followed, 0..1. black_background: whether the model sees the people of the
     driving video only, or the boxes around them that `boxes` names, with that margin (`inputs/crops.py`). sparse: how
     sparse attention is, None where all of it is computed. negative_strength: how firmly attention to the prompt is
-    steered away from the negative one, 0 for not at all."""
+    steered away from the negative one, 0 for not at all. lock: whether the plate is held while sampling."""
 
     solver: str
     steps: int
@@ -70,6 +70,7 @@ class Settings:
     margin: float = 0.0
     sparse: SparseSettings | None = None
     negative_strength: float = 0.0
+    lock: bool = False
 
     @property
     def crop(self) -> Crop | None:
@@ -147,6 +148,11 @@ class VideoTask:
     draft_of: tuple[int, int] | None = None
     made_from: Mapping[str, Any] = field(default_factory=dict)
     plate: Plate | None = None
+
+    @property
+    def lock(self) -> Plate | None:
+        """The plate, if it is held while sampling too."""
+        return self.plate if self.settings.lock else None
 
     @property
     def size(self) -> tuple[int, int]:

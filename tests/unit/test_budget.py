@@ -18,6 +18,7 @@ from scail_model.kernels.linears import FullPrecision
 from scail_model.preflight.budget import (
     DECODING,
     ENCODING,
+    Coder,
     Machine,
     Work,
     activation_bytes,
@@ -165,6 +166,14 @@ def test_main_memory_is_the_frames_of_one_segment():
     expected = read.nbytes + cropped.nbytes + halved.nbytes + 2 * result.nbytes
     assert estimate(WORK).ram == expected
     assert estimate(replace(WORK, lengths=(81,) * 400)).ram == expected
+
+
+def test_a_locked_plate_is_encoded_at_full_size_too():
+    locked = replace(WORK, locked=True)
+    assert seconds(locked, H200) - seconds(WORK, H200) == pytest.approx(1.2399, rel=0.02)
+    assert estimate(locked).ram - estimate(WORK).ram == torch.empty(81, 512, 896, 3, dtype=torch.uint8).nbytes
+    small = replace(locked, config=TransformerConfig(dim=256, num_heads=2), decoder=Coder(0, 0, 0, 0, 0))
+    assert estimate(small).vae == ENCODING.bytes(896, 512, 81)
 
 
 def test_disk_is_what_a_job_keeps_of_every_segment():

@@ -83,7 +83,7 @@ def test_what_was_read_ahead_is_what_is_read_at_once(path, identities, reader):
     reads = reader(clip)
     reads.begin(0, SIZE)
     for index, ahead in ((0, 1), (1, 3), (2, None), (3, None)):
-        pixels, mask = reads.take(index, SIZE)
+        pixels, mask, _ = reads.take(index, SIZE)
         if ahead is not None:
             reads.begin(ahead, SIZE)
         assert torch.equal(pixels, segment_pixels(FileClip(path), identities, plan[index], SIZE))

@@ -223,7 +223,7 @@ def test_a_segment_is_read_as_of_any_clip():
     identities = Identities("animation", source.mask_set, (source.mask_set.picked([0]),), poses.labels, poses.names,
                             (0, 1))
     reader = Reader(PoseClip(poses), identities, plan_segments(7, 5, 1), crop=None, tick=lambda: None)
-    pixels, mask = reader.take(1, (64, 96))
+    pixels, mask, _ = reader.take(1, (64, 96))
     assert pixels.shape == (5, 3, 32, 48)
     assert torch.equal(reader.waited(mask), pack_driving_mask(identities.driving_colours(4, 9)))
     reader.stop()
