@@ -4,9 +4,11 @@ from comfy_api.latest import io
 
 from ..scail_model import segments
 from ..scail_model.comfy import conditioning
+from ..scail_model.comfy.mask_inputs import plate_masks_input, read_plate_masks
 from ..scail_model.comfy.plan_facts import plan_facts
 from ..scail_model.comfy.progress import working
 from ..scail_model.comfy.schema import CATEGORY, as_clip, option_inputs, segment_inputs
+from ..scail_model.plate.choice import LOCK, OFF
 from ..scail_model.video.options import TRIM, VideoOptions
 from ..scail_model.video.timing import timed
 
@@ -36,6 +38,12 @@ class SCAIL2MotionTransfer(io.ComfyNode):
                 *option_inputs("driving_background"),
                 *option_inputs("rate", "driving_start", "driving_end", "length_mismatch", "driving_margin",
                                "negative_strength"),
+                io.Combo.Input("plate", options=[OFF, LOCK], default=OFF, optional=True,
+                               tooltip="What is kept of the driving video in replacement. lock: outside of the people "
+                                       "every sampler is held to what was filmed, so that what is made fits what "
+                                       "stays."),
+                *option_inputs("plate_grow", "plate_feather", "plate_person"),
+                plate_masks_input(),
             ],
             outputs=[
                 io.Conditioning.Output(display_name="positive", tooltip="The prompt with the inputs of this segment."),
@@ -52,7 +60,7 @@ class SCAIL2MotionTransfer(io.ComfyNode):
     @classmethod
     @working("encoding the driving video")
     def execute(cls, positive, negative, vae, reference, driving, identities, start_frame: int, length: int,
-                previous_frames=None, overlap: int = 5, **settings) -> io.NodeOutput:
+                previous_frames=None, overlap: int = 5, plate_masks=None, **settings) -> io.NodeOutput:
         options = VideoOptions(**settings)
         options.check_values()
         segments.check_length(length, "length")
@@ -65,12 +73,14 @@ class SCAIL2MotionTransfer(io.ComfyNode):
         if previous_frames is not None:
             segments.check_overlap(overlap, length)
             history = conditioning.history_frames(previous_frames, overlap, reference)
+        plate = options.plate_choice(read_plate_masks(plate_masks)).plate(
+            clip, identities, (reference.height, reference.width), halved_colours=False)
         conditioning.check_vae(vae)
         segment = conditioning.single_segment(clip, identities, start_frame, length,
                                               0 if history is None else overlap)
         motion = conditioning.encode_motion(
             vae, reference, clip, identities, segment, history=None if history is None else vae.encode(history),
-            crop=options.crop)
+            crop=options.crop, plate=plate)
         positive = conditioning.steered(positive, negative, options.negative_strength)
         prompts = (conditioning.with_motion(prompt, motion.values, options.driving_start, options.driving_end)
                    for prompt in (positive, negative))

@@ -25,9 +25,12 @@ from ..inputs import driving
 from ..inputs.crops import Crop
 from ..inputs.reference import Reference
 from ..media.clips import Clip
+from ..plate.lock import PlateLock, read_filmed
+from ..plate.plate import Plate
 from ..segments import Segment, segment_at
 from ..video.task import Settings
 from . import video_vae
+from .held_plate import HeldPlate
 
 NEGATIVE_TEXT, NEGATIVE_STRENGTH = "scail2_negative_text", "scail2_negative_strength"  # what our network reads
 _DRIVING = "pose_video_latent"
@@ -62,23 +65,27 @@ def encode_clip(clip_vision, pixels: Tensor) -> comfy.clip_vision.Output:
 
 
 def encode_motion(vae, reference: Reference, clip: Clip, identities: Identities, segment: Segment, *,
-                  history: Tensor | None = None, crop: Crop | None = None) -> Motion:
+                  history: Tensor | None = None, crop: Crop | None = None, plate: Plate | None = None) -> Motion:
     """Conditioning and latent of one segment, whose last frame is repeated to its length. crop: of the driving
-    frames."""
+    frames. plate: what the latent is held to outside of the people, None for nothing."""
     size = reference.height, reference.width
     pixels = driving.segment_pixels(clip, identities, segment, size, crop)
     mask = driving.segment_mask(identities, segment, size, clip.tick)
     latents = video_vae.encode(vae, pixels.movedim(1, -1))
-    return motion(reference, segment, latents, mask, replacement=identities.replacement, history=history)
+    lock = None
+    if plate is not None:
+        filmed = read_filmed(plate, segment, clip.tick)
+        lock = filmed.locked(video_vae.encode(vae, filmed.frames), history)
+    return motion(reference, segment, latents, mask, replacement=identities.replacement, history=history, lock=lock)
 
 
 def motion(reference: Reference, segment: Segment, latents: Tensor, mask: Tensor, *, replacement: bool,
-           history: Tensor | None = None, driving_strength: float = 1.0) -> Motion:
+           history: Tensor | None = None, driving_strength: float = 1.0, lock: PlateLock | None = None) -> Motion:
     """Conditioning and latent of one segment.
 
     latents: of the driving frames, [1, 16, T', H / 16, W / 16]; mask: `driving.segment_mask`. history: clean latent
     frames [1, 16, t, H / 8, W / 8] that the segment begins with. driving_strength: the driving latent is multiplied by
-    it, as by core's pose_strength.
+    it, as by core's pose_strength. lock: where the latent is held to what was filmed.
     """
     samples = torch.zeros(1, 16, (segment.length - 1) // 4 + 1, reference.height // 8, reference.width // 8)
     latent = {"samples": samples}
@@ -88,6 +95,8 @@ def motion(reference: Reference, segment: Segment, latents: Tensor, mask: Tensor
         latent["noise_mask"][:, :, : history.shape[2]] = 0
     values = motion_values(reference.latents, reference.masks, reference.clip, latents * driving_strength, mask,
                            replacement=replacement)
+    if lock is not None:
+        values["control"] = HeldPlate(lock)
     return Motion(values, latent, segment.stop - segment.start)
 
 

@@ -84,7 +84,7 @@ class ComfyHost:
         seed = settings.seed if inputs.seed is None else inputs.seed
         motion = conditioning.motion(self._reference(inputs.reference), request.segment, request.driving,
                                      request.driving_mask, replacement=request.replacement, history=request.history,
-                                     driving_strength=inputs.driving_strength)
+                                     driving_strength=inputs.driving_strength, lock=request.lock)
         positive, negative = (self._conditioned(prompt, motion, settings)
                               for prompt in (inputs.positive, inputs.negative))
         return comfy.sample.sample_custom(

@@ -65,6 +65,7 @@ class Case:
     larger: int = 1
     negative: str = ""
     negative_strength: float = 0.0
+    plate: str = "off"
 
     @property
     def size(self) -> tuple[int, int]:
@@ -313,6 +314,7 @@ TWINS = {
     "guidance": Case("animation", guidance=5.0, history="latents", prompt=LONG,
                      plan='[{"segments": 2, "driving_strength": 0.5}]', rate=drawing.FPS / 2, driving_end=0.6),
     "guidance, steered": Case("animation", guidance=3.0, negative=WORD, negative_strength=9.0),
+    "replacement of two with a locked plate": Case("replacement", people=2, solver="euler", plate="lock"),
     "8-bit": Case("animation", people=2, precision="8-bit", negative=LONG, negative_strength=11.0),
     # 1,026 tokens: from 1,024 on there is something to choose
     "fast": Case("animation", people=2, precision="fast", larger=3),
@@ -332,7 +334,7 @@ def test_both_hosts_write_the_same_bytes(comfy, models, files, tmp_path, name):
               folder=str(tmp_path), seed=SEED, solver=case.solver, steps=3, guidance=case.guidance, segment_length=9,
               history=case.history, history_strength=case.history_strength, plan=case.plan, rate=float(case.rate),
               driving_end=case.driving_end, sparse_density=0.3, sparse_error=0.3,
-              negative_strength=case.negative_strength)
+              negative_strength=case.negative_strength, plate=case.plate)
     comfy.run(graph)
     latents = [[load_file(path)["samples"] for path in sorted((tmp_path / host).glob("*.latent.safetensors"))]
                for host in ("comfy", "headless")]

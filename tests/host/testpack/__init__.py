@@ -27,6 +27,7 @@ from .loading import TestLoading
 from .packed import TestLoadPacked
 from .patched import TestPatched
 from .patches import TestNotingPatch, TestOtherNag
+from .plate_lock import TestPlateLock
 from .poses import TestKeyPoints, TestPoses, TestWithoutBodyRender
 from .sam3 import TestDrawnDetect, TestDrawnTrack
 from .sparse import TestSparse
@@ -447,7 +448,8 @@ class TestExtension(ComfyExtension):
                 TestTextEncoder, TestLatent, TestAnything, TestDefaults, TestStoredDtypes, TestPath, TestRecordDoor,
                 TestTwoHosts, TestLoadPacked, TestReadVideo, TestNotingPatch, TestOtherNag, TestPatched, TestLoading,
                 TestSlowSampler, TestOverrides, TestExpandedSample, TestBodies, TestDrawnBodies, TestDrawnKeyPoints,
-                TestSavePoses, TestWithoutBodyRender, TestPoses, TestKeyPoints, TestSparse, TestVae, *missing_of_core()]
+                TestSavePoses, TestWithoutBodyRender, TestPoses, TestKeyPoints, TestPlateLock, TestSparse, TestVae,
+                *missing_of_core()]
 
 
 async def comfy_entrypoint():

@@ -64,7 +64,7 @@ class TestTwoHosts(io.ComfyNode):
             io.Int.Input("segment_length"), io.String.Input("history"), io.Float.Input("history_strength"),
             io.String.Input("plan"), io.Float.Input("rate"), io.Float.Input("driving_end"),
             io.Float.Input("sparse_density"), io.Float.Input("sparse_error"),
-            io.Float.Input("negative_strength")], outputs=[])
+            io.Float.Input("negative_strength"), io.String.Input("plate")], outputs=[])
 
     @classmethod
     def execute(cls, model, positive, negative, vae, reference, driving, identities, weights, folder, seed, **options):
