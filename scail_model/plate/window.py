@@ -78,7 +78,7 @@ class Window:
     def sized(self, size: Size) -> Window:
         """The same for a picture of another size, which shows what `geometry.cover_crop` leaves of this one."""
         scale, offset = map(np.array, cover_map(self.size, *size))
-        return replace(self, size=size, scales=self.scales * scale, offsets=self.offsets * scale - offset)
+        return replace(self, size=size, scales=self.scales * scale, offsets=self.offsets * scale + offset)
 
 
 def follow(boxes: Boxes, plate_size: Size, size: Size, margin: float, rate: Fraction | None = None,

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from scail_model.geometry import cover_crop
 from scail_model.identity.binding import bind
 from scail_model.identity.mask_sources import DRIVING, REFERENCE, from_masks
 from scail_model.media.clips import TensorClip
@@ -84,6 +85,21 @@ class TestWindow:
         tiny = windows([[1.0, 1.0, 3.0, 6.0]], plate=(8, 8))
         assert tiny.min() >= 0
         assert tiny.max() <= 8
+
+    @pytest.mark.parametrize("size", [(416, 256), (832, 448), (96, 96)])
+    def test_at_another_size_it_shows_what_the_cropped_video_shows_there(self, size):
+        """What `cover_crop` leaves of the window's picture, told by where two drawn lines come to lie."""
+        window = follow(Boxes(still(3).astype(np.float64), np.ones(3, bool)), (360, 640), (832, 480), 0.2, RATE)
+        picture = torch.zeros(1, 3, *window.size)
+        picture[:, :, 400:420], picture[:, :, :, 200:220] = 1, 1
+        seen = cover_crop(picture, *size)[0, 0]
+        rows, columns = ((line - 0.5).clamp(min=0) for line in (seen.median(1).values, seen.median(0).values))
+        found = [float((line * (torch.arange(len(line)) + 0.5)).sum() / line.sum()) for line in (columns, rows)]
+        (across, down), (left, top) = window.at(0).inverse
+        x, y = 210 * across - left, 410 * down - top  # of the lines, on the plate
+        other = window.sized(size).at(0)
+        assert [x * other.scale[0] - other.offset[0], y * other.scale[1] - other.offset[1]] == pytest.approx(
+            found, abs=0.3)
 
 
 def photograph(height=180, width=240, seed=0):
