@@ -25,8 +25,8 @@ _LEVELS = 255
 @dataclass(frozen=True)
 class Plate:
     """clip: what was filmed, a frame for each made one. identities: whose driving masks lie on it, of any size in its
-    shape. given: masks of the made people in the same frames, of the made picture's shape or the plate's. measured:
-    whether people also reach to where the made ones are seen to grow out of the masks (`growth.py`)."""
+    shape. given: masks of the made people in the same frames, of the plate's shape or else the made picture's.
+    measured: whether people also reach to where the made ones are seen to grow out of the masks (`growth.py`)."""
 
     clip: Clip
     placement: Placement
@@ -42,10 +42,10 @@ class Plate:
 
     @property
     def key(self) -> str:
-        """Of everything but the clip and the driving masks."""
-        kept = self.identities.bystanders
+        """Of everything but the clip. Of the driving masks too: those of a crop are not what the model sees."""
+        masks = self.identities.driving, self.given, self.identities.bystanders
         return digest(self.placement.key, self.edge.grow, self.edge.feather,
-                      *("" if masks is None else masks.digest() for masks in (self.given, kept)), self.measured)
+                      *("" if each is None else each.digest() for each in masks), self.measured)
 
     def outline(self, frame: int, grown: np.ndarray | None = None) -> np.ndarray:
         """Where people are in a frame, bool [h, w]. grown: where the made ones are seen beyond the masks, bool [H, W]
@@ -63,7 +63,7 @@ class Plate:
             return None
         made = self.given.anybody(frame)
         plate, picture = (aspect_distance(made.shape, size) for size in (self.size, self.placement.size))
-        return fitted(made, self.size) if plate < picture else self.onto(frame, made)
+        return fitted(made, self.size) if plate <= picture else self.onto(frame, made)
 
     def kept(self, frame: int) -> np.ndarray | None:
         """Where people who are not made anew are in a frame, bool [h, w]; None without any. Where somebody who is made

@@ -1,5 +1,7 @@
 """What is made put into what was filmed: places between pixels, soft edges, and pixels that stay."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from scail_model.plate.edge import Edge, shares
 from scail_model.plate.placement import Covered, Rectangle, covered_part
 from scail_model.plate.plate import Plate
 from scail_model.plate.resample import Affine, resampled
+from scail_model.plate.window import Boxes, follow
 
 
 def _waves(height, width, phase=0.0):
@@ -120,3 +123,27 @@ def test_the_covered_part_is_what_the_crop_leaves():
     assert (part.top, part.bottom) == (0, 100)
     assert part.left == pytest.approx(50, abs=1)
     assert part.right == pytest.approx(150, abs=1)
+
+
+def test_masks_of_the_plates_shape_lie_on_the_plate_also_where_a_window_has_that_shape():
+    """A first pass through a window is a file of the plate's size, and so are masks of it."""
+    boxes = Boxes(np.tile([30.0, 20.0, 50.0, 40.0], (3, 1)), np.ones(3, bool))
+    window, made = follow(boxes, (64, 96), (128, 192), 0.2), torch.zeros(3, 64, 96)
+    made[:, 24:36, 32:44] = 1
+    plate = replace(_plate(64, 96, (128, 192), Edge(0, 0)), placement=window)
+    given = replace(plate, given=from_masks([made], DRIVING).mask_set)
+    found = given.made_people(1)
+    assert found is not None
+    assert np.array_equal(found, made[1].bool().numpy())
+
+
+def test_the_key_is_of_all_that_decides_a_pixel():
+    plate = _plate(64, 96, (64, 96), Edge(4, 4))
+    people = plate.identities.driving
+    others = [replace(plate, **changes) for changes in (
+        {"edge": Edge(5, 4)}, {"edge": Edge(4, 5)}, {"measured": True}, {"given": people},
+        {"placement": Covered((64, 96), (32, 64))},
+        {"identities": replace(plate.identities, bystanders=people)},
+        {"identities": replace(plate.identities, driving=people.picked([0, 0, 0]))})]
+    assert len({each.key for each in (plate, *others)}) == 1 + len(others)
+    assert replace(plate, edge=Edge(4, 4)).key == plate.key
