@@ -10,7 +10,7 @@ from ..geometry import check_shape
 from ..identity.binding import LEFT_TO_RIGHT
 from ..identity.identities import Identities
 from ..identity.mask_set import MaskSet
-from ..identity.mask_sources import DRIVING
+from ..identity.mask_sources import DRIVING, from_white
 from ..media.clips import Clip
 from ..plate.heads import person_boxes
 from ..plate.person_crop import Faces
@@ -18,6 +18,7 @@ from ..plate.window import Boxes
 from ..poses.heads import head_edges, head_places
 from ..poses.value import Poses
 from .mask_inputs import read_masks
+from .schema import as_clip
 
 _LOOKED_AT = 32  # frames
 
@@ -37,7 +38,10 @@ def read_faces(given: Any, clip: Clip, identities: Identities, person: int) -> F
         edges, seen = head_edges(given, found)
         (height, width), (own_height, own_width) = clip.size, given.size
         return Boxes(edges * np.array([width / own_width, height / own_height] * 2), seen), "from the poses"
-    masks = read_masks(given, None, DRIVING, LEFT_TO_RIGHT, connected="faces", more_name="faces").mask_set
+    source = read_masks(given, None, DRIVING, LEFT_TO_RIGHT, connected="faces", more_name="faces")
+    if source.labels == ():  # pictures without colours: white on black
+        source = from_white(iter(as_clip(given, "mask of the faces")), DRIVING)
+    masks = source.mask_set
     _check_frames(len(masks), clip)
     check_shape("mask of the faces", masks.size, "driving video", clip.size)
     return person_boxes(masks, _fitting_mask(masks, body), clip.size), "from the masks of faces"

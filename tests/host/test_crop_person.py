@@ -117,11 +117,12 @@ def test_a_reference_that_is_not_there_shows_nothing(comfy, graph, filmed):
     assert "shown" not in comfy.run(graph)
 
 
-@pytest.mark.parametrize("faces", [None, ["faces", 1]])
+@pytest.mark.parametrize("faces", [None, ["faces", 0], ["faces", 1], ["white", 0]])
 def test_a_face_with_a_close_up_of_the_reference(tensors, filmed, comfy, faces):
     graph = Graph(comfy.images)
     add_crop(graph, filmed, reference=["reference_image", 0])
     graph.pictures("faces", "driving_mask2", frames=FRAMES)
+    graph.add("white", "MaskToImage", mask=["faces", 1])
     graph.set("crop", part="face", **({} if faces is None else {"faces": faces}))
     found = tensors(graph, image=["crop", 3])["image"]
     assert len(found) == 2
