@@ -99,7 +99,8 @@ def test_what_is_lost_is_made_again_to_the_bit(models, job, made, tmp_path):
 
 
 @pytest.mark.parametrize("changes", [{"crop_to_person": None, "face_pass": True}, {"draft": True, "target_h": 128},
-                                     {"crop_margin": 0.5, "rate": 8.0}], ids=["face", "draft", "rate"])
+                                     {"crop_margin": 0.5, "rate": 8.0}, {"plate": "lock"}],
+                         ids=["face", "draft", "rate", "lock"])
 def test_ways_to_crop(models, job, tmp_path, changes):
     assert run(models, job, tmp_path, **changes) == 0
     found = next(tmp_path.glob("*.mp4"))
