@@ -126,8 +126,13 @@ def on_filmed(plate: Plate, start: int, made: Tensor) -> Tensor:
         outlines = [outline._replace(inside=outline.inside | steady(*three))
                     for outline, three in zip(outlines, zip([None, *looks], looks, [*looks[1:], None], strict=False),
                                               strict=True)]
-    return torch.stack([torch.lerp(below, picture, torch.from_numpy(outline.share(plate.edge))[..., None])
+    return torch.stack([_mixed(below, picture, torch.from_numpy(outline.share(plate.edge))[..., None])
                         for picture, below, outline in zip(made, filmed, outlines, strict=True)])
+
+
+def _mixed(below: Tensor, above: Tensor, share: Tensor) -> Tensor:
+    """As torch.lerp, whose rounding depends on how the pictures lie in memory: both doors give the same bits."""
+    return torch.where(share == 1, above, below + (above - below) * share)
 
 
 class Holding:
@@ -209,7 +214,7 @@ def _on_cells(share: np.ndarray) -> np.ndarray:
     only details are made."""
     height, width = share.shape
     pixels = share.reshape(height // CELL, CELL, width // CELL, CELL)
-    return np.where(pixels.max((1, 3)) == 1, 1, _SOFT * pixels.mean((1, 3))).astype(np.float32)
+    return np.where(pixels.max((1, 3)) == 1, 1, _SOFT * pixels.mean((1, 3), dtype=np.float64)).astype(np.float32)
 
 
 def _latent_frame(frame: int) -> int:
