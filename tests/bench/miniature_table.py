@@ -28,11 +28,12 @@ sys.path[:0] = [str(TESTS.parent), str(TESTS / "miniature")]
 from miniature_cases import CASES, Bench, Block, Table  # noqa: E402
 from miniature_long import long  # noqa: E402
 from miniature_models import EightBitAttention, Miniature  # noqa: E402
+from miniature_plate import plate  # noqa: E402
 from miniature_small import small  # noqa: E402
 
 from scail_model.kernels.precision import PRECISIONS  # noqa: E402
 
-CASES |= {"long": long, "small": small}
+CASES |= {"long": long, "small": small, "plate": plate}
 _FRAMES_SHOWN = 5
 _GREY, _GAP = 0.5, 6
 
