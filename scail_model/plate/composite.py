@@ -15,9 +15,6 @@ from .facts import FrameFacts, cut_sides
 from .growth import Look
 from .placement import Size
 from .plate import Plate
-from .resample import resampled
-
-_LEVELS = 255
 
 
 @dataclass(frozen=True)
@@ -56,12 +53,11 @@ class Composited:
         """What was filmed, uint8 [h, w, 3], and what is made beside it."""
         frame, plate = self.start + index, self.plate
         filmed = clip.read(frame, frame + 1)[0]
-        there, size = plate.placement.at(frame), plate.placement.size
-        small = resampled(filmed[None].float(), there, size)[0].clamp_(0, _LEVELS) / _LEVELS
+        small = growth.reduced(filmed.numpy(), plate.placement.at(frame), plate.placement.size)
         people, kept = (None if mask is None else plate.seen(frame, mask)
                         for mask in (plate.outline(frame), plate.kept(frame)))
         assert people is not None
-        return filmed, growth.look(self._made(index).numpy(), small.numpy(), people, kept)
+        return filmed, growth.look(self._made(index).numpy(), small, people, kept)
 
     def _made(self, index: int) -> Tensor:
         """float32 [H, W, 3]."""

@@ -13,6 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ..opencv import opencv
+from .placement import Size
+from .resample import Affine
 
 _BLUR = 1.5  # pixels; finer structure is made anew, and is no sign of a person
 _LEAST = 0.07  # of the levels 0..1; less is light, or a colour that is slightly off
@@ -21,6 +23,7 @@ _REACH = 0.3  # of a person's size
 _FEWEST = 0.03  # of the picture, below which there is no place far from people
 _GAP = 3  # pixels between a person and what belongs to them, as a bright outline
 _MOVED = 8  # pixels from frame to frame
+_WHITE = 255
 _SPECK = 5  # pixels across, of what is no part of a person
 
 
@@ -75,6 +78,20 @@ def steady(before: Look | None, now: Look, after: Look | None) -> np.ndarray:
     moved = cv2.dilate(around, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * _MOVED + 1, 2 * _MOVED + 1)))
     seen = now.grown & moved.view(bool)
     return seen | np.logical_and.reduce(others) if len(others) == 2 else seen
+
+
+def reduced(filmed: np.ndarray, there: Affine, size: Size) -> np.ndarray:
+    """What was filmed, uint8 [h, w, 3], at the made size, float32 [H, W, 3] in 0..1: quickly, and exactly enough to be
+    blurred and compared. there: from the plate to the made picture."""
+    cv2 = opencv()
+    steps = [max(1, int(1 / scale)) for scale in there.scale]
+    width, height = (side // step for side, step in zip(filmed.shape[1::-1], steps, strict=True))
+    whole = filmed[: height * steps[1], : width * steps[0]]
+    smaller = cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA) if max(steps) > 1 else whole
+    across, down = (scale * step for scale, step in zip(there.scale, steps, strict=True))
+    matrix = np.array([[across, 0, across / 2 - there.offset[0] - 0.5], [0, down, down / 2 - there.offset[1] - 0.5]])
+    shown = cv2.warpAffine(smaller, matrix, size[::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return shown.astype(np.float32) / _WHITE
 
 
 def _hanging(pieces: np.ndarray, person: np.ndarray) -> np.ndarray:

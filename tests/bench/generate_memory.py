@@ -1,10 +1,12 @@
 """Peak main memory and time of `scail2 generate` on a CPU, for a short clip and for a long one.
 
-    python tests/bench/generate_memory.py [--frames 200 2000] [--length 33] [--again] [--json FILE]
+    python tests/bench/generate_memory.py [--frames 200 2000] [--length 33] [--scale 1] [--plate] [--again]
+        [--json FILE]
 
 Small models with random weights, a drawn driving video and colour mask of 320x192 in .mp4 files, a result of 64x64, one
 step. Every run is a process of its own; its peak is ru_maxrss, which counts pages of files. `--again` runs every
-command a second time, when all segments are finished. Linux and macOS.
+command a second time, when all segments are finished. `--scale 12` makes the clips 3840x2304; `--plate` runs every
+replacement without a plate and with one. Linux and macOS.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import json
 import sys
 import tempfile
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import av
@@ -47,13 +50,14 @@ def write_models(folder: Path) -> None:
     small_models.write_transformer(folder / "transformer.safetensors")
 
 
-def write_clips(folder: Path, frames: int, scale: int = 1) -> None:
+def write_clips(folder: Path, frames: int, scale: int = 1, *, replacement: bool = False) -> None:
     """A figure that wanders over a lawn, its mask, and one frame of both as the reference. scale: pixels of the clips
-    for each drawn one."""
+    for each drawn one. replacement: masks on the backgrounds of that mode."""
+    grounds = (255, 0) if replacement else (0, 255)  # of the driving mask, of the reference's
     folder.mkdir(parents=True, exist_ok=True)
     Image.fromarray(_picture(0)).save(folder / "reference.png")
-    Image.fromarray(_mask(0, background=255)).save(folder / "reference_mask.png")
-    for name, draw in (("driving", _picture), ("mask", _mask)):
+    Image.fromarray(_mask(0, grounds[1])).save(folder / "reference_mask.png")
+    for name, draw in (("driving", _picture), ("mask", partial(_mask, background=grounds[0]))):
         with av.open(str(folder / f"{name}.mp4"), "w") as container:
             stream = container.add_stream("libx264", rate=16, options={"qp": "0", "preset": "ultrafast"})
             stream.width, stream.height, stream.pix_fmt = WIDTH * scale, HEIGHT * scale, "yuv444p"
@@ -74,19 +78,19 @@ def _picture(number: int) -> np.ndarray:
     return np.where(_inside(number)[..., None], (200, 60, 40), lawn).astype(np.uint8)
 
 
-def _mask(number: int, background: int = 0) -> np.ndarray:
+def _mask(number: int, background: int) -> np.ndarray:
     return np.where(_inside(number)[..., None], (0, 0, 255), background).astype(np.uint8)
 
 
-def generate(models: Path, clips: Path, output: Path, frames: int, length: int) -> Run:
-    """One run in a process of its own, with segments of `length` frames."""
+def generate(models: Path, clips: Path, output: Path, frames: int, length: int, *more: str) -> Run:
+    """One run in a process of its own, with segments of `length` frames. more: arguments."""
     options = {"ckpt_dir": models / "encoders", "scail_path": models / "transformer.safetensors",
                "image": clips / "reference.png", "mask_image": clips / "reference_mask.png",
                "pose": clips / "driving.mp4", "mask_video": clips / "mask.mp4", "target_w": SIZE, "target_h": SIZE,
                "segment_len": length, "sample_solver": "euler", "sample_steps": 1, "sample_guide_scale": 1,
                "base_seed": 3, "save_file": output}
     given = [text for name, value in options.items() for text in (f"--{name}", str(value))]
-    peak, seconds = peak_of(_PROGRAM, "generate", *given)
+    peak, seconds = peak_of(_PROGRAM, "generate", *given, *more)
     return Run(frames, peak >> 20, round(seconds, 1))
 
 
@@ -95,6 +99,8 @@ def main() -> None:
     parser.add_argument("--frames", type=int, nargs="+", default=[200, 2000])
     parser.add_argument("--length", type=int, default=33)
     parser.add_argument("--again", action="store_true")
+    parser.add_argument("--scale", type=int, default=1)
+    parser.add_argument("--plate", action="store_true")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     rows = []
@@ -102,12 +108,14 @@ def main() -> None:
         folder = Path(name)
         write_models(folder)
         for frames in options.frames:
-            write_clips(folder / str(frames), frames)
-            for run in range(1 + options.again):
-                found = generate(folder, folder / str(frames), folder / str(frames) / f"{run}.mp4", frames,
-                                 options.length)
-                rows.append({**asdict(found), "again": bool(run)})
-                print(json.dumps(rows[-1]), flush=True)
+            clips = folder / str(frames)
+            write_clips(clips, frames, options.scale, replacement=options.plate)
+            for plate in ("off", "composite") if options.plate else ("off",):
+                for run in range(1 + options.again):
+                    flags = ["--replace_flag", "--plate", plate] if options.plate else []
+                    found = generate(folder, clips, clips / f"{plate}{run}.mp4", frames, options.length, *flags)
+                    rows.append({**asdict(found), "again": bool(run), "plate": plate})
+                    print(json.dumps(rows[-1]), flush=True)
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1) + "\n")
 

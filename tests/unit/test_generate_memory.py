@@ -26,3 +26,14 @@ def run(folder, frames, scale):
     clips = folder / f"{frames} {scale}"
     generate_memory.write_clips(clips, frames, scale)
     return generate_memory.generate(folder, clips, clips / "result.mp4", frames, LENGTH)
+
+
+@pytest.mark.slow
+def test_a_plate_takes_little_more_memory_than_its_driving_video(folder):
+    """Of 1920x1152 pixels, while the made picture has 64x64."""
+    clips = folder / "plate"
+    generate_memory.write_clips(clips, 21, 6, replacement=True)
+    without, with_plate = (generate_memory.generate(
+        folder, clips, clips / f"{plate}.mp4", 21, 21, "--replace_flag", "--plate", plate)
+        for plate in ("off", "composite"))
+    assert with_plate.peak_mib < 1.25 * without.peak_mib

@@ -27,6 +27,7 @@ FLOOR = 23.5  # of a result
 MARGIN = 5.0  # inside the figures, over either trivial answer
 OTHER_MODE = 5.0  # over the truth of the other mode
 ROUNDED = 0.3  # what bfloat16 may lose
+PLATE_GAIN, PLATE_INSIDE = 0.0, 0.3  # with a plate, of the whole picture; what may be lost inside the figures
 WORD = "green"  # the miniature follows a word in nine clips of ten, and here
 SHIRT_ERROR, GUIDANCE = 0.5, 3.0  # with the word, in parts of what it is without
 
@@ -107,3 +108,14 @@ def test_bfloat16_as_on_a_gpu_is_as_good(generate, animation, monkeypatch):
     rounded, full = (ONE.score(each) for each in (result, animation))
     for name in ("psnr", "psnr_inside"):
         assert rounded[name] > full[name] - ROUNDED, f"bfloat16 {rounded}, float32 {full}"
+
+
+@pytest.mark.parametrize("scene", [
+    pytest.param(Scene(seed=5, mode="replacement"), id="one person"),
+    pytest.param(Scene(seed=11, people=2, mode="replacement"), id="two", marks=pytest.mark.slow),
+    pytest.param(Scene(seed=2, people=3, mode="replacement", size=192), id="three", marks=pytest.mark.slow)])
+def test_with_a_plate_the_whole_picture_is_nearer_to_the_truth(generate, scene):
+    plain, plate = (scene.score(generate(scene, plate=kind, plate_grow=4, plate_feather=4))
+                    for kind in ("off", "composite"))
+    assert plate["psnr"] > plain["psnr"] + PLATE_GAIN, f"{plain} -> {plate}"
+    assert plate["psnr_inside"] > plain["psnr_inside"] - PLATE_INSIDE, f"{plain} -> {plate}"

@@ -11,9 +11,10 @@ from scail_model.media.clips import TensorClip
 from scail_model.plate.composite import Composited
 from scail_model.plate.edge import Edge
 from scail_model.plate.facts import FrameFacts, lines
-from scail_model.plate.growth import Look, look, steady
+from scail_model.plate.growth import Look, look, reduced, steady
 from scail_model.plate.placement import Covered
 from scail_model.plate.plate import Plate
+from scail_model.plate.resample import resampled
 
 HEIGHT, WIDTH, FRAMES = 192, 256, 7
 NARROW = Edge(2, 2)
@@ -114,6 +115,14 @@ class TestSteady:
     def test_ends_have_one_neighbour_or_none(self, shown, there):
         looks = [None if each is None else self.looks(each)[0] for each in shown]
         assert steady(*looks).any() == there
+
+
+@pytest.mark.parametrize("size", [(31, 40), (96, 100), (192, 256), (300, 400)])
+def test_what_was_filmed_is_made_small_where_the_made_picture_shows_it(size):
+    smooth, there = ndimage.gaussian_filter(FILMED, (9, 9, 0)), Covered((HEIGHT, WIDTH), size).at(0)
+    levels = (smooth * 255).round().astype(np.uint8)
+    expected = resampled(torch.from_numpy(levels)[None].float() / 255, there, size)[0].numpy()
+    assert np.abs(reduced(levels, there, size) - expected).max() < 0.02
 
 
 def plate(measured=True, bystander=None, edge=NARROW, frames=FRAMES):

@@ -178,3 +178,58 @@ def test_given_masks_that_do_not_fit_are_refused(models, job, tmp_path, capsys, 
         drawing.write_video(tmp_path / "mask.mp4", [Image.fromarray(picture)] * count)
     assert run(models, job, tmp_path, plate_mask=tmp_path / "mask.mp4") == 1
     assert text in capsys.readouterr().err
+
+
+def changed(folder: Path, job: dict, **clips) -> dict:
+    """A job with other driving clips: name of an option -> (size, count, what is done to each picture)."""
+    folder.mkdir()
+    other = dict(job)
+    for name, (count, edit) in clips.items():
+        pictures = [Image.fromarray(frame) for frame in frames(job[name])[:count]]
+        drawing.write_video(folder / f"{name}.mp4", [edit(number, picture) for number, picture in enumerate(pictures)])
+        other[name] = folder / f"{name}.mp4"
+    return other
+
+
+def scaled(width, height):
+    return lambda number, picture: picture.resize((width, height), Image.Resampling.NEAREST)
+
+
+def blank(*numbers):
+    return lambda number, picture: Image.new("RGB", picture.size, "white") if number in numbers else picture
+
+
+@pytest.mark.parametrize(("count", "size", "hidden"), [
+    pytest.param(1, FILMED, (), id="one frame"),
+    pytest.param(6, FILMED, (), id="a last segment that is padded"),
+    pytest.param(9, (155, 111), (), id="odd sides, in a codec that has them"),
+    pytest.param(9, (64, 46), (), id="smaller than what is made"),
+    pytest.param(9, FILMED, (2, 3, 4, 5), id="nobody in the middle"),
+    pytest.param(9, FILMED, tuple(range(6)), id="somebody who enters late"),
+])
+def test_kinds_of_filmed_videos(models, job, tmp_path, count, size, hidden):
+    other = changed(tmp_path / "job", job, pose=(count, scaled(*size)), mask_video=(count, scaled(*size)))
+    if hidden:
+        other = changed(tmp_path / "hidden", other, mask_video=(count, blank(*hidden)))
+    assert run(models, other, tmp_path, plate_person="measured") == 0
+    filmed, result = frames(other["pose"]), frames(tmp_path / "video.mp4")
+    assert result.shape == filmed.shape
+    outside = far_from_people(other, 40 if size == FILMED else 10) if not hidden else np.zeros(filmed.shape[:3], bool)
+    outside[list(hidden)] = True  # where nobody is driven, nothing is made
+    assert np.array_equal(result[outside], filmed[outside])
+    assert (result != filmed).any()
+
+
+def test_odd_sides_need_a_codec_that_has_them(models, job, tmp_path, capsys):
+    other = changed(tmp_path / "job", job, pose=(5, scaled(155, 110)), mask_video=(5, scaled(155, 110)))
+    assert run(models, other, tmp_path, codec="h264") == 1
+    assert ("plate is composite, so the result has the driving video's 155x110 pixels, but the codec stores colours at "
+            "half the size and needs even sides: set codec to lossless, or crop the driving video by a pixel."
+            ) in capsys.readouterr().err
+
+
+def test_a_video_is_shown_beside_its_draft_at_the_plates_size(models, job, copied):
+    assert run(models, job, copied, draft=True) == 0
+    assert run(models, job, copied, plate_grow=3) == 0
+    (compared,) = copied.glob("*compare*.mp4")
+    assert open_clip(compared).width == FILMED[0]

@@ -224,3 +224,19 @@ def test_the_fingerprint_survives_the_file(tmp_path):
     assert (found.frames, found.rate) == (saved.frames, saved.rate)
     unrated = save(noisy(20)[0], tmp_path, "other", video=replace(saved, rate=None))
     assert load(unrated)[1].rate is None
+
+
+def test_people_who_are_not_bound_come_back_too(tmp_path):
+    """A file without any is what it was; other versions read files with some, and leave them out."""
+    identities, _ = noisy()
+    others = pack_frames(noise(5, 3, 9, 21, seed=7), 5, 3, 9, 21)
+    plain, full = (save(each, tmp_path, name) for name, each in (
+        ("plain", identities), ("full", replace(identities, bystanders=others))))
+    assert load(plain)[0].bystanders is None
+    found, _ = load(full)
+    assert found.bystanders is not None
+    assert found.bystanders.digest() == others.digest()
+    assert found.digest() == identities.digest()
+    assert found.picked([3, 1]).bystanders.digest() == others.picked([3, 1]).digest()
+    with safe_open(plain, "np") as file:
+        assert not any("bystanders" in name for name in (*file.keys(), file.metadata()["identities"]))
