@@ -53,11 +53,11 @@ _X265 = "log-level=error:bframes=0:frame-threads=1:pools=none{narrow}"
 # In a picture that is one block wide, x265 4.2 decides by memory that nobody has written: another file each time, and
 # pixels that are far off. So pictures no wider than its blocks get smaller ones.
 _BLOCK, _SMALLER = 64, ":ctu=16"
-# What of 12 bits a level of 8 bits is stored as, so that all who read it with 8 bits get it back: FFmpeg's scaler
-# rounds a 16th (up to 7 or 8 over 16 times the level), others a 4095th of white, and some 16 times it by 257
-# (`frames.py`). At 241, 242 and 254 these exclude each other, and the scaler reads one more.
+# What of 12 bits a level of 8 bits is stored as. FFmpeg's scaler to 8 bits rounds a 16th and is off by up to 2 of 4095
+# before, as it goes through YUV: 5 over 16 times the level is read back beside any other colour. Who divides by 4095,
+# or shifts and divides by 65535 as ComfyUI, is off by less than one level.
 _TWELVE_BITS, _LEVELS = 4095, np.arange(256)
-_FILMED = np.maximum(np.minimum(np.rint(_LEVELS * 4095 / 255), 16 * _LEVELS + 7), np.ceil((_LEVELS - 0.5) * 257 / 16))
+_FILMED = np.minimum(np.rint(_LEVELS * 4095 / 255), 16 * _LEVELS + 5)
 _FILMED[255] = 4095
 CODECS = {
     "h264": Codec("libx264", "yuv420p", "rgb24", 255, {"crf": "{quality}", "bf": "0", "threads": "1"},

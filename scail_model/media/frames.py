@@ -1,7 +1,8 @@
 """One decoded frame -> the pixels that a player shows: RGB levels, turned and mirrored as the file says, HDR and wide
 gamut in BT.709, one field of interlaced frames, transparent ones over black.
 
-Of all other frames pixels are those that ComfyUI's `VideoFromFile` gives, rounded to 8 bits.
+Of all other frames pixels are those that ComfyUI's `VideoFromFile` gives, rounded to 8 bits; of 12-bit RGB those of
+FFmpeg's scaler to 8 bits.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ _EIGHT_BITS = {"yuvj420p", "yuvj422p", "yuvj444p", "rgb24", "rgba", "pal8"}
 # What swscale makes floats of by dividing 16-bit levels by 65535: these levels are the same picture in a sixth of the
 # time (the tests compare them).
 _SIXTEEN, _MOST_BITS = ("yuv4", "nv12"), 12
+_LOSSLESS = "gbrp12le"  # as `encoding.py` stores levels of 8 bits in 12: this way they come back
 _ROWS = 64  # of a plane at a time, which stay in the processor's cache
 _ALIGNMENT = 32  # pixels; swscale reads past the right edge of other widths
 _TOP = 65535  # the highest of 16-bit levels
@@ -85,6 +87,8 @@ def levels(frame: av.VideoFrame, look: Look = PLAIN) -> np.ndarray:
         pixels = _rounded_planes(as_sdr(aligned, look.colours), height, width)
     elif eight:
         pixels = frame.to_ndarray(format="rgb24").transpose(2, 0, 1)
+    elif frame.format.name == _LOSSLESS:
+        pixels = aligned.to_ndarray(format="rgb24")[:height, :width].transpose(2, 0, 1)
     elif frame.format.name.startswith(_SIXTEEN) and frame.format.components[0].bits <= _MOST_BITS:
         pixels = _rounded_planes(aligned.reformat(format="gbrp16le"), height, width)
     else:

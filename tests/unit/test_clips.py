@@ -210,7 +210,7 @@ def test_a_flat_colour_is_flat_up_to_the_edge(tmp_path):
 @pytest.mark.parametrize("space", [1, 5, 9])
 @pytest.mark.parametrize("span", [1, 2])
 @pytest.mark.parametrize("pixels", ["yuv420p", "yuv422p", "yuv444p", "yuv411p", "nv12", "yuv420p10le", "yuv422p10le",
-                                    "yuv444p12le", "yuv444p16le", "gray16le", "gbrp12le"])
+                                    "yuv444p12le", "yuv444p16le", "gray16le", "gbrp10le"])
 def test_levels_are_those_of_floats(pixels, space, span):
     """Every pixel of noise, which holds colours outside the cube too, in both ranges and three standards."""
     noise = np.random.default_rng(0).integers(0, 256, (50, 128, 3), dtype=np.uint8)
