@@ -6,7 +6,7 @@ import { attach as attachFacts, machine, videoOf } from "./plan_facts.mjs";
 import { livePanel, valuesOf } from "./plan_panel.mjs";
 
 const WIDGETS = ["segment_length", "length", "overlap", "lengths", "scene_cuts", "fps", "steps", "guidance", "start_frame",
-  "plan", "remake", "remake_scope", "remake_seed", "rate", "draft"];
+  "plan", "remake", "remake_scope", "remake_seed", "rate", "draft", "plate"];
 const HINT = "hatched: taken over from the segment before";
 
 export function attach(node) {

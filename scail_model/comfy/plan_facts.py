@@ -29,7 +29,7 @@ def plan_facts(clip: Clip, reference: Reference, rate: float, *, found_cuts: Seq
     device = comfy.model_management.get_torch_device() if model is None else model.load_device
     facts = {
         "frames": len(clip), "fps": None if clip.rate is None else str(clip.rate), "found_cuts": found_cuts,
-        "rate": rate, "every": _every(clip),
+        "rate": rate, "every": _every(clip), "filmed": [clip.width, clip.height],
         "width": reference.width, "height": reference.height, "additional": reference.masks.shape[1] - 1,
         "gpu_bytes": comfy.model_management.get_total_memory(device) if device.type == "cuda" else 0, "pace": pace,
         "coder_pace": coder_pace,

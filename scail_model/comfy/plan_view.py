@@ -11,6 +11,7 @@ from fractions import Fraction
 from typing import Any
 
 from ..geometry import check_size, nearest_sides
+from ..plate.choice import OFF as NO_PLATE
 from ..segments import Segment, check_length, check_overlap, nearest_lengths, nearest_overlaps, segment_at
 from ..video.draft import draft_size, draft_steps
 from ..video.options import VideoOptions
@@ -253,7 +254,12 @@ def _costs(question: Question, lengths: Sequence[int]) -> tuple[Estimate | None,
 
 def _size_text(question: Question) -> str:
     draft = "draft, " * bool(question.values.get("draft"))
-    return draft + ("{}×{}, ".format(*question.result) if question.result else "")
+    made = "{}×{}".format(*question.result) if question.result else ""
+    if question.values.get("plate", NO_PLATE) == NO_PLATE:
+        return draft + (f"{made}, " if made else "")
+    filmed = (question.video or {}).get("filmed")
+    into = "put into {}".format("{}×{}".format(*filmed) if filmed else "the driving video")
+    return f"{draft}{made} {into}, " if made else f"{draft}{into}, "
 
 
 def _frames_text(frames: int, rate: Fraction | None) -> str:

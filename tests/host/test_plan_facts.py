@@ -73,6 +73,7 @@ def test_motion_tells_of_the_video_alone(graph, told, tmp_path):
     facts, _ = told(graph, "motion")
     assert facts == CPU | SIZES | {"frames": 17, "fps": None, "found_cuts": None, "additional": 1, "pace": None,
                                    "rate": 0.0, "every": {"frames": 17, "fps": None, "seconds": None},
+                                   "filmed": [96, 64],
                                    "coder_pace": None}
 
 
@@ -82,6 +83,7 @@ def test_a_check_tells_of_the_model_too(graph, told, weights):
     facts, _ = told(graph, "check")
     assert facts == CPU | SIZES | {"frames": 17, "fps": None, "found_cuts": None, "additional": 1, "pace": None,
                                    "rate": 0.0, "every": {"frames": 17, "fps": None, "seconds": None},
+                                   "filmed": [96, 64],
                                    "coder_pace": None, "weight_bytes": weights, "model": MODEL}
 
 
@@ -91,6 +93,7 @@ def test_a_video_tells_how_fast_it_was_made(graph, two_scenes, told, weights):
     pace, coder_pace = facts.pop("pace"), facts.pop("coder_pace")
     assert facts == CPU | SIZES | {"frames": FRAMES, "fps": "25/2", "found_cuts": None, "additional": 0, "rate": 0.0,
                                    "every": {"frames": FRAMES, "fps": "25/2", "seconds": FRAMES / 12.5},
+                                   "filmed": [96, 64],
                                    "weight_bytes": weights, "model": MODEL}
     # no faster than the matrix products alone on an H200 at its peak, 989 TFLOPS, and no slower than the whole run
     tokens = 3 * (SIZES["width"] // 16) * (SIZES["height"] // 16)  # of 9 frames, which are fewer than a segment has

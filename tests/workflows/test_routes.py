@@ -75,6 +75,14 @@ def test_times_of_cuts_are_read_as_in_a_run(plan, rate, text):
         assert [piece["start"] for piece in answer["pieces"] if piece["cut"]] == parse_cuts(text, fps)
 
 
+def test_people_are_made_at_another_size_than_the_file_has(plan):
+    assert plan(plate="off")["lines"][0].startswith("896×512, 305 frames")
+    assert plan(plate="lock")["lines"][0].startswith("896×512 put into the driving video, 305 frames")
+    seen = VIDEO | {"filmed": [1920, 1080]}
+    assert plan(video=seen, plate="composite")["lines"][0].startswith("896×512 put into 1920×1080, 305 frames")
+    assert plan(video=seen, plate="lock", draft=True)["lines"][0].startswith("draft, 448×256 put into 1920×1080, ")
+
+
 def test_another_rate_than_in_the_last_run(plan):
     """The video is 305 frames in 19.06 s; the last run read it at 8 a second, or every frame of it."""
     every = {"every": {"frames": 305, "fps": "16", "seconds": 305 / 16}}
