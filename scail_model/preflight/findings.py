@@ -19,7 +19,7 @@ _INPUTS = {
     "whole_picture": "identities", "people": "identities", "animal": "identities",
     "mode": "identities",
     "poses": "driving", "poses_masks": "identities", "poses_mode": "identities", "poses_size": "reference",
-    "thin": "identities", "tiny": "driving", "small": "driving",
+    "thin": "identities", "tiny": "driving", "small": "driving", "crop": "driving",
     "driving_crop": "driving", "driving_size": "driving", "driving": "driving",
     "driving_file": "driving", "busy_background": "driving_background",
     "reference_count": "reference", "reference_mode": "reference", "reference_masks": "reference",
