@@ -73,7 +73,7 @@ class SCAIL2PastePerson(io.ComfyNode):
                            measured=plate_person == MEASURED)
         check_even(whole, encoding)
         rate = result_rate(whole, made) or _ASSUMED_RATE
-        offsets = colour_offsets(whole, made, rate, crop.cuts, tick) if match_colours else None
+        offsets = colour_offsets(whole, made, rate, crop.cuts_in(made), tick) if match_colours else None
         folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
             filename_prefix, folder_paths.get_output_directory(), whole.clip.width, whole.clip.height)
         target = Path(folder, f"{name}_{counter:05}_.mp4")

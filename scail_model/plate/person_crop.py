@@ -31,8 +31,7 @@ Faces = tuple[Boxes, str]  # where the heads are, and in words how that is known
 class PersonCrop:
     """clip: what was filmed. window: what is seen of it, frame by frame. identities: the one person, and everybody else
     as bystanders, on the clip; of a face, only the masks of the head. cuts: frames at which the window begins anew.
-    title: the person's name. part: a key
-    of PARTS."""
+    title: the person's name. part: a key of PARTS."""
 
     clip: Clip
     window: Window
@@ -70,27 +69,28 @@ class PersonCrop:
             raise ValueError(f"The plate is {width}x{height}, but {self.title} was cropped from {own_width}x"
                              f"{own_height}: connect the video that was cropped, or what Paste SCAIL-2 Person made of "
                              "it.")
-        if len(plate) != len(made):
-            if len(plate) != len(self.clip):
-                raise ValueError(f"The plate has {len(plate)} frames, but {self.title} was cropped from "
-                                 f"{len(self.clip)} and the made video has {len(made)}: connect a plate of the same "
-                                 "frames.")
-            plate = PickedClip(plate, indices, made.rate)
-        every = list(indices) == list(range(len(self.clip)))
+        if len(plate) not in (len(made), len(self.clip)):
+            raise ValueError(f"The plate has {len(plate)} frames, but {self.title} was cropped from {len(self.clip)} "
+                             f"and the made video has {len(made)}: connect a plate of the same frames.")
         window, identities = self.placement(made.size), self.identities
-        if not every:
+        if list(indices) != list(range(len(self.clip))):
             window, identities = window.picked(indices), identities.picked(indices)
+            if clip is None or clip.variable or len(clip) != len(made):  # else what is there already was picked too
+                plate = PickedClip(plate, indices, made.rate)
         return Plate(plate, window, identities, edge, measured=measured and self.whole)
+
+    def cuts_in(self, made: Clip) -> list[int]:
+        """The cuts, by number of the made frames."""
+        return np.searchsorted(self._indices(made), self.cuts).tolist()
 
     def _indices(self, made: Clip) -> Sequence[int]:
         """Which of the cropped frames each made one is."""
+        for rate in (self.clip.rate and made.rate, None):  # as Sample SCAIL-2 Video picks them
+            picked = retimed(self.clip, rate)
+            if len(picked) == len(made):
+                return range(len(made)) if picked is self.clip else picked.indices
         if len(made) == len(self.clip):
             return range(len(made))
-        for rate in (None, made.rate):  # as Sample SCAIL-2 Video picks them
-            if self.clip.rate and (rate or self.clip.variable):
-                picked = retimed(self.clip, rate)
-                if len(picked) == len(made):
-                    return picked.indices
         raise ValueError(f"The made video has {len(made)} frames, but {self.title} was cropped in {len(self.clip)}: "
                          "make it from all frames of the crop.")
 

@@ -31,7 +31,7 @@ def check(job: Job) -> Iterator[Finding]:
     if plate is None:
         yield from _off(job)
         return
-    yield from found(plate, job.plate.kind)
+    yield from found(plate, job.plate.kind, whole=job.plate.crop is None or job.plate.crop.whole)
     if job.black_background:
         yield warning("plate_background", "driving_background hides the place from the model, but plate keeps it, so "
                                           "light and edges will not fit: set driving_background to keep.")
@@ -44,11 +44,13 @@ def made(job: Job) -> Plate | None:
                            full=full)
 
 
-def found(plate: Plate, kind: str) -> Iterator[Finding]:
-    """What a plate keeps, and what is doubtful about it. kind: a key of PLATES."""
+def found(plate: Plate, kind: str, *, whole: bool = True) -> Iterator[Finding]:
+    """What a plate keeps, and what is doubtful about it. kind: a key of PLATES. whole: whether people are made, not
+    heads, whose masks end at the neck and are as large as those of the new ones."""
     yield from _kept(plate, kind)
-    yield from _invented(plate)
-    yield from _straight(plate.identities)
+    if whole:
+        yield from _invented(plate)
+        yield from _straight(plate.identities)
     yield from _enlarged(plate)
 
 

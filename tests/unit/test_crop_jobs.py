@@ -116,6 +116,15 @@ def test_the_check_says_what_the_window_does(models, job, tmp_path, capsys):
     assert (tmp_path / "plate.png").stat().st_size > 1000
 
 
+def test_a_face_is_cut_out_of_the_person_on_purpose(models, job, tmp_path, capsys):
+    argv = command(models, job, tmp_path / "video.mp4", **{**SETTINGS, "crop_to_person": None, "face_pass": True})
+    assert main(["check", *argv[1:]]) == 0
+    said = capsys.readouterr().out
+    assert ", face (estimated from the person's mask):" in said
+    assert "ends in a straight line" not in said
+    assert "has to be invented" not in said
+
+
 @pytest.mark.parametrize(("changes", "words"), [
     ({"crop_to_person": 3}, "person is 3, but one person is bound: choose 1."),
     ({"replace_flag": False}, "add --replace_flag"),

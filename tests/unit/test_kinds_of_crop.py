@@ -129,6 +129,20 @@ def test_what_cannot_be_is_said_in_one_sentence(scene, change, words):
     assert str(error.value).count(". ") == 0
 
 
+class Variable(TensorClip):
+    """A clip of 12 frames of which the fourth is shown for twice as long as most, and the tenth for a moment."""
+
+    variable = True
+
+    def times(self):
+        lasting = np.ones(12)
+        lasting[3], lasting[9] = 2, 0.1
+        return np.concatenate([[0], np.cumsum(lasting)]) / 24
+
+    def ticking(self, tick):
+        return Variable(self.images, self.rate, self.audio, tick)
+
+
 class TestMade:
     scene = people(lambda frame: (40 + 2 * frame, 40, 56 + 2 * frame, 90), frames=12, rate=Fraction(24))
 
@@ -142,6 +156,26 @@ class TestMade:
         assert (len(plate.clip), plate.clip.rate) == (6, 12)
         after = plate.composited(0, seen.read(0, 6).float() / 255) * 255
         assert (after - plate.clip.read(0, 6).float()).abs().max() < 1
+
+    def test_of_a_variable_rate_that_keeps_the_number_the_same_frames_are_picked(self):
+        """A frame that is shown twice as long comes twice, one that is hardly shown is left out: 12 again."""
+        clip, identities = self.scene
+        variable = Variable(clip.images, clip.rate)
+        crop, seen, *_ = crop_person(variable, identities, 1, (96, 64))
+        sampled = retimed(crop.seen)
+        assert list(sampled.indices) == [0, 1, 2, 3, 3, 4, 5, 6, 7, 8, 10, 11]
+        made = TensorClip(sampled.read(0, 12), sampled.rate)
+        plate = crop.plate(made, Edge(2, 2))
+        assert torch.equal(plate.clip.read(0, 12), clip.images[list(sampled.indices)])
+        after = plate.composited(0, made.images.float() / 255) * 255
+        assert (after - plate.clip.read(0, 12).float()).abs().max() < 1
+        pasted = TensorClip(plate.clip.read(0, 12), sampled.rate)
+        assert crop.plate(made, Edge(2, 2), pasted).clip is pasted  # of another paste: picked before
+
+    def test_cuts_are_those_of_the_frames_that_are_picked(self):
+        crop, *_ = crop_person(*self.scene, 1, (96, 64), cuts=(4, 7))
+        assert crop.cuts_in(TensorClip(torch.zeros(12, 96, 64, 3), Fraction(24))) == [4, 7]
+        assert crop.cuts_in(TensorClip(torch.zeros(6, 96, 64, 3), Fraction(12))) == [2, 4]
 
     def test_at_half_the_size_it_lies_in_the_same_place(self):
         crop = self.crop()
