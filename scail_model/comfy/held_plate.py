@@ -34,6 +34,11 @@ class HeldPlate(ControlBase):
         super().pre_run(model, percent_to_timestep_function)
         self._holding = Holding(self.lock.normalised(model.process_latent_in))
 
+    def cleanup(self) -> None:
+        """End it: the conditioning is kept by ComfyUI, and a copy of the plate on the GPU would be too."""
+        super().cleanup()
+        self._holding = Holding(self.lock)
+
     def get_control(self, x_noisy: Tensor, t: Tensor, cond: dict[str, Any], batched_number: int,
                     transformer_options: dict[str, Any]) -> None:
         """Wrap the call that follows. Raises ValueError for a latent of another size than the plate."""

@@ -52,6 +52,10 @@ def test_every_gpu_asks_the_same_lock(facts):
     assert facts["several_gpus"]
 
 
+def test_a_conditioning_that_is_kept_holds_no_copy_of_the_plate(facts):
+    assert facts["released"]
+
+
 def test_a_latent_of_another_size_is_refused(facts):
     assert facts["another_size"] == (
         "The latent has 3 frames of 64x32 cells, but the plate that is held has 3 of 32x32: sample the latent that "

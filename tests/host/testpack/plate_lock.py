@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -113,6 +114,21 @@ def several_gpus():
     return value.get_instance_for_device(second) is value and not value.get_models()
 
 
+def released():
+    """What a sampling has made of the plate is gone after it, though the conditioning is still there."""
+    value, made = module(".comfy.held_plate").HeldPlate(plate_lock()), []
+
+    def normalised(latent):
+        copy = latent.clone()
+        made.append(weakref.ref(copy))
+        return copy
+
+    value.pre_run(SimpleNamespace(process_latent_in=normalised), lambda percent: 1 - percent)
+    there = made[0]() is not None
+    value.cleanup()
+    return there and made[0]() is None
+
+
 class TestPlateLock(io.ComfyNode):
     @classmethod
     def define_schema(cls):
@@ -124,5 +140,5 @@ class TestPlateLock(io.ComfyNode):
         model = module(".comfy.loader").load(path, {"attention": "pytorch"})
         facts = {fact.__name__: fact(model) for fact in (
             samplers, guidance, context_windows, history, measured, without, another_size)}
-        facts |= {"other_loader": other_loader(path), "several_gpus": several_gpus()}
+        facts |= {"other_loader": other_loader(path), "several_gpus": several_gpus(), "released": released()}
         return io.NodeOutput(json.dumps(facts))
