@@ -14,8 +14,8 @@ export function attach(node) {
   onExecuted(node, (output) => {
     const facts = output?.scail2_plan?.[0];
     if (!facts) return;
-    const { frames, fps, rate, every, found_cuts, width, height, additional } = facts;
-    videos.set(signature(node, "driving"), { frames, fps, rate, every, found_cuts, width, height, additional });
+    const { frames, fps, rate, every, filmed, found_cuts, width, height, additional } = facts;
+    videos.set(signature(node, "driving"), { frames, fps, rate, every, filmed, found_cuts, width, height, additional });
     for (const name of ["gpu_bytes", "weight_bytes", "model", "pace", "coder_pace"]) machine[name] = facts[name] ?? machine[name];
     refreshAll();
   });

@@ -53,6 +53,9 @@ export default async function planBar(page, { facts, screenshot }) {
   answer.heights.push(await heights());
   answer.motion = await read(1);
   if (screenshot) await page.screenshot({ path: screenshot });
+  await change(sample, "plate", "lock");
+  answer.plate = await read();
+  await change(sample, "plate", "off");
   for (const [name, value] of [["segment_length", 41], ["overlap", 9], ["lengths", "full last"], ["scene_cuts", "100, 10s"]]) {
     await change(sample, name, value);
     answer[name] = await read();

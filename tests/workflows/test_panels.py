@@ -155,7 +155,8 @@ def test_inputs_of_identities_say_their_side(page):
 
 
 GIB = 2**30
-PLAN = {"frames": 305, "fps": "16", "found_cuts": None, "width": 896, "height": 512, "additional": 0,
+PLAN = {"frames": 305, "fps": "16", "found_cuts": None, "filmed": [1920, 1080], "width": 896, "height": 512,
+        "additional": 0,
         "gpu_bytes": 140 * GIB, "weight_bytes": 30 * GIB, "pace": 1.0,
         "model": {"dim": 5120, "ffn_dim": 13824, "num_heads": 40, "num_layers": 40}}
 
@@ -177,6 +178,7 @@ def test_plan_bar(plan):
     assert widths[0] / widths[3] == pytest.approx(76 / 77, rel=0.02)
     assert plan["motion"]["lines"][0] == "896×512, 305 frames at 16 fps (19.1 s): new frames 76 to 156, 81 in all."
     assert len(plan["motion"]["labels"]) == 3
+    assert plan["plate"]["lines"][0].startswith("896×512 put into 1920×1080, 305 frames")
     assert plan["segment_length"]["lines"][0].endswith(": 9 segments of 41, overlap 5, last 17.")
     assert plan["overlap"]["lines"][0].endswith(": 10 segments of 41, overlap 9, last 17.")
     assert plan["lengths"]["lines"][0].endswith(": 10 segments of 41, overlap 9.")
