@@ -12,15 +12,13 @@ from ..identity.identities import Identities
 from ..identity.mask_set import MaskSet
 from ..identity.mask_sources import DRIVING, from_white
 from ..media.clips import Clip
-from ..plate.heads import person_boxes
+from ..plate.heads import best_face, face_boxes
 from ..plate.person_crop import Faces
 from ..plate.window import Boxes
 from ..poses.heads import head_edges, head_places
 from ..poses.value import Poses
 from .mask_inputs import read_masks
 from .schema import as_clip
-
-_LOOKED_AT = 32  # frames
 
 
 def read_faces(given: Any, clip: Clip, identities: Identities, person: int) -> Faces | None:
@@ -44,25 +42,13 @@ def read_faces(given: Any, clip: Clip, identities: Identities, person: int) -> F
     masks = source.mask_set
     _check_frames(len(masks), clip)
     check_shape("mask of the faces", masks.size, "driving video", clip.size)
-    return person_boxes(masks, _fitting_mask(masks, body), clip.size), "from the masks of faces"
+    return face_boxes(masks, body, clip.size), "from the masks of faces"
 
 
 def _check_frames(frames: int, clip: Clip) -> None:
     if frames != len(clip):
         raise ValueError(f"faces have {frames} frames, but the driving video has {len(clip)}: make them from the same "
                          "video.")
-
-
-def _fitting_mask(faces: MaskSet, body: MaskSet) -> int:
-    """The face that covers most of a body."""
-    frames = np.unique(np.linspace(0, len(body) - 1, min(_LOOKED_AT, len(body))).astype(int))
-    counts = np.zeros(faces.people)
-    for frame in frames.tolist():
-        person = body.frame(frame)[0]
-        rows, columns = np.nonzero(person)
-        inside = faces.frame(frame)[:, (rows * faces.height // body.height), (columns * faces.width // body.width)]
-        counts += inside.sum(1)
-    return _best(counts)
 
 
 def _fitting_pose(poses: Poses, body: MaskSet) -> int:
@@ -74,11 +60,4 @@ def _fitting_pose(poses: Poses, body: MaskSet) -> int:
             x, y = (places[frame] * body.size[::-1]).astype(int)
             if 0 <= x < body.width and 0 <= y < body.height:
                 counts[person] += body.frame(frame)[0, y, x]
-    return _best(counts)
-
-
-def _best(counts: np.ndarray) -> int:
-    if not counts.any():
-        raise ValueError("None of the faces is in the mask of the person: choose another person, or leave faces "
-                         "unconnected, and the head is estimated from the mask.")
-    return int(counts.argmax())
+    return best_face(counts)

@@ -85,15 +85,22 @@ def check(arguments: argparse.Namespace) -> bool:
     _name_draft(arguments)
     picture = Path(arguments.preview) if arguments.preview else None
     if picture:
-        check_preview(picture)
+        check_preview(picture, arguments.image, *arguments.additional_ref_image, *arguments.plan_image,
+                      arguments.mask_image, *arguments.additional_ref_mask_image, *arguments.plan_mask_image)
+        if not arguments.replace_flag:
+            raise ValueError("--preview shows what is kept of the driving video, but the mode is animation, which "
+                             "keeps nothing of it: add --replace_flag, or leave --preview out.")
     with _output(arguments, _written_by(_jobs_folder(arguments), arguments.save_file)), Terminal() as terminal:
         prepared = _prepare(arguments, terminal, timed=True)
-        if picture:
+        found = list(prepared.findings)
+        if picture and not findings.of_level(found, findings.ERROR):
             terminal.say("drawing the preview")
             sized = prepared.options.sized(prepared.given.references[0])
             write_preview(picture, prepared.inputs.driving, prepared.inputs.identities, (sized.height, sized.width),
                           prepared.options.plate_choice(prepared.inputs.plate_masks, prepared.inputs.crop))
-    found = prepared.findings
+        elif picture:
+            found.append(findings.warning("preview", f"{picture} (--preview) is not drawn, because there are errors: "
+                                                     "mend them first."))
     sys.stdout.write(f"{findings.as_json(found) if arguments.json else findings.report(found)}\n")
     return not findings.of_level(found, findings.ERROR)
 

@@ -47,18 +47,26 @@ def driving_masks(path: Path, driving: FileClip, notes: list[str], say: Say) -> 
 
 
 def plate_masks(path: Path, notes: list[str]) -> MaskSet:
-    """The made people of a first pass. path: a tracks file, a video, or a folder with a picture for each frame. notes:
-    takes up remarks. Raises ValueError or RuntimeError for masks that cannot be read, or show nobody."""
-    if path.suffix.lower() == TRACKS_ENDING:
-        masks = tracks_file.load(path)[0].driving
-    elif path.is_dir():
-        count, _, frames = _pictures(path, "plate_mask")
-        masks = _people(frames, count, PLATE, notes).mask_set
-    else:
-        clip = FileClip(path, name=f"{PLATE} mask")
-        masks = _people(lambda: iter(clip), len(clip), PLATE, notes).mask_set
+    """The made people of a first pass. path, notes: as for `masks_of`. Raises ValueError or RuntimeError for masks that
+    cannot be read, or show nobody."""
+    masks = masks_of(path, PLATE, notes)
     check_somebody(masks)
     return masks
+
+
+def masks_of(path: Path, name: str, notes: list[str]) -> MaskSet:
+    """Masks of people or parts of them. path: a tracks file, a video, or a folder with a picture for each frame. name:
+    of what they are masks of; with _mask it is the flag. notes: takes up remarks.
+
+    Raises ValueError or RuntimeError for masks that cannot be read.
+    """
+    if path.suffix.lower() == TRACKS_ENDING:
+        return tracks_file.load(path)[0].driving
+    if path.is_dir():
+        count, _, frames = _pictures(path, f"{name}_mask")
+        return _people(frames, count, name, notes).mask_set
+    clip = FileClip(path, name=f"{name} mask")
+    return _people(lambda: iter(clip), len(clip), name, notes).mask_set
 
 
 def reference_mask(path: Path | None, tracked: Source | None, picture: Tensor, notes: list[str]) -> Source:

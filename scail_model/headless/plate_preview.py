@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,12 +21,15 @@ _ENDINGS = ".png", ".jpg", ".jpeg", ".webp"
 _FRAMES = 6
 
 
-def check_preview(path: Path) -> None:
-    """Raise ValueError for a picture that cannot be written there."""
+def check_preview(path: Path, *read: str | None) -> None:
+    """Raise ValueError for a picture that cannot be written there. read: pictures of the user's, which it must not
+    replace."""
     if path.suffix.lower() not in _ENDINGS:
         raise ValueError(f"{path} (--preview) is not the name of a picture: end it with {', '.join(_ENDINGS)}.")
     if not path.parent.is_dir():
         raise ValueError(f"The folder {path.parent} (--preview) does not exist: make it first.")
+    if any(each and os.path.exists(each) and path.exists() and path.samefile(each) for each in read):
+        raise ValueError(f"{path} (--preview) is one of the pictures that are read: choose another name.")
 
 
 def write_preview(path: Path, driving: Clip, identities: Identities, size: Size, choice: Choice) -> None:

@@ -208,9 +208,11 @@ def _snap(levels: np.ndarray, index: int, name: str) -> tuple[np.ndarray, np.nda
     histogram = np.bincount(flags.ravel(), minlength=32)
     share = histogram[_FLAGS & _UNCLEAR > 0].sum() / flags.size
     if share > _UNCLEAR_LIMIT or share > _PATCH_LIMIT and _patches(flags & _UNCLEAR > 0) > _PATCH_LIMIT:
+        whole = ""
+        if name == DRIVING or REFERENCE in name:
+            whole = "; or, if there is no mask and this is the picture itself, set whole_picture"
         raise ValueError(f"Frame {index} of the {name} mask contains other colours ({share:.1%} of the pixels): use "
-                         f"pure black, white, {', '.join(NAMES)}, and save it without heavy compression; or, if there "
-                         "is no mask and this is the picture itself, set whole_picture.")
+                         f"pure black, white, {', '.join(NAMES)}, and save it without heavy compression{whole}.")
     counts = np.array([histogram[label == _LABELS].sum() for label in range(8)])
     return _LABELS.take(flags), counts, int(histogram[_FLAGS & _IMPURE > 0].sum())
 

@@ -58,7 +58,12 @@ class Choice:
         scale = 1 if full is None else size[0] / full[0]
         return Plate(clip, placement, identities,
                      Edge(round(self.grow * scale), round(self.feather * scale)), self._masks(clip, size),
-                     self.outline == MEASURED and (self.crop is None or self.crop.whole))
+                     self.outline == MEASURED and self.whole, self.whole)
+
+    @property
+    def whole(self) -> bool:
+        """Whether people are made whole, and no head alone."""
+        return self.crop is None or self.crop.whole
 
     def laid(self, clip: Clip, identities: Identities, size: Size) -> tuple[Clip, Identities, Placement]:
         """What was filmed, whose masks lie on it, and where on it the made picture lies. clip, identities, size: as for

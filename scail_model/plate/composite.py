@@ -70,5 +70,6 @@ class Composited:
         grown = growth.steady(looks.get(index - 1), now, looks.get(index + 1)) if plate.measured else None
         share = plate.share(frame, grown)
         people = now.people if grown is None else now.people | grown
-        self.facts[index] = FrameFacts(float(np.mean(share == 0)), cut_sides(now.strange, people, plate.edge.reach))
+        cut = cut_sides(now.strange, people, plate.edge.reach) if plate.whole else ()
+        self.facts[index] = FrameFacts(float(np.mean(share == 0)), cut)
         return plate.put(self._made(index), filmed, share, frame)

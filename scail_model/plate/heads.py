@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..identity.mask_set import MaskSet
+from ..identity.mask_set import MaskSet, pack_frames
 from ..identity.packed_mask import unpacked
 from .placement import Size
+from .plate import fitted
 from .window import Boxes
 
 _HEAD = 0.55  # height of a head, by the width of a trunk
 _LEAST, _MOST = 0.12, 0.75  # of the person's height
 _WIDE = 0.8  # width of a head, by its height
+_LOOKED_AT = 32  # frames
 _TRUNK = 0.45, 0.75  # of the heights of the person's pixels, from the top, where the trunk is looked for
 
 
@@ -52,6 +54,27 @@ def head_box(mask: np.ndarray) -> tuple[float, float, float, float]:
     half = height * _WIDE / 2
     return (max(middle - half, 0.0), float(upper[0]), min(middle + half, float(mask.shape[1])),
             float(upper[0] + height))
+
+
+def face_boxes(faces: MaskSet, body: MaskSet, plate_size: Size) -> Boxes:
+    """Where the face of a person is. faces: masks of faces, of one person or of several, of the same frames. body:
+    masks of the person. Raises ValueError if none of the faces is in them."""
+    frames = np.unique(np.linspace(0, len(body) - 1, min(_LOOKED_AT, len(body))).astype(int))
+    counts = np.sum([(faces.frame(frame) & fitted(body.frame(frame)[0], faces.size)).sum((1, 2))
+                     for frame in frames.tolist()], axis=0)
+    track = faces.select([best_face(counts)])
+    # one mask may show the faces of several people
+    own = (track.frame(frame) & fitted(body.frame(frame)[0], faces.size) for frame in range(len(body)))
+    return person_boxes(pack_frames(own, len(body), 1, *faces.size), 0, plate_size)
+
+
+def best_face(counts: np.ndarray) -> int:
+    """Which of several faces is a person's. counts: how much of each is in the person's mask. Raises ValueError if
+    there is nothing."""
+    if not counts.any():
+        raise ValueError("None of the faces is in the mask of the person: choose another person, or leave the faces "
+                         "out, and the head is estimated from the mask.")
+    return int(counts.argmax())
 
 
 def _scale(size: Size, plate_size: Size) -> np.ndarray:

@@ -26,7 +26,8 @@ _LEVELS = 255
 class Plate:
     """clip: what was filmed, a frame for each made one. identities: whose driving masks lie on it, of any size in its
     shape. given: masks of the made people in the same frames, of the plate's shape or else the made picture's.
-    measured: whether people also reach to where the made ones are seen to grow out of the masks (`growth.py`)."""
+    measured: whether people also reach to where the made ones are seen to grow out of the masks (`growth.py`). whole:
+    whether the masks are of whole people, not of heads, which go on where the mask ends."""
 
     clip: Clip
     placement: Placement
@@ -34,6 +35,7 @@ class Plate:
     edge: Edge
     given: MaskSet | None = None
     measured: bool = False
+    whole: bool = True
 
     @property
     def size(self) -> Size:

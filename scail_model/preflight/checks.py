@@ -58,7 +58,7 @@ def check(job: Job) -> list[Finding]:
                                                  "example from SAM3, if the result is not right."))
     elif not mask_errors:
         people = mask_checks.check(job.identities, plan, job.height, job.width, plate=job.plate.kind != OFF)
-        findings += driving_kinds.comparable(people, job.driving, job.identities)
+        findings += driving_kinds.comparable(people, job.driving, job.identities, whole=job.plate.whole)
         findings += track_checks.check(job.identities, job.driving, plan, job.cuts, job.fps)
         findings += driving_kinds.pose_masks(job.driving, job.identities)
         findings += [] if plate_errors else plate_checks.check(job)

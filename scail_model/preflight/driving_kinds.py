@@ -53,12 +53,14 @@ def poses_of(driving: Clip) -> Poses | None:
     return driving.poses if isinstance(driving, PoseClip) else None
 
 
-def comparable(findings: Sequence[Finding], driving: Clip, identities: Identities) -> list[Finding]:
-    """Findings without those on the size of a person where it is a skeleton's, not an outline's."""
+def comparable(findings: Sequence[Finding], driving: Clip, identities: Identities, *, whole: bool = True
+               ) -> list[Finding]:
+    """Findings without those on the size of a person where it is a skeleton's, not an outline's. whole: whether the
+    model sees whole people, not a head alone, which the first reference shows smaller."""
     others = [finding for finding in findings if finding.code not in ("scale", "small")]
     if len(others) == len(findings):
         return others
-    if poses_of(driving) is not None or identities.rendered:
+    if not whole or poses_of(driving) is not None or identities.rendered:
         return others
     if _thin(identities):
         return [*others, fact("poses", "the driving masks are as thin as those of rendered poses: their size is not "

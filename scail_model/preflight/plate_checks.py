@@ -31,7 +31,7 @@ def check(job: Job) -> Iterator[Finding]:
     if plate is None:
         yield from _off(job)
         return
-    yield from found(plate, job.plate.kind, whole=job.plate.crop is None or job.plate.crop.whole)
+    yield from found(plate, job.plate.kind, whole=job.plate.whole)
     if job.black_background:
         yield warning("plate_background", "driving_background hides the place from the model, but plate keeps it, so "
                                           "light and edges will not fit: set driving_background to keep.")

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from test_generate import command
 from test_plate_jobs import far_from_people, frames
 
@@ -126,12 +127,77 @@ def test_a_face_is_cut_out_of_the_person_on_purpose(models, job, tmp_path, capsy
 
 
 @pytest.mark.parametrize(("changes", "words"), [
-    ({"crop_to_person": 3}, "person is 3, but one person is bound: choose 1."),
+    ({"crop_to_person": 3}, "--crop_to_person is 3, but one person is bound: give 1."),
     ({"replace_flag": False}, "add --replace_flag"),
     ({"crop_to_person": None, "crop_margin": 0.1}, "add --crop_to_person or --face_pass"),
     ({"face_mask": "faces.mp4"}, "add --face_pass, or leave it out"),
     ({"crop_margin": 7.0}, "it must be 0 to 2"),
+    ({"face_pass": True, "face_mask": "none.mp4"}, "none.mp4 (--face_mask) does not exist: check the path."),
 ])
 def test_what_cannot_be_is_said_in_one_sentence(models, job, tmp_path, capsys, changes, words):
     assert run(models, job, tmp_path, **changes) != 0
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("kind", "colour"), [("white", (255, 255, 255)), ("in colours", (255, 0, 0)),
+                                              ("of everybody in one", (255, 255, 255))])
+def test_the_face_of_masks_is_that_of_the_person(models, job, tmp_path, capsys, kind, colour):
+    """A mask of 20x16 pixels in the person's, in one kind beside another one far from the person."""
+    people = frames(job["mask_video"]).min(-1) < 128
+    faces = np.zeros((FRAMES, FILMED[1], FILMED[0], 3), np.uint8)
+    for face, person in zip(faces, people, strict=True):
+        rows, columns = np.nonzero(person)
+        face[rows.min() : rows.min() + 16][person[rows.min() : rows.min() + 16]] = colour
+        if kind == "of everybody in one":
+            there = 20 if columns.mean() > FILMED[0] / 2 else FILMED[0] - 40
+            face[100:116, there : there + 20] = colour
+    drawing.write_video(tmp_path / "faces.mp4", [Image.fromarray(face) for face in faces])
+    argv = command(models, job, tmp_path / "video.mp4", **{
+        **SETTINGS, "crop_to_person": None, "face_pass": True, "face_mask": tmp_path / "faces.mp4"})
+    assert main(["check", *argv[1:]]) == 0
+    said = capsys.readouterr().out
+    assert "face (from --face_mask): 16 of 150 pixels high" in said
+
+
+def test_a_driving_video_is_not_taken_for_masks_of_faces(models, job, tmp_path, capsys):
+    assert run(models, job, tmp_path, crop_to_person=None, face_pass=True, face_mask=job["pose"]) == 1
+    said = capsys.readouterr().err
+    assert "Frame 0 of the face mask contains other colours" in said
+    assert "whole_picture" not in said
+
+
+def test_a_head_alone_is_not_taken_for_a_person_who_is_cut_off(models, job, tmp_path, capsys):
+    """Its mask ends at the neck, and the first reference shows a whole person; the close-up has the window's shape."""
+    argv = command(models, job, tmp_path / "video.mp4", **{**SETTINGS, "crop_to_person": None, "face_pass": True})
+    assert main(["check", *argv[1:], "--json"]) == 0
+    values = json.loads(capsys.readouterr().out)
+    codes = {each["code"] for level in ("warnings", "facts") for each in values[level]}
+    assert not codes & {"plate_straight", "uncovered", "scale"}
+    assert "reference 2" not in str(values["warnings"])
+    assert run(models, job, tmp_path, crop_to_person=None, face_pass=True) == 0
+    assert "cut off" not in capsys.readouterr().out
+
+
+def test_errors_are_reported_where_a_preview_cannot_be_drawn(models, job, tmp_path, capsys):
+    picture = tmp_path / "plate.png"
+    argv = command(models, job, tmp_path / "video.mp4", **{
+        **SETTINGS, "crop_to_person": None, "plate": "composite", "preview": picture, "plate_mask": job["mask_image"]})
+    assert main(["check", *argv[1:]]) == 1
+    said = capsys.readouterr().out
+    assert said.count("plate_masks have ") == 1
+    assert "plate.png (--preview) is not drawn, because there are errors" in said
+    assert not picture.exists()
+
+
+@pytest.mark.parametrize(("changes", "words"), [
+    ({"preview": "plate.png", "replace_flag": False, "crop_to_person": None}, "--preview shows what is kept of the driv"
+                                                                              "ing video, but the mode is animation"),
+    ({"preview": "image"}, "(--preview) is one of the pictures that are read: choose another name."),
+])
+def test_previews_that_cannot_be(models, job, tmp_path, capsys, changes, words):
+    before = Path(job["image"]).read_bytes()
+    preview = job["image"] if changes["preview"] == "image" else tmp_path / changes["preview"]
+    argv = command(models, job, tmp_path / "video.mp4", **{**SETTINGS, **changes, "preview": preview})
+    assert main(["check", *argv[1:]]) == 1
+    assert words in capsys.readouterr().err
+    assert Path(job["image"]).read_bytes() == before
