@@ -18,6 +18,7 @@ from ..scail_model.plate.edge import Edge
 from ..scail_model.plate.pasting import check_even, paste, result_rate
 from ..scail_model.plate.person_crop import PersonCrop
 from ..scail_model.plate.rim import colour_offsets
+from ..scail_model.video.draft import draft_size
 
 _FILE = "scail2_paste/person"
 _ASSUMED_RATE = Fraction(16)
@@ -69,8 +70,9 @@ class SCAIL2PastePerson(io.ComfyNode):
         check_encoder(codec)
         tick, encoding = throw_exception_if_processing_interrupted, Encoding(codec, quality)
         made = as_clip(video, "made video", cls.hidden.unique_id)
+        height, width = crop.window.size
         whole = crop.plate(made, Edge(grow, feather), None if plate is None else as_clip(plate, "plate"),
-                           measured=plate_person == MEASURED)
+                           measured=plate_person == MEASURED, draft=draft_size(width, height)[::-1])
         check_even(whole, encoding)
         rate = result_rate(whole, made) or _ASSUMED_RATE
         offsets = colour_offsets(whole, made, rate, crop.cuts_in(made), tick) if match_colours else None

@@ -54,11 +54,12 @@ class PersonCrop:
         """Where a made picture of this size lies on the clip."""
         return self.window if size == self.window.size else self.window.sized(size)
 
-    def plate(self, made: Clip, edge: Edge, clip: Clip | None = None, *, measured: bool = False) -> Plate:
+    def plate(self, made: Clip, edge: Edge, clip: Clip | None = None, *, measured: bool = False,
+              draft: Size | None = None) -> Plate:
         """Where a made video of this person goes back. clip: the plate in place of what was filmed, as one in which
-        another person is already. measured: as in `Plate`. Raises ValueError for videos that are not of the same
-        frames or shapes."""
-        if not same_shape(made.size, self.window.size):
+        another person is already. measured: as in `Plate`. draft: the size of a draft, which may be of another
+        shape. Raises ValueError for videos that are not of the same frames or shapes."""
+        if made.size != draft and not same_shape(made.size, self.window.size):
             (height, width), (seen_height, seen_width) = made.size, self.window.size
             raise ValueError(f"The made video is {width}x{height}, but {self.title} was cropped for {seen_width}x"
                              f"{seen_height}, another shape: crop with the width and height of the made video.")

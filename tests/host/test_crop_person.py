@@ -97,6 +97,18 @@ def test_through_the_model_at_the_size_rate_and_sound_of_what_was_filmed(comfy, 
         assert track is not None
 
 
+def test_a_draft_of_another_shape_lies_where_its_video_will(comfy, tensors, graph, filmed):
+    """The draft of 64x96 is 32x64: the middle of what the window sees, at its height."""
+    add_crop(graph, filmed)
+    graph.add("made", "ImageScale", image=components(graph, ["crop", 0]), upscale_method="bicubic", width=32, height=64,
+              crop="center")
+    add_paste(graph, ["made", 0], plate_person="driven", grow=0, feather=0)
+    graph.add("pasted", "GetVideoComponents", video=["paste", 0])
+    found = tensors(graph, image=["pasted", 0])["image"]
+    before = FileClip(comfy.base / "input" / filmed).read(0, FRAMES).float() / 255
+    assert (found - before).abs().mean() < 0.01
+
+
 @pytest.mark.parametrize(("change", "words"), [
     ({"person": 3}, "person is 3, but 2 people are bound"),
     ({"width": 48}, "The width is 48 pixels"),
