@@ -59,6 +59,7 @@ _BLOCK, _SMALLER = 64, ":ctu=16"
 _TWELVE_BITS, _LEVELS = 4095, np.arange(256)
 _FILMED = np.minimum(np.rint(_LEVELS * 4095 / 255), 16 * _LEVELS + 5)
 _FILMED[255] = 4095
+_FILMED = _FILMED.astype(np.uint16)
 CODECS = {
     "h264": Codec("libx264", "yuv420p", "rgb24", 255, {"crf": "{quality}", "bf": "0", "threads": "1"},
                   "plays everywhere"),
@@ -160,6 +161,7 @@ def _piece(frames: Frames, start: int, tick: Tick, *, rate: Fraction, encoding: 
         for number, picture in enumerate(frames.pictures(start, min(start + _PIECE, len(frames)), tick)):
             tick()
             pixels = _pixels(picture.cpu().float().numpy(), codec, filmed=frames.filmed)
+            tick()  # a picture in 4K takes most of a second, and as long again in the encoder
             output.mux(stream.encode(_frame(pixels, codec, number, rate)))
         # x264 looks so far ahead that nearly all the work is here
         for packet in stream.codec_context.encode_lazy():
@@ -259,7 +261,7 @@ def _pixels(picture: np.ndarray, codec: Codec, *, filmed: bool) -> Any:
     if filmed and codec.white == _TWELVE_BITS:
         narrow = np.rint(picture.clip(0, 1) * np.float32(255))
         exact = picture == narrow / np.float32(255)
-        pixels[exact] = _FILMED[narrow[exact].astype(np.uint8)]
+        np.copyto(pixels, _FILMED[narrow.astype(np.uint8)], where=exact)
     return pixels
 
 

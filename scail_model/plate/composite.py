@@ -47,7 +47,9 @@ class Composited:
                 near = range(max(index - beside, earliest), min(index + beside + 1, len(self.made)))
                 seen = {each: seen.get(each) or self._seen(clip, each) for each in near}
                 looks = {each: look for each, (_, look) in seen.items()}
-                yield self._picture(index, seen[index][0], looks)
+                share = self._share(index, looks)
+                tick()  # both take long in 4K
+                yield self.plate.put(self._made(index), seen[index][0], share, self.start + index)
 
     def _seen(self, clip: Clip, index: int) -> tuple[Tensor, Look]:
         """What was filmed, uint8 [h, w, 3], and what is made beside it."""
@@ -65,11 +67,12 @@ class Composited:
         assert whole is not None
         return whole[index].cpu().float()
 
-    def _picture(self, index: int, filmed: Tensor, looks: dict[int, Look]) -> Tensor:
-        frame, plate, now = self.start + index, self.plate, looks[index]
+    def _share(self, index: int, looks: dict[int, Look]) -> np.ndarray:
+        """How much of each pixel is made, float32 [h, w]; and the frame's facts are noted."""
+        plate, now = self.plate, looks[index]
         grown = growth.steady(looks.get(index - 1), now, looks.get(index + 1)) if plate.measured else None
-        share = plate.share(frame, grown)
+        share = plate.share(self.start + index, grown)
         people = now.people if grown is None else now.people | grown
         cut = cut_sides(now.strange, people, plate.edge.reach) if plate.whole else ()
         self.facts[index] = FrameFacts(float(np.mean(share == 0)), cut)
-        return plate.put(self._made(index), filmed, share, frame)
+        return share

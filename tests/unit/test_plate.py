@@ -11,6 +11,7 @@ from scail_model.geometry import cover_crop
 from scail_model.identity.binding import bind
 from scail_model.identity.mask_sources import DRIVING, REFERENCE, from_masks
 from scail_model.media.clips import TensorClip
+from scail_model.plate.composite import Composited
 from scail_model.plate.edge import Edge, shares
 from scail_model.plate.placement import Covered, Rectangle, covered_part
 from scail_model.plate.plate import Plate
@@ -123,6 +124,13 @@ def test_the_covered_part_is_what_the_crop_leaves():
     assert (part.top, part.bottom) == (0, 100)
     assert part.left == pytest.approx(50, abs=1)
     assert part.right == pytest.approx(150, abs=1)
+
+
+def test_a_cancel_is_heard_after_a_frame_is_read_and_before_it_is_put_together():
+    plate, made, heard = _plate(64, 96, (64, 96), Edge(4, 4)), [], []
+    for picture in Composited(plate, torch.rand(3, 64, 96, 3), 0).pictures(0, 3, lambda: heard.append(len(made))):
+        made.append(picture)
+    assert [heard.count(frame) for frame in range(3)] == [2, 2, 2]
 
 
 def test_masks_of_the_plates_shape_lie_on_the_plate_also_where_a_window_has_that_shape():
