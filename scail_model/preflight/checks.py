@@ -251,7 +251,7 @@ def plan_facts(job: Job, plan: list[Segment]) -> Iterator[Finding]:
     lasting = f" ({max(segment.length for segment in plan) / job.fps:.2f} s at the most)"
     scenes = f", {len(job.cuts) + 1} scenes" if job.cuts else ""
     made = f"{job.width}x{job.height}"
-    shown = made if job.plate.kind == OFF else f"{job.driving.width}x{job.driving.height} with people made at {made}"
+    shown = made if job.plate.kind == OFF else f"{job.filmed.width}x{job.filmed.height} with people made at {made}"
     yield fact("segments", f"result: {len(job.driving)} frames of {shown}, in {len(plan)} segment(s) of {lengths} "
                            f"frames{lasting}{scenes}")
     if job.sparse is not None:

@@ -85,6 +85,11 @@ class Job:
     negative_strength: float = 0.0
 
     @property
+    def filmed(self) -> Clip:
+        """What was filmed, of which a crop shows a part."""
+        return self.driving if self.plate.crop is None else self.plate.crop.clip
+
+    @property
     def at_full(self) -> Job:
         """The same, as it will be made when it is no draft."""
         return self if self.full is None else replace(self, width=self.full.width, height=self.full.height,
@@ -93,7 +98,7 @@ class Job:
 
 def work_of(job: Job, transformer: Transformer, plan: Sequence[Segment]) -> Work:
     """What a job costs, in the budget's terms."""
-    height, width = (job.plate.crop.clip if job.plate.crop else job.driving).size
+    height, width = job.filmed.size
     return Work(transformer.config, job.width, job.height, tuple(segment.length for segment in plan),
                 len(job.reference_masks) - 1, job.steps, job.guidance, transformer.weight_bytes, width, height,
                 job.overlap, job.lossless, transformer.in_chunks, transformer.weights, transformer.decoder,

@@ -114,6 +114,7 @@ def test_the_check_says_what_the_window_does(models, job, tmp_path, capsys):
     said = capsys.readouterr().out
     assert "times as large" in said
     assert "plate: composite, 230x150" in said
+    assert "frames of 230x150 with people made at" in said
     assert (tmp_path / "plate.png").stat().st_size > 1000
 
 
