@@ -12,7 +12,7 @@ from ..identity.mask_set import MaskSet
 from ..identity.packed_mask import unpacked
 from ..inputs.uncovered import left_free
 from ..plate.choice import OFF, Choice
-from ..plate.plate import Plate
+from ..plate.plate import Plate, fitted
 from . import driving_kinds
 from .findings import Finding, fact, warning
 from .job import Job
@@ -20,6 +20,7 @@ from .job import Job
 _LOOKED_AT = 24  # frames, and the one with the largest people
 _LITTLE = 0.05  # of the picture
 _NOTABLE = 0.005  # of the picture
+_AROUND = 0.5  # of the place around the driven people, more of which no made people cover
 _ENLARGED = 2.0
 _STRAIGHT = {"left": 0.5, "top": 0.5, "right": 0.5, "bottom": 0.9}  # of a side of the box; skirts end wide
 _STRAIGHT_FRAMES = 0.5  # of those that are looked at
@@ -48,6 +49,7 @@ def found(plate: Plate, kind: str, *, whole: bool = True) -> Iterator[Finding]:
     """What a plate keeps, and what is doubtful about it. kind: a key of PLATES. whole: whether people are made, not
     heads, whose masks end at the neck and are as large as those of the new ones."""
     yield from _kept(plate, kind)
+    yield from _exchanged(plate)
     if whole:
         yield from _invented(plate)
         yield from _straight(plate.identities)
@@ -107,6 +109,23 @@ def _invented(plate: Plate) -> Iterator[Finding]:
     yield fact("uncovered", f"what the driven people leave free has to be invented: about {sum(areas) / frame:.1%} of "
                             f"the picture ({people}), by the areas of the reference's people at the same height; "
                             "plate_masks from a first pass say it exactly")
+
+
+def _exchanged(plate: Plate) -> Iterator[Finding]:
+    """Given masks that show the place rather than people."""
+    if plate.given is None:
+        return
+    covered, free = 0, 0
+    for frame in _some(len(plate.identities.driving)):
+        people = plate.made_people(frame)
+        assert people is not None
+        driven = fitted(next(plate.identities.driving_people(frame, frame + 1)), plate.size)
+        around = ~plate.seen(frame, driven)
+        covered, free = covered + (plate.seen(frame, people) & around).sum(), free + around.sum()
+    if covered > _AROUND * free:
+        yield warning("plate_masks", f"plate_masks cover {covered / free:.0%} of what is around the driven people, so "
+                                     "little of it stays as filmed: check whether their black and white are exchanged, "
+                                     "and give masks of the made people alone.")
 
 
 def _straight(identities: Identities) -> Iterator[Finding]:

@@ -64,6 +64,16 @@ def test_the_frame_in_which_least_stays_is_named():
     assert "in frame 17 " in found(filmed(boxes), "fact")["plate"]
 
 
+@pytest.mark.parametrize(("kind", "masks", "doubtful"), [
+    ("wider people", ellipse((26, 20, 70, 108)), False), ("black and white exchanged", ~ellipse(PERSON), True),
+    ("all white", np.ones((128, 96), bool), True), ("exchanged, small", ~ellipse(PERSON)[::2, ::2], True),
+])
+def test_given_masks_that_show_the_place_are_told(kind, masks, doubtful):
+    given = mask_sources.from_masks([torch.from_numpy(np.stack([masks] * FRAMES)).float()], "plate").mask_set
+    told = found(filmed([PERSON] * FRAMES), plate=Choice("composite", given=given)).get("plate_masks", "")
+    assert told.startswith("plate_masks cover ") == doubtful, kind
+
+
 @pytest.mark.parametrize(("kind", "reference", "share"), [
     ("as large", PERSON, None), ("half as wide", (42, 24, 54, 104), "about 6.1% of the picture (50% of blue)"),
     ("wider", (20, 24, 76, 104), None),
