@@ -71,8 +71,9 @@ class SCAIL2PastePerson(io.ComfyNode):
         tick, encoding = throw_exception_if_processing_interrupted, Encoding(codec, quality)
         made = as_clip(video, "made video", cls.hidden.unique_id)
         height, width = crop.window.size
+        across, down = draft_size(width, height)
         whole = crop.plate(made, Edge(grow, feather), None if plate is None else as_clip(plate, "plate"),
-                           measured=plate_person == MEASURED, draft=draft_size(width, height)[::-1])
+                           measured=plate_person == MEASURED, draft=(down, across))
         check_even(whole, encoding)
         rate = result_rate(whole, made) or _ASSUMED_RATE
         offsets = colour_offsets(whole, made, rate, crop.cuts_in(made), tick) if match_colours else None
