@@ -253,19 +253,15 @@ def _costs(question: Question, lengths: Sequence[int]) -> tuple[Estimate | None,
 
 
 def _size_text(question: Question) -> str:
-    draft = "draft, " * bool(question.values.get("draft"))
-    made = "{}×{}".format(*question.result) if question.result else ""
-    if question.values.get("plate", NO_PLATE) == NO_PLATE:
-        return draft + (f"{made}, " if made else "")
-    filmed = (question.video or {}).get("filmed")
-    into = "put into {}".format("{}×{}".format(*filmed) if filmed else "the driving video")
-    return f"{draft}{made} {into}, " if made else f"{draft}{into}, "
+    sizes = ["{}×{}".format(*question.result)] if question.result else []
+    if question.values.get("plate", NO_PLATE) != NO_PLATE:
+        filmed = (question.video or {}).get("filmed")
+        sizes.append("put into {}".format("{}×{}".format(*filmed) if filmed else "the driving video"))
+    return "draft, " * bool(question.values.get("draft")) + (" ".join(sizes) + ", " if sizes else "")
 
 
 def _frames_text(frames: int, rate: Fraction | None) -> str:
-    if not rate:
-        return f"{frames} frames"
-    return f"{frames} frames at {round(float(rate), 2):g} fps ({float(frames / rate):.1f} s)"
+    return f"{frames} frames" + (f" at {round(float(rate), 2):g} fps ({float(frames / rate):.1f} s)" if rate else "")
 
 
 def _segments_text(segments: Sequence[Segment]) -> str:

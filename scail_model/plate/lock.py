@@ -120,7 +120,6 @@ def on_filmed(plate: Plate, start: int, made: Tensor) -> Tensor:
     what the next segment continues from, so that no error of the VAE grows from segment to segment."""
     filmed = [_pictured(plate, plate.clip, start + index).float() / _LEVELS for index in range(len(made))]
     outlines = [_outline(plate, start + index) for index in range(len(made))]
-    made = made.float()  # a host may keep frames in 16 bits
     if plate.measured:
         looks = [look(picture.numpy(), below.numpy(), *outline)
                  for picture, below, outline in zip(made, filmed, outlines, strict=True)]

@@ -233,9 +233,8 @@ class VideoOptions:
         return Settings(self.solver, steps, self.shift, self.guidance, seed, self.segment_length, self.overlap,
                         self.driving_background != KEEP, self.lengths, cuts, self.history, self.colour_match,
                         self.noise, sigmas, self.driving_start, self.driving_end, boxes,
-                        self.driving_margin if boxes else 0.0,
-                        self.sparse if sparse else None, negative_strength=self.negative_strength,
-                        lock=self.plate == LOCK)
+                        self.driving_margin if boxes else 0.0, self.sparse if sparse else None,
+                        self.negative_strength, self.plate == LOCK)
 
     @property
     def sparse(self) -> SparseSettings:

@@ -234,9 +234,3 @@ def test_what_the_next_segment_continues_from_has_the_plate_around_the_people(me
     assert (end[around.expand_as(end)] == 0.2).all()
     assert (end[EVERY + PERSON] == 0.9).all()
     assert ((end[:, 21:26, 50:62] == 0.9).all()) == measured
-
-
-@pytest.mark.parametrize("measured", [True, False])
-def test_it_may_come_in_16_bits_as_comfyui_keeps_frames_if_asked(measured):
-    one, made = plate(measured=measured), torch.rand(5, *SIZE, 3).half()
-    assert torch.equal(on_filmed(one, 4, made), on_filmed(one, 4, made.float()))
