@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,17 +80,6 @@ class Plate:
         across, down = self.placement.at(frame).scale
         return shares(self.outline(frame, grown), self.edge, (across * down) ** 0.5,
                       covered_part(self.placement, frame), self.kept(frame))
-
-    def shares(self, start: int, stop: int) -> Iterator[np.ndarray]:
-        """The same of frames start..stop, without what only the made frames show."""
-        return map(self.share, range(start, stop))
-
-    def composited(self, start: int, made: Tensor) -> Tensor:
-        """Made frames [n, H, W, 3] in 0..1 from frame `start` on, in the plate: float32 [n, h, w, 3] in 0..1. Without
-        what grows beyond the masks."""
-        filmed = self.clip.read(start, start + len(made))
-        return torch.stack([self.put(picture, below, share, frame) for frame, picture, below, share in zip(
-            range(start, start + len(made)), made, filmed, self.shares(start, start + len(made)), strict=True)])
 
     def put(self, picture: Tensor, filmed: Tensor, share: np.ndarray, frame: int) -> Tensor:
         """One made picture [H, W, 3] in 0..1 into its frame of the plate, uint8 [h, w, 3]: float32 [h, w, 3] in

@@ -20,6 +20,7 @@ from scail_model.identity.binding import bind
 from scail_model.identity.identities import REPLACEMENT, Identities
 from scail_model.identity.mask_sources import DRIVING, REFERENCE, from_colours
 from scail_model.media.clips import TensorClip
+from scail_model.plate.composite import Composited
 from scail_model.plate.edge import Edge
 from scail_model.plate.person_crop import crop_person
 from scail_model.plate.placement import Covered
@@ -132,7 +133,7 @@ def _pasted(plates: Pictures, clip: int, crop: tuple, made: Tensor, *, whole: bo
         plate = Plate(person.clip, Covered((PLATE, PLATE), (SIZE, SIZE)), person.identities, _EDGE)
     else:
         plate = person.plate(TensorClip(frames, person.clip.rate), _EDGE)
-    return plate.composited(0, frames).movedim(-1, 1)
+    return torch.stack(list(Composited(plate, frames, 0).pictures(0, len(frames), lambda: None))).movedim(-1, 1)
 
 
 def _seen(videos: Tensor, crops: list) -> Tensor:

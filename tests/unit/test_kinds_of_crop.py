@@ -7,6 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
+from plates import composited, shares
 from test_person_crop import RATE, photograph
 
 from scail_model.identity.binding import bind
@@ -63,7 +64,7 @@ def there_and_back(clip, identities, person=1, size=(96, 64), **how):
     made = TensorClip(crop.seen.read(0, len(clip)), clip.rate)
     plate = crop.plate(made, Edge(2, 2))
     after = torch.stack(list(Pasted(plate, made, 0, len(clip)).pictures(0, len(clip), lambda: None))) * 255
-    change, share = (after - clip.images.float()).abs(), np.stack(list(plate.shares(0, len(clip))))
+    change, share = (after - clip.images.float()).abs(), shares(plate, len(clip))
     outside = torch.from_numpy(share == 0)
     return change[outside].max().item(), change.max().item(), crop, [*report, *doubts]
 
@@ -108,7 +109,7 @@ def test_who_stands_in_front_stays_as_filmed():
     clip, identities = people(box(50, 30, 90, 100), box(70, 50, 100, 110))
     crop, seen, *_ = crop_person(clip, identities, 2, (96, 64))
     made = TensorClip(torch.zeros(FRAMES, 96, 64, 3, dtype=torch.uint8), RATE)
-    after = crop.plate(made, Edge(6, 0)).composited(0, made.images.float()) * 255
+    after = composited(crop.plate(made, Edge(6, 0)), 0, made.images.float()) * 255
     front = torch.from_numpy(identities.driving.frame(4)[0])
     assert torch.equal(after[4][front].round(), clip.images[4][front].float())
     assert seen.bystanders is not None
@@ -154,7 +155,7 @@ class TestMade:
         seen = retimed(crop.seen, 12)
         plate = crop.plate(TensorClip(seen.read(0, len(seen)), seen.rate), Edge(2, 2))
         assert (len(plate.clip), plate.clip.rate) == (6, 12)
-        after = plate.composited(0, seen.read(0, 6).float() / 255) * 255
+        after = composited(plate, 0, seen.read(0, 6).float() / 255) * 255
         assert (after - plate.clip.read(0, 6).float()).abs().max() < 1
 
     def test_of_a_variable_rate_that_keeps_the_number_the_same_frames_are_picked(self):
@@ -167,7 +168,7 @@ class TestMade:
         made = TensorClip(sampled.read(0, 12), sampled.rate)
         plate = crop.plate(made, Edge(2, 2))
         assert torch.equal(plate.clip.read(0, 12), clip.images[list(sampled.indices)])
-        after = plate.composited(0, made.images.float() / 255) * 255
+        after = composited(plate, 0, made.images.float() / 255) * 255
         assert (after - plate.clip.read(0, 12).float()).abs().max() < 1
         pasted = TensorClip(plate.clip.read(0, 12), sampled.rate)
         assert crop.plate(made, Edge(2, 2), pasted).clip is pasted  # of another paste: picked before
@@ -180,7 +181,7 @@ class TestMade:
     def test_at_half_the_size_it_lies_in_the_same_place(self):
         crop = self.crop()
         made = TensorClip(torch.full((12, 48, 32, 3), 9, dtype=torch.uint8), Fraction(24))
-        after = crop.plate(made, Edge(0, 0)).composited(0, made.images.float() / 255) * 255
+        after = composited(crop.plate(made, Edge(0, 0)), 0, made.images.float() / 255) * 255
         inside = torch.from_numpy(crop.identities.driving.frame(7)[0])
         assert (after[7][inside].round() == 9).all()
 

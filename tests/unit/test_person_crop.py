@@ -5,6 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
+from plates import composited, shares
 
 from scail_model.geometry import cover_crop
 from scail_model.identity.binding import bind
@@ -158,7 +159,7 @@ class TestThereAndBack:
         made = TensorClip(crop.seen.read(0, len(clip)), RATE)
         plate = crop.plate(made, Edge(6, 6))
         after = torch.stack(list(Pasted(plate, made, 0, len(clip)).pictures(0, len(clip), lambda: None))) * 255
-        before, share = clip.images.float(), torch.from_numpy(np.stack(list(plate.shares(0, len(clip)))))
+        before, share = clip.images.float(), torch.from_numpy(shares(plate, len(clip)))
         assert 0 < (share > 0).float().mean() < 0.5
         outside = share == 0
         assert torch.equal(after.round()[outside], before[outside])
@@ -169,7 +170,7 @@ class TestThereAndBack:
         crop, *_ = crop_person(clip, identities, 1, (192, 96))
         made = TensorClip(torch.full((len(clip), 192, 96, 3), 37, dtype=torch.uint8), RATE)
         plate = crop.plate(made, Edge(0, 0))
-        after = plate.composited(0, made.images.float() / 255) * 255
+        after = composited(plate, 0, made.images.float() / 255) * 255
         inside = crop.identities.driving.frame(3)[0]
         assert (after[3][torch.from_numpy(inside)].round() == 37).all()
 

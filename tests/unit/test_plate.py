@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from plates import composited
+from plates import shares as shares_of
 
 from scail_model.geometry import cover_crop
 from scail_model.identity.binding import bind
@@ -104,8 +106,8 @@ def _plate(height, width, size, edge, frames=3):
 def test_outside_the_plate_is_as_filmed_and_inside_it_is_made(size):
     plate = _plate(67, 101, size, Edge(4, 4))
     made = cover_crop(_waves(67, 101)[None].expand(3, -1, -1, -1).movedim(-1, 1), *size).movedim(1, -1)
-    result, filmed = plate.composited(0, made), plate.clip.read(0, 3)
-    for frame, share in enumerate(plate.shares(0, 3)):
+    result, filmed = composited(plate, 0, made), plate.clip.read(0, 3)
+    for frame, share in enumerate(shares_of(plate, 3)):
         assert torch.equal((result[frame] * 255).round()[share == 0], filmed[frame].float()[share == 0])
         assert (share == 1).any()
         error = (result[frame] - _waves(67, 101))[share == 1].abs()
@@ -114,8 +116,8 @@ def test_outside_the_plate_is_as_filmed_and_inside_it_is_made(size):
 
 def test_a_plate_of_the_made_size_takes_pixels_as_they_are():
     plate, made = _plate(64, 96, (64, 96), Edge(0, 0)), torch.rand(3, 64, 96, 3)
-    result = plate.composited(0, made)
-    for frame, share in enumerate(plate.shares(0, 3)):
+    result = composited(plate, 0, made)
+    for frame, share in enumerate(shares_of(plate, 3)):
         assert torch.equal(result[frame][share == 1], made[frame][share == 1])
 
 
