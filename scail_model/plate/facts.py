@@ -71,7 +71,7 @@ def _cuts(facts: Sequence[FrameFacts]) -> list[str]:
     texts = [f"{side}: frames {in_words(runs(frames))}" for side, frames in found.items() if frames.sum() >= _FRAMES]
     if not texts:
         return []
-    return ["plate: right outside of the people what was made differs by far from what was filmed, as if hair or "
+    return ["plate: just outside the people, what was made differs a lot from what was filmed, as if hair or "
             f"clothes were cut off ({'; '.join(texts)}): raise plate_grow, or give masks of the made people "
             "(plate_masks, --plate_mask)"]
 
