@@ -92,9 +92,18 @@ class SCAIL2CropPerson(io.ComfyNode):
             images, seen = own_references(list(reference), seen, identities)
             images, seen = with_close_up(images, seen) if part == FACE else (images, seen)
             pictures = torch.stack(images)
-        preview, report = _preview(clip, crop), [*report, *(f"warning: {text}" for text in doubts)]
+        preview, doubts = _preview(clip, crop), [*doubts, *_odd(clip)]
+        report += [f"warning: {text}" for text in doubts]
         return io.NodeOutput(ClipVideo(crop.seen), seen, crop, pictures, preview, "\n".join(report),
                              ui=ui.PreviewImage(preview, cls=cls))
+
+
+def _odd(clip: Clip) -> list[str]:
+    """Said here, because Paste SCAIL-2 Person hears of it when everything has been made."""
+    if not (clip.width % 2 or clip.height % 2):
+        return []
+    return [f"The driving video is {clip.width}x{clip.height}, but only codec lossless has odd sides: choose it in "
+            "Paste SCAIL-2 Person, or crop the driving video by a pixel first."]
 
 
 def _preview(clip: Clip, crop: PersonCrop) -> torch.Tensor:

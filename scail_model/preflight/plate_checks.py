@@ -11,7 +11,10 @@ from ..identity.identities import Identities
 from ..identity.mask_set import MaskSet
 from ..identity.packed_mask import unpacked
 from ..inputs.uncovered import left_free
+from ..media.clips import Clip
+from ..media.retiming import PickedClip
 from ..plate.choice import OFF, Choice
+from ..plate.cropped import CroppedClip
 from ..plate.plate import Plate, fitted
 from . import driving_kinds
 from .findings import Finding, fact, warning
@@ -72,9 +75,14 @@ def without_effect(plate: Choice) -> Iterator[Finding]:
 
 def _off(job: Job) -> Iterator[Finding]:
     yield from without_effect(job.plate)
-    if job.identities.replacement and driving_kinds.poses_of(job.driving) is None:
+    if job.identities.replacement and driving_kinds.poses_of(job.driving) is None and not _cropped(job.driving):
         yield fact("plate", "plate: off, so the place around the people is made anew although it was filmed; composite "
                             "keeps it, lock also while sampling")
+
+
+def _cropped(driving: Clip) -> bool:
+    """Whether a person is made through a window, who will be put back into what was filmed."""
+    return isinstance(driving, CroppedClip) or isinstance(driving, PickedClip) and _cropped(driving.clip)
 
 
 def _kept(plate: Plate, kind: str) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 from fractions import Fraction
 
 import assets
+import numpy as np
 import pytest
 import torch
 from graphs import Graph, add_inputs, add_sample_video, load
@@ -95,6 +96,23 @@ def test_through_the_model_at_the_size_rate_and_sound_of_what_was_filmed(comfy, 
     assert 0 < changed.float().mean() < 0.7
     with made.sound(Fraction(3, 4)) as track:
         assert track is not None
+
+
+def test_odd_sides_are_told_before_anything_is_made(comfy, graph, filmed):
+    """And that the place is made anew is not told, because it is not: the person is put back."""
+    frames = torch.from_numpy(np.stack([picture[:63, :95] for picture in assets.pictures_of(
+        comfy.base / "input" / filmed)]))
+    assets.write_video(comfy.base / "input" / "odd.mp4", frames, rate=RATE, pixels="yuv444p")
+    add_crop(graph, "odd.mp4", reference=["reference_image", 0])
+    graph.set("reference", image=["crop", 3], identities=["crop", 1], height=96)
+    graph.add("said", "PreviewAny", source=["crop", 5])
+    graph.add("check", "SCAIL2Preflight", model=load(graph), solver="unipc", steps=1, shift=3.0, guidance=1.0,
+              driving=["crop", 0], identities=["crop", 1],
+              **{name: [name, 0] for name in ("positive", "negative", "vae", "reference")})
+    graph.add("checked", "PreviewAny", source=["check", 0])
+    found = comfy.run(graph)
+    assert "warning: The driving video is 95x63, but only codec lossless has odd sides" in found["said"]["text"][0]
+    assert "the place around the people is made anew" not in found["checked"]["text"][0]
 
 
 def test_a_draft_of_another_shape_lies_where_its_video_will(comfy, tensors, graph, filmed):
