@@ -174,7 +174,8 @@ def _add_pictures(command: argparse.ArgumentParser) -> None:
                      help="what the window shows around them on each side, as a share of their box (default: "
                           f"{MARGIN})")
     job.add_argument("--face_mask", metavar="FILE",
-                     help="white mask video of the face, for --face_pass (default: estimated from the person's mask)")
+                     help="masks of faces for --face_pass, in the forms of --plate_mask (default: estimated from the "
+                          "person's mask)")
     job.add_argument("--prompt", default="", help="description of the finished video")
     job.add_argument("--negative_prompt", default="", help="what to steer away from (default: empty, as official)")
     job.add_argument("--target_w", type=int, default=896, metavar="PIXELS", help="width (default: 896)")
