@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from types import ModuleType
 
+import numpy as np
+
 
 def opencv() -> ModuleType:
     """The module cv2, whichever package brings it. Raises RuntimeError where it is missing, and where it cannot be
@@ -17,3 +19,15 @@ def opencv() -> ModuleType:
         raise RuntimeError(f"OpenCV cannot be loaded ({error}): install the Python package opencv-python-headless, "
                            "which needs no graphics libraries of the system.") from error
     return cv2
+
+
+def distances(mask: np.ndarray) -> np.ndarray:
+    """How far each pixel in a mask bool [h, w] is from the nearest one outside of it, from centre to centre: float32
+    [h, w], 0 outside.
+
+    OpenCV's roots differ in their last bit by how a picture lies in memory, so that two runs would not be the same.
+    Their squares are whole numbers.
+    """
+    cv2 = opencv()
+    found = cv2.distanceTransform(np.ascontiguousarray(mask).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return np.sqrt(np.rint(np.square(found, out=found), out=found), out=found)

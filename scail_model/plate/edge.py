@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..opencv import opencv
+from ..opencv import distances
 from .placement import Rectangle
 
 _HALF = 0.5  # of a pixel, from its centre to its edge
@@ -39,10 +39,7 @@ def shares(inside: np.ndarray, edge: Edge, scale: float, shown: Rectangle, kept:
         return result
     grow, feather = edge.grow / scale, edge.feather / scale
     box = _box(inside, int(np.ceil(grow + feather)) + 1)
-    cv2 = opencv()
-    outside = np.ascontiguousarray(~inside[box]).view(np.uint8)
-    distances = cv2.distanceTransform(outside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)  # of centres; 0 inside
-    part = _falling(distances - grow - _HALF, feather)
+    part = _falling(distances(~inside[box]) - grow - _HALF, feather)
     for axis, (low, high) in enumerate(((shown.top, shown.bottom), (shown.left, shown.right))):
         part *= _within(inside.shape[axis], low, high, feather)[box[axis]].reshape((-1, 1) if axis == 0 else (1, -1))
     if kept is not None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..identity.mask_set import in_words, runs
-from ..opencv import opencv
+from ..opencv import distances
 
 _RING = 3  # pixels
 _FEWEST, _SHARE = 12, 0.02  # strange pixels in the ring, and of the ring
@@ -31,8 +31,7 @@ def cut_sides(strange: np.ndarray, people: np.ndarray, reach: int) -> tuple[str,
     shown whole. reach: pixels after which nothing of it is shown."""
     if not strange.any() or not people.any():
         return ()
-    cv2 = opencv()
-    distance = cv2.distanceTransform((~people).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    distance = distances(~people)
     ring = (distance > reach) & (distance <= reach + _RING)
     rows, columns = np.nonzero(strange & ring)
     if len(rows) < max(_FEWEST, _SHARE * ring.sum()):

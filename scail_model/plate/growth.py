@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..opencv import opencv
+from ..opencv import distances, opencv
 from .placement import Size
 from .resample import Affine
 
@@ -43,7 +43,7 @@ def look(made: np.ndarray, filmed: np.ndarray, people: np.ndarray, kept: np.ndar
     if not people.any():
         return Look(people, nothing, nothing)
     cv2 = opencv()
-    distance = cv2.distanceTransform((~people).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    distance = distances(~people)
     reach = _REACH * _size(people)
     free = nothing if kept is None else kept
     far = (distance > reach) & ~free
