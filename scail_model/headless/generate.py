@@ -95,9 +95,11 @@ def check(arguments: argparse.Namespace) -> bool:
         found = list(prepared.findings)
         if picture and not findings.of_level(found, findings.ERROR):
             terminal.say("drawing the preview")
-            sized = prepared.options.sized(prepared.given.references[0])
+            reference = prepared.given.references[0]
+            sized = prepared.options.sized(reference)
             write_preview(picture, prepared.inputs.driving, prepared.inputs.identities, (sized.height, sized.width),
-                          prepared.options.plate_choice(prepared.inputs.plate_masks, prepared.inputs.crop))
+                          prepared.options.plate_choice(prepared.inputs.plate_masks, prepared.inputs.crop),
+                          (reference.height, reference.width))
         elif picture:
             found.append(findings.warning("preview", f"{picture} (--preview) is not drawn, because there are errors: "
                                                      "mend them first."))

@@ -32,13 +32,14 @@ def check_preview(path: Path, *read: str | None) -> None:
         raise ValueError(f"{path} (--preview) is one of the pictures that are read: choose another name.")
 
 
-def write_preview(path: Path, driving: Clip, identities: Identities, size: Size, choice: Choice) -> None:
+def write_preview(path: Path, driving: Clip, identities: Identities, size: Size, choice: Choice,
+                  full: Size | None = None) -> None:
     """Draw frames that are spread over the video. size: (height, width) at which people are made. choice: if it has no
-    plate, the picture shows what one would keep.
+    plate, the picture shows what one would keep. full: as for `Choice.plate`.
 
     Raises ValueError where nothing that was filmed is shown, RuntimeError if the file cannot be written.
     """
-    plate = replace(choice, kind=COMPOSITE).plate(driving, identities, size, halved_colours=False)
+    plate = replace(choice, kind=COMPOSITE).plate(driving, identities, size, halved_colours=False, full=full)
     assert plate is not None  # composite is one
     page = Image.fromarray(to_levels(sheet(plate, chosen_frames(len(driving), _FRAMES))).numpy())
     with explained(f"{path} (--preview)", "and try again"), writing(path) as part, part.open("wb") as file:

@@ -138,6 +138,17 @@ def test_the_command_line_writes_a_picture(tmp_path, ending):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_draft_is_drawn_with_as_wide_an_edge_as_the_video(tmp_path):
+    plate = plate_of([LEFT])
+
+    def drawn(size, *full):
+        write_preview(tmp_path / "plate.png", plate.clip, plate.identities, size, Choice(), *full)
+        return np.asarray(Image.open(tmp_path / "plate.png"))[:380].astype(int)  # without the legend
+
+    video, draft, smaller = drawn((192, 384)), drawn((96, 192), (192, 384)), drawn((96, 192))
+    assert np.abs(draft - video).mean() < np.abs(smaller - video).mean() / 4
+
+
 def test_pictures_that_cannot_be(tmp_path):
     with pytest.raises(ValueError, match=r"plate.mp4 \(--preview\) is not the name of a picture: end it with .png"):
         check_preview(tmp_path / "plate.mp4")
