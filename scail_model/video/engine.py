@@ -86,8 +86,9 @@ class _Engine:
         all_errors = list(itertools.chain(*self.errors))
         if all_errors:
             self.files.comment += f", {sparse_report.phrase(all_errors)}"
+        facts = [self.files.facts(part) for part in self.parts]
         return Made(self.files.joined(self.target), kept, self.errors,
-                    [fact for part in self.parts for fact in self.files.facts(part)])
+                    list(itertools.chain(*facts)) if all(facts) else [])
 
     def _segments(self) -> int:
         """Make what is missing; returns how many segments were there."""

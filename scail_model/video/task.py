@@ -175,7 +175,8 @@ class VideoTask:
 @dataclass(frozen=True)
 class Made:
     """The finished file, how many segments were already there, and the errors of sparse attention in each segment; of
-    segments that are there, those that were kept with them. plate: of each frame in the plate, if there is one."""
+    segments that are there, those that were kept with them. plate: of each frame in the plate; empty without one,
+    and if those of a part are not kept any more."""
 
     path: Path
     kept: int

@@ -125,6 +125,15 @@ def test_stopped_while_a_part_is_written_it_goes_on_to_the_same_bytes(models, jo
     assert (tmp_path / "video.mp4").read_bytes() == (made / "video.mp4").read_bytes()
 
 
+def test_facts_of_all_frames_are_told_or_none(models, job, copied, capsys):
+    """Those of the second part alone would be told of the wrong frames."""
+    assert run(models, job, copied) == 0
+    assert "of the pixels are as filmed" in capsys.readouterr().out
+    next(copied.glob("scail2_jobs/*/0001-*.plate.json")).unlink()
+    assert run(models, job, copied) == 0
+    assert "of the pixels are as filmed" not in capsys.readouterr().out
+
+
 def test_frames_that_are_picked_lie_on_their_own_plates(models, job, tmp_path):
     assert run(models, job, tmp_path, rate=8.0) == 0
     result = frames(tmp_path / "video.mp4")
