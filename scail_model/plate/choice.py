@@ -58,7 +58,7 @@ class Choice:
         scale = 1 if full is None else size[0] / full[0]
         return Plate(clip, placement, identities,
                      Edge(round(self.grow * scale), round(self.feather * scale)), self._masks(clip, size),
-                     self.outline == MEASURED and self.whole, self.whole)
+                     self.outline == MEASURED and self.whole, self.whole, self.kind == LOCK)
 
     @property
     def whole(self) -> bool:

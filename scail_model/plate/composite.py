@@ -71,7 +71,7 @@ class Composited:
         """How much of each pixel is made, float32 [h, w]; and the frame's facts are noted."""
         plate, now = self.plate, looks[index]
         grown = growth.steady(looks.get(index - 1), now, looks.get(index + 1)) if plate.measured else None
-        share = plate.share(self.start + index, grown)
+        share = plate.share(self.start + index, grown, now.other)
         people = now.people if grown is None else now.people | grown
         cut = cut_sides(now.strange, people, plate.edge.reach) if plate.whole else ()
         self.facts[index] = FrameFacts(float(np.mean(share == 0)), cut)

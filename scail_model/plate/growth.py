@@ -25,15 +25,20 @@ _GAP = 3  # pixels between a person and what belongs to them, as a bright outlin
 _MOVED = 8  # pixels from frame to frame
 _WHITE = 255
 _SPECK = 5  # pixels across, of what is no part of a person
+_SEEN = 1.5 / 255  # of the levels; nobody sees less
+_AROUND = 5  # pixels across, of a soft outline
 
 
 class Look(NamedTuple):
     """One made frame beside what was filmed. people: where the driven ones are, bool [H, W]. grown: where the made ones
-    grow out of them, bool [H, W]. strange: where the made frame differs from what was filmed by far, bool [H, W]."""
+    grow out of them, bool [H, W]. strange: where the made frame differs from what was filmed by far, bool [H, W].
+    other: by how much it differs from what was filmed, float32 [H, W]: 0 where no more than a held plate does after the
+    VAE, 1 where clearly; None where that cannot be known."""
 
     people: np.ndarray
     grown: np.ndarray
     strange: np.ndarray
+    other: np.ndarray | None = None
 
 
 def look(made: np.ndarray, filmed: np.ndarray, people: np.ndarray, kept: np.ndarray | None) -> Look:
@@ -52,11 +57,22 @@ def look(made: np.ndarray, filmed: np.ndarray, people: np.ndarray, kept: np.ndar
     blurred = _blurred(made - filmed, ~people)
     blurred -= np.median(blurred[far], axis=0)  # a cast over the whole picture is nobody
     differences = np.sqrt(np.square(blurred).mean(-1))
-    strange = (differences > max(_LEAST, _OVER * float(np.quantile(differences[far], _USUAL)))) & ~free
+    usual = float(np.quantile(differences[far], _USUAL))
+    strange = (differences > max(_LEAST, _OVER * usual)) & ~free
     near = strange & (distance <= reach) & ~people
     speck = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_SPECK, _SPECK))
     opened = cv2.morphologyEx(near.view(np.uint8), cv2.MORPH_OPEN, speck).view(bool)
-    return Look(people, _hanging(opened, distance <= _GAP), strange)
+    return Look(people, _hanging(opened, distance <= _GAP), strange, _clearly(differences, far))
+
+
+def _clearly(differences: np.ndarray, far: np.ndarray) -> np.ndarray:
+    """How clear differences [H, W] are: float32, 0 up to the usual one `far` from people, bool [H, W], and 1 from twice
+    as much on. Soft outlines of what differs are part of it."""
+    cv2 = opencv()
+    around = cv2.dilate(differences, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_AROUND, _AROUND)))
+    usual = max(float(np.quantile(around[far], _USUAL)), _SEEN)
+    soft = cv2.GaussianBlur((around / usual - 1).clip(0, 1).astype(np.float32), (0, 0), _BLUR)
+    return np.round(soft * _WHITE) / np.float32(_WHITE)  # whole levels: a last bit more or less is no other picture
 
 
 def _blurred(picture: np.ndarray, used: np.ndarray) -> np.ndarray:

@@ -33,7 +33,7 @@ from .resample import resampled
 CELL = 8  # pixels of a latent cell
 _WIDE = 0.25  # of a person's height: hats, hair, skirts
 _SHAPES_DECIDED = float(np.float32(0.85))  # the noise level at which outlines are there, and little else
-_CLEAR, _TIMES = 0.35, 2.0  # a clear difference: in standard deviations of the latent, and times the usual one
+_CLEAR, _TIMES = 0.6, 2.0  # a clear difference: in standard deviations of the latent, and times the usual one
 _TOGETHER = np.stack([ndimage.generate_binary_structure(2, 0), np.ones((3, 3), bool),
                       ndimage.generate_binary_structure(2, 0)])
 _SOFT = 0.3  # the noise level below which a cell in the feather is made, times its share

@@ -35,6 +35,7 @@ class Plate:
     given: MaskSet | None = None
     measured: bool = False
     whole: bool = True
+    held: bool = False
 
     @property
     def size(self) -> Size:
@@ -46,7 +47,7 @@ class Plate:
         """Of everything but the clip. Of the driving masks too: those of a crop are not what the model sees."""
         masks = self.identities.driving, self.given, self.identities.bystanders
         return digest(self.placement.key, self.edge.grow, self.edge.feather,
-                      *("" if each is None else each.digest() for each in masks), self.measured)
+                      *("" if each is None else each.digest() for each in masks), self.measured, self.held)
 
     def outline(self, frame: int, grown: np.ndarray | None = None) -> np.ndarray:
         """Where people are in a frame, bool [h, w]. grown: where the made ones are seen beyond the masks, bool [H, W]
@@ -74,12 +75,17 @@ class Plate:
         others = self.identities.bystanders.anybody(min(frame, len(self.identities.bystanders) - 1))
         return fitted(others, self.size) & ~fitted(self._driven(frame), self.size) if others.any() else None
 
-    def share(self, frame: int, grown: np.ndarray | None = None) -> np.ndarray:
-        """How much of each pixel of a frame is made, float32 [h, w], 0 where the plate stays. grown: as in
-        `outline`."""
+    def share(self, frame: int, grown: np.ndarray | None = None, other: np.ndarray | None = None) -> np.ndarray:
+        """How much of each pixel of a frame is made, float32 [h, w], 0 where the plate stays. grown: as in `outline`.
+        other: how clearly the made picture differs, float32 [H, W], as in `growth.Look`; it counts on a held plate."""
         across, down = self.placement.at(frame).scale
-        return shares(self.outline(frame, grown), self.edge, (across * down) ** 0.5,
-                      covered_part(self.placement, frame), self.kept(frame))
+        outline = self.outline(frame, grown)
+        share = shares(outline, self.edge, (across * down) ** 0.5, covered_part(self.placement, frame),
+                       self.kept(frame))
+        if self.held and other is not None:
+            differing = _moved(other, self.placement.at(frame).inverse, self.size)
+            share *= np.where(outline, np.float32(1), differing)
+        return share
 
     def put(self, picture: Tensor, filmed: Tensor, share: np.ndarray, frame: int) -> Tensor:
         """One made picture [H, W, 3] in 0..1 into its frame of the plate, uint8 [h, w, 3]: float32 [h, w, 3] in
@@ -125,10 +131,15 @@ def fitted(mask: np.ndarray, size: Size) -> np.ndarray:
 
 def warped(mask: np.ndarray, affine: Affine, size: Size) -> np.ndarray:
     """A mask bool [H, W] scaled and moved into a picture of another size; outside of it nobody is."""
+    return _moved(_grey(mask), affine, size) > _LEVELS // 2
+
+
+def _moved(picture: np.ndarray, affine: Affine, size: Size) -> np.ndarray:
+    """A picture [H, W] scaled and moved into one of another size; 0 outside of it."""
     cv2, (across, down), (left, top) = opencv(), affine.scale, affine.offset
     # OpenCV counts from centres of pixels
     matrix = np.array([[across, 0, across / 2 - left - 0.5], [0, down, down / 2 - top - 0.5]])
-    return cv2.warpAffine(_grey(mask), matrix, size[::-1], flags=cv2.INTER_LINEAR) > _LEVELS // 2
+    return cv2.warpAffine(picture, matrix, size[::-1], flags=cv2.INTER_LINEAR)
 
 
 def _grey(mask: np.ndarray) -> np.ndarray:

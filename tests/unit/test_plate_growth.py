@@ -18,6 +18,7 @@ from scail_model.plate.resample import resampled
 
 HEIGHT, WIDTH, FRAMES = 192, 256, 7
 NARROW = Edge(2, 2)
+HALF_A_LEVEL = 0.5 / 255
 random = np.random.default_rng(5)
 
 
@@ -201,3 +202,32 @@ class TestFacts:
     def test_one_frame_is_no_reason_to_speak(self):
         assert len(lines([FrameFacts(0.5, ()), FrameFacts(0.5, ("top",)), FrameFacts(0.5, ())])) == 1
         assert lines([]) == []
+
+
+class TestHeld:
+    """A plate that the made picture was held to while it was sampled."""
+
+    shadow = ellipse(150, 172, 22, 6) & ~person()
+    edge = Edge(40, 8)
+
+    def shares(self, held):
+        masks = torch.from_numpy(person())[None].float()
+        identities = bind("replacement", from_masks([masks], DRIVING), [from_masks([masks], REFERENCE)])
+        filmed = torch.from_numpy(FILMED)[None].mul(255).round().to(torch.uint8)
+        plate = Plate(TensorClip(filmed), Covered((HEIGHT, WIDTH), (HEIGHT, WIDTH)), identities, self.edge, held=held)
+        made = remade(person())
+        made[self.shadow] -= 0.08
+        shown = next(iter(Composited(plate, torch.from_numpy(made)[None], 0).pictures(0, 1, lambda: None)))
+        return plate.share(0), (shown - filmed[0] / 255).abs().amax(-1).numpy(), made, shown.numpy()
+
+    def test_around_people_the_plate_itself_is_shown_where_nothing_else_is_seen(self):
+        share, error, *_ = self.shares(held=True)
+        apart = (share == 1) & ~ndimage.binary_dilation(person() | self.shadow, iterations=8)
+        assert (error[apart] < HALF_A_LEVEL).mean() > 0.9
+        assert (self.shares(held=False)[1][apart] < HALF_A_LEVEL).mean() < 0.1
+
+    def test_people_and_what_they_throw_around_them_are_made(self):
+        _, _, made, shown = self.shares(held=True)
+        well_inside = ndimage.binary_erosion(self.shadow, iterations=2)
+        assert np.abs(shown - made)[well_inside].mean() < 0.01
+        assert np.allclose(shown[person()], made[person()], atol=1e-6)
