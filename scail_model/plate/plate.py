@@ -26,7 +26,9 @@ class Plate:
     """clip: what was filmed, a frame for each made one. identities: whose driving masks lie on it, of any size in its
     shape. given: masks of the made people in the same frames, of the plate's shape or else the made picture's.
     measured: whether people also reach to where the made ones are seen to grow out of the masks (`growth.py`). whole:
-    whether the masks are of whole people, not of heads, which go on where the mask ends."""
+    whether the masks are of whole people, not of heads, which go on where the mask ends. held: whether the made picture
+    was held to the plate around people while it was sampled (`lock.py`): there it differs by what the VAE changes, and
+    the plate itself is shown wherever nothing else is seen."""
 
     clip: Clip
     placement: Placement
