@@ -314,7 +314,7 @@ TWINS = {
     "guidance": Case("animation", guidance=5.0, history="latents", prompt=LONG,
                      plan='[{"segments": 2, "driving_strength": 0.5}]', rate=drawing.FPS / 2, driving_end=0.6),
     "guidance, steered": Case("animation", guidance=3.0, negative=WORD, negative_strength=9.0),
-    "replacement of two with a locked plate": Case("replacement", people=2, solver="euler", plate="lock"),
+    "replacement of two with a locked plate": Case("replacement", people=2, guidance=3.0, prompt=LONG, plate="lock"),
     "8-bit": Case("animation", people=2, precision="8-bit", negative=LONG, negative_strength=11.0),
     # 1,026 tokens: from 1,024 on there is something to choose
     "fast": Case("animation", people=2, precision="fast", larger=3),
