@@ -89,7 +89,7 @@ def test_what_a_program_leaves_out_is_what_the_page_shows(comfy, graph):
         inputs = comfy.get(f"/object_info/{node}")[node]["input"]
         assert set(required) < inputs["required"].keys()
         shown = {name: (kind[1] if len(kind) > 1 else {}).get("default") for name, kind in inputs["optional"].items()}
-        assert shown == {"clip": None, "more_references": None, "sampler": None, "sigmas": None,
+        assert shown == {"clip": None, "more_references": None, "sampler": None, "sigmas": None, "plate_masks": None,
                          **{name: value for name, value in used.items() if name not in required}}
 
 

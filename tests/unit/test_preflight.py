@@ -515,7 +515,8 @@ def test_findings_name_inputs_of_the_check():
     inputs = set(re.findall(r"\.Input\(\s*\"([a-z_]+)\"", text)) | {each.name for each in option_fields()}
     found = {code: findings.fact(code, "").input for code in codes()}
     assert len(found) > 30
-    assert {code for code, name in found.items() if name is None} == {"time"}
+    # of the machine, and of the command line
+    assert {code for code, name in found.items() if name is None} == {"time", "preview"}
     assert {name for name in found.values() if name} <= inputs
 
 

@@ -23,4 +23,4 @@ def test_a_video_and_its_draft(page, server):
     assert found["kept"] == 1, "told again, a video that plays is not drawn anew"
     assert "The file with both is gone from the job folder." in found["gone"]
     assert found["none"].strip() == ""
-    assert found["saved"] == [True, 0, 0.05], "the settings and no panel"
+    assert found["saved"] == [True, 0, 0.05, "off", 8, 8, "measured", 0], "the settings and no panel"
