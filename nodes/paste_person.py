@@ -15,8 +15,9 @@ from ..scail_model.comfy.schema import CATEGORY, CropType, as_clip, option_input
 from ..scail_model.media.encoding import CODECS, Encoding, check_encoder
 from ..scail_model.plate.choice import FEATHER, GROW, MEASURED
 from ..scail_model.plate.edge import Edge
-from ..scail_model.plate.pasting import check_even, paste, result_rate
+from ..scail_model.plate.pasting import paste, result_rate
 from ..scail_model.plate.person_crop import PersonCrop
+from ..scail_model.plate.plate import check_even
 from ..scail_model.plate.rim import colour_offsets
 from ..scail_model.video.draft import draft_size
 
@@ -74,7 +75,8 @@ class SCAIL2PastePerson(io.ComfyNode):
         across, down = draft_size(width, height)
         whole = crop.plate(made, Edge(grow, feather), None if plate is None else as_clip(plate, "plate"),
                            measured=plate_person == MEASURED, draft=(down, across))
-        check_even(whole, encoding)
+        if not encoding.lossless:
+            check_even(whole.size)
         rate = result_rate(whole, made) or _ASSUMED_RATE
         offsets = colour_offsets(whole, made, rate, crop.cuts_in(made), tick) if match_colours else None
         folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(

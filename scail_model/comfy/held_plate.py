@@ -1,4 +1,4 @@
-"""The plate lock in ComfyUI: a conditioning value that takes part in every call of the network, whoever samples.
+"""The plate lock in ComfyUI: a conditioning value that takes part in every call of the network, with any sampler.
 
 It stands where a ControlNet would: ComfyUI calls such a value while it samples with any MODEL under any sampler, and
 does not load the MODEL in another way for it, as for hooks. It adds nothing to what the network computes, but wraps the

@@ -91,7 +91,7 @@ def nlf(path: str) -> Any:
 
 
 def _relabelled(poses: Poses, labels: Sequence[int]) -> Poses:
-    """People with these colours; whoever was called like the old one is called like the new one."""
+    """People with these colours; those named after the old ones are named after the new ones."""
     names = tuple(NAMES[label - 1] if name == NAMES[old - 1] else name
                   for name, old, label in zip(poses.names, poses.labels, labels, strict=True))
     return replace(poses, labels=tuple(labels), names=names).select(np.argsort(labels, kind="stable").tolist())

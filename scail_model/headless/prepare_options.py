@@ -57,8 +57,8 @@ def _add_poses(command: argparse.ArgumentParser) -> None:
                        help="the largest median distance between joints and reference that --retarget accepts, as a "
                             f"share of the size of the reference's joints (default: {ERROR_LIMIT})")
     poses.add_argument("--hold", type=int, metavar="FRAMES",
-                       help="whoever is overlooked for at most this many frames keeps the last pose (default: 3; 0 is "
-                            "official)")
+                       help="a person who is overlooked for at most this many frames keeps the last pose (default: "
+                            "3; 0 is official)")
     poses.add_argument("--smooth", type=float, metavar="FRAMES",
                        help="smooth joints and points over about this many frames to both sides (default: 0)")
 

@@ -11,7 +11,7 @@ from ..media.clips import Clip
 from .edge import Edge
 from .person_crop import PersonCrop
 from .placement import Covered, Placement, Size
-from .plate import Plate
+from .plate import Plate, check_even
 
 PLATE = "plate"  # what messages call masks of the made people
 OFF, COMPOSITE, LOCK = "off", "composite", "lock"
@@ -54,7 +54,7 @@ class Choice:
         self.check_mode(identities)
         clip, identities, placement = self.laid(clip, identities, size)
         if halved_colours:
-            self._check_even(clip.size)
+            check_even(clip.size)
         scale = 1 if full is None else size[0] / full[0]
         return Plate(clip, placement, identities,
                      Edge(round(self.grow * scale), round(self.feather * scale)), self._masks(clip, size),
@@ -78,13 +78,6 @@ class Choice:
             raise ValueError(f"plate is {self.kind}, but the mode is {identities.mode}, which shows the reference's "
                              f"scene and keeps nothing of the driving video: set plate to {OFF}, or bind the "
                              f"identities for {REPLACEMENT}.")
-
-    def _check_even(self, size: Size) -> None:
-        height, width = size
-        if height % 2 or width % 2:
-            raise ValueError(f"plate is {self.kind}, so the result has the driving video's {width}x{height} pixels, "
-                             "but the codec stores colours at half the size and needs even sides: set codec to "
-                             "lossless, or crop the driving video by a pixel.")
 
     def _masks(self, clip: Clip, size: Size) -> MaskSet | None:
         """The given masks, one for each frame that is read."""

@@ -21,14 +21,14 @@ from .plate import Plate
 class Composited:
     """made: [n, H, W, 3] in 0..1, from frame `start` of the plate on. before: made frames that come before these,
     [m, H, W, 3], which are not shown. `pictures` may be called by several threads at once, each of which reads the
-    plate for itself. facts: of the frames that were asked for, by number from 0. filmed: as of `encoding.Frames`."""
+    plate for itself. facts: of the frames that were asked for, by number from 0."""
 
     plate: Plate
     made: Tensor
     start: int
     before: Tensor | None = None
     facts: dict[int, FrameFacts] = field(default_factory=dict)
-    filmed: bool = True
+    filmed = True  # of `encoding.Frames`
 
     @property
     def size(self) -> Size:

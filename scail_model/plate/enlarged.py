@@ -17,6 +17,7 @@ from scipy.linalg import solveh_banded
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
+from ..levels import WHITE
 from .resample import Affine, axis_weights, resampled
 
 _BAND = 6  # pixels of the plate whose ways back read the same pixels; a cubic kernel reaches 2 on each side
@@ -24,7 +25,6 @@ _DAMPING = 1e-4  # of frequencies that the way back nearly loses, as at half a p
 _ROUNDS, _ENOUGH = 2, 0.4  # of iterating; levels
 _EAGER = 1.8  # how much more is added than is missed, because a part of it is cut off again
 _NOTHING = 2e-5  # a weight that is left out
-_WHITE = 255
 
 
 def enlarged(frame: Tensor, affine: Affine, size: tuple[int, int]) -> Tensor:
@@ -32,13 +32,13 @@ def enlarged(frame: Tensor, affine: Affine, size: tuple[int, int]) -> Tensor:
     makes it smaller, this is `resampled`, which cannot be undone."""
     picture = frame.float()
     if min(affine.scale) <= 1:
-        return resampled(picture[None], affine, size)[0].round().clamp(0, _WHITE).byte()
+        return resampled(picture[None], affine, size)[0].round().clamp(0, WHITE).byte()
     rows, columns = (_way(frame.shape[axis], size[axis], affine.scale[1 - axis], affine.offset[1 - axis])
                      for axis in (0, 1))
     made = _along_both(picture, rows, columns)
     low, high = made.aminmax()
-    for _ in range(_ROUNDS if low < -0.5 or high > _WHITE + 0.5 else 0):
-        made.clamp_(0, _WHITE)
+    for _ in range(_ROUNDS if low < -0.5 or high > WHITE + 0.5 else 0):
+        made.clamp_(0, WHITE)
         back = resampled(made[None], affine.inverse.moved(columns.shown.start, rows.shown.start), (
             len(rows.shown), len(columns.shown)))[0]
         missed = torch.zeros_like(picture)
@@ -47,7 +47,7 @@ def enlarged(frame: Tensor, affine: Affine, size: tuple[int, int]) -> Tensor:
         if missed.abs().max() < _ENOUGH:
             break
         made += _along_both(missed, rows, columns) * _EAGER
-    return made.round().clamp(0, _WHITE).byte()
+    return made.round().clamp(0, WHITE).byte()
 
 
 class _Way(NamedTuple):

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..levels import WHITE
 from ..opencv import distances, opencv
 from .placement import Size
 from .resample import Affine
@@ -23,7 +24,6 @@ _REACH = 0.3  # of a person's size
 _FEWEST = 0.03  # of the picture, below which there is no place far from people
 _GAP = 3  # pixels between a person and what belongs to them, as a bright outline
 _MOVED = 8  # pixels from frame to frame
-_WHITE = 255
 _SPECK = 5  # pixels across, of what is no part of a person
 _SEEN = 1.5 / 255  # of the levels; nobody sees less
 _AROUND = 5  # pixels across, of a soft outline
@@ -72,7 +72,7 @@ def _clearly(differences: np.ndarray, far: np.ndarray) -> np.ndarray:
     around = cv2.dilate(differences, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_AROUND, _AROUND)))
     usual = max(float(np.quantile(around[far], _USUAL)), _SEEN)
     soft = cv2.GaussianBlur((around / usual - 1).clip(0, 1).astype(np.float32), (0, 0), _BLUR)
-    return np.round(soft * _WHITE) / np.float32(_WHITE)  # whole levels: a last bit more or less is no other picture
+    return np.round(soft * WHITE) / np.float32(WHITE)  # whole levels: a last bit more or less is no other picture
 
 
 def _blurred(picture: np.ndarray, used: np.ndarray) -> np.ndarray:
@@ -105,9 +105,9 @@ def reduced(filmed: np.ndarray, there: Affine, size: Size) -> np.ndarray:
     whole = filmed[: height * steps[1], : width * steps[0]]
     smaller = cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA) if max(steps) > 1 else whole
     across, down = (scale * step for scale, step in zip(there.scale, steps, strict=True))
-    matrix = np.array([[across, 0, across / 2 - there.offset[0] - 0.5], [0, down, down / 2 - there.offset[1] - 0.5]])
+    matrix = Affine((across, down), there.offset).matrix
     shown = cv2.warpAffine(smaller, matrix, size[::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return shown.astype(np.float32) / _WHITE
+    return shown.astype(np.float32) / WHITE
 
 
 def _hanging(pieces: np.ndarray, person: np.ndarray) -> np.ndarray:

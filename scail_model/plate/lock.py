@@ -22,6 +22,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from ..levels import WHITE
 from ..media.clips import Clip, Tick
 from ..segments import Segment
 from .edge import Edge, shares
@@ -37,7 +38,6 @@ _CLEAR, _TIMES = 0.6, 2.0  # a clear difference: in standard deviations of the l
 _TOGETHER = np.stack([ndimage.generate_binary_structure(2, 0), np.ones((3, 3), bool),
                       ndimage.generate_binary_structure(2, 0)])
 _SOFT = 0.3  # the noise level below which a cell in the feather is made, times its share
-_LEVELS = 255
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Filmed:
     @property
     def frames(self) -> Tensor:
         """The pixels as a VAE takes them, float32 [T, H, W, 3] in 0..1."""
-        return self.pixels.float() / _LEVELS
+        return self.pixels.float() / WHITE
 
     def locked(self, latents: Tensor, history: Tensor | None) -> PlateLock:
         """latents: of `frames`. history: latent frames [1, 16, t, h, w] that the sampling is given, or None."""
@@ -118,7 +118,7 @@ def _outline(plate: Plate, frame: int) -> _Outline:
 def on_filmed(plate: Plate, start: int, made: Tensor) -> Tensor:
     """Made frames [n, H, W, 3] in 0..1 from frame `start` on, at their own size with what was filmed around the people:
     what the next segment continues from, so that no error of the VAE grows from segment to segment."""
-    filmed = [_pictured(plate, plate.clip, start + index).float() / _LEVELS for index in range(len(made))]
+    filmed = [_pictured(plate, plate.clip, start + index).float() / WHITE for index in range(len(made))]
     outlines = [_outline(plate, start + index) for index in range(len(made))]
     if plate.measured:
         looks = [look(picture.numpy(), below.numpy(), *outline)
@@ -206,7 +206,7 @@ def _wide_edge(plate: Plate, segment: Segment) -> Edge:
 def _pictured(plate: Plate, clip: Clip, frame: int) -> Tensor:
     """A frame of the plate's clip as the made picture shows it, uint8 [H, W, 3]."""
     picture = resampled(clip.read(frame, frame + 1).float(), plate.placement.at(frame), plate.placement.size)[0]
-    return picture.round_().clamp_(0, _LEVELS).byte()
+    return picture.round_().clamp_(0, WHITE).byte()
 
 
 def _on_cells(share: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..files.atomic import writing
+from ..levels import WHITE
 from ..media.clips import Clip, Tick
 from ..media.encoding import Encoding, join, write_part
 from ..media.sound import write_sound
@@ -23,15 +24,6 @@ from .placement import Size
 from .plate import Plate
 
 _STRETCH = 80  # frames of a part, which are in memory when they are encoded
-_WHITE = 255
-
-
-def check_even(plate: Plate, encoding: Encoding) -> None:
-    """Raise ValueError for a plate whose sides the codec cannot halve."""
-    height, width = plate.size
-    if (height % 2 or width % 2) and not encoding.lossless:
-        raise ValueError(f"The plate is {width}x{height}, but {encoding.codec} needs even sides: set codec to "
-                         "lossless, or crop the video by a pixel before everything else.")
 
 
 def result_rate(plate: Plate, made: Clip) -> Fraction | None:
@@ -42,8 +34,8 @@ def result_rate(plate: Plate, made: Clip) -> Fraction | None:
 @dataclass(frozen=True)
 class Pasted:
     """Frames start..stop of a made video in the plate, as `encoding.Frames`. offsets: what is added to red, green and
-    blue of each made frame, [T, 3] in units of white; None for nothing. facts: of the
-    frames that were asked for, by number. filmed: as of `encoding.Frames`."""
+    blue of each made frame, [T, 3] in units of white; None for nothing. facts: of the frames that were asked for, by
+    number."""
 
     plate: Plate
     made: Clip
@@ -51,7 +43,7 @@ class Pasted:
     stop: int
     offsets: np.ndarray | None = None
     facts: dict[int, FrameFacts] = field(default_factory=dict)
-    filmed: bool = True
+    filmed = True  # of `encoding.Frames`
 
     @property
     def size(self) -> Size:
@@ -67,7 +59,7 @@ class Pasted:
         # with a frame before and after, because what grows out of people is seen beside them
         begin, end = max(first - 1, 0), min(last + 1, len(self.made))
         with closing(self.made.ticking(tick)) as made:
-            frames = made.read(begin, end).float() / _WHITE
+            frames = made.read(begin, end).float() / WHITE
         if self.offsets is not None:
             frames = (frames + torch.from_numpy(self.offsets[begin:end])[:, None, None]).clamp_(0, 1)
         shown = Composited(self.plate, frames[first - begin :], first, frames[: first - begin])

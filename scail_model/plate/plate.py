@@ -12,13 +12,12 @@ from ..files.content_keys import digest
 from ..geometry import aspect_distance
 from ..identity.identities import Identities
 from ..identity.mask_set import MaskSet
+from ..levels import WHITE
 from ..media.clips import Clip
 from ..opencv import opencv
 from .edge import Edge, shares
 from .placement import Placement, Size, covered_part
 from .resample import Affine, resampled
-
-_LEVELS = 255
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ class Plate:
     def put(self, picture: Tensor, filmed: Tensor, share: np.ndarray, frame: int) -> Tensor:
         """One made picture [H, W, 3] in 0..1 into its frame of the plate, uint8 [h, w, 3]: float32 [h, w, 3] in
         0..1."""
-        whole = filmed.float() / _LEVELS
+        whole = filmed.float() / WHITE
         rows, columns = np.flatnonzero(share.any(1)), np.flatnonzero(share.any(0))
         if not len(rows):
             return whole
@@ -124,25 +123,32 @@ class Plate:
         return next(self.identities.driving_people(frame, frame + 1))
 
 
+def check_even(size: Size) -> None:
+    """Raise ValueError for a plate that cannot be written in colours of half the size."""
+    height, width = size
+    if height % 2 or width % 2:
+        raise ValueError(f"The plate, and so the result, has {width}x{height} pixels, but the codec stores colours at "
+                         "half the size and needs even sides: set codec to lossless, or crop the driving video by a "
+                         "pixel.")
+
+
 def fitted(mask: np.ndarray, size: Size) -> np.ndarray:
     """A mask bool [H, W] at another size of the same shape, a copy."""
     if mask.shape == size:
         return mask.copy()
-    return opencv().resize(_grey(mask), size[::-1], interpolation=opencv().INTER_LINEAR) > _LEVELS // 2
+    return opencv().resize(_grey(mask), size[::-1], interpolation=opencv().INTER_LINEAR) > WHITE // 2
 
 
 def warped(mask: np.ndarray, affine: Affine, size: Size) -> np.ndarray:
     """A mask bool [H, W] scaled and moved into a picture of another size; outside of it nobody is."""
-    return _moved(_grey(mask), affine, size) > _LEVELS // 2
+    return _moved(_grey(mask), affine, size) > WHITE // 2
 
 
 def _moved(picture: np.ndarray, affine: Affine, size: Size) -> np.ndarray:
     """A picture [H, W] scaled and moved into one of another size; 0 outside of it."""
-    cv2, (across, down), (left, top) = opencv(), affine.scale, affine.offset
-    # OpenCV counts from centres of pixels
-    matrix = np.array([[across, 0, across / 2 - left - 0.5], [0, down, down / 2 - top - 0.5]])
-    return cv2.warpAffine(picture, matrix, size[::-1], flags=cv2.INTER_LINEAR)
+    cv2 = opencv()
+    return cv2.warpAffine(picture, affine.matrix, size[::-1], flags=cv2.INTER_LINEAR)
 
 
 def _grey(mask: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(mask).view(np.uint8) * _LEVELS
+    return np.ascontiguousarray(mask).view(np.uint8) * WHITE

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,6 +26,12 @@ class Affine(NamedTuple):
     def inverse(self) -> Affine:
         (across, down), (left, top) = self.scale, self.offset
         return Affine((1 / across, 1 / down), (-left / across, -top / down))
+
+    @property
+    def matrix(self) -> np.ndarray:
+        """For OpenCV, which counts from centres of pixels: float64 [2, 3]."""
+        (across, down), (left, top) = self.scale, self.offset
+        return np.array([[across, 0, across / 2 - left - 0.5], [0, down, down / 2 - top - 0.5]])
 
     def moved(self, left: float, top: float) -> Affine:
         """The same into a part of the other picture that begins at (left, top)."""

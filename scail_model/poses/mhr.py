@@ -86,8 +86,8 @@ def _person(person: Mapping[str, Any], frame: int) -> tuple[Tensor, float, bool]
 
 def _joints_and_points(people: Sequence[tuple[Tensor, float, bool]], camera: Camera, size: tuple[int, int]
                        ) -> tuple[Tensor, Tensor, Tensor]:
-    """A frame's people -> joints [n, 18, 3], points [n, 134, 2] and their scores [n, 134]; whoever was invented is
-    unknown throughout."""
+    """A frame's people -> joints [n, 18, 3], points [n, 134, 2] and their scores [n, 134]; those who were invented
+    are unknown throughout."""
     joints = torch.zeros(len(people), JOINTS, 3)
     points, scores = torch.zeros(len(people), POINTS, 2), torch.zeros(len(people), POINTS)
     for index, (key_points, focal, seen) in enumerate(people):

@@ -95,7 +95,7 @@ def detect(model: Any, clip: Clip, masks: Source | None = None, *, device: torch
 
 def _detected(model: Any, frames: Tensor, masks: MaskSet | None, first: int, device: torch.device | str
               ) -> list[Tensor]:
-    """People of each frame, [n, 24, 3]; with masks, a place for each person, zeros for whoever is not found."""
+    """People of each frame, [n, 24, 3]; with masks, a place for each person, zeros for those who are not found."""
     if masks is None:
         return _answer(model, frames, device)
     made = torch.zeros(len(frames), masks.people, SMPL_JOINTS, 3)

@@ -232,8 +232,8 @@ def test_kinds_of_filmed_videos(models, job, tmp_path, count, size, hidden):
 def test_odd_sides_need_a_codec_that_has_them(models, job, tmp_path, capsys):
     other = changed(tmp_path / "job", job, pose=(5, scaled(155, 110)), mask_video=(5, scaled(155, 110)))
     assert run(models, other, tmp_path, codec="h264") == 1
-    assert ("plate is composite, so the result has the driving video's 155x110 pixels, but the codec stores colours at "
-            "half the size and needs even sides: set codec to lossless, or crop the driving video by a pixel."
+    assert ("The plate, and so the result, has 155x110 pixels, but the codec stores colours at half the size and needs "
+            "even sides: set codec to lossless, or crop the driving video by a pixel."
             ) in capsys.readouterr().err
 
 
