@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from itertools import takewhile
 from typing import NoReturn
 
+_EXTRAS = {"ray": "batch", "websocket": "batch", "yaml": "batch"}  # by the package that is missing
 _MODEL_FILES = "official SAT folder or .pt file, or a .safetensors file"
 
 
@@ -44,7 +45,8 @@ def _run(argv: list[str]) -> int:
             parser.error(f"unrecognized arguments: {' '.join(unknown)}")
         fine = arguments.run(arguments)
     except ModuleNotFoundError as error:
-        return _fail(f'{error.name} is not installed; run: pip install "scail2[headless]"')
+        extra = _EXTRAS.get((error.name or "").split(".")[0], "headless")
+        return _fail(f'{error.name} is not installed; run: pip install "scail2[{extra}]"')
     except (OSError, RuntimeError, ValueError, EOFError, MemoryError) as error:
         return _fail(_sentence(error))
     except KeyboardInterrupt:
@@ -85,7 +87,8 @@ def _parser(command: Sequence[str]) -> argparse.ArgumentParser:
             ("generate", "make a video: a reference picture performs, or takes part in, a driving video", _generate),
             ("check", "check the inputs of generate, and estimate memory and time, without loading a model", _check),
             ("prepare", "make the inputs of generate, masks and driving video, by their official names", _prepare),
-            ("doctor", "examine this machine and the model files, and measure a forward of each precision", _doctor)):
+            ("doctor", "examine this machine and the model files, and measure a forward of each precision", _doctor),
+            ("batch", "make many videos from a manifest, on one machine or many", None)):
         described = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
         described.set_defaults(run=run)
         if name in command:
@@ -98,6 +101,11 @@ def _add_arguments(name: str, command: argparse.ArgumentParser) -> None:
         from .doctor import add_doctor
 
         add_doctor(command)
+        return
+    if name == "batch":
+        from .batch_options import add_batch
+
+        add_batch(command)
         return
     from .options import add_check, add_generate
     from .prepare_options import add_prepare
