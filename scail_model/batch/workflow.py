@@ -11,10 +11,14 @@ from .manifest import Row
 
 @dataclass(frozen=True)
 class InputFile:
-    """path: where it lies. name: what it is called in ComfyUI's input folder, after its content."""
+    """address: where a row names it. path: where it lies. name: what it is called in ComfyUI's input folder, after its
+    content, of which there are so many bytes."""
 
+    address: str
     path: Path
     name: str
+    sha256: str
+    bytes: int
 
 
 @dataclass(frozen=True)
