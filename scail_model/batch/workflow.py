@@ -1,12 +1,27 @@
-"""From a row to the graph that ComfyUI is asked for, and to the files that it reads."""
+"""From a row to the graph that ComfyUI is asked for, to the files that it reads, and to a fingerprint of both."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from . import flags
+from .addresses import Place, shown
+from .applied import Applied, applied
 from .manifest import Row
+
+_READ_BYTES = 1 << 20
+_STEM = 60  # letters of a file's own name in the staged one
+_FILE = re.compile(r"[^\w.-]+")
+_ROOM = "rows"  # of the output folder: nothing else of ComfyUI's goes there
+# the pack's nodes that save under a name, and refuse one that is there
+_NAMED = ("SCAIL2SaveTracks", "SCAIL2SavePoses", "SCAIL2SavePrompt")
 
 
 @dataclass(frozen=True)
@@ -37,14 +52,117 @@ class Graph:
 def graph_of(row: Row, *, smaller: bool = False) -> Graph:
     """The graph of a row, with its smaller values if asked for. ValueError, in one sentence, for the first that is
     wrong."""
-    raise NotImplementedError(row, smaller)
+    made = _fine(row, smaller=smaller)
+    staged = {place: _input_file(made.given.get(place) or shown(made.prompt, place), file.path)
+              for place, file in made.media.items()}
+    for place, file in staged.items():
+        by_path = made.media[place].by_path
+        made.prompt[place.node]["inputs"][place.name] = str(file.path) if by_path else file.name
+    for node, about in made.prompt.items():
+        _save_apart(row, about, {place.name for place in made.given if place.node == node})
+    return Graph(made.prompt, tuple(staged.values()), made.output, made.sampler, made.seed)
 
 
 def input_files(row: Row) -> tuple[InputFile, ...]:
-    """The pictures, videos and other inputs that a row reads, of either engine; no model files."""
-    raise NotImplementedError(row)
+    """The pictures, videos and other inputs that a row reads, of either engine; no model files. ValueError as
+    `graph_of`, or for a file that cannot be read."""
+    if row.workflow is None:
+        named = flags.paths_of(row, flags.values_of(row), flags.FILES)
+        return tuple(_input_file(flag, path) for flag, path in named if not path.is_dir())
+    return graph_of(row).files
 
 
 def fingerprint(row: Row) -> str:
-    """Of everything that decides what a row makes: graph or flags, values, smaller values, contents of input files."""
-    raise NotImplementedError(row)
+    """Of everything that decides what a row makes: graph or flags, values, smaller values, contents of input files.
+    Not of paths, titles, places in the manifest, or the row's id. ValueError as `graph_of`."""
+    parts = [_content(row, smaller=False)]
+    if row.smaller:
+        parts.append(_content(row, smaller=True))
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal, of a file's content; read once for as long as the file stays the same. ValueError for a file that
+    cannot be read."""
+    try:
+        about = path.stat()
+        return _sha256(path, about.st_mtime_ns, about.st_size)
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror}): check the path and its permissions.") from error
+
+
+def staged_name(path: Path) -> str:
+    """A file's name in the input folder of a batch: its own, and its content."""
+    stem = _FILE.sub("_", path.stem)[:_STEM].strip("._") or "input"
+    return f"{stem}-{sha256_of(path)[:16]}{path.suffix.lower()}"
+
+
+def _input_file(address: str, path: Path) -> InputFile:
+    return InputFile(address, path, staged_name(path), sha256_of(path), path.stat().st_size)
+
+
+@lru_cache(maxsize=100_000)
+def _sha256(path: Path, _changed: int, _size: int) -> str:
+    found = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(_READ_BYTES):
+            found.update(block)
+    return found.hexdigest()
+
+
+def _fine(row: Row, *, smaller: bool) -> Applied:
+    made = applied(row, smaller=smaller)
+    if made.faults:
+        raise ValueError(made.faults[0])
+    return made
+
+
+def _save_apart(row: Row, about: dict[str, Any], given: set[str]) -> None:
+    """Let a node save under the row's own name, so that no two rows write one file, and a second attempt may."""
+    inputs = about["inputs"]
+    if isinstance(inputs.get("filename_prefix"), str):
+        own = re.split(r"[/\\]", inputs["filename_prefix"])[-1]
+        inputs["filename_prefix"] = f"{_ROOM}/{row.id}/{own or 'video'}"
+    if about["class_type"] in _NAMED:
+        if "name" not in given and isinstance(inputs.get("name"), str):
+            inputs["name"] = f"{row.id}/{inputs['name']}"
+        if "overwrite" not in given:
+            inputs["overwrite"] = True
+
+
+def _content(row: Row, *, smaller: bool) -> Any:
+    if row.workflow is None:
+        return _content_of_flags(row, smaller=smaller)
+    made = _fine(row, smaller=smaller)
+    nodes = {node: {"class_type": about["class_type"], "inputs": _plain(node, about["inputs"], made)}
+             for node, about in made.prompt.items()}
+    return {"nodes": nodes, "output": made.output}
+
+
+def _plain(node: str, inputs: Mapping[str, Any], made: Applied) -> dict[str, Any]:
+    values = {}
+    for name, value in inputs.items():
+        file = made.media.get(Place(node, name))
+        if file is not None:
+            values[name] = sha256_of(file.path)
+        elif name != "filename_prefix":
+            # 7 and 7.0 are one value to ComfyUI, and the page writes both as 7
+            values[name] = int(value) if isinstance(value, float) and value.is_integer() else value
+    return values
+
+
+def _content_of_flags(row: Row, *, smaller: bool) -> dict[str, Any]:
+    values = flags.values_of(row, smaller=smaller)
+    found: dict[str, Any] = {flag: value for flag, value in values.items() if value is not False}
+    for flag in {flag for flag, _ in flags.paths_of(row, values, flags.FILES)}:
+        paths = [path for other, path in flags.paths_of(row, values, flags.FILES) if other == flag]
+        found[flag] = [_folder_or_file(path) for path in paths]
+    for flag in {flag for flag, _ in flags.paths_of(row, values, flags.MODELS)}:
+        found[flag] = [path.name for other, path in flags.paths_of(row, values, flags.MODELS) if other == flag]
+    return found
+
+
+def _folder_or_file(path: Path) -> Any:
+    if path.is_dir():  # of masks, a picture for each frame
+        return [[file.name, sha256_of(file)] for file in sorted(path.iterdir()) if file.is_file()]
+    return sha256_of(path)
