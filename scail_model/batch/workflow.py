@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -67,8 +69,11 @@ def input_files(row: Row) -> tuple[InputFile, ...]:
     """The pictures, videos and other inputs that a row reads, of either engine; no model files. ValueError as
     `graph_of`, or for a file that cannot be read."""
     if row.workflow is None:
-        named = flags.paths_of(row, flags.values_of(row), flags.FILES)
-        return tuple(_input_file(flag, path) for flag, path in named if not path.is_dir())
+        named = list(flags.paths_of(row, flags.values_of(row), flags.FILES))
+        several = Counter(flag for flag, _ in named)
+        numbers = {flag: itertools.count(1) for flag, count in several.items() if count > 1}
+        return tuple(_input_file(f"{flag} {next(numbers[flag])}" if flag in numbers else flag, path)
+                     for flag, path in named if not path.is_dir())
     return graph_of(row).files
 
 
