@@ -1,0 +1,136 @@
+"""What a language model has answered: mended where that loses nothing, else what is wrong with it as a prompt."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+MOST_TOKENS = 512  # of UMT5, that the model reads
+_FEWEST_TOKENS = 30
+_REPEATS = 3  # of a sentence, in a loop of a small model
+_QUOTED = 60  # characters of an answer in a message
+WHOLE, CUT, REFUSED = "whole", "cut", "refused"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """text: as it came. ending: WHOLE; CUT at the largest length; REFUSED, with the server's own word for it."""
+
+    text: str
+    ending: str = WHOLE
+    word: str = ""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """what: ends a sentence that begins with "The answer". remedy: for the user. final: asking again does not help."""
+
+    what: str
+    remedy: str
+    final: bool = False
+
+
+_THOUGHT = re.compile(r"<(think|thinking|reasoning)>.*?(</\1>|\Z)", re.DOTALL | re.IGNORECASE)
+_FENCE = re.compile(r"\A```\w*\n(.*?)\n?```\Z", re.DOTALL)
+_PREAMBLE = re.compile(r"\A(sure|certainly|of course|okay|ok|absolutely|here(?:'s| is| are)|below is|the following is)\b"
+                       r"[^\n]{0,120}?[:!]\s*\n", re.IGNORECASE)
+_LABEL = re.compile(r"\A\W{0,4}(here(?:'s| is)[^.:\n]{0,80}|(?:final |video |english )*(?:prompt|caption|description|"
+                    r"answer|output))\W{0,3}:\W{0,3}(?=\w)", re.IGNORECASE)
+_WRAPPINGS = ('"', "'", "“”", "«»", "‘’", "`", "**", "*")
+
+_REFUSAL = re.compile(r"\A\W*(i(?:'|’)?m (?:very |really )?(?:sorry|afraid|unable|not able)|sorry\b|i (?:am (?:sorry|unable|"
+                      r"not able)|can(?:no|')t|can’t|won['’]t|will not|do not feel|must decline)|as an ai\b|unfortunately, "
+                      r"i\b|i apologi[sz]e)", re.IGNORECASE)
+_MARKUP = re.compile(r"^\s*(#{1,6} |[-*•] |\d+[.)] |\|)|\*\*|__\w|```|</?\w+>", re.MULTILINE)
+_EDITING = re.compile(
+    r"\breplac(?:e[sd]?|ing|ements?)\b|\bswap(?:s|ped|ping)?\b|\bsubstitut\w+|\binpaint\w*|\bcomposit(?:ed|ing)\b"
+    r"|\b(?:edit|edits|edited|editing)\b|\bin(?:to)? place of the\b|\binstead of the (?:original|former)\b"
+    r"|\b(?:segmentation|colou?r|driving|binary) masks?\b|\bmasked (?:area|region|person|subject)\b"
+    r"|\b(?:reference|provided|supplied|given|input|source|uploaded) (?:image|picture|photo|photograph|frame|video|clip)s?\b"
+    r"|\bdriving (?:video|clip|frame)s?\b"
+    r"|\boriginal (?:video|clip|footage|person|man|woman|actor|actress|subject|character|scene|background)\b"
+    r"|\b(?:motion|style) transfer\b|\bthe (?:user|prompt)\b|\bfinished video\b|\bthis (?:prompt|description|paragraph)\b",
+    re.IGNORECASE)
+_ORDER = re.compile(r"\A(keep|change|turn|transform|put|insert|remove|use|animate|make|generate|create|maintain|preserve|"
+                    r"write|describe)(?![-\w])", re.IGNORECASE)
+_END = re.compile(r"[.!?…。！？][\"'”’»)]*\Z")
+
+
+def mended(text: str) -> str:
+    """One paragraph without what models put around it: thoughts, fences, quotes, "Here is the prompt:", line breaks."""
+    text = _THOUGHT.sub("", text).strip()
+    before = None
+    while text != before:
+        before = text
+        text = _FENCE.sub(r"\1", text).strip()
+        text = _unwrapped(text)
+        text = _LABEL.sub("", _PREAMBLE.sub("", text)).strip()
+    return text if _MARKUP.search(text) else re.sub(r"\s+", " ", text)
+
+
+def answer_fault(answer: Answer) -> Fault | None:
+    """What keeps an answer of any kind from being used."""
+    if answer.ending == REFUSED or _REFUSAL.match(_THOUGHT.sub("", answer.text)):
+        said = answer.word or quoted(answer.text)
+        return Fault(f"is a refusal ({said})", "change the instruction, or ask another model", final=True)
+    if not mended(answer.text):
+        thought = " but for its thoughts" if answer.text.strip() else ""
+        return Fault(f"is empty{thought}", "ask again, or ask another model")
+    if answer.ending == CUT:
+        return Fault(f"breaks off at the largest length of an answer ({quoted(answer.text, last=True)})",
+                     "allow longer answers, or ask a model that thinks less")
+    if not any(letter.isalpha() for letter in answer.text) or re.search(r"[\0-\x08\x0e-\x1f�]", answer.text):
+        return Fault(f"is not text ({quoted(answer.text)})", "ask another model")
+    return None
+
+
+def prompt_fault(text: str, tokens: Callable[[str], int] | None = None) -> Fault | None:
+    """What keeps a mended answer from being a prompt. tokens: how many of UMT5 a text has; None for an estimate."""
+    if text[:1] in "{[<":
+        return Fault(f"is code and not a paragraph ({quoted(text)})", "ask another model")
+    if found := _MARKUP.search(text):
+        return Fault(f"is a list or has markup ({quoted(text[found.start():].strip())})", "ask again, or ask another "
+                                                                                           "model")
+    if found := _EDITING.search(text) or _ORDER.match(text):
+        return Fault(f'says "{found[0]}", but a prompt describes the finished video and no edit', "change the "
+                     "instruction, or ask another model")
+    if not _END.search(text):
+        return Fault(f"breaks off in a sentence ({quoted(text, last=True)})", "ask again, or ask another model")
+    sentence, times = Counter(re.split(r"(?<=[.!?])\s+", text)).most_common(1)[0]
+    if times >= _REPEATS:
+        return Fault(f"repeats itself ({quoted(sentence)})", "ask with another seed, or ask another model")
+    counted = (tokens or estimated_tokens)(text)
+    about = "" if tokens else "about "
+    if counted > MOST_TOKENS:
+        return Fault(f"has {about}{counted} tokens, and the model reads {MOST_TOKENS}", "ask for a shorter one in the "
+                                                                                        "instruction")
+    if counted < _FEWEST_TOKENS:
+        return Fault(f"has only {about}{counted} tokens ({quoted(text)})", "ask for more in the instruction, or ask "
+                                                                           "another model")
+    return None
+
+
+def estimated_tokens(text: str) -> int:
+    """How many tokens UMT5 makes of a text, about: its 256,000 pieces hold most short words of the large languages as a
+    whole, and single characters of the others."""
+    words = sum(-(-len(word) // 6) for word in re.findall(r"[^\W\d_一-鿿぀-ヿ가-힯]+", text))
+    return words + len(re.findall(r"[\d_一-鿿぀-ヿ가-힯]|[^\w\s]", text)) + 1
+
+
+def quoted(text: str, *, last: bool = False) -> str:
+    """The beginning or the end of an answer, as it stands in a message."""
+    flat = " ".join(text.split())
+    if len(flat) <= _QUOTED:
+        return f'"{flat}"'
+    return f'"...{flat[-_QUOTED:]}"' if last else f'"{flat[:_QUOTED]}..."'
+
+
+def _unwrapped(text: str) -> str:
+    for marks in _WRAPPINGS:
+        first, last = (marks[0], marks[1]) if len(marks) == 2 and marks[0] != marks[1] else (marks, marks)
+        inner = text[len(first) : -len(last)]
+        if len(text) > len(first + last) and text.startswith(first) and text.endswith(last) and first not in inner:
+            return inner.strip()
+    return text
