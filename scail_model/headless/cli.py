@@ -18,7 +18,8 @@ from collections.abc import Iterator, Sequence
 from itertools import takewhile
 from typing import NoReturn
 
-_EXTRAS = {"ray": "batch", "websocket": "batch", "yaml": "batch"}  # by the package that is missing
+# by the package that is missing
+_EXTRAS = {"ray": "batch", "websocket": "batch", "yaml": "batch", "google": "prompt", "openai": "prompt"}
 _MODEL_FILES = "official SAT folder or .pt file, or a .safetensors file"
 
 
@@ -88,6 +89,7 @@ def _parser(command: Sequence[str]) -> argparse.ArgumentParser:
             ("check", "check the inputs of generate, and estimate memory and time, without loading a model", _check),
             ("prepare", "make the inputs of generate, masks and driving video, by their official names", _prepare),
             ("doctor", "examine this machine and the model files, and measure a forward of each precision", _doctor),
+            ("prompt", "let a model that sees pictures write the prompt for generate", _prompt),
             ("batch", "make many videos from a manifest, on one machine or many", None)):
         described = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
         described.set_defaults(run=run)
@@ -106,6 +108,11 @@ def _add_arguments(name: str, command: argparse.ArgumentParser) -> None:
         from .batch_options import add_batch
 
         add_batch(command)
+        return
+    if name == "prompt":
+        from .prompt_options import add_prompt
+
+        add_prompt(command)
         return
     from .options import add_check, add_generate
     from .prepare_options import add_prepare
@@ -153,6 +160,12 @@ def _doctor(arguments: argparse.Namespace) -> bool:
     from .doctor import run
 
     return run(arguments)
+
+
+def _prompt(arguments: argparse.Namespace) -> None:
+    from .prompt import run
+
+    run(arguments)
 
 
 def _sentence(error: Exception) -> str:

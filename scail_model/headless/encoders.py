@@ -49,16 +49,7 @@ def find_encoders(folder: Path) -> EncoderFiles:
 
     RuntimeError for a part that is missing, and for a file that is damaged or of another model.
     """
-    if not folder.is_dir():
-        raise RuntimeError(f"The folder {folder} (--ckpt_dir) does not exist: check the path.")
-    found = []
-    for part, names in _PLACES.items():
-        path = next((folder / name for name in names if (folder / name).exists()), None)
-        if path is None:
-            raise RuntimeError(f"{folder} (--ckpt_dir) has no {part}, neither {names[0]}/ nor {names[1]}: give a "
-                               "Wan 2.1 folder in diffusers form or the official SCAIL-2 folder.")
-        found.append(path)
-    files = EncoderFiles(*found)
+    files = EncoderFiles(*(_place(folder, part) for part in _PLACES))
     _check(files.vae, official_names.vae)
     _check(files.text, official_names.t5)
     _check(files.clip, official_names.clip)
@@ -68,13 +59,35 @@ def find_encoders(folder: Path) -> EncoderFiles:
 def tokenize(files: EncoderFiles, prompt: str, limit: int, name: str) -> Tensor:
     """Token numbers of a prompt as the official code cleans it, int64 [1, L]. ValueError, which says `name`, for more
     than `limit`."""
-    tokenizer = transformers.AutoTokenizer.from_pretrained(files.tokenizer)
-    text = html.unescape(html.unescape(ftfy.fix_text(prompt)))
-    tokens = tokenizer(re.sub(r"\s+", " ", text).strip(), return_tensors="pt").input_ids
+    tokens = _token_numbers(files.tokenizer, prompt)
     if tokens.shape[1] > limit:
         called = f"{name} prompt".strip()
         raise ValueError(f"The {called} has {tokens.shape[1]} tokens, but SCAIL-2 reads {limit}: shorten it.")
     return tokens
+
+
+def token_counter(folder: Path) -> Callable[[str], int]:
+    """How many tokens a prompt has, by the tokenizer in a folder that `find_encoders` takes. RuntimeError for a folder
+    without one."""
+    tokenizer = _place(folder, "tokenizer")
+    return lambda prompt: _token_numbers(tokenizer, prompt).shape[1]
+
+
+def _place(folder: Path, part: str) -> Path:
+    if not folder.is_dir():
+        raise RuntimeError(f"The folder {folder} (--ckpt_dir) does not exist: check the path.")
+    names = _PLACES[part]
+    path = next((folder / name for name in names if (folder / name).exists()), None)
+    if path is None:
+        raise RuntimeError(f"{folder} (--ckpt_dir) has no {part}, neither {names[0]}/ nor {names[1]}: give a "
+                           "Wan 2.1 folder in diffusers form or the official SCAIL-2 folder.")
+    return path
+
+
+def _token_numbers(tokenizer: Path, prompt: str) -> Tensor:
+    cleaned = html.unescape(html.unescape(ftfy.fix_text(prompt)))
+    return transformers.AutoTokenizer.from_pretrained(tokenizer)(
+        re.sub(r"\s+", " ", cleaned).strip(), return_tensors="pt").input_ids
 
 
 def encode_texts(files: EncoderFiles, tokens: list[Tensor], device: torch.device, dtype: torch.dtype) -> list[Tensor]:

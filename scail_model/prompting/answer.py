@@ -34,27 +34,28 @@ class Fault:
 
 _THOUGHT = re.compile(r"<(think|thinking|reasoning)>.*?(</\1>|\Z)", re.DOTALL | re.IGNORECASE)
 _FENCE = re.compile(r"\A```\w*\n(.*?)\n?```\Z", re.DOTALL)
-_PREAMBLE = re.compile(r"\A(sure|certainly|of course|okay|ok|absolutely|here(?:'s| is| are)|below is|the following is)\b"
-                       r"[^\n]{0,120}?[:!]\s*\n", re.IGNORECASE)
-_LABEL = re.compile(r"\A\W{0,4}(here(?:'s| is)[^.:\n]{0,80}|(?:final |video |english )*(?:prompt|caption|description|"
-                    r"answer|output))\W{0,3}:\W{0,3}(?=\w)", re.IGNORECASE)
+_PREAMBLE = re.compile(r"\A(sure|certainly|of course|okay|ok|absolutely|here(?:'s| is| are)|below is|the following is)"
+                       r"\b[^\n]{0,120}?[:!]\s*\n", re.IGNORECASE)
+_LABEL = re.compile(r"\A[\s*_#\"'“]{0,4}(here(?:'s| is)[^.:\n]{0,80}|"
+                    r"(?:final |video |english )*(?:prompt|caption|description|answer|output))"
+                    r"\W{0,3}:\W{0,3}(?=\w)", re.IGNORECASE)
 _WRAPPINGS = ('"', "'", "“”", "«»", "‘’", "`", "**", "*")
 
-_REFUSAL = re.compile(r"\A\W*(i(?:'|’)?m (?:very |really )?(?:sorry|afraid|unable|not able)|sorry\b|i (?:am (?:sorry|unable|"
-                      r"not able)|can(?:no|')t|can’t|won['’]t|will not|do not feel|must decline)|as an ai\b|unfortunately, "
-                      r"i\b|i apologi[sz]e)", re.IGNORECASE)
+_REFUSAL = re.compile(r"\A\W*(?:i(?:'|’)?m (?:very |really )?(?:sorry|afraid|unable|not able)|sorry\b|as an ai\b|"
+                      r"i (?:am (?:sorry|unable|not able)|can(?:no|['’])t|won['’]t|will not|must decline)|"
+                      r"unfortunately, i\b|i apologi[sz]e)", re.IGNORECASE)
 _MARKUP = re.compile(r"^\s*(#{1,6} |[-*•] |\d+[.)] |\|)|\*\*|__\w|```|</?\w+>", re.MULTILINE)
-_EDITING = re.compile(
-    r"\breplac(?:e[sd]?|ing|ements?)\b|\bswap(?:s|ped|ping)?\b|\bsubstitut\w+|\binpaint\w*|\bcomposit(?:ed|ing)\b"
-    r"|\b(?:edit|edits|edited|editing)\b|\bin(?:to)? place of the\b|\binstead of the (?:original|former)\b"
-    r"|\b(?:segmentation|colou?r|driving|binary) masks?\b|\bmasked (?:area|region|person|subject)\b"
-    r"|\b(?:reference|provided|supplied|given|input|source|uploaded) (?:image|picture|photo|photograph|frame|video|clip)s?\b"
-    r"|\bdriving (?:video|clip|frame)s?\b"
-    r"|\boriginal (?:video|clip|footage|person|man|woman|actor|actress|subject|character|scene|background)\b"
-    r"|\b(?:motion|style) transfer\b|\bthe (?:user|prompt)\b|\bfinished video\b|\bthis (?:prompt|description|paragraph)\b",
-    re.IGNORECASE)
-_ORDER = re.compile(r"\A(keep|change|turn|transform|put|insert|remove|use|animate|make|generate|create|maintain|preserve|"
-                    r"write|describe)(?![-\w])", re.IGNORECASE)
+_PICTURES = r"(?:image|picture|photo|photograph|frame|video|clip)s?"
+_PEOPLE = r"(?:footage|person|man|woman|actor|actress|subject|character|scene|background)"
+_EDITING = re.compile("|".join(rf"\b(?:{words})\b" for words in (
+    r"replac(?:e[sd]?|ing|ements?)", r"swap(?:s|ped|ping)?", r"substitut\w+", r"inpaint\w*", r"composit(?:ed|ing)",
+    r"edit(?:s|ed|ing)?", r"in(?:to)? place of the", r"instead of the (?:original|former)",
+    r"(?:segmentation|colou?r|driving|binary) masks?", r"masked (?:area|region|person|subject)",
+    rf"(?:reference|provided|supplied|given|input|source|uploaded|original|driving) {_PICTURES}",
+    rf"original {_PEOPLE}", r"(?:motion|style) transfer", r"the (?:user|prompt)", r"finished video",
+    r"this (?:prompt|description|paragraph)")), re.IGNORECASE)
+_ORDER = re.compile(r"\A(keep|change|turn|transform|put|insert|remove|use|animate|make|generate|create|maintain|"
+                    r"preserve|write|describe)(?![-\w])", re.IGNORECASE)
 _END = re.compile(r"[.!?…。！？][\"'”’»)]*\Z")
 
 
@@ -73,7 +74,7 @@ def mended(text: str) -> str:
 def answer_fault(answer: Answer) -> Fault | None:
     """What keeps an answer of any kind from being used."""
     if answer.ending == REFUSED or _REFUSAL.match(_THOUGHT.sub("", answer.text)):
-        said = answer.word or quoted(answer.text)
+        said = answer.word if answer.ending == REFUSED else quoted(answer.text)
         return Fault(f"is a refusal ({said})", "change the instruction, or ask another model", final=True)
     if not mended(answer.text):
         thought = " but for its thoughts" if answer.text.strip() else ""
@@ -131,6 +132,6 @@ def _unwrapped(text: str) -> str:
     for marks in _WRAPPINGS:
         first, last = (marks[0], marks[1]) if len(marks) == 2 and marks[0] != marks[1] else (marks, marks)
         inner = text[len(first) : -len(last)]
-        if len(text) > len(first + last) and text.startswith(first) and text.endswith(last) and first not in inner:
+        if len(text) >= len(first + last) and text.startswith(first) and text.endswith(last) and first not in inner:
             return inner.strip()
     return text

@@ -11,42 +11,47 @@ from .examples import cut
 WORDS = "90 to 140"  # official
 
 _CAPTION = {
-    REPLACEMENT: """Describe this video in one English paragraph, for somebody who cannot see it. Say what the scene and
-the place are, the light, the framing and the background; what happens, how the main person moves, in which order and how
-fast, and what the camera does; what that person wears, how they stand or sit, and which objects they touch or hold. This
-person will later be somebody else, of whom you say nothing.""",
-    ANIMATION: """Describe the motion in this video in one English paragraph, for somebody who cannot see it. Say what the
-main person does, with which parts of the body, in which order and how fast; how they stand or sit, where they look, what
-their face shows; which objects they touch or hold; and whether the whole body is seen or a part of it. The person, their
-clothes and the place will later be others: say nothing of them.""",
+    REPLACEMENT: """\
+Describe this video in one English paragraph, for somebody who cannot see it. Say what the scene and the
+place are, the light, the framing and the background; what happens, how the main person moves, in which
+order and how fast, and what the camera does; what that person wears, how they stand or sit, and which
+objects they touch or hold. This person will later be somebody else, of whom you say nothing.""",
+    ANIMATION: """\
+Describe the motion in this video in one English paragraph, for somebody who cannot see it. Say what the
+main person does, with which parts of the body, in which order and how fast; how they stand or sit, where
+they look, what their face shows; which objects they touch or hold; and whether the whole body is seen or a
+part of it. The person, their clothes and the place will later be others: say nothing of them.""",
 }
 _TASK = {
-    REPLACEMENT: """A new video is made in which the character of the reference {picture} is seen in place of the main
-person. Everything else stays as it was filmed. Write the prompt for it.
+    REPLACEMENT: """\
+A new video is made in which the character of the reference {picture} is seen in place of the main person.
+Everything else stays as it was filmed. Write the prompt for it.
 
 Rules:
-- Describe the finished video, as if it had been filmed like this. Never mention that anything was changed: no words such
-  as replace, swap, edit, original, mask, reference or image.
-- Say nothing of the former person's face, hair, body or clothes. Keep their motion, pose, timing, place and what they do
-  with objects.
+- Describe the finished video, as if it had been filmed like this. Never mention that anything was changed:
+  no words such as replace, swap, edit, original, mask, reference or image.
+- Say nothing of the former person's face, hair, body or clothes. Keep their motion, pose, timing, place and
+  what they do with objects.
 - Describe the look and the visible clothes of the new character, as the {picture} {show} them.
 - Name the objects that are touched or held.
 - Keep the place, the light and the camera.""",
-    ANIMATION: """A new video is made in which the character of the reference {picture} performs this motion, in the scene
-of that picture. Write the prompt for it.
+    ANIMATION: """\
+A new video is made in which the character of the reference {picture} performs this motion, in the scene of
+that picture. Write the prompt for it.
 
 Rules:
-- Describe the finished video, as if it had been filmed like this. Never mention how it was made: no words such as
-  animate, transfer, edit, original, mask, reference or image.
-- Describe the look and the visible clothes of the character, and the place, the light and the style of the scene, as the
-  {picture} {show} them.
-- Say how the character moves: the same actions in the same order and at the same speed. Say nothing of the person who
-  was filmed, and nothing of the place they were filmed in.
+- Describe the finished video, as if it had been filmed like this. Never mention how it was made: no words
+  such as animate, transfer, edit, original, mask, reference or image.
+- Describe the look and the visible clothes of the character, and the place, the light and the style of the
+  scene, as the {picture} {show} them.
+- Say how the character moves: the same actions in the same order and at the same speed. Say nothing of the
+  person who was filmed, and nothing of the place they were filmed in.
 - Name an object only if it is in the {picture} or the motion needs it.
 - Keep the framing of the {picture}, and a still camera unless the motion needs another.""",
 }
-_FORM = f"""Answer with one English paragraph of about {WORDS} words in the present tense, and with nothing else: no title,
-no list, no quotation marks, no comment."""
+_FORM = f"""\
+Answer with one English paragraph of about {WORDS} words in the present tense, and with nothing else: no
+title, no list, no quotation marks, no comment."""
 _USUAL = {REPLACEMENT: "The character takes the place of the main person.",
           ANIMATION: "The character performs the motion of the main person."}
 

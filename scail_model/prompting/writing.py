@@ -11,7 +11,7 @@ from torch import Tensor
 from .answer import MOST_TOKENS, Answer, Fault, answer_fault, estimated_tokens, mended, prompt_fault
 from .instructions import Request, again
 
-_ASKED = 2  # times for each of the two texts: with a second one, most models mend their answer
+_MOST_ATTEMPTS = 1  # after the first: told what is wrong, a model can mend its answer
 
 
 class Ask(Protocol):
@@ -30,7 +30,8 @@ class Written:
     exact: bool
 
     def size(self) -> str:
-        return f"{len(self.prompt.split())} words, {'' if self.exact else 'about '}{self.tokens} of {MOST_TOKENS} tokens"
+        about = "" if self.exact else "about "
+        return f"{len(self.prompt.split())} words, {about}{self.tokens} of {MOST_TOKENS} tokens"
 
 
 class Writer:
@@ -52,18 +53,17 @@ class Writer:
         return Written(text, caption, (self._tokens or estimated_tokens)(text), self._tokens is not None)
 
     def _answered(self, pictures: Sequence[Tensor], question: str, judge: Callable[[str], Fault | None]) -> str:
-        text = question
-        for attempt in range(_ASKED):
+        text, attempt = question, 0
+        while True:
             answer = self._ask(pictures, text, attempt)
             usable = mended(answer.text)
             fault = answer_fault(answer) or judge(usable)
             if fault is None:
                 return usable
-            if fault.final or attempt == _ASKED - 1:
-                break
+            if fault.final or attempt == _MOST_ATTEMPTS:
+                raise RuntimeError(f"The answer of {self._who} {fault.what}: {fault.remedy}.")
             self._say(f"The answer of {self._who} {fault.what}: asked once more")
-            text = again(question, fault.what)
-        raise RuntimeError(f"The answer of {self._who} {fault.what}: {fault.remedy}.")
+            text, attempt = again(question, fault.what), attempt + 1
 
 
 def checked(answer: str, tokens: Callable[[str], int] | None = None) -> Written:
