@@ -1,5 +1,6 @@
 """Manage SCAIL-2 Jobs: list and clear what Sample SCAIL-2 Video keeps on disk."""
 
+from comfy.model_management import throw_exception_if_processing_interrupted
 from comfy_api.latest import io, ui
 
 from ..scail_model.comfy.emitted_videos import emitted
@@ -33,15 +34,18 @@ class SCAIL2Jobs(io.ComfyNode):
 
     @classmethod
     def execute(cls, action: str, job: str = "") -> io.NodeOutput:
-        removed = []
+        removed, kept = [], []
         for listed in jobs.found_jobs(jobs_folder()):
             chosen = job in listed.folder.name and (listed.finished or action == _ALL)
             # the following nodes of this run still read the video
             if action != _LIST and chosen and listed.folder not in emitted.folders_of_this_run():
-                jobs.remove(listed)
-                removed.append(listed)
+                try:
+                    jobs.remove(listed, throw_exception_if_processing_interrupted)
+                    removed.append(listed)
+                except RuntimeError as error:
+                    kept.append(str(error))
         left = jobs.found_jobs(jobs_folder())
-        lines = [*(f"removed {listed.line()}" for listed in removed), *(listed.line() for listed in left),
+        lines = [*(f"removed {listed.line()}" for listed in removed), *kept, *(listed.line() for listed in left),
                  f"{len(left)} job(s), {sum(listed.bytes for listed in left) / jobs.GIB:.2f} GiB, in {jobs_folder()}"]
         return io.NodeOutput("\n".join(lines), ui=ui.PreviewText("\n".join(lines)))
 

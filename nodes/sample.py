@@ -11,7 +11,7 @@ from ..scail_model.comfy.emitted_videos import emitted
 from ..scail_model.comfy.host import ComfyHost
 from ..scail_model.comfy.mask_inputs import plate_masks_input, read_plate_masks
 from ..scail_model.comfy.plan_facts import measured_coder_pace, measured_pace, plan_facts
-from ..scail_model.comfy.progress import VideoProgress, Working, shown, told
+from ..scail_model.comfy.progress import VideoProgress, Working, shown, told, waiting
 from ..scail_model.comfy.sampler import sigmas_of, with_sampler
 from ..scail_model.comfy.schema import CATEGORY, as_clip, jobs_folder, segment_inputs, setting_inputs
 from ..scail_model.files import jobs
@@ -81,21 +81,23 @@ class SCAIL2SampleVideo(io.ComfyNode):
             given = Given(positive, negative, references, levels, people)
             task, name = make_task(options, seed, cuts, given, frames, identities, host)
         job = open_job(task, jobs_folder() / name)
-        with job.locked(), VideoProgress(task, host.model, cls.hidden) as progress:
-            made = make_video(task, host, job, progress)
-            compared = compare(task, made, job, progress)
-        emitted.add(made.path)
-        removed = jobs.make_room(jobs_folder(), round(options.jobs_limit * jobs.GIB), emitted.folders_of_this_run())
-        kept = f", {made.kept} of them already finished" if made.kept else ""
-        lines = [*(f"warning: {finding.text}" for finding in of_level(findings, WARNING)),
-                 *(finding.text for finding in reported(findings)),
-                 *(compared.lines if compared else ()),
-                 f"job folder: {job.folder}", f"computed with {host.description}",
-                 *(sparse_lines(made.errors) if host.sparse else ()), *plate_lines(made.plate),
-                 *(f"removed for jobs_limit: {other.line()}" for other in removed),
-                 f"{len(frames)} frames of {task.sizes} in {len(task.plan)} segment(s){kept}, "
-                 f"{time.monotonic() - started:.1f} s"]
-        write_record(made, task, job.folder, lines, findings, compared)
+        with job.locked(waiting(cls.hidden)):
+            with VideoProgress(task, host.model, cls.hidden) as progress:
+                made = make_video(task, host, job, progress)
+                compared = compare(task, made, job, progress)
+            emitted.add(made.path)
+            removed = jobs.make_room(jobs_folder(), round(options.jobs_limit * jobs.GIB),
+                                     emitted.folders_of_this_run(), progress.tick)
+            kept = f", {made.kept} of them already finished" if made.kept else ""
+            lines = [*(f"warning: {finding.text}" for finding in of_level(findings, WARNING)),
+                     *(finding.text for finding in reported(findings)),
+                     *(compared.lines if compared else ()),
+                     f"job folder: {job.folder}", f"computed with {host.description}",
+                     *(sparse_lines(made.errors) if host.sparse else ()), *plate_lines(made.plate),
+                     *(f"removed for jobs_limit: {other.line()}" for other in removed),
+                     f"{len(frames)} frames of {task.sizes} in {len(task.plan)} segment(s){kept}, "
+                     f"{time.monotonic() - started:.1f} s"]
+            write_record(made, task, job.folder, lines, findings, compared)
         times = progress.times
         pace = measured_pace(model, sized, options.guidance, times.sampled, times.sampled_seconds)
         coder_pace = measured_coder_pace(sized, times.decoded, times.decoded_seconds)

@@ -3,6 +3,8 @@ segments, a picture, and events for the timeline."""
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Sequence
 from functools import partial, wraps
 from pathlib import Path
@@ -24,7 +26,7 @@ from ..video.progress import CANCELLED, DECODING, DONE, FAILED, JOINING, KEPT, R
 from ..video.record import record_path
 from ..video.run_times import RunTimes
 from ..video.task import VideoTask
-from ..video.voice import Voice
+from ..video.voice import SILENCE, Voice
 from .seam_judge import SeamJudge
 from .shown_node import say, shown_node
 
@@ -64,6 +66,19 @@ def working(doing: str) -> Callable[[Callable], Callable]:
         return run
 
     return decorated
+
+
+def waiting(hidden) -> Callable[[str], None]:
+    """For `Job.locked`: says on the node which other run is waited for, and lets the user stop. hidden: as above."""
+    told = [-math.inf]
+
+    def wait(text: str) -> None:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        if time.monotonic() - told[0] >= SILENCE:
+            told[0] = time.monotonic()
+            say(text, hidden.unique_id)
+
+    return wait
 
 
 class VideoProgress:

@@ -1,8 +1,7 @@
-"""Files that exist only when they are complete, and locks that one process at a time can hold.
+"""Files that exist only when they are complete.
 
-A file is written under another name that carries the process's number, flushed to the disk and renamed, so a run that
-is killed at any moment leaves a whole file or none. Locks are the operating system's (through `filelock`): they end
-with the process, however it ends.
+A file is written under another name that carries host and process, flushed to the disk and renamed, so a run that is
+killed at any moment leaves a whole file or none.
 """
 
 from __future__ import annotations
@@ -15,10 +14,14 @@ from pathlib import Path
 
 import psutil
 from av.error import FFmpegError
-from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
-_LONGEST = 200  # bytes of a name; file systems allow 255, and the partial file has more
+from .holder import in_name, me, of_name
+from .locks import silence
+
+_LONGEST = 160  # bytes of a name; file systems allow 255, and the partial file has more
+_LONGEST_BEFORE = 200
+_ABANDONED = 3600.0  # seconds in which nobody has written to a file of another host; an encoder may be slow
 _WRITING = OSError, SafetensorError, FFmpegError
 
 
@@ -49,28 +52,14 @@ def explained(what: str, then: str) -> Iterator[None]:
 
 
 def remove_leftovers(folder: Path, name: str = "") -> None:
-    """Remove partial files that dead processes have left in a folder: of the file `name`, or all of them."""
-    for part in folder.glob(f".[0-9]*.{_short(name) if name else '*'}.part"):
-        if not _another_writes(part):
-            with suppress(OSError):
+    """Remove partial files that dead processes have left in a folder: of the file `name`, or all of them.
+
+    Those of other hosts go when nobody has written to them for an hour.
+    """
+    for part in folder.glob(".*.part"):
+        with suppress(OSError):
+            if _is_left(part, name):
                 part.unlink()
-
-
-@contextmanager
-def locked(path: Path, busy: str) -> Iterator[None]:
-    """Hold the lock file `path`, which is removed after. RuntimeError with the sentence `busy` if another process holds
-    it."""
-    lock = FileLock(path, blocking=False)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise RuntimeError(busy) from error
-    try:
-        yield
-    finally:
-        with suppress(OSError):  # Windows: another process is about to ask for it
-            path.unlink(missing_ok=True)
-        lock.release()
 
 
 def flush(path: Path) -> None:
@@ -87,14 +76,29 @@ def flush(path: Path) -> None:
 
 
 def _part(path: Path) -> Path:
-    return path.with_name(f".{os.getpid()}.{_short(path.name)}.part")
+    return path.with_name(f".{in_name(me())}.{_short(path.name, _LONGEST)}.part")
 
 
-def _short(name: str) -> str:
-    return name.encode()[:_LONGEST].decode(errors="ignore")
+def _short(name: str, longest: int) -> str:
+    return name.encode()[:longest].decode(errors="ignore")
 
 
-def _another_writes(part: Path) -> bool:
-    """Whether the process is alive that began a file; one of our own number, as every container has, was before us."""
-    process = part.name.split(".")[1]
-    return process.isdecimal() and int(process) != os.getpid() and psutil.pid_exists(int(process))
+def _is_left(part: Path, name: str) -> bool:
+    """Whether a partial file, of the file `name` if there is one, is written by nobody any more."""
+    words = part.name.removeprefix(".").removesuffix(".part").split(".")
+    writer, own = of_name(".".join(words[:4])), ".".join(words[4:])
+    if writer is None:
+        return _is_left_before(words, name)
+    if name and own != _short(name, _LONGEST):
+        return False
+    lives = writer.lives
+    return silence(part, part.stat().st_mtime) >= _ABANDONED if lives is None else not lives
+
+
+def _is_left_before(words: list[str], name: str) -> bool:
+    """The same for one that carries the number of its process alone: one of our own number, as every container has,
+    was before us."""
+    process, own = words[0], ".".join(words[1:])
+    if not process[:1].isdecimal() or (name and own != _short(name, _LONGEST_BEFORE)):
+        return False
+    return not process.isdecimal() or int(process) == os.getpid() or not psutil.pid_exists(int(process))

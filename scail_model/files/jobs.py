@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import logging
 import os
+import secrets
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,13 +23,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from .atomic import explained, locked, remove_leftovers, writing
+from .atomic import explained, remove_leftovers, writing
+from .locks import locked
+from .readers import read_by_others, registry
 
 _T = TypeVar("_T")
 _ABOUT = "job.json"
 _FORMAT = "scail2-job-1"
 _AWAY = ".removing-"
-_LOCK = ".lock"
+_LOCK = ".lease"
 GIB = 2**30
 
 log = logging.getLogger(__name__)
@@ -42,8 +45,8 @@ class Job:
         with self._explained():
             folder.mkdir(parents=True, exist_ok=True)
         remove_leftovers(folder)
-        known = _read(folder / _ABOUT)
-        self.about = {**known, **about, "format": _FORMAT, "created": known.get("created", time.time())}
+        self._given = about
+        self.about = self._known()
 
     def path(self, name: str) -> Path:
         return self.folder / name
@@ -87,7 +90,7 @@ class Job:
     def remove_without(self, pattern: str) -> None:
         """Leave no folder behind that has no file of a pattern."""
         if not any(self.folder.glob(pattern)):
-            shutil.rmtree(self.folder)
+            _away(self.folder)
 
     def tell(self, **about: Any) -> None:
         """Add to `about`."""
@@ -95,9 +98,23 @@ class Job:
         with self.writing(_ABOUT) as path:
             path.write_text(json.dumps(self.about, indent=1, ensure_ascii=False), encoding="utf-8")
 
-    def locked(self) -> AbstractContextManager[None]:
-        """Hold the job alone. Raises RuntimeError if another process makes this video."""
-        return locked(self.path(_LOCK), f"Another run is making this video in {self.folder}: wait for it, or stop it.")
+    @contextmanager
+    def locked(self, waiting: Callable[[str], None] | None = None) -> Iterator[None]:
+        """Hold the job alone, and tell of it.
+
+        Another process, of this host or another, that makes the same video is waited for with `waiting`, else a
+        RuntimeError: see `locks.locked`.
+        """
+        with ExitStack() as stack:
+            with self._explained():
+                stack.enter_context(_lock(self.folder, waiting))
+            self.about = self._known()
+            self.tell()
+            yield
+
+    def _known(self) -> dict[str, Any]:
+        known = _read(self.path(_ABOUT))
+        return {**known, **self._given, "format": _FORMAT, "created": known.get("created", time.time())}
 
     def _explained(self) -> AbstractContextManager[None]:
         return explained(f"The job folder {self.folder}", "and run again; finished segments are kept")
@@ -129,21 +146,30 @@ def found_jobs(root: Path) -> list[Found]:
     return sorted(jobs, key=lambda job: job.finished or job.about.get("created", 0))
 
 
-def remove(job: Found) -> None:
-    """Delete a job's folder. RuntimeError if something in it is in use; it is whole then."""
-    away = job.folder.with_name(f"{_AWAY}{job.folder.name}")
+def remove(job: Found, tick: Callable[[], None] = lambda: None) -> None:
+    """Delete a job's folder. RuntimeError that says why if it is being made or read, by whom ever, or cannot be
+    removed; it is whole then. tick: called while other processes remove jobs."""
+    folder = job.folder
     try:
-        os.replace(job.folder, away)
+        with registry(folder.parent, tick):
+            if reader := read_by_others(folder.parent).get(folder.name):
+                raise RuntimeError(f"The job folder {folder} is not removed, because another run still reads its "
+                                   f"video: wait for it ({reader}).")
+            with _lock(folder):
+                if _read(folder / _ABOUT).get("finished") != job.finished:
+                    raise RuntimeError(f"The job folder {folder} is not removed, because another run has just made its "
+                                       "video: list the jobs again.")
+                _away(folder)
     except OSError as error:
-        raise RuntimeError(f"The job folder {job.folder} cannot be removed ({error}): close what has its files open, "
+        raise RuntimeError(f"The job folder {folder} cannot be removed ({error}): close what has its files open, "
                            "or remove it by hand.") from error
-    shutil.rmtree(away, ignore_errors=True)
 
 
-def make_room(root: Path, limit: int, keep: Collection[Path]) -> list[Found]:
+def make_room(root: Path, limit: int, keep: Collection[Path], tick: Callable[[], None] = lambda: None) -> list[Found]:
     """Remove finished jobs, the oldest first, until all jobs together have at most `limit` bytes; returns these.
 
-    Jobs that are not finished, and the folders in `keep`, are never removed.
+    Jobs that are not finished, those that other processes make or read, and the folders in `keep`, are never removed.
+    tick: as for `remove`.
     """
     for left in root.glob(f"{_AWAY}*"):
         shutil.rmtree(left, ignore_errors=True)
@@ -152,13 +178,24 @@ def make_room(root: Path, limit: int, keep: Collection[Path]) -> list[Found]:
     for job in jobs:
         if total > limit and job.finished and job.folder not in keep:
             try:
-                remove(job)
+                remove(job, tick)
             except RuntimeError as error:  # no reason to lose the video that has just been finished
                 log.warning("SCAIL-2: %s", error)
                 continue
             removed.append(job)
             total -= job.bytes
     return removed
+
+
+def _lock(folder: Path, waiting: Callable[[str], None] | None = None) -> AbstractContextManager[None]:
+    return locked(folder / _LOCK, f"making this video in {folder}", "wait for it, or stop it", waiting)
+
+
+def _away(folder: Path) -> None:
+    """Remove a folder, which is whole until it is gone."""
+    away = folder.with_name(f"{_AWAY}{secrets.token_hex(4)}-{folder.name[:200]}")
+    os.replace(folder, away)
+    shutil.rmtree(away, ignore_errors=True)
 
 
 def _bytes(folder: Path) -> int:

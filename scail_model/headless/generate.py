@@ -188,8 +188,8 @@ def _make(arguments: argparse.Namespace, prepared: Prepared, target: Path, termi
             terminal.begin(task.plan, task.settings.steps)
             made = make_video(task, prepared.host, job, terminal, target)
             compared = compare(task, made, job, terminal, compare_name(target))
-        found = [*(sparse_lines(made.errors) if prepared.host.sparse else ()), *plate_lines(made.plate)]
-        write_record(made, task, job.folder, [*report, *found], prepared.findings, compared)
+            found = [*(sparse_lines(made.errors) if prepared.host.sparse else ()), *plate_lines(made.plate)]
+            write_record(made, task, job.folder, [*report, *found], prepared.findings, compared)
         jobs.make_room(folder, round(options.jobs_limit * jobs.GIB), {job.folder})
     finally:
         if not there:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
+import secrets
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from ..files.atomic import locked, remove_leftovers
+from ..files.atomic import remove_leftovers
+from ..files.locks import locked
 
 _NAME_WORDS = 6
 _TRIAL = b"\0" * (1 << 16)
@@ -50,9 +53,11 @@ def check_name(target: Path, *, replace: bool) -> None:
 def reserved(target: Path, *, replace: bool) -> Iterator[None]:
     """Hold the output: no other run can write it meanwhile. Raises RuntimeError if it is held, or cannot be written.
     replace: as for `check_name`."""
-    _try(target.with_name(f".{os.getpid()}.trial") if replace and target.is_file() else target)
-    lock = target.with_name(f".{target.name[-100:]}.lock")
-    with locked(lock, f"Another run is writing {target} (--save_file): wait for it, or choose another name."):
+    with ExitStack() as stack:
+        with _explained(target):
+            stack.enter_context(locked(_lock(target), f"writing {target} (--save_file)",
+                                       "wait for it, or choose another name"))
+            _try(target)
         check_name(target, replace=replace)  # the run that held it may have finished
         remove_leftovers(target.parent, target.name)
         yield
@@ -68,19 +73,29 @@ def check_space(folder: Path, needed: int, there: int) -> None:
                            f"has {free / 1e9:.3g} GB free: make room, or choose another disk with --job_dir.")
 
 
+def _lock(target: Path) -> Path:
+    name = target.name.encode()
+    return target.with_name(f".{hashlib.sha256(name).hexdigest()[:8]}-{name[-60:].decode(errors='ignore')}.lease")
+
+
 def _try(target: Path) -> None:
-    """Write a few bytes under the name itself, and remove them."""
+    """Write a few bytes beside it, and remove them; and see whether the disk takes its name."""
+    with suppress(FileNotFoundError):
+        target.lstat()
+    trial = target.with_name(f".{secrets.token_hex(8)}.trial")
     try:
-        with open(target, "xb") as file:
-            try:
-                file.write(_TRIAL)
-                file.flush()
-                os.fsync(file.fileno())
-            finally:
-                target.unlink()
-    except FileExistsError:
-        check_name(target, replace=False)
-        raise
+        with open(trial, "xb") as file:
+            file.write(_TRIAL)
+            file.flush()
+            os.fsync(file.fileno())
+    finally:
+        trial.unlink(missing_ok=True)
+
+
+@contextmanager
+def _explained(target: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise RuntimeError(f"{target} (--save_file) cannot be written ({error.strerror}): choose another name or "
                            "folder, or make room.") from error

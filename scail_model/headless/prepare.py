@@ -18,7 +18,8 @@ from pathlib import Path
 from PIL import Image
 from torch import Tensor
 
-from ..files.atomic import explained, locked, remove_leftovers, writing
+from ..files.atomic import explained, remove_leftovers, writing
+from ..files.locks import locked
 from ..identity.identities import ANIMATION, REPLACEMENT
 from ..inputs.crops import Crop
 from ..masks import NAMES
@@ -135,7 +136,9 @@ def _prepare(folder: Path, arguments: argparse.Namespace, report: Report, say: S
     if arguments.skip_existing and is_done(folder, arguments.mode):
         report.skipped = True
         return
-    with locked(folder / ".scail2_prepare.lock", f"Another run is preparing {folder}: wait for it."):
+    with ExitStack() as stack:
+        with explained(f"The folder {folder}", "and run again"):
+            stack.enter_context(locked(folder / ".scail2_prepare.lease", f"preparing {folder}", "wait for it"))
         files = find_files(folder, arguments)
         try:
             example = read_example(files, arguments, say)

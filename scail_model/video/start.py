@@ -52,7 +52,6 @@ def open_job(task: VideoTask, folder: Path, **about: object) -> Job:
                        "segments": len(task.plan), "done": 0, "mode": task.identities.mode,
                        "seed": task.settings.seed, "finished": None, "draft": task.draft_of is not None,
                        "made_from": task.made_from, **about})
-    job.tell()
     log.info("SCAIL-2: %d segment(s), job folder %s", len(task.plan), job.folder)
     return job
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -115,7 +116,8 @@ def test_a_second_run_to_one_output_is_refused_and_disturbs_nothing(models, job,
     (job_folder,) = (out.parent / "scail2_jobs").iterdir()
     assert [text.split(" (")[0] for _, text in seen] == [
         f"scail2: Another run is writing {out}",
-        f"scail2: Another run is making this video in {job_folder}: wait for it, or stop it."]
+        f"scail2: Another run is making this video in {job_folder}: wait for it, or stop it"]
+    assert all(f"(process {os.getpid()} on {socket.gethostname()}, since 20" in text for _, text in seen)
     assert out.read_bytes() == undisturbed
     assert {path.name for path in out.parent.iterdir()} == {out.name, f"{out.name}.json", "scail2_jobs"}
 

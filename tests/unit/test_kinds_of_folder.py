@@ -39,6 +39,7 @@ from examples import (
 from PIL import Image
 from video_kinds import turned
 
+from scail_model.files.locks import locked
 from scail_model.headless import prepare as prepare_module
 from scail_model.identity import tracks_file
 from scail_model.identity.binding import bind
@@ -338,10 +339,8 @@ def test_a_disk_that_is_full(tmp_path, capsys, monkeypatch):
 
 
 def test_another_run_in_the_same_folder(tmp_path, capsys):
-    from filelock import FileLock
-
     folder = write_folder(tmp_path / "folder")
-    with FileLock(folder / ".scail2_prepare.lock"):
+    with locked(folder / ".scail2_prepare.lease", "preparing it", "wait"):
         assert prepare("animation", folder) == 1
     assert "Another run is preparing" in capsys.readouterr().err
 

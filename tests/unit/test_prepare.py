@@ -248,8 +248,8 @@ def test_ctrl_c(tmp_path):
     program = "import sys; from scail_model.headless.cli import main; sys.exit(main())"
     argv = ["prepare", "animation", "--subdir", folder, "--e2e_mode"]
     process = subprocess.Popen([sys.executable, "-c", program, *argv], cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    part = folder / f".{process.pid}.rendered_mask_v2.mp4.part"
-    while process.poll() is None and not part.exists():
+    part = f".*.{process.pid}.*.rendered_mask_v2.mp4.part"
+    while process.poll() is None and not list(folder.glob(part)):
         time.sleep(0.005)
     assert process.poll() is None
     process.send_signal(signal.SIGINT)
