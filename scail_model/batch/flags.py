@@ -16,6 +16,7 @@ FILES = frozenset((
     "--image", "--mask_image", "--pose", "--mask_video", "--additional_ref_image", "--additional_image",
     "--additional_ref_mask_image", "--additional_mask_image", "--plan_image", "--plan_mask_image", "--face_mask",
     "--plate_mask"))
+FOLDERS = frozenset(("--plate_mask", "--face_mask"))  # may be folders, with a picture for each frame
 MODELS = frozenset(("--ckpt_dir", "--scail_path", "--lora_path"))
 LISTS = frozenset((
     "--additional_ref_image", "--additional_image", "--additional_ref_mask_image", "--additional_mask_image",

@@ -12,20 +12,7 @@ from typing import Any
 
 import folder_paths
 
-from ..preflight.model_files import Needed, report
-
-# loader and input -> folder of models; loaders of other packs that users have in these graphs too
-_LOADERS = {
-    ("SCAIL2LoadModel", "model_name"): "diffusion_models", ("UNETLoader", "unet_name"): "diffusion_models",
-    ("UnetLoaderGGUF", "unet_name"): "diffusion_models", ("CLIPLoader", "clip_name"): "text_encoders",
-    ("CLIPLoaderGGUF", "clip_name"): "text_encoders", ("CLIPVisionLoader", "clip_name"): "clip_vision",
-    ("VAELoader", "vae_name"): "vae", ("LoraLoaderModelOnly", "lora_name"): "loras",
-    ("SCAIL2LoadLora", "lora_name"): "loras", ("LoraLoader", "lora_name"): "loras",
-    ("CheckpointLoaderSimple", "ckpt_name"): "checkpoints", ("SAM3DBody_Loader", "model_file"): "detection",
-    ("SCAIL2LoadNLF", "file"): "nlf",
-}
-# a loader may offer names of no file
-_ENDS = (".safetensors", ".sft", ".gguf", ".pt", ".pth", ".ckpt", ".bin", ".torchscript")
+from ..preflight.model_files import Needed, named_files, report
 
 
 def model_files(question: Mapping[str, Any]) -> dict[str, Any]:
@@ -37,13 +24,10 @@ def model_files(question: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _needed(prompt: Mapping[str, Any]) -> Iterator[Needed]:
-    for node in prompt.values():
-        for name, value in node["inputs"].items():
-            folder = _LOADERS.get((node["class_type"], name))
-            if folder is not None and isinstance(value, str) and value.lower().endswith(_ENDS):
-                path = folder_paths.get_full_path(folder, value)
-                place = Path(path) if path else _folder(folder) / value
-                yield Needed(value, place.parent, place.stat().st_size if path else None)
+    for folder, name in named_files(prompt):
+        path = folder_paths.get_full_path(folder, name)
+        place = Path(path) if path else _folder(folder) / name
+        yield Needed(name, place.parent, place.stat().st_size if path else None)
 
 
 def _folder(name: str) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 from ..inputs.reference import Pictures, Reference
 from ..kernels.precision import int8_storage
 from ..preflight import checks
-from ..preflight.budget import OFFLOADED, RESIDENT, Coder, stored_bytes
+from ..preflight.budget import OFFLOADED, RESIDENT, stored_bytes
 from ..preflight.findings import Finding, attempt, error, fact, warning
 from ..preflight.job import Full, Job, Transformer
 from ..preflight.memory_checks import check_folder
@@ -18,13 +18,9 @@ from ..video.options import VideoOptions
 from ..video.segment_files import check_sound
 from ..video.segment_inputs import check_changes
 from ..video.task import LATENTS, Settings
-from .device import machine
+from .device import DECODER, machine
 from .host import HeadlessHost, Prompt
 from .inputs import Inputs
-
-# diffusers' decoder of Wan's VAE, measured on an A100 (minghaop/scail2_exp): 8.9 GiB at 896x512. It works in chunks,
-# so the length hardly matters; how fast it is was not measured, and is taken to be as ComfyUI's.
-_DECODER = Coder(21_000, 21_000, 0, 42.9, 52.9)
 
 
 def check_inputs(inputs: Inputs, reference: Pictures | Reference, options: VideoOptions, settings: Settings,
@@ -78,4 +74,4 @@ def _transformer(host: HeadlessHost) -> Transformer:
     patched = sum(len(lora.report.applied) for lora in weights.loras)
     return Transformer(weights.config, stored_bytes(weights.config, host.dtype, host.precision), patched,
                        bool(weights.loras), in_chunks=False, weights=OFFLOADED if host.offload else RESIDENT,
-                       decoder=_DECODER, int8=int8_storage(host.precision))
+                       decoder=DECODER, int8=int8_storage(host.precision))

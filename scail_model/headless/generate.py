@@ -19,36 +19,32 @@ import torch
 
 from ..files import jobs
 from ..files.content_keys import digest
-from ..geometry import check_size
 from ..inputs.reference import STILL_VIDEO, Pictures
 from ..plate.facts import lines as plate_lines
-from ..poses.poses_file import is_poses_file
 from ..preflight import findings
 from ..preflight.budget import kept_bytes
-from ..segments import plan_segments
-from ..solvers import make_schedule
 from ..sparse.report import lines as sparse_lines
 from ..video.comparison import compare, draft_seed
 from ..video.engine import make_video
-from ..video.options import HIGHEST_SEED, VideoOptions
+from ..video.options import VideoOptions
 from ..video.record import write_record
 from ..video.segment_inputs import Given
 from ..video.start import make_task, open_job
 from ..video.task import VideoTask
+from .arguments import check_arguments, opened_loras, transformer_file
 from .checks import check_inputs
-from .cropping import check_crop, cropped, crops
+from .cropping import cropped, crops
 from .device import usual_device
 from .encoders import find_encoders
 from .host import HeadlessHost
 from .inputs import Files, Inputs, read_inputs
-from .options import flag_of, given_sigmas, video_options
+from .options import flag_of
 from .output import check_name, check_space, compare_name, default_name, draft_name, reserved
 from .plate_preview import check_preview, write_preview
 from .terminal import Terminal
-from .weights import Weights, open_weights
+from .weights import open_weights
 
 _JOBS = "scail2_jobs"
-_SIDE = 8192  # pixels; as in the nodes
 _SEED_BITS = 63  # the official range, 0..sys.maxsize
 
 
@@ -129,27 +125,15 @@ def _output(arguments: argparse.Namespace, written: str) -> contextlib.AbstractC
 
 def _prepare(arguments: argparse.Namespace, terminal: Terminal, *, timed: bool) -> Prepared:
     """Open and check all inputs, the cheap ones first."""
-    options, sigmas = video_options(arguments), given_sigmas(arguments)
-    options.check_values()
-    if arguments.base_seed > HIGHEST_SEED:
-        raise ValueError(f"base_seed is {arguments.base_seed} (--base_seed), but it must be at most {HIGHEST_SEED}: "
-                         "correct it.")
-    _check_masks(arguments)
-    options = check_crop(arguments, options)
-    make_schedule(options.solver, options.steps, options.shift)
-    plan_segments(1, options.segment_length, options.overlap)
-    check_size(arguments.target_w, arguments.target_h)
-    if max(arguments.target_w, arguments.target_h) > _SIDE:
-        raise ValueError(f"The size is {arguments.target_w}x{arguments.target_h} (--target_w, --target_h), but a side "
-                         f"has at most {_SIDE} pixels: choose a smaller one.")
+    options, sigmas = check_arguments(arguments)
     options.check()
-    weights = open_weights(_transformer_file(arguments))
+    weights = open_weights(transformer_file(arguments))
     device, dtype = usual_device()
     host = HeadlessHost(find_encoders(Path(arguments.ckpt_dir)), weights, device, dtype,
                         offload=arguments.offload_model, stage=terminal.say, precision=arguments.precision,
                         attention=arguments.attention)
     prompts = host.encode_text(arguments.prompt, ""), host.encode_text(arguments.negative_prompt, "negative")
-    weights.loras = _loras(arguments, weights)
+    weights.loras = opened_loras(arguments, weights)
     terminal.say("reading pictures, videos and masks")
     inputs = read_inputs(_files(arguments), arguments.target_w, arguments.target_h, arguments.replace_flag, options,
                          turned=not crops(arguments))
@@ -231,36 +215,6 @@ def _check_room(task: VideoTask, folder: Path) -> None:
 def _jobs_folder(arguments: argparse.Namespace) -> Path:
     beside = Path(arguments.save_file or ".").parent
     return Path(arguments.job_dir) if arguments.job_dir else beside / _JOBS
-
-
-def _transformer_file(arguments: argparse.Namespace) -> Path:
-    folder = Path(arguments.ckpt_dir)
-    if folder.is_dir() and not arguments.scail_path and not (folder / "model" / "latest").is_file():
-        raise RuntimeError(f"{folder} (--ckpt_dir) holds no transformer (model/latest): name one with --scail_path.")
-    return Path(arguments.scail_path or folder)
-
-
-def _loras(arguments: argparse.Namespace, weights: Weights) -> list:
-    paths, strengths = arguments.lora_path, arguments.lora_alpha or [1.0] * len(arguments.lora_path)
-    if len(paths) != len(strengths):
-        raise ValueError(f"There are {len(paths)} LoRAs (--lora_path) and {len(strengths)} strengths (--lora_alpha): "
-                         "give one strength for each.")
-    return [weights.check_lora(Path(path), strength) for path, strength in zip(paths, strengths, strict=True)]
-
-
-def _check_masks(arguments: argparse.Namespace) -> None:
-    """Raise ValueError for masks that are missing, or given although there are none."""
-    given = {name: getattr(arguments, name) for name in ("mask_image", "mask_video", "additional_ref_mask_image",
-                                                         "plan_mask_image")}
-    poses = is_poses_file(Path(arguments.pose))  # poses show who is where
-    if arguments.whole_picture and any(given.values()):
-        name = next(name for name, value in given.items() if value)
-        raise ValueError(f"--whole_picture says that there are no masks, but --{name} is given: leave one of them out.")
-    missing = [f"--{name}" for name in ("mask_image", "mask_video")
-               if not given[name] and not (poses and name == "mask_video")]
-    if missing and not arguments.whole_picture:
-        raise ValueError(f"{' and '.join(missing)} {'are' if len(missing) > 1 else 'is'} missing: give the mask, or "
-                         "set --whole_picture if one person is all of the picture.")
 
 
 def _files(arguments: argparse.Namespace) -> Files:

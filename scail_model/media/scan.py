@@ -26,7 +26,7 @@ _MOST = 1000  # times as long as usual that frames may be shown on the average
 _HELD = 1.5  # times as long as usual: a last frame that is meant to be looked at
 _MISSING = 0.25  # seconds by which what files say of their length may be off
 _LENGTH_TAG = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")  # in Matroska and WebM
-_STORE_DURATIONS = {"mov", "gif", "apng"}  # containers that state how long the last frame is shown
+STORE_DURATIONS = {"mov", "gif", "apng"}  # containers that state how long the last frame is shown
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,8 @@ def _decoded(source: VideoSource, tick: Tick) -> Scan:
         reader = FrameReader(source, notes.stamps, notes.clock)
         reader.check_end(tick)
         reader.close()
-    lasts = notes.lasts if holds in _STORE_DURATIONS else 0.0
-    times, rate, variable = _timing(notes.stamps, notes.clock, stated, lasts)
+    lasts = notes.lasts if holds in STORE_DURATIONS else 0.0
+    times, rate, variable = timing(notes.stamps, notes.clock, stated, lasts)
     if rate and times[-1] * rate > _MOST * len(notes.stamps):
         raise RuntimeError(f"The {source.name} {source.shown} would be {times[-1] / 3600:,.1f} hours long by its time "
                            f"stamps, with {len(notes.stamps)} frames: export it again, because they are damaged.")
@@ -145,9 +145,10 @@ class _Notes:
         return self.source.damaged(number, seconds_into(self.stamps, number, self.clock), reason)
 
 
-def _timing(stamps: list[int | None], clock: Fraction, stated: Fraction | None, lasts: float
+def timing(stamps: list[int | None], clock: Fraction, stated: Fraction | None, lasts: float
             ) -> tuple[np.ndarray, Fraction | None, bool]:
-    """Times, rate, and whether it is variable. lasts: seconds that the last frame is shown, 0 if unknown."""
+    """Times, rate, and whether it is variable, as in `Scan`. stated: the rate that the file says. lasts: seconds that
+    the last frame is shown, 0 if unknown."""
     times = shown_times(stamps, clock, 1 / float(stated or 25))
     steady = steady_rate(times, stated)
     rate = steady or usual_rate(times)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 _HUB = "https://huggingface.co"
 _WAN = f"{_HUB}/Comfy-Org/Wan_2.1_ComfyUI_repackaged/resolve/main/split_files"
@@ -46,6 +47,28 @@ RT_DETR = ModelFile("rt_detr_v4-x-hgnet_fp16.safetensors", "diffusion_models", 0
                     f"{_HUB}/Comfy-Org/SDPose/resolve/main/diffusion_models")
 KNOWN = {file.name: file for file in (TRANSFORMER, TRANSFORMER_FP16, TEXT_ENCODER, CLIP_VISION, VAE, DISTILLED_LORA,
                                       SAM3, SAM3D_BODY, SDPOSE, RT_DETR)}
+
+# loader and input -> folder of models; loaders of other packs that users have in these graphs too
+_LOADERS = {
+    ("SCAIL2LoadModel", "model_name"): "diffusion_models", ("UNETLoader", "unet_name"): "diffusion_models",
+    ("UnetLoaderGGUF", "unet_name"): "diffusion_models", ("CLIPLoader", "clip_name"): "text_encoders",
+    ("CLIPLoaderGGUF", "clip_name"): "text_encoders", ("CLIPVisionLoader", "clip_name"): "clip_vision",
+    ("VAELoader", "vae_name"): "vae", ("LoraLoaderModelOnly", "lora_name"): "loras",
+    ("SCAIL2LoadLora", "lora_name"): "loras", ("LoraLoader", "lora_name"): "loras",
+    ("CheckpointLoaderSimple", "ckpt_name"): "checkpoints", ("SAM3DBody_Loader", "model_file"): "detection",
+    ("SCAIL2LoadNLF", "file"): "nlf",
+}
+# a loader may offer names of no file
+_ENDS = (".safetensors", ".sft", ".gguf", ".pt", ".pth", ".ckpt", ".bin", ".torchscript")
+
+
+def named_files(prompt: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """(folder of ComfyUI's models, name in it) of each model file that a graph in API format names."""
+    for node in prompt.values():
+        for name, value in node["inputs"].items():
+            folder = _LOADERS.get((node["class_type"], name))
+            if folder is not None and isinstance(value, str) and value.lower().endswith(_ENDS):
+                yield folder, value
 
 
 @dataclass(frozen=True)

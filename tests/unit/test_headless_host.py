@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from scail_model.config import TransformerConfig
 from scail_model.files.jobs import Job
 from scail_model.headless import encoders
-from scail_model.headless.checks import _DECODER
+from scail_model.headless.device import DECODER
 from scail_model.headless.host import HeadlessHost
 from scail_model.headless.inputs import Files, Inputs, read_inputs
 from scail_model.headless.sampling import sample_latent
@@ -201,7 +201,7 @@ def work(width, height, weights):
     config = TransformerConfig()
     count = sum(map(math.prod, config.parameter_shapes().values()))
     return Work(config, width, height, (81,), 0, 40, 5.0, 2 * count, width, height, in_chunks=False, weights=weights,
-                decoder=_DECODER)
+                decoder=DECODER)
 
 
 @pytest.mark.parametrize(("width", "height", "measured"), [(896, 512, 33.89), (1280, 704, 37.06)])
