@@ -55,7 +55,7 @@ def next_step(report: RowReport, row: Row, most_attempts: int) -> Next:
     counted = [attempt for attempt in report.attempts if attempt.counts]
     smaller = any(attempt.smaller for attempt in counted)
     if not counted or report.attempts[-1].kind is Kind.STOPPED:
-        return Next(True, smaller)
+        return Next(True, smaller, new_process=report.kind in (Kind.PROCESS, Kind.GPU))
     kind = counted[-1].kind
     if kind is Kind.MEMORY:
         # the smaller values are another try of their own, however many there were before

@@ -42,8 +42,10 @@ class Attempt:
 
     @property
     def counts(self) -> bool:
-        """Whether it is one of the attempts that a row has."""
-        return self.state == FAILED and not self.forgiven and self.kind is not Kind.STOPPED
+        """Whether it is one of the attempts that a row has. One that was cut short by its process or GPU does not count
+        if it made a segment: long rows on machines that come and go get to their end."""
+        further = self.made > 0 and self.kind in (Kind.PROCESS, Kind.GPU)
+        return self.state == FAILED and not self.forgiven and self.kind is not Kind.STOPPED and not further
 
 
 @dataclass(frozen=True)

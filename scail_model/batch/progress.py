@@ -1,0 +1,116 @@
+"""What a batch shows while it runs: on a terminal a block of lines that is drawn anew every other second, in a log a
+line at least every 15 seconds; and what has happened, in lines that stay."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TextIO
+
+from ..preflight.budget import duration
+from .driver import Standing, Tell
+from .report import RowReport
+from .workers import Seen
+
+_BLINK = 2.0  # seconds after which a terminal shows everything anew
+_NAMED = 4  # rows in a line of a log
+_HOUR = 3600.0
+_UP = "\x1b[{}A\x1b[J"  # so many lines up, and nothing below
+
+
+class Progress(Tell):
+    """stream: the terminal or the log. total: rows of the manifest, before: those of them that were done already.
+    gpu_seconds: that these took. price: of an hour of a GPU, None if nobody said one."""
+
+    def __init__(self, stream: TextIO, *, total: int, before: int, gpu_seconds: float, price: float | None) -> None:
+        self._stream, self._total, self._done = stream, total, before
+        self._before, self._gpu_seconds, self._price = before, gpu_seconds, price
+        self._drawn = 0  # lines of the block that is on the terminal now
+        self._block: list[str] = []
+        if stream.isatty():
+            self.every = _BLINK
+
+    def say(self, text: str) -> None:
+        self._clear()
+        self._stream.write(f"{text}\n")
+        self._draw()
+
+    def made(self, report: RowReport) -> None:
+        self._done += 1
+        self.say(f"[{self._done} of {self._total}] {made_line(report)}")
+
+    def show(self, standing: Standing) -> None:
+        self._clear()
+        if self._stream.isatty():
+            size = shutil.get_terminal_size()
+            rows = [f"  {seen_line(seen)}" for seen in standing.seen]
+            hidden = len(rows) - (size.lines - 4)
+            rows = rows if hidden <= 0 else [*rows[: size.lines - 5], f"  and {hidden + 1} more"]
+            self._block = [line[: size.columns - 1] for line in (self._total_line(standing), *rows)]
+        else:
+            rows = [seen_line(seen) for seen in standing.seen[:_NAMED]]
+            more = len(standing.seen) - _NAMED
+            rows += [f"and {more} more"] if more > 0 else []
+            self._stream.write("; ".join([self._total_line(standing), *rows]) + "\n")
+        self._draw()
+
+    def close(self) -> None:
+        """Leave a clean line."""
+        self._clear()
+        self._block = []
+
+    def _total_line(self, standing: Standing) -> str:
+        seconds = self._gpu_seconds + standing.gpu_seconds
+        parts = [f"{self._before + standing.done} of {self._total} done"]
+        parts += [f"{standing.failed} failed"] if standing.failed else []
+        parts += [f"{len(standing.seen)} being made"] if standing.seen else []
+        parts += [f"{standing.coming} workers on their way"] if standing.coming else []
+        parts += [f"about {duration(standing.left)} left"] if standing.left is not None else []
+        return ", ".join([*parts, spent(seconds, self._price)])
+
+    def _clear(self) -> None:
+        if self._drawn:
+            self._stream.write(_UP.format(self._drawn))
+            self._drawn = 0
+
+    def _draw(self) -> None:
+        if self._block:
+            self._stream.write("\n".join(self._block) + "\n")
+            self._drawn = len(self._block)
+        self._stream.flush()
+
+
+def spent(gpu_seconds: float, price: float | None) -> str:
+    """GPU time in hours, and what it costs."""
+    hours = gpu_seconds / _HOUR
+    cost = "" if price is None else f", cost {hours * price:.2f}"
+    return f"{hours:.2f} GPU-hours{cost}"
+
+
+def seen_line(seen: Seen) -> str:
+    """Where a row is."""
+    parts, position = [f"{seen.row} on {seen.where}"], seen.position
+    if position is None:
+        return parts[0]
+    if position.segments:
+        parts.append(f"segment {max(1, position.segment)} of {position.segments}")
+    if position.steps:
+        parts.append(f"step {position.step} of {position.steps}")
+    elif position.stage:
+        parts.append(position.stage)
+    if position.left is not None:
+        parts.append(f"about {duration(position.left)} left")
+    return ", ".join(parts)
+
+
+def made_line(report: RowReport) -> str:
+    """What was made."""
+    parts, last = [], report.last
+    if frames := report.facts.frames.get("out"):
+        parts.append(f"{frames} frames")
+    if last is not None and last.kept:
+        parts.append(f"{last.kept} of {last.kept + last.made} segments were there")
+    if len(report.attempts) > 1:
+        parts.append(f"attempt {len(report.attempts)}")
+    if report.smaller:
+        parts.append("with its smaller values")
+    return f"{report.id} is done: {', '.join([*parts, spent(report.gpu_seconds, report.price)])}"
