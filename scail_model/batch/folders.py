@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..files.atomic import explained, locked, writing
+from ..files.atomic import explained, writing
+from ..files.locks import held, locked
 from .report import DONE, FAILED, INTERRUPTED, RUNNING, WAITING, RowReport
 
 __all__ = ["DONE", "FAILED", "INTERRUPTED", "RUNNING", "WAITING", "BatchFolder", "RowFolder"]
@@ -69,18 +70,11 @@ class RowFolder:
 
     def locked(self) -> AbstractContextManager[None]:
         """Hold the row alone. RuntimeError if another process makes it."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        return locked(self.path(_LOCK), f"Another run makes row {self.id} in {self.folder}: wait for it, or stop it.")
+        return locked(self.path(_LOCK), f"making row {self.id} in {self.folder}", "wait for it, or stop it")
 
     def held(self) -> bool:
         """Whether a process makes the row."""
-        if not self.path(_LOCK).exists():
-            return False
-        try:
-            with locked(self.path(_LOCK), ""):
-                return False
-        except RuntimeError:
-            return True
+        return held(self.path(_LOCK)) is not None
 
     def set_aside(self) -> Path | None:
         """Make room for the same id with other inputs: the folder as it is goes to replaced/, which is returned. None
@@ -131,7 +125,7 @@ class BatchFolder:
         """Hold the batch: one driver at a time. RuntimeError if there is another one, or the folder cannot be made."""
         with explained(f"The batch folder {self.root}", "or choose another one with --out"):
             self.root.mkdir(parents=True, exist_ok=True)
-        return locked(self.root / _LOCK, f"Another run works in {self.root}: wait for it, or stop it.")
+        return locked(self.root / _LOCK, f"working in {self.root}", "wait for it, or stop it")
 
     def begin(self, rows: Mapping[str, Mapping[str, Any]], settings: Mapping[str, Any]) -> None:
         """Write batch.json. rows: by id, in the manifest's order, each with "fingerprint" and its values. RuntimeError
