@@ -80,14 +80,16 @@ def _words(*words: str) -> re.Pattern[str]:
 
 # by what a message says, in this order: a lost GPU is told as a failed allocation too
 _BY_TEXT = (
+    (Kind.MEMORY, _words(r"ALLOCATION_FAILED")),
     (Kind.GPU, _words(r"fallen off the bus", r"GPU is lost", r"no longer accessible", r"uncorrectable ECC",
                       r"illegal (memory access|instruction|address)", r"misaligned address", r"device-side assert",
                       r"unspecified launch failure", r"launch (timed out|failure)", r"hardware stack error",
                       r"CU(DNN|BLAS|SPARSE|SOLVER)_STATUS_(INTERNAL_ERROR|EXECUTION_FAILED|MAPPING_ERROR|NOT_INITIALIZED)",
                       r"cudaError(IllegalAddress|ECCUncorrectable|LaunchFailure|HardwareStackError|DevicesUnavailable)",
-                      r"CUDA-capable device\(s\) is/are busy", r"system not yet initialized", r"Xid ", r"HIP error",
-                      r"unknown error.*CUDA|CUDA.*unknown error", r"no CUDA-capable device", r"NCCL error",
-                      r"nvlink", r"driver shutting down", r"device not ready", r"CUDA initialization")),
+                      r"CUDA-capable device\(s\) is/are busy", r"system not yet initialized", r"Xid ",
+                      r"unknown error.*CUDA|CUDA.*unknown error", r"no CUDA-capable device",
+                      r"No CUDA GPUs are available", r"NCCL error",
+                      r"driver shutting down", r"device not ready", r"CUDA initialization")),
     (Kind.MEMORY, _words(r"out of memory", r"OutOfMemory", r"not enough memory", r"t allocate memory",
                          r"unable to allocate", r"CU(BLAS|DNN)_STATUS_ALLOC_FAILED", r"main memory is full",
                          r"std::bad_alloc", r"paging file is too small", r"hipErrorOutOfMemory",
@@ -95,7 +97,7 @@ _BY_TEXT = (
     (Kind.DISK, _words(r"disk is full", r"No space left on device", r"o space left", r"Disk quota exceeded",
                        r"not enough space on the disk", r"more and its disk has")),
     (Kind.NAN, _words(r"NaN or infinite values")),
-    (Kind.GPU, _words(r"CUDA error", r"CUDA driver error", r"cuDNN error")),
+    (Kind.GPU, _words(r"CUDA error", r"CUDA driver error", r"cuDNN error", r"HIP error")),
 )
 _BY_TYPE = {"MemoryError": Kind.MEMORY, "OutOfMemoryError": Kind.MEMORY, "OOM_EXCEPTION": Kind.MEMORY,
             "AcceleratorError": Kind.GPU, "InterruptProcessingException": Kind.STOPPED,

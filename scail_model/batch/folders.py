@@ -69,11 +69,12 @@ class RowFolder:
         _write(self.path(name), values)
 
     def locked(self) -> AbstractContextManager[None]:
-        """Hold the row alone. RuntimeError if another process makes it."""
+        """Hold the row alone among all hosts. RuntimeError if another process makes it, OSError if the folder cannot
+        be written."""
         return locked(self.path(_LOCK), f"making row {self.id} in {self.folder}", "wait for it, or stop it")
 
     def held(self) -> bool:
-        """Whether a process makes the row."""
+        """Whether a living process makes the row."""
         return held(self.path(_LOCK)) is not None
 
     def set_aside(self) -> Path | None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import os
-import socket
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from ..files.holder import host
 from .engine import Engine
 from .events import Event, Heard, Position, event
 from .failures import Kind, RowError, classify
@@ -33,9 +33,13 @@ def run_row(row: Row, engine: Engine, folder: RowFolder, hear: Callable[[Positio
     Raises RuntimeError if another process makes the row, or it was begun with other inputs; KeyboardInterrupt as it
     comes, with the report written.
     """
-    with folder.locked():
+    with ExitStack() as held:
+        try:
+            held.enter_context(folder.locked())
+        except OSError as error:
+            return _unbegun(row, engine, error)
         before = folder.report() or RowReport(row.id)
-        attempt = Attempt(now(), socket.gethostname(), os.getpid(), engine.name, tuple(engine.gpus), smaller)
+        attempt = Attempt(now(), host(), os.getpid(), engine.name, tuple(engine.gpus), smaller)
         report = replace(before.begun(attempt), price=price)
         try:
             if before.attempts and (fault := other_inputs(row, before)):
@@ -46,6 +50,14 @@ def run_row(row: Row, engine: Engine, folder: RowFolder, hear: Callable[[Positio
             folder.write(report)
             return report
         return _Attempting(row, engine, folder, hear, report).run()
+
+
+def _unbegun(row: Row, engine: Engine, error: OSError) -> RowReport:
+    """Of a row whose folder cannot be written, so that nobody else will read this."""
+    attempt = Attempt(now(), host(), os.getpid(), engine.name, tuple(engine.gpus))
+    return RowReport(row.id).begun(attempt).changed(
+        state=FAILED, kind=classify(type(error).__name__, str(error)), ended=now(),
+        error=f"Row {row.id} cannot be begun ({_line(error)}): free space there, or make it writable, and run again.")
 
 
 def other_inputs(row: Row, report: RowReport) -> str | None:

@@ -37,8 +37,8 @@ def versions(of_host: Mapping[str, str]) -> dict[str, str]:
         found["ROCm"] = torch.version.hip
     if torch.backends.cudnn.is_available():
         found["cuDNN"] = str(torch.backends.cudnn.version())
-    if driver := _driver():
-        found["driver"] = driver
+    if of_driver := driver():
+        found["driver"] = of_driver
     for name in _PACKAGES:
         try:
             found[name] = version(name)
@@ -108,8 +108,8 @@ def _rate(source: Tensor, target: Tensor) -> float:
     return round(best)
 
 
-def _driver() -> str | None:
-    """Of NVIDIA's cards."""
+def driver() -> str | None:
+    """The version of NVIDIA's."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return None

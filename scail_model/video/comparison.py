@@ -18,7 +18,6 @@ from ..files import jobs
 from ..files.atomic import remove_leftovers, writing
 from ..files.content_keys import digest
 from ..files.jobs import Job
-from ..files.readers import reading
 from ..inputs.reference import Pictures, Reference
 from ..media.clips import Tick
 from ..media.video_file import FileClip
@@ -96,7 +95,7 @@ def compare(task: VideoTask, made: Made, job: Job, watch: Watch, target: Path | 
     watch.stage(len(task.plan) - 1, COMPARING)
     remove_leftovers(target.parent, target.name)
     try:
-        with reading(folder, watch.tick), writing(target) as part:
+        with writing(target) as part:
             _write(part, (_video(folder, draft), draft[_ABOUT]), (made.path, task.made_from), task.rate, watch.tick)
     except (OSError, RuntimeError, ValueError) as error:
         log.warning("SCAIL-2: draft and video are not shown side by side: %s", error)

@@ -96,7 +96,13 @@ MESSAGES = {
         "CUDA error: CUBLAS_STATUS_INTERNAL_ERROR when calling `cublasLtMatmul(...)`",
         "",
         Kind.GPU),
-    "cuDNN": ("RuntimeError", "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED", "", Kind.GPU),
+    "cuDNN": ("RuntimeError", "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR", "", Kind.GPU),
+    "cuDNN without memory": (
+        "RuntimeError",
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+        "",
+        Kind.MEMORY),
+    "an AMD card without memory": ("torch.AcceleratorError", "HIP error: out of memory", "", Kind.MEMORY),
     "cuDNN's execution": ("RuntimeError", "cuDNN error: CUDNN_STATUS_EXECUTION_FAILED", "", Kind.GPU),
     "a GPU that is gone": ("RuntimeError", "CUDA error: no CUDA-capable device is detected", "", Kind.GPU),
     "a GPU that is busy": (

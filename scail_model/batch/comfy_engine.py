@@ -1,0 +1,212 @@
+"""Rows with a workflow: a ComfyUI process of one's own, which keeps its models from one row to the next."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event as Flag
+from typing import TYPE_CHECKING, Any
+
+from ..doctor.machine import driver
+from ..files.atomic import explained, writing
+from ..video.record import record_path
+from . import comfy_process
+from .comfy_client import ComfyClient
+from .comfy_process import ComfyProcess
+from .comfy_run import HUNG, STOPPED, ComfyRun, driving_file, saved_files, video_of
+from .engine import Result
+from .events import FACTS, LINE, STAGE, STARTING, Tell, event
+from .failures import Kind, RowError
+from .folders import VIDEO, WORKFLOW, BatchFolder, RowFolder
+from .results import bring, bring_others, media_facts, record_facts
+from .workflow import Graph, graph_of
+
+if TYPE_CHECKING:
+    from .manifest import Row
+
+LOG = "comfyui.log"
+_JOBS = "scail2_jobs"  # in the output folder: files there belong to their jobs
+_PACK = "SCAIL2SampleVideo"  # a node by which the pack is known
+_TICK = 0.2
+_SPEAK = 15.0  # seconds between two lines while ComfyUI starts
+_SILENCE = 300.0  # seconds that a start may be silent
+_QUICK = 0.3  # seconds for a request while stopping
+
+
+@dataclass(frozen=True)
+class ComfySpec:
+    """path: of ComfyUI. python: None for the one in its folder. arguments: more of ComfyUI's own. hung: seconds of
+    silence after which a run is given up."""
+
+    path: Path
+    python: Path | None = None
+    arguments: tuple[str, ...] = ()
+    hung: float = HUNG
+
+    def fault(self) -> str | None:
+        return comfy_process.fault(self.path, self.python)
+
+    def build(self, gpus: Sequence[str], batch: BatchFolder) -> ComfyEngine:
+        return ComfyEngine(self, gpus, batch)
+
+
+class ComfyEngine:
+    """The `Engine`."""
+
+    name = "comfyui"
+
+    def __init__(self, spec: ComfySpec, gpus: Sequence[str], batch: BatchFolder) -> None:
+        self.spec, self.gpus, self.batch = spec, tuple(gpus), batch
+        self._process: ComfyProcess | None = None
+        self._facts: dict[str, Any] = {}
+        self._stopped = Flag()
+
+    def start(self, tell: Tell) -> None:
+        if self._process is not None and not self._process.ended:
+            return
+        self._end()
+        self._stopped.clear()
+        tell(event(STAGE, stage=STARTING))
+        for place in (self.batch.input, self.batch.comfyui):
+            with explained(str(place), "and run again; finished segments are kept"):
+                place.mkdir(parents=True, exist_ok=True)
+        spec = self.spec
+        self._process = ComfyProcess(spec.path, spec.python, spec.arguments, self.gpus, self.batch.input.absolute(),
+                                     self.batch.comfyui.absolute())
+        self._client = ComfyClient(self._process.port)
+        try:
+            self._facts = self._about(self._answer(self._process, tell))
+        except BaseException:
+            self._process.log_to(self.batch.root / LOG)  # there is no row to say it to
+            self._end()
+            raise
+
+    def run(self, row: Row, folder: RowFolder, tell: Tell, *, smaller: bool) -> Result:
+        process = self._process
+        if process is None:
+            raise RowError(Kind.STOPPED, STOPPED)
+        process.log_to(folder.path(LOG))
+        try:
+            return self._made(process, row, folder, tell, smaller=smaller)
+        except OSError as error:
+            if self._stopped.is_set():
+                raise RowError(Kind.STOPPED, STOPPED) from error
+            if process.ended:
+                raise process.death("while it made the row") from error
+            raise
+        except RowError as error:
+            if error.kind in (Kind.PROCESS, Kind.GPU):
+                self._end()
+            raise
+        finally:
+            process.log_to(None)
+
+    def stop(self) -> None:
+        self._stopped.set()
+        if self._process is not None and not self._process.ended:
+            with suppress(OSError):
+                self._client.post("/interrupt", {}, _QUICK)
+        self._end()
+
+    def _end(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            process.stop()
+
+    # Starting
+
+    def _answer(self, process: ComfyProcess, tell: Tell) -> Mapping[str, Any]:
+        """Wait for ComfyUI's first answer: what it says of itself."""
+        started = spoken = heard = time.monotonic()
+        said = 0
+        while True:
+            if self._stopped.is_set():
+                raise RowError(Kind.STOPPED, STOPPED)
+            if process.ended:
+                raise process.death("before it answered")
+            try:
+                return self._client.get("/system_stats")
+            except OSError:
+                time.sleep(_TICK)
+            now = time.monotonic()
+            if process.said() != said:
+                said, heard = process.said(), now
+            if now - heard > _SILENCE:
+                raise RowError(Kind.PROCESS, f"ComfyUI was silent for {_SILENCE:.0f} s before it answered: start it by "
+                                             "hand with the same arguments, and see where it stops.")
+            if now - spoken > _SPEAK:
+                spoken = now
+                tell(event(LINE, text=f"ComfyUI starts, {now - started:.0f} s so far"))
+
+    def _about(self, stats: Mapping[str, Any]) -> dict[str, Any]:
+        """Versions and GPU for the report."""
+        system = stats["system"]
+        versions = {"scail2": self._pack_version(), "ComfyUI": system.get("comfyui_version"),
+                    "Python": system["python_version"].split()[0], "torch": system.get("pytorch_version"),
+                    "driver": driver()}
+        devices = [device["name"].removeprefix("cuda:").split(" : ")[0] for device in stats["devices"]]
+        return {"versions": {name: found for name, found in versions.items() if found},
+                "gpu": ", ".join(devices) or None}
+
+    def _pack_version(self) -> str | None:
+        node = self._client.get(f"/object_info/{_PACK}", 60).get(_PACK)
+        if node is None:
+            return None
+        places = [self.spec.path, *(Path(value) for flag, value in _pairs(self.spec.arguments)
+                                    if flag == "--base-directory")]
+        for place in places:
+            file = place.joinpath(*node["python_module"].split("."), "pyproject.toml")
+            if file.is_file() and (found := re.search(r'^version = "(.+)"$', file.read_text("utf-8"), re.MULTILINE)):
+                return found[1]
+        return None
+
+    # One row
+
+    def _made(self, process: ComfyProcess, row: Row, folder: RowFolder, tell: Tell, *, smaller: bool) -> Result:
+        tell(event(STAGE, stage="preparing"))
+        graph = graph_of(row, smaller=smaller)
+        tell(event(FACTS, seed=graph.seed, **self._facts))
+        folder.write_values(WORKFLOW, graph.prompt)
+        self._stage(graph)
+        entry = ComfyRun(process, self._client, self._stopped, self.spec.hung).run(graph, tell)
+        tell(event(STAGE, stage="saving"))
+        files = saved_files(entry, lambda file: self._place(process, file))
+        video, target = video_of(graph, files), folder.path(VIDEO)
+        records = [record_path(each) for each in files.get(graph.sampler or "", ())]
+        facts = {}
+        for record in filter(Path.is_file, records):
+            facts = record_facts(record, folder)
+        bring(video, target, keep=self._belongs_to_a_job(video))
+        others = {file for found in files.values() for file in found
+                  if file != video and file.is_file() and self.batch.comfyui.absolute() in file.parents
+                  and not self._belongs_to_a_job(file)}
+        bring_others(sorted(others), folder)
+        tell(event(FACTS, **facts, **media_facts(target, driving_file(graph))))
+        return Result(target)
+
+    def _stage(self, graph: Graph) -> None:
+        """The row's files in ComfyUI's input folder. Copied, because a name there stands for a content."""
+        for file in graph.files:
+            target = self.batch.input / file.name
+            if not target.exists():
+                with explained(str(target), "and run again"), writing(target) as part:
+                    shutil.copyfile(file.path, part)
+
+    def _place(self, process: ComfyProcess, file: Mapping[str, str]) -> Path:
+        roots = {"output": self.batch.comfyui, "input": self.batch.input, "temp": process.own / "temp/temp"}
+        return roots.get(file.get("type", "output"), self.batch.comfyui).absolute() / file.get("subfolder", "") / file[
+            "filename"]
+
+    def _belongs_to_a_job(self, file: Path) -> bool:
+        return self.batch.comfyui.absolute() / _JOBS in file.parents
+
+
+def _pairs(arguments: Sequence[str]) -> list[tuple[str, str]]:
+    """Flags with their values, written with a space or with "="."""
+    found = [tuple(word.split("=", 1)) for word in arguments if "=" in word]
+    return [*found, *zip(arguments, arguments[1:], strict=False)]  # pyright: ignore[reportReturnType]
