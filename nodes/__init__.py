@@ -3,6 +3,7 @@
 from comfy_api.latest import ComfyExtension, io
 
 from ..scail_model.comfy.routes import add_routes
+from .ask_for_prompt import SCAIL2AskForPrompt, SCAIL2CheckPrompt
 from .crop_person import SCAIL2CropPerson
 from .doctor import SCAIL2Doctor
 from .drift_report import SCAIL2DriftReport
@@ -25,6 +26,7 @@ from .retarget import SCAIL2RetargetPoses
 from .sample import SCAIL2SampleVideo
 from .schedule import SCAIL2Schedule
 from .tracks import SCAIL2LoadTracks, SCAIL2SaveTracks
+from .write_prompt import SCAIL2WritePrompt
 
 
 class SCAIL2Extension(ComfyExtension):
@@ -33,7 +35,8 @@ class SCAIL2Extension(ComfyExtension):
                 SCAIL2Identities, SCAIL2CropPerson, SCAIL2RetargetPoses, SCAIL2RenderPoses, SCAIL2ReframeReference,
                 SCAIL2EncodeReference, SCAIL2MotionTransfer, SCAIL2Schedule, SCAIL2PlatePreview, SCAIL2Preflight,
                 SCAIL2SampleVideo, SCAIL2PastePerson, SCAIL2SavePrompt, SCAIL2LoadPrompt, SCAIL2SaveTracks,
-                SCAIL2LoadTracks, SCAIL2DriftReport, SCAIL2Jobs, SCAIL2Doctor]
+                SCAIL2LoadTracks, SCAIL2DriftReport, SCAIL2Jobs, SCAIL2Doctor, SCAIL2WritePrompt, SCAIL2AskForPrompt,
+                SCAIL2CheckPrompt]
 
 
 async def comfy_entrypoint() -> SCAIL2Extension:

@@ -16,6 +16,8 @@ from tests.demo import drawing
 SIZE, FRAMES, SEGMENT, STEPS = 192, 41, 17, 10  # three segments
 MODEL, VAE = "miniature.safetensors", "miniature_vae.safetensors"
 LORA = "miniature_lora.safetensors"
+PROMPT = ("A tall red robot walks through an empty gray street while rain falls softly onto parked cars; its left arm "
+          "swings, both eyes glow amber and the camera stays still in front of him.")
 
 
 def write(docs: Path, base: Path) -> None:
@@ -29,7 +31,7 @@ def write(docs: Path, base: Path) -> None:
     _write_poses(base)
     with ComfyUI(base) as server, Browser() as browser:
         server.run(_people(files, _read_poses()))  # a page lists the files once, also those of tracks and poses
-        prompt, _ = _graph(files).numbered()
+        prompt, _ = _graph(files, base).numbered()
         browser.run(server, "pictures", vue=True, width=1600, height=2000, scale=1.5, prompt=prompt, folder=str(docs))
 
 
@@ -57,7 +59,7 @@ def _people(files: dict[str, str], graph: Graph | None = None) -> Graph:
     return graph
 
 
-def _graph(files: dict[str, str]) -> Graph:
+def _graph(files: dict[str, str], base: Path) -> Graph:
     """Every node of the pack, in one graph that runs."""
     graph = _people(files, _poses())  # of two nodes of a kind, the later one is shown
     graph.add("vae", "VAELoader", vae_name=VAE)
@@ -80,6 +82,7 @@ def _graph(files: dict[str, str]) -> Graph:
               reference=["reference", 0], driving=["driving", 0], identities=["identities", 0], length=SEGMENT,
               previous_frames=["previous", 0], start_frame=SEGMENT)
     graph.add("previous", "GetVideoComponents", video=["sampled", 0])
+    _add_prompts(graph, base)
     graph.add("schedule", "SCAIL2Schedule", solver="unipc", steps=STEPS, shift=3.0)
     graph.add("replaced", "SCAIL2Identities", mode="replacement", driving_masks=["driving_mask", 0],
               reference_masks=["reference_mask", 0], contradicting_background="repaint", binding="1:1")
@@ -87,9 +90,20 @@ def _graph(files: dict[str, str]) -> Graph:
               height=SIZE, plate_grow=5, plate_feather=5)
     for name, source in (("rendered poses", ["rendered", 3]), ("positive conditioning", ["motion", 0]),
                          ("sigmas", ["schedule", 1]), ("reframed picture", ["reframed", 4]),
-                         ("report", ["loaded tracks", 1])):
+                         ("report", ["loaded tracks", 1]), ("prompt", ["written", 0]), ("question", ["asked", 1]),
+                         ("checked prompt", ["checked", 0])):
         graph.add(name, "PreviewAny", source=source)
     return graph
+
+
+def _add_prompts(graph: Graph, base: Path) -> None:
+    """The nodes of prompts, with a stand-in of a text model."""
+    graph.add("llm", "TestTextModel", answer=PROMPT, kind="sees", seen=str(base / "seen.json"))
+    given = {"reference": ["reference_image", 0], "driving": ["driving", 0], "mode": "replacement",
+             "instruction": "The robot walks home in the rain."}
+    graph.add("written", "SCAIL2WritePrompt", clip=["llm", 0], temperature=0.0, **given)
+    graph.add("asked", "SCAIL2AskForPrompt", **given)
+    graph.add("checked", "SCAIL2CheckPrompt", answer=["written", 0])
 
 
 def _poses() -> Graph:

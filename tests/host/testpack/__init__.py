@@ -31,6 +31,7 @@ from .plate_lock import TestPlateLock
 from .poses import TestKeyPoints, TestPoses, TestWithoutBodyRender
 from .sam3 import TestDrawnDetect, TestDrawnTrack
 from .sparse import TestSparse
+from .text_models import TestTextModel
 from .vae import TestVae
 from .videos import TestReadVideo
 
@@ -445,8 +446,9 @@ class TestExtension(ComfyExtension):
     async def get_node_list(self):
         return [TestText, TestClipVision, TestMakeVae, TestImages, TestTrack, TestConditioning, TestToyModel,
                 TestRecord, TestReplaceBlock, TestAttention, TestSaveTensors, TestDrawnTrack, TestDrawnDetect,
-                TestTextEncoder, TestLatent, TestAnything, TestDefaults, TestStoredDtypes, TestPath, TestRecordDoor,
-                TestTwoHosts, TestLoadPacked, TestReadVideo, TestNotingPatch, TestOtherNag, TestPatched, TestLoading,
+                TestTextEncoder, TestTextModel, TestLatent, TestAnything, TestDefaults, TestStoredDtypes, TestPath,
+                TestRecordDoor, TestTwoHosts, TestLoadPacked, TestReadVideo, TestNotingPatch, TestOtherNag, TestPatched,
+                TestLoading,
                 TestSlowSampler, TestOverrides, TestExpandedSample, TestBodies, TestDrawnBodies, TestDrawnKeyPoints,
                 TestSavePoses, TestWithoutBodyRender, TestPoses, TestKeyPoints, TestPlateLock, TestSparse, TestVae,
                 *missing_of_core()]
