@@ -13,6 +13,7 @@ from torch import Tensor
 _WIDTH = 512
 _MOST = 8  # pictures in the strip
 _GAP = 2
+_ROW_HEIGHT = 96
 _LINKED = 144  # pixels of the longer side of a picture sent as a data URL
 _LINKED_BYTES = 4500
 
@@ -24,6 +25,16 @@ def thumbnail(picture: Tensor) -> Image.Image:
     pixels = F.interpolate(picture.movedim(-1, 0)[None].float(), (max(1, round(small * height / width)), small),
                            mode="area")
     return Image.fromarray(pixels[0].movedim(0, -1).round().byte().numpy())
+
+
+def row_of_pictures(pictures: Sequence[Tensor], height: int = _ROW_HEIGHT) -> Image.Image:
+    """uint8 [H, W, 3] of one size -> all of them side by side, at a height in pixels."""
+    across = max(1, round(height * pictures[0].shape[1] / pictures[0].shape[0]))
+    page = Image.new("RGB", (len(pictures) * (across + _GAP) - _GAP, height))
+    for index, picture in enumerate(pictures):
+        small = F.interpolate(picture.movedim(-1, 0)[None].float(), (height, across), mode="area")[0]
+        page.paste(Image.fromarray(small.movedim(0, -1).round().byte().numpy()), (index * (across + _GAP), 0))
+    return page
 
 
 def data_url(picture: Tensor) -> str:
