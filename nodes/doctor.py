@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import comfy.model_management
@@ -15,6 +16,8 @@ from ..scail_model.comfy.schema import CATEGORY
 from ..scail_model.comfy.shown_node import say
 from ..scail_model.doctor.model_files import FileFact
 from ..scail_model.doctor.report import Report
+from ..scail_model.files.atomic import writing
+from ..scail_model.files.user_files import numbered, write_numbered
 
 _AUTOMATIC, _NONE = "automatic", "none"
 _PAUSE = 1.0  # seconds between two lines of text on the node
@@ -56,7 +59,7 @@ class SCAIL2Doctor(io.ComfyNode):
     @classmethod
     def execute(cls, model=None, model_name: str = _AUTOMATIC,
                 filename_prefix: str = "scail2_doctor/doctor") -> io.NodeOutput:
-        file = _free_name(filename_prefix)
+        files = _free_names(filename_prefix)
 
         def chosen(facts: list[FileFact]) -> Path | None:
             if model_name == _AUTOMATIC:
@@ -69,11 +72,11 @@ class SCAIL2Doctor(io.ComfyNode):
             with Working(cls.hidden, "examining"):
                 report.examine(_Tell(cls.hidden.unique_id))
         except comfy.model_management.InterruptProcessingException:
-            partial_output.send(_written(report, file))
+            partial_output.send(_written(report, files))
             raise
-        shown = _written(report, file)
+        shown = _written(report, files)
         said = "nothing is wrong" if report.ok else f"{len(report.wrong)} wrong, see report"
-        say(f"{said}; written to {file.name}", cls.hidden.unique_id)
+        say(f"{said}; written to {shown['scail2_files'][0]['filename']}", cls.hidden.unique_id)
         return io.NodeOutput(report.as_text(), report.as_json(), report.ok, ui=shown)
 
     @classmethod
@@ -81,17 +84,18 @@ class SCAIL2Doctor(io.ComfyNode):
         return float("nan")  # run every time
 
 
-def _free_name(prefix: str) -> Path:
-    """Of the JSON file. Refuses a prefix outside of the output folder."""
+def _free_names(prefix: str) -> Iterator[Path]:
+    """For the JSON file. Refuses a prefix outside of the output folder."""
     folder, name, counter, *_ = folder_paths.get_save_image_path(prefix, folder_paths.get_output_directory())
-    return Path(folder, f"{name}_{counter:05}_.json")
+    return numbered(Path(folder), name, counter, ".json")
 
 
-def _written(report: Report, file: Path) -> dict:
+def _written(report: Report, files: Iterator[Path]) -> dict:
     """The node's ui output, after the files are written."""
     text = report.as_text()
-    file.write_text(report.as_json(), encoding="utf-8")
-    file.with_suffix(".txt").write_text(text, encoding="utf-8")
+    file = write_numbered(lambda part: part.write_text(report.as_json(), encoding="utf-8"), files)
+    with writing(file.with_suffix(".txt")) as part:
+        part.write_text(text, encoding="utf-8")
     output = Path(folder_paths.get_output_directory())
     saved = [{"filename": path.name, "subfolder": path.parent.relative_to(output).as_posix(), "type": "output"}
              for path in (file, file.with_suffix(".txt"))]

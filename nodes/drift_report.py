@@ -17,6 +17,7 @@ from ..scail_model.drift import plan as drift_plan
 from ..scail_model.drift import plot as drift_plot
 from ..scail_model.drift import report as drift_report
 from ..scail_model.drift.verdict import Result
+from ..scail_model.files.atomic import writing
 from ..scail_model.geometry import check_shape, cover_crop
 from ..scail_model.identity.identities import Identities
 from ..scail_model.levels import to_levels
@@ -76,8 +77,9 @@ class SCAIL2DriftReport(io.ComfyNode):
         saved, = ui.ImageSaveHelper.save_images(plot, filename_prefix, io.FolderType.output, cls, compress_level=4)
         file = Path(output, saved.subfolder, saved.filename)
         csv, json = drift_report.as_csv(result), drift_report.as_json(result)
-        file.with_suffix(".csv").write_text(csv, encoding="utf-8")
-        file.with_suffix(".json").write_text(json, encoding="utf-8")
+        for ending, text in ((".csv", csv), (".json", json)):
+            with writing(file.with_suffix(ending)) as part:
+                part.write_text(text, encoding="utf-8")
         report = f"{drift_report.report(result)}\nSaved: {file}, with .csv and .json next to it"
         return io.NodeOutput(plot, report, csv, json, result.ok,
                              ui=ui.SavedImages([saved]).as_dict() | ui.PreviewText(report).as_dict())

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import folder_paths
 from comfy.model_management import throw_exception_if_processing_interrupted
@@ -12,6 +15,7 @@ from comfy_api.latest import InputImpl, io, ui
 from ..scail_model.comfy.emitted_videos import emitted
 from ..scail_model.comfy.progress import working
 from ..scail_model.comfy.schema import CATEGORY, CropType, as_clip, option_inputs
+from ..scail_model.files.user_files import numbered, write_numbered
 from ..scail_model.media.encoding import CODECS, Encoding, check_encoder
 from ..scail_model.plate.choice import FEATHER, GROW, MEASURED
 from ..scail_model.plate.edge import Edge
@@ -81,8 +85,10 @@ class SCAIL2PastePerson(io.ComfyNode):
         offsets = colour_offsets(whole, made, rate, crop.cuts_in(made), tick) if match_colours else None
         folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
             filename_prefix, folder_paths.get_output_directory(), whole.clip.width, whole.clip.height)
-        target = Path(folder, f"{name}_{counter:05}_.mp4")
-        facts = paste(whole, made, target, rate, encoding, tick, offsets, "SCAIL-2, pasted")
+        with TemporaryDirectory(dir=folder, prefix=".paste-") as own:
+            pasted = Path(own, "whole.mp4")
+            facts = paste(whole, made, pasted, rate, encoding, tick, offsets, "SCAIL-2, pasted")
+            target = write_numbered(partial(os.replace, pasted), numbered(Path(folder), name, counter, ".mp4"))
         emitted.add(target)
         height, width = whole.size
         lines = [f"{crop.title}: {len(made)} frames of {made.width}x{made.height} in {width}x{height} at "

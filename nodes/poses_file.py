@@ -11,8 +11,8 @@ from comfy_api.latest import io
 from ..scail_model.comfy.progress import working
 from ..scail_model.comfy.schema import CATEGORY, PosesType, as_clip
 from ..scail_model.files.atomic import explained
-from ..scail_model.files.user_files import new_path
-from ..scail_model.poses.poses_file import load_poses, save_poses
+from ..scail_model.files.user_files import writing_user_file
+from ..scail_model.poses.poses_file import load_poses, write_poses
 from ..scail_model.poses.report import read_report
 
 _FOLDER = "scail2_poses"
@@ -43,10 +43,10 @@ class SCAIL2SavePoses(io.ComfyNode):
     @classmethod
     @working("writing the poses")
     def execute(cls, poses, name: str, overwrite: bool = False) -> io.NodeOutput:
-        path = new_path(Path(folder_paths.get_folder_paths(_FOLDER)[0]), name, "poses", overwrite=overwrite)
-        with explained("The poses", "or choose another name"):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            save_poses(poses, path)
+        folder = Path(folder_paths.get_folder_paths(_FOLDER)[0])
+        with (explained("The poses", "or choose another name"),
+              writing_user_file(folder, name, "poses", overwrite=overwrite) as part):
+            write_poses(poses, part)
         return io.NodeOutput(poses)
 
 

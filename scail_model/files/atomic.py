@@ -26,13 +26,17 @@ _WRITING = OSError, SafetensorError, FFmpegError
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[Path]:
-    """A path to write to; the file gets its name when the block ends well. Raises what the block or the disk raises."""
+def writing(path: Path, *, replace: bool = True) -> Iterator[Path]:
+    """A path to write to; the file gets its name when the block ends well. Without `replace`, FileExistsError if
+    another process has given it to a file meanwhile. Raises what the block or the disk raises."""
     part = _part(path)
     try:
         yield part
         flush(part)
-        os.replace(part, path)
+        if replace:
+            os.replace(part, path)
+        else:
+            _publish(part, path)
         flush(path.parent)
     finally:
         part.unlink(missing_ok=True)
@@ -77,6 +81,18 @@ def flush(path: Path) -> None:
 
 def _part(path: Path) -> Path:
     return path.with_name(f".{in_name(me())}.{_short(path.name, _LONGEST)}.part")
+
+
+def _publish(part: Path, path: Path) -> None:
+    """Give a file a name that is free."""
+    try:
+        os.link(part, path)  # two processes cannot both do that, unlike seeing that the name is free
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without second names
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+        os.replace(part, path)
 
 
 def _short(name: str, longest: int) -> str:

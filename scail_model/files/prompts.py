@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .user_files import new_path
+from .user_files import new_path, writing_user_file
 
 FOLDER = "scail2_prompts"
 _FORMAT = "scail2-prompt-1"
@@ -35,13 +35,8 @@ def save(conditioning: list, folder: str | os.PathLike, name: str, *, overwrite:
     except TypeError as error:
         raise ValueError(f"The prompt {name} carries more than text ({error}): save it before other nodes add to "
                          "it.") from error
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    try:
+    with writing_user_file(Path(folder), name, "prompt", overwrite=overwrite) as part:
         save_file(tensors, part, {"format": _FORMAT, "entries": entries})
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
     return path
 
 

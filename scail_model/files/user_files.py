@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
+
+from .atomic import remove_leftovers, writing
 
 _LONGEST = 200  # letters of a file name; file systems allow 255 bytes, and a partial file has a longer ending
 
@@ -24,5 +29,40 @@ def new_path(folder: Path, name: str, kind: str, *, overwrite: bool) -> Path:
     `overwrite`."""
     path = user_path(folder, name, kind)
     if path.exists() and not overwrite:
-        raise ValueError(f"The {kind} file {name} exists already: choose another name or turn overwrite on.")
+        raise _exists(name, kind)
     return path
+
+
+@contextmanager
+def writing_user_file(folder: Path, name: str, kind: str, *, overwrite: bool) -> Iterator[Path]:
+    """A path to write to: as `atomic.writing` for `new_path`. Raises ValueError too if another process has written a
+    file of this name meanwhile."""
+    path = new_path(folder, name, kind, overwrite=overwrite)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(path.parent, path.name)
+    try:
+        with writing(path, replace=overwrite) as part:
+            yield part
+    except FileExistsError as error:
+        raise _exists(name, kind) from error
+
+
+def write_numbered(write: Callable[[Path], object], paths: Iterable[Path]) -> Path:
+    """Have a file written, and give it the first of some names that no other process has taken meanwhile."""
+    for path in paths:
+        try:
+            with writing(path, replace=False) as part:
+                write(part)
+        except FileExistsError:
+            continue
+        return path
+    raise AssertionError("there is a further name")
+
+
+def numbered(folder: Path, name: str, first: int, ending: str) -> Iterator[Path]:
+    """ComfyUI's names for saved files: name_00001_.mp4 and so on."""
+    return (folder / f"{name}_{number:05}_{ending}" for number in count(first))
+
+
+def _exists(name: str, kind: str) -> ValueError:
+    return ValueError(f"The {kind} file {name} exists already: choose another name or turn overwrite on.")

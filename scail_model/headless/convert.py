@@ -25,6 +25,7 @@ from .. import lora_names
 from ..checkpoint import SAFETENSORS_DTYPES, CheckpointIndex, open_index
 from ..config import refuse_other_models
 from ..file_kinds import other_model
+from ..files.atomic import remove_leftovers, writing
 from ..records import TensorRecord, map_tensors, read_pieces
 
 log = logging.getLogger(__name__)
@@ -63,13 +64,14 @@ def convert(source: str | os.PathLike, target: str | os.PathLike, *, kind: Liter
     header = _header(outputs, index.metadata)
     size = len(header) + sum(output.nbytes for output in outputs)
     _check_space(target, size)
-    partial = target.with_name(target.name + ".part")
+    remove_leftovers(target.parent, target.name)
     try:
-        checksums = _write(partial, header, index.path, outputs)
-        _verify(partial, outputs, checksums)
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
+        with writing(target, replace=overwrite) as partial:
+            checksums = _write(partial, header, index.path, outputs)
+            _verify(partial, outputs, checksums)
+    except FileExistsError:
+        _check_target(index.path, target, overwrite)
+        raise
     return size
 
 

@@ -27,7 +27,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from ..files.streamed_safetensors import JoinedBytes, Pieces, StoredArray, checksum, write
-from ..files.user_files import new_path
+from ..files.user_files import new_path, writing_user_file
 from .identities import Identities
 from .mask_set import MaskSet
 from .packed_mask import EMPTY, MaskTrack, PackedMask, append_packed, pack_track
@@ -44,20 +44,16 @@ def save(identities: Identities, folder: str | os.PathLike, name: str, *, video:
     Raises ValueError for a name outside the folder and for an existing file without `overwrite`, RuntimeError if the
     file cannot be written.
     """
-    path = new_path(Path(folder), name, "tracks", overwrite=overwrite)
+    path = new_path(Path(folder), name, "tracks", overwrite=overwrite)  # before the work is done
     arrays, text = _arrays(identities), _text(identities, video)
     if video is not None:
         arrays[_THUMBNAILS] = video.thumbnails
-    part = path.with_suffix(".part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(part, arrays, {"format": _FORMAT, "identities": text, "checksum": checksum(text, arrays)})
-        os.replace(part, path)
+        with writing_user_file(Path(folder), name, "tracks", overwrite=overwrite) as part:
+            write(part, arrays, {"format": _FORMAT, "identities": text, "checksum": checksum(text, arrays)})
     except OSError as error:
         raise RuntimeError(f"The tracks cannot be written to {path} ({error}): free space there, or choose another "
                            "name.") from error
-    finally:
-        part.unlink(missing_ok=True)
     return path
 
 

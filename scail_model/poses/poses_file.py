@@ -44,12 +44,17 @@ def is_own_form(path: Path) -> bool:
 
 def save_poses(poses: Poses, path: str | os.PathLike) -> None:
     """Write the own form; the file appears only when it is complete. Raises OSError if it cannot be written."""
+    with writing(Path(path)) as part:
+        write_poses(poses, part)
+
+
+def write_poses(poses: Poses, path: Path) -> None:
+    """The same into the file itself."""
     tensors = {name: value.cpu().contiguous() for name in ("joints", "cameras", "points", "scores")
                if (value := getattr(poses, name)) is not None}
     rate = poses.rate if poses.filmed is None else poses.filmed.rate
     text = {name: getattr(poses, name) for name in _TEXTS} | {"look": vars(poses.look), "rate": rate and str(rate)}
-    with writing(Path(path)) as part:
-        save_file(tensors, part, {"format": _FORMAT, "poses": json.dumps(text)})
+    save_file(tensors, path, {"format": _FORMAT, "poses": json.dumps(text)})
 
 
 def load_poses(path: str | os.PathLike, size: tuple[int, int] | None = None, masks: Source | None = None,

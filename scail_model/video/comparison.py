@@ -18,6 +18,7 @@ from ..files import jobs
 from ..files.atomic import remove_leftovers, writing
 from ..files.content_keys import digest
 from ..files.jobs import Job
+from ..files.readers import reading
 from ..inputs.reference import Pictures, Reference
 from ..media.clips import Tick
 from ..media.video_file import FileClip
@@ -95,7 +96,7 @@ def compare(task: VideoTask, made: Made, job: Job, watch: Watch, target: Path | 
     watch.stage(len(task.plan) - 1, COMPARING)
     remove_leftovers(target.parent, target.name)
     try:
-        with writing(target) as part:
+        with reading(folder, watch.tick), writing(target) as part:
             _write(part, (_video(folder, draft), draft[_ABOUT]), (made.path, task.made_from), task.rate, watch.tick)
     except (OSError, RuntimeError, ValueError) as error:
         log.warning("SCAIL-2: draft and video are not shown side by side: %s", error)
