@@ -1,13 +1,26 @@
-"""Which rows of a batch are made now: the folder knows what was done."""
+"""What the folder of a batch knows of its rows, and which of them are made now."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from .failures import next_step
 from .folders import DONE, FAILED, WAITING, BatchFolder
 from .manifest import Row
+from .report import RowReport
+
+_READERS = 16  # on a shared disk, a file takes a while and hundreds of them as long
+
+
+@dataclass(frozen=True)
+class Known:
+    """One row. report: None if it was never begun. state: of the row as it is now."""
+
+    id: str
+    report: RowReport | None
+    state: str
 
 
 @dataclass(frozen=True)
@@ -21,22 +34,34 @@ class Choice:
     gpu_seconds: float
 
 
+def known(folder: BatchFolder, ids: Sequence[str]) -> Iterator[Known]:
+    """What there is to know of rows, in the order of `ids`."""
+    def look(id: str) -> Known:
+        place = folder.row(id)
+        report = place.report()
+        return Known(id, report, place.state_of(report))
+
+    with ThreadPoolExecutor(_READERS) as readers:
+        yield from readers.map(look, ids)
+
+
 def choose(rows: Sequence[Row], folder: BatchFolder, *, attempts: int, again: Collection[str] = ()) -> Choice:
     """Rows that wait, were broken off, or may be tried again by the rules; and, of those that failed, the ones whose
     ids are in `again`, whose earlier attempts are forgiven."""
-    made, done, failed, seconds = [], [], {}, 0.0
-    for row in rows:
-        place = folder.row(row.id)
-        report = place.report()
+    made: list[Row] = []
+    done: list[str] = []
+    failed: dict[str, str] = {}
+    seconds = 0.0
+    for row, one in zip(rows, known(folder, [row.id for row in rows]), strict=True):
+        report, state = one.report, one.state
         seconds += report.gpu_seconds if report else 0.0
-        state = place.state()
-        if state == FAILED and row.id in again and report is not None:
-            place.write(report.again())
+        if report is not None and state == FAILED and row.id in again:
+            folder.row(row.id).write(report.again())
             state = WAITING
         if state == DONE:
             done.append(row.id)
-        elif state == FAILED and report is not None and not next_step(report, row, attempts).again:
-            failed[row.id] = report.error or ""
+        elif report is not None and state == FAILED and not next_step(report, row, attempts).again:
+            failed[row.id] = report.error or "It failed."
         else:
             made.append(row)
     return Choice(tuple(made), tuple(done), failed, seconds)

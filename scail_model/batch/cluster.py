@@ -6,6 +6,8 @@ import contextlib
 import logging
 import os
 import secrets
+import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
@@ -60,7 +62,10 @@ def _join(address: str) -> None:
 
 
 def _init(**options: Any) -> None:
+    before = signal.getsignal(signal.SIGTERM)
     ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)  # Ray's own would end the process without a word
 
 
 @contextlib.contextmanager

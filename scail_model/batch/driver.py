@@ -40,21 +40,24 @@ class Summary:
 
 @dataclass(frozen=True)
 class Standing:
-    """How far a run has come. left: seconds, None before anything is known. coming: workers that are not there yet."""
+    """How far a run has come. left: seconds, None before anything is known. running: rows that are being made,
+    of which some are seen. coming: workers that are not there yet."""
 
     done: int
     failed: int
     rows: int
     gpu_seconds: float
     left: float | None
+    running: int
     seen: Sequence[Seen]
     coming: int
 
 
 class Tell:
-    """What is told while a batch runs; this one is silent. every: seconds between two words about how things stand."""
+    """What is told while a batch runs; this one is silent. every: seconds between two words about how things stand.
+    rows: how many rows these show."""
 
-    every = 15.0
+    every, rows = 15.0, 0
 
     def say(self, text: str) -> None:
         """Something has happened, in a line."""
@@ -260,7 +263,8 @@ class _Run:
     def _standing(self) -> Standing:
         there = len(self._workers.free()) + len(self._running)
         return Standing(self._summary.done, len(self._summary.failed), len(self._rows), self._summary.gpu_seconds,
-                        self._pace.left(self._clock(), there), self._workers.seen(), self._workers.coming())
+                        self._pace.left(self._clock(), there), len(self._running),
+                        self._workers.seen(self._tell.rows), self._workers.coming())
 
     def _say(self, text: str) -> None:
         if text:

@@ -53,9 +53,12 @@ class RowFolder:
                                "kept.") from error
 
     def state(self) -> str:
-        """What the row is now: a report that says "running" although nobody holds the row was broken off, and a
-        finished row without its video waits again."""
-        report = self.report()
+        """What the row is now. RuntimeError as of `report`."""
+        return self.state_of(self.report())
+
+    def state_of(self, report: RowReport | None) -> str:
+        """What the row with this report is now: a report that says "running" although nobody holds the row was broken
+        off, and a finished row without its video waits again."""
         if report is None or (report.state == DONE and not self.path(VIDEO).is_file()):
             return WAITING
         return INTERRUPTED if report.state == RUNNING and not self.held() else report.state

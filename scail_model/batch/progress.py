@@ -26,8 +26,9 @@ class Progress(Tell):
         self._before, self._gpu_seconds, self._price = before, gpu_seconds, price
         self._drawn = 0  # lines of the block that is on the terminal now
         self._block: list[str] = []
+        self.rows = _NAMED
         if stream.isatty():
-            self.every = _BLINK
+            self.every, self.rows = _BLINK, max(1, shutil.get_terminal_size().lines - 5)
 
     def say(self, text: str) -> None:
         self._clear()
@@ -40,17 +41,14 @@ class Progress(Tell):
 
     def show(self, standing: Standing) -> None:
         self._clear()
+        hidden = standing.running - len(standing.seen)
+        lines = [self._total_line(standing), *map(seen_line, standing.seen)]
+        lines += [f"and {hidden} more"] if hidden > 0 else []
         if self._stream.isatty():
-            size = shutil.get_terminal_size()
-            rows = [f"  {seen_line(seen)}" for seen in standing.seen]
-            hidden = len(rows) - (size.lines - 4)
-            rows = rows if hidden <= 0 else [*rows[: size.lines - 5], f"  and {hidden + 1} more"]
-            self._block = [line[: size.columns - 1] for line in (self._total_line(standing), *rows)]
+            width = shutil.get_terminal_size().columns - 1
+            self._block = [line[:width] for line in (lines[0], *(f"  {line}" for line in lines[1:]))]
         else:
-            rows = [seen_line(seen) for seen in standing.seen[:_NAMED]]
-            more = len(standing.seen) - _NAMED
-            rows += [f"and {more} more"] if more > 0 else []
-            self._stream.write("; ".join([self._total_line(standing), *rows]) + "\n")
+            self._stream.write("; ".join(lines) + "\n")
         self._draw()
 
     def close(self) -> None:
@@ -62,7 +60,7 @@ class Progress(Tell):
         seconds = self._gpu_seconds + standing.gpu_seconds
         parts = [f"{self._before + standing.done} of {self._total} done"]
         parts += [f"{standing.failed} failed"] if standing.failed else []
-        parts += [f"{len(standing.seen)} being made"] if standing.seen else []
+        parts += [f"{standing.running} being made"] if standing.running else []
         parts += [f"{standing.coming} workers on their way"] if standing.coming else []
         parts += [f"about {duration(standing.left)} left"] if standing.left is not None else []
         return ", ".join([*parts, spent(seconds, self._price)])

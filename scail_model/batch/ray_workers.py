@@ -95,8 +95,8 @@ class RayWorkers:
                 self._answered(worker)
         return ended
 
-    def seen(self) -> Sequence[Seen]:
-        busy = [worker for worker in self._workers.values() if worker.task]
+    def seen(self, most: int) -> Sequence[Seen]:
+        busy = [worker for worker in self._workers.values() if worker.task][:most]
         calls = {worker.actor.position.remote(): worker for worker in busy}
         answered = ray.wait(list(calls), num_returns=len(calls), timeout=_ANSWER)[0] if calls else []
         for call in answered:

@@ -58,8 +58,8 @@ class Workers(Protocol):
         """Rows that have ended. Returns as soon as there is one, or a worker has become free, or after `seconds`."""
         ...
 
-    def seen(self) -> Sequence[Seen]:
-        """The rows that are being made."""
+    def seen(self, most: int) -> Sequence[Seen]:
+        """Rows that are being made, so many at most; each has to be asked for."""
         ...
 
     def dismiss(self, worker: str) -> None:

@@ -51,7 +51,8 @@ def _run(argv: list[str]) -> int:
     except (OSError, RuntimeError, ValueError, EOFError, MemoryError) as error:
         return _fail(_sentence(error))
     except KeyboardInterrupt:
-        kept = "; finished segments are kept: the same command goes on from there" if argv[:1] == ["generate"] else ""
+        goes_on = argv[:1] in (["generate"], ["batch"])
+        kept = "; finished segments are kept: the same command goes on from there" if goes_on else ""
         _fail(f"interrupted{kept}")
         return 130
     return 1 if fine is False else 0

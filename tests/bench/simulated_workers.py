@@ -26,11 +26,13 @@ from scail_model.batch.workers import Ended, Seen
 class World:
     """What a cluster is like. Seconds where nothing else is said.
 
-    node: GPUs that die together. deaths: share of the GPUs that die in an hour. away: until one is back, from and to.
+    node: GPUs that die together, and have one cache of files; cached: whether that holds the models, so that a node
+    reads them once. deaths: share of the GPUs that die in an hour. away: until one is back, from and to.
     noticed: until Ray knows that a worker is gone. stale: until the lock of a dead host is free. start: of a process,
     before models are read. weights: GiB of the models of a row; disk: GiB/s from shared storage, all GPUs together;
     link: GiB/s of one node. request: of one call to storage. requests: calls of a row, and of each segment, in which a
-    GPU waits. beside: a row's seconds outside of its segments: inputs checked and copied, sound, parts joined.
+    GPU waits. beside: a row's seconds outside of its segments: inputs checked and copied, sound, parts joined. call: of
+    the driver, for one call of a worker.
     """
 
     gpus: int = 1000
@@ -46,6 +48,8 @@ class World:
     request: float = 0.005
     requests: tuple[int, int] = (60, 12)
     beside: float = 3.0
+    cached: bool = True
+    call: float = 0.0
 
 
 @dataclass
@@ -97,6 +101,7 @@ class _Gpu:
     until: float = 0.0
     warm: bool = False
     there: bool = True
+    loading: float = 0.0
     generation: int = 0  # of the process; what was planned for an earlier one does not happen
     segments: list[tuple[int, float]] = field(default_factory=list)  # to be made, and when each is there
 
@@ -106,7 +111,7 @@ class SimulatedWorkers:
 
     slowness: seconds of the clock for each that the driver itself computes; 0 for a run that is the same every time.
     made: how often each segment was made. done: how often each row. lost: GPU-seconds by what they were lost to.
-    useful: those of finished segments. calls: to storage.
+    useful: those of finished segments. calls: to storage, and for positions. busy_driver: seconds that it computed.
     """
 
     def __init__(self, world: World, rows: Mapping[str, Sequence[float]], folder: StoredBatch, clock: Clock,
@@ -117,15 +122,15 @@ class SimulatedWorkers:
         self._free = dict.fromkeys(self._gpus)
         self._events: list[tuple[float, int, str, str, int]] = []  # time, number, what, gpu, generation
         self._number = itertools.count()
-        self._bus_until = 0.0
+        self._bus_until, self._cached = 0.0, {}
         self.kept: dict[str, set[int]] = {}
         self.made: Counter[tuple[str, int]] = Counter()
         self.done: Counter[str] = Counter()
         self.lost: Counter[str] = Counter()
         self.calls: Counter[str] = Counter()
         self.held_until: dict[str, float] = {}
-        self.useful, self.deaths, self.busy_driver, self.peak_loading = 0.0, 0, 0.0, 0.0
-        self._handed_over = time.perf_counter()
+        self.useful, self.deaths, self.busy_driver, self.longest_load = 0.0, 0, 0.0, 0.0
+        self._handed_over, self._not_its = time.perf_counter(), 0.0  # the second: the driver's waiting for this class
         self._dismissed: dict[str, float] = {}
         for node in sorted({gpu.node for gpu in self._gpus.values()}):
             self._plan_death(node)
@@ -139,13 +144,15 @@ class SimulatedWorkers:
         return sum(not gpu.there for gpu in self._gpus.values())
 
     def start(self, worker: str, row: Row, *, smaller: bool) -> None:
-        gpu = self._gpus[worker]
+        began, gpu = time.perf_counter(), self._gpus[worker]
+        self.clock.now += self.world.call
         del self._free[worker]
         gpu.row, gpu.since = row.id, self.clock.now
         before = self._folder_report(row.id) or RowReport(row.id)
         attempt = Attempt(_iso(gpu.since), f"node{gpu.node}", 1, "simulated", (worker,), smaller)
         self._write(before.begun(attempt))
-        ready = self.clock.now + (0.0 if gpu.warm else self._load())
+        gpu.loading = (0.0 if gpu.warm else self._load(gpu.node))
+        ready = self.clock.now + gpu.loading
         each, per_segment = self.world.requests
         ready += self.world.beside / 2 + each * self.world.request
         kept = self.kept.setdefault(row.id, set())
@@ -157,9 +164,10 @@ class SimulatedWorkers:
         self.calls["worker"] += each + per_segment * len(gpu.segments)
         gpu.until = ready + self.world.beside / 2
         self._plan(gpu.until, "ended", worker)
+        self._not_its += time.perf_counter() - began
 
     def wait(self, seconds: float) -> Sequence[Ended]:
-        taken = time.perf_counter() - self._handed_over
+        taken, self._not_its = time.perf_counter() - self._handed_over - self._not_its, 0.0
         self.busy_driver += taken
         self.clock.now += taken * self.slowness
         until, ended = self.clock.now + seconds, []
@@ -172,10 +180,12 @@ class SimulatedWorkers:
         self._handed_over = time.perf_counter()
         return ended
 
-    def seen(self) -> Sequence[Seen]:
-        self.calls["positions"] += sum(bool(gpu.row) for gpu in self._gpus.values())
+    def seen(self, most: int) -> Sequence[Seen]:
+        busy = [gpu for gpu in self._gpus.values() if gpu.row][:most]
+        self.calls["positions"] += len(busy)
+        self.clock.now += self.world.call * len(busy)
         return [Seen(gpu.row, gpu.name, Position(gpu.row, "sampling", 1, len(self._rows[gpu.row]), 1, 8, 60.0))
-                for gpu in self._gpus.values() if gpu.row]
+                for gpu in busy]
 
     def dismiss(self, worker: str) -> None:
         del self._free[worker]
@@ -209,7 +219,8 @@ class SimulatedWorkers:
         row, seconds = gpu.row, self.clock.now - gpu.since
         self._finish_segments(gpu, self.clock.now)
         work = sum(self._rows[row][number] for number, _ in gpu.segments)
-        self.lost["models, checks, storage"] += seconds - work
+        self.lost["starts and models"] += gpu.loading
+        self.lost["checks, storage, sound"] += seconds - work - gpu.loading
         gpu.warm, gpu.row = True, ""
         self.done[row] += 1
         report = self._folder_report(row)
@@ -220,6 +231,7 @@ class SimulatedWorkers:
         return Ended(row, gpu.name, seconds, report)
 
     def _dies(self, node: int) -> None:
+        self._cached.pop(node, None)
         back = self.clock.now + self._random.uniform(*self.world.away)
         for gpu in self._gpus.values():
             if gpu.node != node or not gpu.there or gpu.name in self._dismissed:
@@ -233,7 +245,7 @@ class SimulatedWorkers:
                 report = self._folder_report(gpu.row)
                 assert report is not None
                 self._write(report.changed(made=sum(at <= self.clock.now for _, at in gpu.segments)))
-                self.lost["work of those that died"] += self.clock.now - gpu.since - made
+                self.lost["broken off"] += self.clock.now - gpu.since - made
                 self.held_until[gpu.row] = self.clock.now + self.world.stale
                 self._plan(self.clock.now + self.world.noticed, "noticed", gpu.name)
             self._plan(max(back, self.clock.now + self.world.noticed + 1), "back", gpu.name)
@@ -250,13 +262,17 @@ class SimulatedWorkers:
         self.useful += made
         return made
 
-    def _load(self) -> float:
-        """A process starts and reads its models; the bus is shared, in the order of those that ask."""
-        seconds = self.world.weights / self.world.disk
-        begin = max(self._bus_until, self.clock.now + self.world.start)
-        self._bus_until = begin + seconds
-        self.peak_loading = max(self.peak_loading, self._bus_until - self.clock.now)
-        return max(self._bus_until, begin + self.world.weights / self.world.link) - self.clock.now
+    def _load(self, node: int) -> float:
+        """A process starts and reads its models; the shared storage answers one after the other. Returns seconds."""
+        world, ready = self.world, self.clock.now + self.world.start
+        if world.cached and node in self._cached:
+            there = max(ready, self._cached[node])
+        else:
+            begin = max(self._bus_until, ready)
+            self._bus_until = begin + world.weights / world.disk
+            there = self._cached[node] = max(self._bus_until, begin + world.weights / world.link)
+        self.longest_load = max(self.longest_load, there + world.weights / world.link - self.clock.now)
+        return there + world.weights / world.link - self.clock.now
 
     def _plan_death(self, node: int) -> None:
         if self.world.deaths:

@@ -84,7 +84,7 @@ class Scripted:
         lost = "The worker died." if "lost" in str(end) else ""
         return Ended(id, worker, 10.0, None if lost else report, lost=lost)
 
-    def seen(self):
+    def seen(self, most):
         return []
 
     def dismiss(self, worker):

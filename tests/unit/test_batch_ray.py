@@ -36,7 +36,7 @@ def two_gpus(tmp_path_factory):
 
 
 class Noting(Tell):
-    every = 0.3
+    every, rows = 0.3, 2
 
     def __init__(self):
         self.said, self.standings = [], []

@@ -1,0 +1,172 @@
+"""`scail2 batch run` and `retry`: the rows that are not done yet, made by Ray's workers."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+import time
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+from ..batch.actor import COMFYUI, COMMAND_LINE, Orders, kind_of
+from ..batch.checks import Checked
+from ..batch.choice import Choice, choose, known
+from ..batch.cluster import cluster
+from ..batch.comfy_engine import ComfySpec
+from ..batch.driver import Summary, run_batch
+from ..batch.engine import EngineSpec
+from ..batch.folders import BatchFolder
+from ..batch.judged import judge
+from ..batch.manifest import Manifest, Row, read_manifest
+from ..batch.page import write_page
+from ..batch.progress import Progress, spent
+from ..batch.ray_workers import RayWorkers
+from ..batch.row import other_inputs
+from ..batch.workflow import fingerprint
+from .batch import checked_rows
+
+_NAMED = 20  # failed rows in the last words; all of them are in the report
+
+
+def run(arguments: argparse.Namespace) -> bool:
+    """Make all rows that wait, were broken off or may be tried again; returns whether all rows are done."""
+    return _Command(arguments).run(again=())
+
+
+def retry(arguments: argparse.Namespace) -> bool:
+    """The same, and rows that failed: all of them, or those that are named."""
+    command = _Command(arguments)
+    return command.run(again=arguments.only or [row.id for row in command.rows])
+
+
+def folder_of(arguments: argparse.Namespace) -> BatchFolder:
+    """Of a manifest: --out, or a folder of its name beside it."""
+    return BatchFolder(Path(arguments.out) if arguments.out else Path(arguments.manifest).with_suffix(""))
+
+
+class _Command:
+    """Everything that is known before the first row. ValueError or RuntimeError for what is wrong."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.arguments = arguments
+        manifest = read_manifest(Path(arguments.manifest))
+        _say(f"{manifest.path}: {len(manifest.rows)} rows are checked")
+        self.checked = checked_rows(manifest, arguments)
+        self.rows = _chosen(manifest, arguments.only)
+        _refuse_faults(manifest, self.checked, {row.id for row in self.rows})
+        self.all = manifest.rows
+        self.specs = _specs(self.rows, arguments)
+        self.folder = folder_of(arguments)
+
+    def run(self, again: Collection[str]) -> bool:
+        arguments, folder = self.arguments, self.folder
+        with folder.locked():
+            prints = {row.id: fingerprint(row) for row in self.all}
+            _settle_others(folder, self.rows, replace=arguments.replace)
+            folder.begin({row.id: {"fingerprint": prints[row.id], "values": dict(row.values)} for row in self.all},
+                         {"gpu_hour_price": arguments.gpu_hour_price, "attempts": arguments.attempts,
+                          "gpus_per_video": arguments.gpus_per_video})
+            choice = choose(self.rows, folder, attempts=arguments.attempts, again=again)
+            summary = self._made(choice) if choice.rows else Summary()
+            page = write_page(folder)
+        return _last_words(summary, choice, page, arguments.gpu_hour_price)
+
+    def _made(self, choice: Choice) -> Summary:
+        arguments = self.arguments
+        orders = Orders(self.folder.root.absolute(), self.specs, arguments.gpu_hour_price, arguments.attempts,
+                        arguments.gpus_per_video)
+        tell = Progress(sys.stderr, total=len(self.rows), before=len(choice.done), gpu_seconds=choice.gpu_seconds,
+                        price=arguments.gpu_hour_price)
+        _say("Ray is started" if arguments.address is None else f"the cluster at {arguments.address} is joined")
+        try:
+            with cluster(self.folder.root / "ray.log", gpus=arguments.gpus, address=arguments.address):
+                return run_batch(choice.rows, RayWorkers(orders, most=arguments.workers, beside=judge), self.folder,
+                                 attempts=arguments.attempts, estimates=_estimates(self.checked),
+                                 clock=time.monotonic, tell=tell)
+        finally:
+            tell.close()
+
+
+def _chosen(manifest: Manifest, only: Sequence[str] | None) -> tuple[Row, ...]:
+    rows = {row.id: row for row in manifest.rows}
+    unknown = [id for id in only or () if id not in rows]
+    if unknown:
+        raise ValueError(f"{manifest.path} has no row {unknown[0]}: its rows are {', '.join([*rows][:_NAMED])}.")
+    return tuple(row for row in manifest.rows if not only or row.id in only)
+
+
+def _refuse_faults(manifest: Manifest, checked: Sequence[Checked], chosen: Collection[str]) -> None:
+    faults = [*manifest.faults, *(f"{row.row.place}: {text}" for row in checked
+                                  if row.row.id in chosen or row.row not in manifest.rows for text in row.errors)]
+    if faults:
+        for text in faults[:-1]:
+            _say(f"error: {text}")
+        more = f" ({len(faults) - 1} more above)" if len(faults) > 1 else ""
+        raise ValueError(f"{faults[-1]}{more}")
+
+
+def _specs(rows: Sequence[Row], arguments: argparse.Namespace) -> Mapping[str, EngineSpec]:
+    specs: dict[str, EngineSpec] = {}
+    for row in rows:
+        kind = kind_of(row)
+        if kind in specs:
+            continue
+        if kind == COMFYUI and not arguments.comfyui:
+            raise ValueError(f"{row.place} has a workflow: add --comfyui FOLDER, the ComfyUI that makes it.")
+        specs[kind] = _command_line() if kind == COMMAND_LINE else _comfyui(arguments)
+        fault = None if arguments.address else specs[kind].fault()
+        if fault:
+            raise ValueError(fault)
+    return specs
+
+
+def _command_line() -> EngineSpec:
+    from .rows import HeadlessSpec  # what makes videos comes with it
+
+    return HeadlessSpec()
+
+
+def _comfyui(arguments: argparse.Namespace) -> EngineSpec:
+    python = Path(arguments.comfyui_python) if arguments.comfyui_python else None
+    return ComfySpec(Path(arguments.comfyui).absolute(), python, tuple(shlex.split(arguments.comfyui_args)))
+
+
+def _settle_others(folder: BatchFolder, rows: Sequence[Row], *, replace: bool) -> None:
+    """Rows that were begun with other inputs: set aside, or a ValueError that names each."""
+    faults = []
+    for row, one in zip(rows, known(folder, [row.id for row in rows]), strict=True):
+        if one.report is None or not one.report.attempts:
+            continue
+        fault = other_inputs(row, one.report)
+        if fault and replace:
+            folder.row(row.id).set_aside()
+        elif fault:
+            faults.append(fault)
+    for text in faults[:-1]:
+        _say(f"error: {text}")
+    if faults:
+        raise ValueError(faults[-1])
+
+
+def _estimates(checked: Sequence[Checked]) -> dict[str, float | None]:
+    return {row.row.id: row.estimate.seconds() for row in checked if row.estimate is not None}
+
+
+def _last_words(summary: Summary, choice: Choice, page: Path, price: float | None) -> bool:
+    failed = {**choice.failed, **summary.failed}
+    done = len(choice.done) + summary.done
+    left = f", {summary.left} not made" if summary.left else ""
+    lines = [f"{done} of {done + len(failed) + summary.left} rows done, {len(failed)} failed{left}, "
+             f"{spent(choice.gpu_seconds + summary.gpu_seconds, price)}"]
+    lines += [f"  {id}: {error}" for id, error in [*failed.items()][:_NAMED]]
+    lines += [f"  and {len(failed) - _NAMED} more"] if len(failed) > _NAMED else []
+    sys.stdout.write("\n".join([*lines, f"report: {page}"]) + "\n")
+    if summary.ended:
+        raise RuntimeError(f"{summary.ended} The batch stopped there; the same command goes on.")
+    return not failed and not summary.left
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
