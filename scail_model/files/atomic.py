@@ -60,10 +60,11 @@ def remove_leftovers(folder: Path, name: str = "") -> None:
 
     Those of other hosts go when nobody has written to them for an hour.
     """
-    for part in folder.glob(".*.part"):
-        with suppress(OSError):
-            if _is_left(part, name):
-                part.unlink()
+    with suppress(FileNotFoundError):  # another process has just removed the folder
+        for part in folder.glob(".*.part"):
+            with suppress(OSError):
+                if _is_left(part, name):
+                    part.unlink()
 
 
 def flush(path: Path) -> None:

@@ -40,8 +40,8 @@ class Holder:
             return self == me()
         try:
             process = psutil.Process(self.process)
-            if process.status() == psutil.STATUS_ZOMBIE:  # killed in a container in which nobody reaps
-                return False
+            if process.status() == psutil.STATUS_ZOMBIE and process.num_threads() == 1:
+                return False  # killed in a container in which nobody reaps; while it has threads, it still writes
             return True if abs(process.create_time() - self.started) < _SAME_START else None
         except psutil.NoSuchProcess:
             return False

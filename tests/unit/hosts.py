@@ -18,10 +18,10 @@ BEAT, SILENCE = 0.1, 1.0  # seconds; the real ones take a minute
 
 
 @contextmanager
-def quick():
-    """Signs of life, and patience, that tests can wait for."""
+def quick(silence=SILENCE):
+    """Signs of life, and patience, that tests can wait for; for the processes started meanwhile too."""
     before = locks.BEAT, locks.SILENCE
-    locks.BEAT, locks.SILENCE = BEAT, SILENCE
+    locks.BEAT, locks.SILENCE = BEAT, silence
     try:
         yield
     finally:
@@ -38,9 +38,10 @@ def on_host(name: str, work, *arguments, machine: str | None = None, skew: float
 
 
 def kill(process) -> None:
-    """It is dead after, but not reaped."""
+    """It is dead after, with all its threads, but not reaped."""
     os.kill(process.pid, signal.SIGKILL)
-    until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_ZOMBIE)
+    dead = psutil.Process(process.pid)
+    until(lambda: dead.status() == psutil.STATUS_ZOMBIE and dead.num_threads() == 1)
 
 
 def until(condition, seconds: float = 20.0) -> None:
@@ -52,7 +53,6 @@ def until(condition, seconds: float = 20.0) -> None:
 
 def _work(name, machine, skew, work, arguments) -> None:
     socket.gethostname = lambda: name
-    locks.BEAT, locks.SILENCE = BEAT, SILENCE
     if machine is not None:
         holder.machine = lambda: machine
     clock = time.time

@@ -169,6 +169,14 @@ def test_a_disk_that_is_really_full(small_disk):
     job.save("second.safetensors", {"x": torch.ones(1000)})  # after space was freed all is well
 
 
+def test_room_is_made_on_a_disk_that_is_full_to_the_last_byte(small_disk):
+    finished(small_disk, "a", 10_000, 1.0)
+    with pytest.raises(OSError, match="No space"):
+        (small_disk / "others").write_bytes(b"x" * (1 << 16))
+    assert [job.folder.name for job in make_room(small_disk, 0, set())] == ["a"]
+    assert [path.name for path in small_disk.iterdir()] == ["others"]
+
+
 def fill(job, name):
     with job.writing(name) as path:
         path.write_bytes(b"x" * 100_000)

@@ -59,7 +59,7 @@ def test_a_lock_is_held_once_and_leaves_nothing(tmp_path):
 
 @pytest.mark.parametrize(("where", "how"), [
     ("this host", {}), ("another host", {}), ("a machine of the same name", {"machine": "0123abcd"}),
-    ("a host whose clock is a day ahead", {"skew": 86400.0}), ("a host whose clock is a day late", {"skew": -86400.0}),
+    ("a host whose clock is a day ahead", {"skew": 86400.0}),
 ])
 class TestHeld:
     """By a process at another place, which lives or is killed."""
