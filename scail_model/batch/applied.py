@@ -6,6 +6,7 @@ place the workflow has the name of a picture, a video or a sound is a path, rela
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -87,10 +88,13 @@ def links(about: Mapping[str, Any], prompt: Prompt) -> Iterator[tuple[str, str]]
 
 def _set_values(made: Applied, prompt: Prompt, values: Mapping[str, Any]) -> None:
     for address, value in values.items():
+        if _said_already(address, value):
+            continue
         try:
             place = find_input(prompt, address, our_inputs)
             if place in made.given:
-                raise ValueError(f"{address} and {made.given[place]} are one input: leave one of them out.")
+                raise ValueError(f"{address} and {made.given[place]} are one input, which is set twice: leave one of "
+                                 "them out, or write it in the defaults as in the row.")
             made.given[place] = address
             made.prompt[place.node]["inputs"][place.name] = _fitted(prompt, place, address, value)
         except ValueError as error:
@@ -99,10 +103,18 @@ def _set_values(made: Applied, prompt: Prompt, values: Mapping[str, Any]) -> Non
 
 def _wrong_values(prompt: Prompt, values: Mapping[str, Any]) -> Iterator[str]:
     for address, value in values.items():
+        if _said_already(address, value):
+            continue
         try:
             _fitted(prompt, find_input(prompt, address, our_inputs), address, value)
         except ValueError as error:
             yield f"smaller: {_of_an_address(address, str(error))}"
+
+
+def _said_already(address: str, value: Any) -> bool:
+    """Whether the manifest's own faults name it: a key that is none, or not a number."""
+    return ("." not in address and not address.startswith("--")) or (
+        isinstance(value, float) and not math.isfinite(value)) or isinstance(value, dict)
 
 
 def _of_an_address(address: str, text: str) -> str:

@@ -151,7 +151,8 @@ def _refusals(check: Callable[..., object], *values: object) -> Iterator[str]:
 
 def _with_smaller(usual: Checked, smaller: Checked) -> Checked:
     """What is wrong only with the smaller values."""
-    errors = [f"With its smaller values: {text}" for text in smaller.errors if text not in usual.errors]
+    errors = [f"With its smaller values: {text}" for text in smaller.errors
+              if not {text, f"smaller: {text}"} & set(usual.errors)]
     return Checked(usual.row, (*usual.errors, *errors), usual.warnings, usual.estimate, usual.unknown)
 
 

@@ -19,7 +19,7 @@ _HOUR = 3600.0
 
 def as_text(manifest: Manifest, checked: Sequence[Checked], card: Card | None, price: float | None) -> str:
     """Everything there is to say, errors last, where a terminal ends."""
-    known = [row for row in checked if row.estimate is not None]
+    known = [row for row in checked if row.estimate is not None and not row.errors]
     lines = [_heading(manifest, checked), *_table(known, card, price), *_sum(known, card, price)]
     lines += _grouped("not estimated", ((row, f"{row.unknown}.") for row in checked if row.unknown and not row.errors))
     lines += _grouped("warning", ((row, text) for row in checked for text in row.warnings))
@@ -29,9 +29,9 @@ def as_text(manifest: Manifest, checked: Sequence[Checked], card: Card | None, p
 
 
 def as_json(manifest: Manifest, checked: Sequence[Checked], card: Card | None, price: float | None) -> str:
-    """{"ok", "manifest", "faults", "card", "gpu_hour_price", "rows", "total"}; seconds and costs are null where they
-    are not known."""
-    estimates = [row.estimate for row in checked if row.estimate is not None]
+    """{"ok", "manifest", "faults", "card", "gpu_hour_price", "rows", "total" of the rows without errors};
+    seconds and costs are null where they are not known."""
+    estimates = [row.estimate for row in checked if row.estimate is not None and not row.errors]
     summed = total(estimates, card)
     ok = not manifest.faults and not any(row.errors for row in checked)
     return json.dumps({
@@ -85,9 +85,9 @@ def _sum(known: Sequence[Checked], card: Card | None, price: float | None) -> It
     if not known:
         return
     found = total([row.estimate for row in known if row.estimate], card)
-    yield (f"together: {found.frames} frames in {found.segments} segments; GPU memory up to {gib(found.vram)}, or "
-           f"{gib(found.whole)} with all weights on it; main memory up to {gib(found.ram)} for the frames of a "
-           f"segment; {gib(found.disk)} of disk for the job folders")
+    yield (f"{found.rows} rows together: {found.frames} frames in {found.segments} segments; GPU memory up to "
+           f"{gib(found.vram)}, or {gib(found.whole)} with all weights on it; main memory up to {gib(found.ram)} for "
+           f"the frames of a segment; {gib(found.disk)} of disk for the job folders")
     measured = ", ".join(each.name for each in CARDS)
     if card is None:
         yield f"time is not estimated, because this machine has no GPU: name one with --card ({measured})"

@@ -124,7 +124,8 @@ def _list(name: str, found: Any, section: str, one: str, faults: list[str]) -> l
 def _entries(name: str, found: list[Any], one: str, faults: list[str], *, numbered: bool = True) -> Iterator[Entry]:
     for number, values in enumerate(found, 1):
         line = getattr(values, "line", None)
-        place = f"{name}, {f'line {line}' if line else f'{one} {number}' if numbered else one}"
+        named = f" ({values['id']})" if isinstance(values, dict) and isinstance(values.get("id"), str) else ""
+        place = f"{name}, {f'line {line}' if line else f'{one} {number}{named}' if numbered else one}"
         if not isinstance(values, dict):
             faults.append(f"{place}: it is {_kind(values)}, but it must be a mapping of keys to values: write it as "
                           "key: value.")

@@ -94,13 +94,17 @@ def _flag_faults(row: Row) -> Iterator[str]:
 
 def _value_faults(row: Row, flag: str) -> Iterator[str]:
     try:
-        _parser().parse_args(flags.words(row))
         values = flags.values_of(row)
+    except ValueError as error:
+        yield str(error)
+        return
+    try:
+        _parser().parse_args(flags.words(row))
     except ValueError as error:
         action = next(action for action in _parser()._actions if flag in action.option_strings)
         meant = f"one of {', '.join(action.choices)}" if action.choices else _KINDS.get(action.type)  # type: ignore
         value = row.values[flag]
-        yield f"{flag} is {value}, but it must be {meant}: correct it." if meant else str(error)
+        yield f"{flag} is {value}, but it must be {meant}: correct it." if meant else f"{error}: correct it."
         return
     for name, path in (*flags.paths_of(row, values, flags.FILES), *flags.paths_of(row, values, flags.MODELS)):
         if not path.exists():
