@@ -6,7 +6,6 @@ import os
 import platform
 import re
 import shutil
-import subprocess
 import time
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -25,7 +24,7 @@ _PACKAGES = ("triton", "triton-windows", "flash-attn-4", "nvidia-cudnn-frontend"
 _PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 _LINK_BYTES = 2**28
 _LINK_REPEATS = 4
-_DRIVER_SECONDS = 10
+_DRIVER = Path("/proc/driver/nvidia/version")
 
 
 def versions(of_host: Mapping[str, str]) -> dict[str, str]:
@@ -109,16 +108,14 @@ def _rate(source: Tensor, target: Tensor) -> float:
 
 
 def driver() -> str | None:
-    """The version of NVIDIA's."""
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return None
-    try:
-        answer = subprocess.run([program, "--query-gpu=driver_version", "--format=csv,noheader"], capture_output=True,
-                                text=True, timeout=_DRIVER_SECONDS, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return next(iter(answer.stdout.split()), None)
+    """The version of NVIDIA's, where its kernel module tells it: on Linux, but not in WSL."""
+    return driver_version(_DRIVER.read_text("utf-8")) if _DRIVER.is_file() else None
+
+
+def driver_version(text: str) -> str | None:
+    """The driver's version in the text of /proc/driver/nvidia/version."""
+    found = re.search(r"^NVRM version:.*?\s(\d+(?:\.\d+)+)\s", text, re.MULTILINE)
+    return found and found[1]
 
 
 def _ffmpeg() -> str | None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import re
-import socket
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -51,7 +51,7 @@ class Holder:
 
 def host() -> str:
     """This host's name."""
-    return socket.gethostname()
+    return platform.node()
 
 
 def me() -> Holder:

@@ -32,10 +32,11 @@ ENDS = ("execution_success", "execution_error", "execution_interrupted")
 
 
 class ComfyUI:
-    """Starts in __enter__, ends in __exit__. `base` holds models/, input/, output/."""
+    """Starts in __enter__, ends in __exit__. `base` holds models/, input/, output/. pack: a folder with the pack's
+    files; None for those that are worked on."""
 
-    def __init__(self, base: Path) -> None:
-        self.base = base
+    def __init__(self, base: Path, pack: Path | None = None) -> None:
+        self.base, self.pack = base, pack
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -43,9 +44,9 @@ class ComfyUI:
     def __enter__(self) -> ComfyUI:
         packs = self.base / "custom_nodes"
         (packs / "scail2").mkdir(parents=True)
-        for part in PACK_PARTS:
-            if (PACK / part).exists():
-                (packs / "scail2" / part).symlink_to(PACK / part)
+        for part in PACK_PARTS if self.pack is None else [path.name for path in self.pack.iterdir()]:
+            if (source := (self.pack or PACK) / part).exists():
+                (packs / "scail2" / part).symlink_to(source)
         (packs / "testpack").symlink_to(TESTPACK)
         for folder in ("diffusion_models", "vae", "loras"):
             (self.base / "models" / folder).mkdir(parents=True, exist_ok=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import platform
 import signal
-import socket
 import time
 import traceback
 from contextlib import contextmanager
@@ -52,7 +52,7 @@ def until(condition, seconds: float = 20.0) -> None:
 
 
 def _work(name, machine, skew, work, arguments) -> None:
-    socket.gethostname = lambda: name
+    platform.node = lambda: name
     if machine is not None:
         holder.machine = lambda: machine
     clock = time.time

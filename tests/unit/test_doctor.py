@@ -18,6 +18,7 @@ from scail_model.doctor import modes
 from scail_model.doctor.forwards import Forwards
 from scail_model.doctor.inputs import SIGMA, Size, random_inputs
 from scail_model.doctor.layers import traced
+from scail_model.doctor.machine import driver_version
 from scail_model.doctor.modes import MODES, SIZES, Running, estimates, fitting
 from scail_model.doctor.report import Host, Report
 from scail_model.headless.attention import choose
@@ -430,3 +431,13 @@ def test_time_of_sparse_attention_is_estimated_for_what_it_computes():
     whole, nothing = (token_seconds(golden.TINY, large, 100.0, density=density) for density in (1.0, 0.0))
     assert exact == whole
     assert nothing < sparse < whole
+
+
+@pytest.mark.parametrize(("text", "version"), [
+    ("NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.129.03  Thu Oct 19 18:56:32 UTC 2023\n"
+     "GCC version:  gcc version 11.4.0 (Ubuntu 11.4.0-1ubuntu1~22.04)\n", "535.129.03"),
+    ("NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release Build  (dvs-builder)\n", "580.65.06"),
+    ("NVRM version: something else\nGCC version:  gcc version 11.4.0 \n", None),
+])
+def test_driver_is_read_from_what_its_module_tells(text, version):
+    assert driver_version(text) == version

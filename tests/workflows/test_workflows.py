@@ -183,7 +183,9 @@ def test_prompt_describes_a_video(name):
 
 
 def test_every_node_of_the_pack_is_shown(object_info):
-    used = {node["type"] for name in NAMES for node in nodes_of(ui_file(name))} | {"SCAIL2Doctor"}  # needs no graph
+    used = {node["type"] for name in NAMES for node in nodes_of(ui_file(name))}
+    used |= {"SCAIL2Doctor"}  # needs no graph
+    used |= {f"SCAIL2{name}Prompt" for name in ("Write", "AskFor", "Check")}  # need a language model of one's choice
     assert {name for name in object_info if name.startswith("SCAIL2") and object_info[name]["python_module"].endswith(
         "scail2")} <= used
 
