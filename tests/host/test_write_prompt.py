@@ -103,6 +103,19 @@ def test_a_question_for_other_nodes(comfy, picture, tensors):
                                                           "of time. The last picture is not of that video")
 
 
+@pytest.mark.parametrize(("frames", "shown"), [(1, 1), (2, 2), (64, 9)])
+def test_a_video_of_few_frames_and_several_references(comfy, picture, tensors, frames, shown):
+    graph = picture()
+    graph.add("video", "CreateVideo", images=["driving", 0], fps=16.0)
+    graph.add("both", "ImageBatch", image1=["reference_image", 0], image2=["reference_image", 0])
+    graph.add("ask", "SCAIL2AskForPrompt", reference=["both", 0], driving=["video", 0], mode="animation", frames=frames)
+    assert len(tensors(graph, image=["ask", 0])["image"]) == shown + 2
+    graph.add("text", "PreviewAny", source=["ask", 1])
+    text = comfy.run(graph)["text"]["text"][0]
+    assert text.startswith("The first picture is a frame" if shown == 1 else f"The first {shown} pictures are frames")
+    assert "The last 2 pictures are not of that video: the reference pictures." in text
+
+
 @pytest.mark.parametrize(("answer", "clip", "expected"), [
     (f'Here is the prompt:\n"{PROMPT}"', False, "words, about "),
     (PROMPT, True, "words, "),
