@@ -6,17 +6,16 @@ package brings.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 from ..geometry import check_shape, check_size
-from ..media.clips import Clip
 from ..segments import check_length, check_overlap
 from .addresses import Place, shown
 from .applied import Applied, applied
 from .asked import Asked, Source, asked_of, settings_faults, sizes
 from .costs import Card, Estimate, estimated
+from .doubts import doubts
 from .looked import Looked, Stamps, as_read, look_at_all
 from .manifest import Manifest, Row
 from .model_folders import ModelFolders
@@ -86,8 +85,10 @@ def _of_graph(row: Row, made: Applied, media: Mapping, folders: ModelFolders | N
     estimate, unknown = None, "it has errors"
     if asked.options is not None and not wrong:
         weights = folders.size("diffusion_models", asked.model) if folders and asked.model else None
-        more, estimate, unknown = _of_video(asked, looked, weights)
-        errors += more
+        found = _of_video(asked, looked, weights)
+        errors += found.errors
+        warnings += found.warnings
+        estimate, unknown = found.estimate, found.unknown
     return Checked(row, tuple(errors), tuple(warnings), estimate, "" if estimate else unknown)
 
 
@@ -99,30 +100,39 @@ def _size_fault(name: str, width: int, height: int) -> str | None:
     return None
 
 
-def _of_video(asked: Asked, looked: Mapping[Place, Looked], weights: int | None
-              ) -> tuple[list[str], Estimate | None, str]:
-    """Errors, and an estimate or why there is none."""
+@dataclass(frozen=True)
+class _Video:
+    errors: Sequence[str] = ()
+    warnings: Sequence[str] = ()
+    estimate: Estimate | None = None
+    unknown: str = "it has errors"
+
+
+def _of_video(asked: Asked, looked: Mapping[Place, Looked], weights: int | None) -> _Video:
+    """What lengths, rates and plans say."""
     options = asked.options
     assert options is not None
     errors = [*_refusals(check_length, options.segment_length)]
     errors += [] if errors else _refusals(check_overlap, options.overlap, options.segment_length)
     stored = _stamps(asked.driving, looked)
     if stored is None:
-        return errors, None, "it is not known how many frames its driving video has"
+        return _Video(errors, unknown="it is not known how many frames its driving video has")
     try:
         clip = as_read(stored, options.picked_rate, options.stated_rate)
     except ValueError as error:
-        return [*errors, str(error)], None, ""
+        return _Video([*errors, str(error)])
     errors += _mask_faults(asked, looked, stored)
     if errors:
-        return errors, None, "it has errors"
+        return _Video(errors)
     try:
         cuts = () if options.finds_cuts else options.written_cuts(clip)
         segments = options.segments(clip, cuts)
         options.changes(clip, segments)
     except ValueError as error:
-        return [str(error)], None, ""
-    return [], estimated(asked, clip, segments, weights), "its size or its steps are not written in the workflow"
+        return _Video([str(error)])
+    doubtful = doubts(options, asked.size, asked.steps, clip, segments, lora=asked.lora) if asked.size else ()
+    return _Video((), tuple(doubtful), estimated(asked, clip, segments, weights),
+                  "its size or its steps are not written in the workflow")
 
 
 def _mask_faults(asked: Asked, looked: Mapping[Place, Looked], driving: Stamps) -> Iterator[str]:
@@ -130,7 +140,7 @@ def _mask_faults(asked: Asked, looked: Mapping[Place, Looked], driving: Stamps) 
     options = asked.options
     if masks is None or options is None or asked.driving is None or asked.masks is None:
         return
-    yield from _refusals(options.check_masks, cast(Clip, driving), len(masks))
+    yield from _refusals(options.check_masks, driving, len(masks))
     video, mask = looked[asked.driving.place], looked[asked.masks.place]
     if video.stored != mask.stored:  # a mask of the stored frames lies on their grid
         yield from _refusals(check_shape, "driving mask", mask.size, "driving video", video.size)

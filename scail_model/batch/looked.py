@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
-from typing import cast
+from typing import NoReturn, cast
 
 import av
 import numpy as np
@@ -17,10 +17,11 @@ from av.container import InputContainer
 from av.error import FFmpegError
 from PIL import ExifTags, Image
 
-from ..media.clips import Clip
+from ..media.clips import Clip, Tick
 from ..media.frames import orientation
 from ..media.retiming import retimed
 from ..media.scan import STORE_DURATIONS, timing
+from ..media.sound import Form
 from ..media.source import WHOLE, Window, decoded, open_video, pictures
 from .applied import PICTURE, VIDEO, MediaFile
 
@@ -29,28 +30,34 @@ _MISSING = 0.25  # seconds by which what files say of their length may be off
 _LYING = (5, 6, 7, 8)  # EXIF's orientations in which a picture lies on its side
 
 
-class Stamps:
-    """As much of a clip as its time stamps tell: what plans, rates and checks of lengths ask of one."""
-
-    name = "driving video"
+class Stamps(Clip):
+    """As much of a clip as its time stamps tell: what plans, rates and checks of lengths ask of one. It has no
+    pictures."""
 
     def __init__(self, stamps: list[int], clock: Fraction, stated: Fraction | None, lasts: float,
                  size: tuple[int, int]) -> None:
         self.stamps, self.clock, self.stated, self.lasts = stamps, clock, stated, lasts
-        self.height, self.width = self.size = size
+        self.height, self.width = size
         self._times, self.rate, self.variable = timing(list(stamps), clock, stated, lasts)
-        self.warnings: list[str] = []
-        self.indices, self.tick = range(len(stamps)), lambda: None
+        self.warnings, self.tick = [], lambda: None
 
     def __len__(self) -> int:
         return len(self.stamps)
 
-    @property
-    def stored(self) -> int:
-        return len(self)
-
     def times(self) -> np.ndarray:
-        return self._times if self.rate else np.arange(len(self) + 1) / float(self.rate or 1)
+        return self._times if self.rate else super().times()
+
+    def read(self, start: int, stop: int) -> NoReturn:
+        raise NotImplementedError
+
+    def digest(self) -> NoReturn:
+        raise NotImplementedError
+
+    def sound(self, seconds: Fraction, form: Form | None = None) -> NoReturn:
+        raise NotImplementedError
+
+    def ticking(self, tick: Tick) -> Stamps:
+        return self
 
     def within(self, window: Window) -> Stamps | None:
         """Only the frames of a part of the file; None if there are none."""
@@ -92,7 +99,7 @@ def looked_at(path: Path, kind: str) -> Looked:
 
 def as_read(stamps: Stamps, rate: Fraction | None, assumed: Fraction) -> Clip:
     """The clip that a run makes of a file, at the rate that is asked for. ValueError as of `retimed`."""
-    return retimed(cast(Clip, stamps), rate, assumed=assumed)
+    return retimed(stamps, rate, assumed=assumed)
 
 
 @lru_cache(maxsize=100_000)

@@ -4,7 +4,6 @@ them. What needs all frames of videos and masks is found by the row's own check,
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
@@ -15,6 +14,7 @@ from ..batch import flags
 from ..batch.applied import PICTURE, VIDEO
 from ..batch.checks import Checked
 from ..batch.costs import Estimate, of_work
+from ..batch.doubts import doubts
 from ..batch.looked import Looked, as_read, looked_at
 from ..batch.manifest import Row
 from ..geometry import check_shape
@@ -27,6 +27,7 @@ from ..preflight.budget import OFFLOADED, RESIDENT, Work, stored_bytes
 from ..video.draft import draft_size
 from ..video.options import VideoOptions
 from .arguments import check_arguments, opened_loras, transformer_file
+from .cropping import crops
 from .device import DECODER, usual_device
 from .options import add_generate
 from .weights import Weights, open_weights
@@ -64,9 +65,10 @@ def check_row(row: Row) -> Checked:
         options.changes(clip, segments)
     except (ValueError, RuntimeError) as error:
         return Checked(row, (str(error),), warnings)
+    steps, size = options.settings(0, (), sigmas).steps, _size(arguments, stamps["--image"])
+    warnings += tuple(doubts(options, size, None if sigmas else steps, clip, segments, lora=bool(arguments.lora_path)))
     lengths = tuple(segment.length for segment in segments)
-    steps = options.settings(0, (), sigmas).steps
-    return Checked(row, (), warnings, _estimate(arguments, options, weights, clip, lengths, steps, stamps["--image"]))
+    return Checked(row, (), warnings, _estimate(arguments, options, weights, clip, lengths, steps, size))
 
 
 def _flag_faults(row: Row) -> Iterator[str]:
@@ -108,7 +110,8 @@ def _value_faults(row: Row, flag: str) -> Iterator[str]:
         return
     for name, path in (*flags.paths_of(row, values, flags.FILES), *flags.paths_of(row, values, flags.MODELS)):
         if not path.exists():
-            yield (f"{name} is {os.path.relpath(path, row.base)}, which does not exist in {row.base}: check the path, "
+            shown = path.relative_to(row.base) if path.is_relative_to(row.base) else path
+            yield (f"{name} is {shown}, which does not exist in {row.base}: check the path, "
                    "which is relative to the manifest.")
         elif path.is_dir() and name in flags.FILES and name not in flags.FOLDERS:
             yield f"{name} is {path.name}, which is a folder, but a file is needed: give a file."
@@ -130,12 +133,16 @@ def _clip(options: VideoOptions, video: Looked, mask: Looked | None) -> Clip:
     return as_read(video.stamps, options.picked_rate, options.stated_rate)
 
 
-def _estimate(arguments: argparse.Namespace, options: VideoOptions, weights: Weights, clip: Clip,
-              lengths: tuple[int, ...], steps: int, reference: Looked) -> Estimate:
+def _size(arguments: argparse.Namespace, reference: Looked) -> tuple[int, int]:
+    """(width, height) of the result, swapped as `read_inputs` does it."""
     width, height = arguments.target_w, arguments.target_h
-    if (reference.size[0] - reference.size[1]) * (height - width) < 0:
-        width, height = height, width
-    width, height = draft_size(width, height) if options.draft else (width, height)
+    turned = not crops(arguments) and (reference.size[0] - reference.size[1]) * (height - width) < 0
+    return (height, width) if turned else (width, height)
+
+
+def _estimate(arguments: argparse.Namespace, options: VideoOptions, weights: Weights, clip: Clip,
+              lengths: tuple[int, ...], steps: int, size: tuple[int, int]) -> Estimate:
+    width, height = draft_size(*size) if options.draft else size
     stored = stored_bytes(weights.config, usual_device()[1], arguments.precision)
     return of_work(Work(
         weights.config, width, height, lengths, len(arguments.additional_ref_image), steps, options.guidance, stored,

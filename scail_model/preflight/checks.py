@@ -8,6 +8,7 @@ with an overlap of 5; 512x896 to 704x1280 pixels. Memory and time are estimates 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -15,9 +16,7 @@ from ..geometry import check_frame_count, check_shape
 from ..identity.identities import MODES, report
 from ..inputs.conditioning import reference_mask
 from ..inputs.reference import white_background
-from ..kernels.attention_choice import Backend
 from ..kernels.precision import EIGHT_BIT, FAST
-from ..kernels.sparse_attention import FEWEST_KEYS
 from ..plate.choice import OFF
 from ..segments import Segment, plan_scenes
 from ..sparse.settings import SparseSettings
@@ -26,6 +25,9 @@ from .budget import token_count
 from .findings import Finding, attempt, error, fact, warning
 from .job import Job, Transformer, work_of
 from .memory_checks import gib
+
+if TYPE_CHECKING:
+    from ..kernels.attention_choice import Backend
 
 _TRAINED_LENGTH, _TRAINED_OVERLAP = 81, 5  # frames
 _TRAINED_RATE = 16  # frames a second
@@ -264,6 +266,8 @@ def plan_facts(job: Job, plan: list[Segment]) -> Iterator[Finding]:
 
 
 def _left_out(job: Job, sparse: SparseSettings, length: int) -> str:
+    from ..kernels.sparse_attention import FEWEST_KEYS  # takes longer to import than a batch of checks takes
+
     tokens = token_count(job.width, job.height, length, len(job.reference_masks) - 1)
     density = sparse.first(tokens)
     if sparse.density == 1:

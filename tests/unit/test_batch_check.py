@@ -192,7 +192,7 @@ def test_without_a_card_no_time_is_said(inputs, capsys):
 def test_a_video_too_large_for_the_card(inputs):
     path = write(inputs, [{"id": "a", "SCAIL2EncodeReference.width": 8192, "SCAIL2EncodeReference.height": 8192}])
     checked, = check_rows(read_manifest(Path(path)), None, card=CARDS[1])
-    assert "but the NVIDIA H100 80GB HBM3 has 79.2 GiB" in checked.warnings[0]
+    assert any("but the NVIDIA H100 80GB HBM3 has 79.2 GiB" in text for text in checked.warnings)
 
 
 def test_model_files_are_looked_for_where_comfyui_looks(inputs, tmp_path):
@@ -251,3 +251,14 @@ def test_files_are_looked_at_once(inputs, monkeypatch):
     path = write(inputs, [{"id": f"r{index}", "Driving video.file": "once.mp4"} for index in range(20)])
     check_rows(read_manifest(Path(path)), None)
     assert len([path for path in opened if path.endswith("once.mp4")]) == 1
+
+
+def test_what_is_doubtful_is_said_as_by_the_check_of_a_run(inputs):
+    rows = [{"id": "long", "SCAIL2SampleVideo.segment_length": 121, "Driving video.file": "walk.mp4",
+             "Driving mask.file": "walk_mask.mp4"}, {"id": "quick", "SCAIL2SampleVideo.steps": 8},
+            {"id": "fast", "SCAIL2SampleVideo.rate": 60}]
+    found = {row.row.id: row.warnings for row in check_rows(read_manifest(Path(write(inputs, rows))), None)}
+    assert found["long"][0].startswith("The longest segment has 101 frames, but the model was trained with at most 81")
+    assert "There are 8 steps and no LoRA" in found["quick"][-1]
+    assert any(text.startswith("rate asks for 60 frames a second, but") for text in found["fast"])
+    assert all("The driving video has 48x32 pixels and is enlarged" in " ".join(texts) for texts in found.values())
