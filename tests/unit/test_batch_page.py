@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 
 import av
 import numpy as np
@@ -15,6 +17,7 @@ from scail_model.batch.folders import BatchFolder
 from scail_model.batch.judged import JUDGED, STRIP, judge, judged_values
 from scail_model.batch.page import write_page
 from scail_model.batch.report import DONE, FAILED, INTERRUPTED, RUNNING, WAITING, Attempt, Facts, RowReport
+from tests.browser import browser
 
 NASTY = "it broke </script><script>alert(1)</script> & \"so on\" \u2028"
 
@@ -134,3 +137,30 @@ def test_ten_thousand_rows(tmp_path):
     page = write_page(folder)
     assert len(data(page)["rows"]) == 10_000
     assert page.stat().st_size < 8_000_000
+
+
+@pytest.mark.skipif(browser.missing() is not None, reason=str(browser.missing()))
+def test_the_page_in_a_browser(tmp_path):
+    folder = BatchFolder(tmp_path)
+    folder.begin({f"row{index:05}": {"fingerprint": "x"} for index in range(300)}, {})
+    for name, seconds, state in (("row00003", 50.0, DONE), ("row00007", 900.0, DONE), ("row00009", 10.0, FAILED)):
+        attempt = Attempt("2026-11-30T01:00:00.000+00:00", "node1", 1, "comfyui", state=state, gpu_seconds=seconds,
+                          ended="2026-11-30T01:15:00.000+00:00", error=NASTY if state == FAILED else None)
+        folder.row(name).folder.mkdir(parents=True)
+        folder.row(name).path("video.mp4").touch()
+        folder.row(name).write(RowReport(name, "x", state, (attempt,), Facts(), 1.0))
+    page = write_page(folder)
+    program = shutil.which("node"), browser.FOLDER / "batch_page.mjs"
+    seen = json.loads(subprocess.run([*map(str, (*program, browser._playwright(), browser._chromium(), page))],
+                                     check=True, capture_output=True, text=True, timeout=60).stdout)
+    assert (seen["messages"], seen["requests"]) == ([], [])
+    assert (seen["drawn"], seen["scrolled"]) == (100, 200), "rows are drawn as they are scrolled to"
+    assert seen["first"] == [f"row{index:05}" for index in range(5)]
+    assert seen["error"] == NASTY
+    assert seen["cards"][:3] == ["2done", "1failed", "297waiting"]
+    assert seen["longest"] == ["row00007", "row00003"]
+    assert seen["shortest"] not in seen["longest"]
+    assert seen["failed"] == ["row00009"]
+    assert seen["found"] == ["row00042"]
+    assert seen["dark"] == "rgb(20, 23, 27)"
+    assert not seen["wide"]
