@@ -181,9 +181,9 @@ def mask_frames(frames: int):
         yield mask
 
 
-def make_vae():
+def vae_weights() -> dict[str, torch.Tensor]:
+    """Random ones of Wan 2.1's VAE."""
     import comfy.ldm.wan.vae
-    import comfy.sd
 
     network = comfy.ldm.wan.vae.WanVAE(dim=96, z_dim=16, dim_mult=[1, 2, 4, 4], num_res_blocks=2,
                                        temperal_downsample=[False, True, True])
@@ -193,7 +193,7 @@ def make_vae():
         spread = (1.5 / parameter[0].numel()) ** 0.5 if parameter.ndim > 1 else 0.1
         drawn = torch.randn(parameter.shape, generator=generator) * spread
         tensors[name] = torch.ones(parameter.shape) if name.endswith("gamma") else drawn
-    return comfy.sd.VAE(sd=tensors)
+    return tensors
 
 
 def make_models(options: argparse.Namespace, clock: Clock):
@@ -209,7 +209,7 @@ def make_models(options: argparse.Namespace, clock: Clock):
         model = load(nano / "nano_scail2.safetensors")
         vae = comfy.sd.VAE(sd=comfy.utils.load_torch_file(str(nano / "nano_vae.safetensors")))
     else:
-        model, vae = load_state_dict(random_weights(), {}, {"precision": options.precision}), make_vae()
+        model, vae = load_state_dict(random_weights(), {}, {"precision": options.precision}), comfy.sd.VAE(sd=vae_weights())
     model = model.clone()
 
     def network(executor, x, *given, **named):
