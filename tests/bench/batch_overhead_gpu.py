@@ -3,8 +3,8 @@
     python tests/bench/batch_overhead_gpu.py COMFYUI_DIR FOLDER --checkpoint random_14b.safetensors [--rows 8] [--json FILE]
     python tests/bench/batch_overhead_gpu.py COMFYUI_DIR FOLDER --tiny                        on a CPU
 
-`workflows/api/animation.json` with a 14B network (`random_checkpoint.py` writes one), a VAE of Wan 2.1's size with random
-weights, and the tests' stand-ins for the text encoder and CLIP; a driving video of 81 frames, 896x512, guidance 1, another seed
+`workflows/api/animation.json` with a 14B network (`random_checkpoint.py` writes one), VAE and CLIP of the real size, all with
+random weights, and a stand-in for the text encoder; a driving video of 81 frames, 896x512, guidance 1, another seed
 in each row. By hand: ComfyUI is started, all graphs are queued at once, and the time runs from the start to the end of the
 last. As a batch: the whole command, with Ray, the report page, strips and verdicts. FOLDER keeps both results.
 
@@ -35,7 +35,7 @@ sys.path[:0] = [str(TESTS / folder) for folder in ("workflows", "host", "unit", 
 from workflow_files import tiny  # noqa: E402
 
 PACK = ("__init__.py", "nodes", "scail_model", "workflows", "js", "pyproject.toml")
-NETWORK, VAE = "network.safetensors", "vae.safetensors"
+NETWORK, VAE, CLIP = "network.safetensors", "vae.safetensors", "clip_vision.safetensors"
 
 
 def write_base(base: Path, options: argparse.Namespace) -> None:
@@ -46,21 +46,30 @@ def write_base(base: Path, options: argparse.Namespace) -> None:
         (pack / part).symlink_to(ROOT / part)
     (base / "custom_nodes/testpack").symlink_to(TESTS / "host/testpack")
     models = base / "models"
-    for folder in ("diffusion_models", "vae"):
+    for folder in ("diffusion_models", "vae", "clip_vision"):
         (models / folder).mkdir(parents=True)
     if options.tiny:
         tiny.write_miniature(models, TESTS / "miniature/nano_scail2.safetensors", TESTS / "miniature/nano_vae.safetensors",
                              NETWORK, VAE)
     else:
         (models / "diffusion_models" / NETWORK).symlink_to(options.checkpoint.resolve())
-        write_vae(models / "vae" / VAE, options.comfyui)
+        sys.path.insert(0, str(options.comfyui))
+        from video_overhead_gpu import vae_weights
+
+        save_file(vae_weights(), models / "vae" / VAE)
+        save_file(clip_weights(options.comfyui), models / "clip_vision" / CLIP)
 
 
-def write_vae(path: Path, comfyui: Path) -> None:
-    sys.path.insert(0, str(comfyui))
-    from video_overhead_gpu import vae_weights
+def clip_weights(comfyui: Path) -> dict[str, torch.Tensor]:
+    """Random ones of CLIP ViT-H/14's image encoder."""
+    import comfy.clip_model
+    import comfy.ops
 
-    save_file(vae_weights(), path)
+    config = json.loads((comfyui / "comfy/clip_vision_config_h.json").read_text())
+    network = comfy.clip_model.CLIPVisionModelProjection(config, torch.float16, "cpu", comfy.ops.manual_cast)
+    generator = torch.Generator().manual_seed(0)
+    return {name: (torch.randn(tensor.shape, generator=generator) * 0.02).half() if tensor.is_floating_point() else tensor
+            for name, tensor in network.state_dict().items()}
 
 
 def write_rows(folder: Path, options: argparse.Namespace) -> Path:
@@ -74,6 +83,9 @@ def write_rows(folder: Path, options: argparse.Namespace) -> Path:
                         model_name=NETWORK, vae_name=VAE, guidance=1.0, shift=1.0)
     if options.tiny:
         small = tiny.without_text(small)
+    else:
+        loader = next(name for name, node in graph.items() if node["class_type"] == "CLIPVisionLoader")
+        small[loader] = {"class_type": "CLIPVisionLoader", "inputs": {"clip_name": CLIP}}
     (folder / "workflow.json").write_text(json.dumps(small))
     manifest = folder / "batch.json"
     files = {"\"Reference picture\".image": "reference.png", "\"Reference mask\".image": "reference_mask.png",
