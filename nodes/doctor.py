@@ -99,7 +99,7 @@ def _written(report: Report, files: Iterator[Path]) -> dict:
     output = Path(folder_paths.get_output_directory())
     saved = [{"filename": path.name, "subfolder": path.parent.relative_to(output).as_posix(), "type": "output"}
              for path in (file, file.with_suffix(".txt"))]
-    return {**ui.PreviewText(text).as_dict(), "scail2_files": saved}
+    return {**ui.PreviewText(text).as_dict(), "scail2_files": saved, "files": saved}
 
 
 class _Tell:

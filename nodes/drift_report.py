@@ -77,12 +77,15 @@ class SCAIL2DriftReport(io.ComfyNode):
         saved, = ui.ImageSaveHelper.save_images(plot, filename_prefix, io.FolderType.output, cls, compress_level=4)
         file = Path(output, saved.subfolder, saved.filename)
         csv, json = drift_report.as_csv(result), drift_report.as_json(result)
+        beside = []
         for ending, text in ((".csv", csv), (".json", json)):
             with writing(file.with_suffix(ending)) as part:
                 part.write_text(text, encoding="utf-8")
+            beside.append(ui.SavedResult(file.with_suffix(ending).name, saved.subfolder, io.FolderType.output))
         report = f"{drift_report.report(result)}\nSaved: {file}, with .csv and .json next to it"
         return io.NodeOutput(plot, report, csv, json, result.ok,
-                             ui=ui.SavedImages([saved]).as_dict() | ui.PreviewText(report).as_dict())
+                             ui=ui.SavedImages([saved]).as_dict() | ui.PreviewText(report).as_dict()
+                             | {"files": beside})
 
 
 def _driving_people(identities: Identities, frames: int, size: tuple[int, int]) -> Callable[[int], torch.Tensor]:

@@ -1,5 +1,9 @@
 """Check SCAIL-2 Inputs: what is wrong or doubtful about a video, before a second of sampling."""
 
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+import folder_paths
 from comfy_api.latest import io, ui
 
 from ..scail_model.comfy import preflight
@@ -62,9 +66,20 @@ class SCAIL2Preflight(io.ComfyNode):
         report = findings.report(found)
         facts = plan_facts(frames, reference, options.rate, found_cuts=options.found(cuts), model=model,
                            pace=_pace(model))
-        return io.NodeOutput(report, findings.as_json(found), not findings.of_level(found, findings.ERROR),
+        values = findings.as_json(found)
+        return io.NodeOutput(report, values, not findings.of_level(found, findings.ERROR),
                              ui={**ui.PreviewText(report).as_dict(), "scail2_findings": findings.as_rows(found),
-                                 **facts})
+                                 "files": [_file(values)], **facts})
+
+
+def _file(values: str) -> dict[str, str]:
+    """The findings as a file in ComfyUI's temporary folder, for programs that are given files alone."""
+    folder = Path(folder_paths.get_temp_directory())
+    folder.mkdir(parents=True, exist_ok=True)
+    with NamedTemporaryFile("w", dir=folder, prefix="scail2_check_", suffix=".json", delete=False,
+                            encoding="utf-8") as file:
+        file.write(values)
+    return {"filename": Path(file.name).name, "subfolder": "", "type": "temp"}
 
 
 def _pace(model) -> float | None:

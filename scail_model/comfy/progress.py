@@ -154,12 +154,15 @@ class VideoProgress:
     def _still(self, seconds: float) -> None:
         """Nothing has changed for some seconds: a long step, or models that are loaded."""
         say(f"{self.line}; {duration(seconds)} since then", self.node_id)
+        self.run.again()  # to all, because programs that wait in the queue for their own run leave after long silence
 
 
 def told(video: Path, report: Sequence[str]) -> dict[str, list]:
     """A node's ui output for programs that read /history: the report, and where the finished video and its record are,
-    as ComfyUI's /view takes them."""
-    return {"text": ["\n".join(report)], "scail2_files": [_address(video), _address(record_path(video))]}
+    as ComfyUI's /view takes them. Comfy API v2 passes on files that are called so, and no text; the video is among what
+    Save Video gives it."""
+    record = _address(record_path(video))
+    return {"text": ["\n".join(report)], "scail2_files": [_address(video), record], "files": [record]}
 
 
 def shown(task: VideoTask, compared: Comparison | None) -> dict[str, list]:

@@ -61,6 +61,11 @@ class Run:
             self._left = None if state in (CANCELLED, FAILED) else 0.0
             self._tell()
 
+    def again(self) -> None:
+        """A sign of life."""
+        with self._lock:
+            self._tell()
+
     def whole(self) -> dict[str, Any]:
         """Everything, as of the last message or later."""
         with self._lock:
