@@ -78,12 +78,11 @@ def _shown(url: str, source: str) -> str:
 class _Gemini:
     def __init__(self, model: str, address: str, keys: str, url: str, key: str, temperature: float,
                  seconds: float) -> None:
-        from google import genai
-        from google.genai import types
+        from google.genai import Client, types  # not genai from google, which other packages bring along
 
         self.model, self.address, self.keys, self._key = model, address, keys, key
         self._config = types.GenerateContentConfig(temperature=temperature)
-        self._client = genai.Client(api_key=key, vertexai=False, http_options=types.HttpOptions(
+        self._client = Client(api_key=key, vertexai=False, http_options=types.HttpOptions(
             base_url=url, timeout=round(seconds * 1000)))
 
     def ask(self, pictures: Sequence[bytes], text: str) -> Answer:

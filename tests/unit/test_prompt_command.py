@@ -241,6 +241,13 @@ def test_wrong_arguments_give_one_sentence(backend, flags, expected, files, caps
     assert KEY not in err
 
 
+@pytest.mark.parametrize(("backend", "package"), [("gemini", "google.genai"), ("openai", "openai")])
+def test_a_missing_client_names_the_extra(backend, package, write, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)
+    message = f'{package} is not installed; run: pip install "scail2[prompt]"'
+    assert write(backend)[2].splitlines()[-1] == f"scail2: {message}"
+
+
 def test_a_file_is_replaced_when_asked(write, tmp_path):
     (tmp_path / "prompt.txt").write_text("old")
     assert write("openai", None, "--output", tmp_path / "prompt.txt", "--overwrite")[0] == 0
