@@ -1,15 +1,15 @@
 """What a batch costs beside its videos: the same rows queued by hand in one ComfyUI, and made by `scail2 batch run`.
 
-    python tests/bench/batch_overhead_gpu.py COMFYUI_DIR FOLDER --checkpoint random_14b.safetensors [--rows 8] [--json FILE]
+    python tests/bench/batch_overhead_gpu.py COMFYUI_DIR FOLDER --checkpoint random_14b.safetensors [--json FILE]
     python tests/bench/batch_overhead_gpu.py COMFYUI_DIR FOLDER --tiny                        on a CPU
 
-`workflows/api/animation.json` with a 14B network (`random_checkpoint.py` writes one), VAE and CLIP of the real size, all with
-random weights, and a stand-in for the text encoder; a driving video of 81 frames, 896x512, guidance 1, another seed
-in each row. By hand: ComfyUI is started, all graphs are queued at once, and the time runs from the start to the end of the
-last. As a batch: the whole command, with Ray, the report page, strips and verdicts. FOLDER keeps both results.
+`workflows/api/animation.json` with a 14B network (`random_checkpoint.py` writes one), VAE and CLIP of the real size, all
+with random weights, and a stand-in for the text encoder; a driving video of 81 frames, 896x512, guidance 1, another seed
+in each row. By hand: ComfyUI is started, all graphs are queued at once, and the time runs from the start to the end of
+the last. As a batch: the whole command, with Ray, the report page, strips and verdicts. FOLDER keeps both results.
 
-Needs a CUDA GPU with 60 GB unless --tiny. Prints both times, their ratio, the seconds of each row, and how often the network was
-loaded.
+Needs a CUDA GPU with 60 GB unless --tiny. Prints both times, their ratio, the seconds of each row, and how often the
+network was loaded.
 """
 
 from __future__ import annotations
@@ -30,11 +30,13 @@ from safetensors.torch import save_file
 
 TESTS = Path(__file__).parents[1]
 ROOT = TESTS.parent
-sys.path[:0] = [str(TESTS / folder) for folder in ("workflows", "host", "unit", "miniature", "bench", "demo")] + [str(ROOT)]
+ROOMS = "workflows", "host", "unit", "miniature", "bench", "demo"
+sys.path[:0] = [*(str(TESTS / room) for room in ROOMS), str(ROOT)]
 
 from workflow_files import tiny  # noqa: E402
 
 PACK = ("__init__.py", "nodes", "scail_model", "workflows", "js", "pyproject.toml")
+LOADED = "Requested to load SCAIL2"  # in ComfyUI's log
 NETWORK, VAE, CLIP = "network.safetensors", "vae.safetensors", "clip_vision.safetensors"
 
 
@@ -49,8 +51,8 @@ def write_base(base: Path, options: argparse.Namespace) -> None:
     for folder in ("diffusion_models", "vae", "clip_vision"):
         (models / folder).mkdir(parents=True)
     if options.tiny:
-        tiny.write_miniature(models, TESTS / "miniature/nano_scail2.safetensors", TESTS / "miniature/nano_vae.safetensors",
-                             NETWORK, VAE)
+        nano = TESTS / "miniature"
+        tiny.write_miniature(models, nano / "nano_scail2.safetensors", nano / "nano_vae.safetensors", NETWORK, VAE)
     else:
         (models / "diffusion_models" / NETWORK).symlink_to(options.checkpoint.resolve())
         sys.path.insert(0, str(options.comfyui))
@@ -68,8 +70,8 @@ def clip_weights(comfyui: Path) -> dict[str, torch.Tensor]:
     config = json.loads((comfyui / "comfy/clip_vision_config_h.json").read_text())
     network = comfy.clip_model.CLIPVisionModelProjection(config, torch.float16, "cpu", comfy.ops.manual_cast)
     generator = torch.Generator().manual_seed(0)
-    return {name: (torch.randn(tensor.shape, generator=generator) * 0.02).half() if tensor.is_floating_point() else tensor
-            for name, tensor in network.state_dict().items()}
+    return {name: (torch.randn(tensor.shape, generator=generator) * 0.02).half() if tensor.is_floating_point()
+            else tensor for name, tensor in network.state_dict().items()}
 
 
 def write_rows(folder: Path, options: argparse.Namespace) -> Path:
@@ -79,8 +81,8 @@ def write_rows(folder: Path, options: argparse.Namespace) -> Path:
     size = (128, 224) if options.tiny else (512, 896)
     drawing.write_job(folder, size, options.frames)
     graph = json.loads((ROOT / "workflows/api/animation.json").read_text())
-    small = tiny.shrink(graph, steps=options.steps, segment_length=options.segment_length, width=size[1], height=size[0],
-                        model_name=NETWORK, vae_name=VAE, guidance=1.0, shift=1.0)
+    small = tiny.shrink(graph, steps=options.steps, segment_length=options.segment_length, width=size[1],
+                        height=size[0], model_name=NETWORK, vae_name=VAE, guidance=1.0, shift=1.0)
     if options.tiny:
         small = tiny.without_text(small)
     else:
@@ -105,12 +107,14 @@ class ByHand:
             self.port = probe.getsockname()[1]
         self.log = base / "by_hand.log"
         self.process = subprocess.Popen(
-            [options.python, "main.py", *arguments(options, base), "--port", str(self.port), "--input-directory", str(inputs),
-             "--output-directory", str(base / "by_hand")], cwd=options.comfyui, stdout=self.log.open("w"), stderr=subprocess.STDOUT)
+            [options.python, "main.py", *arguments(options, base), "--port", str(self.port),
+             "--input-directory", str(inputs), "--output-directory", str(base / "by_hand")],
+            cwd=options.comfyui, stdout=self.log.open("w"), stderr=subprocess.STDOUT)
 
     def ask(self, path: str, body: dict | None = None):
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", data, {"Content-Type": "application/json"})
+        address = f"http://127.0.0.1:{self.port}{path}"
+        request = urllib.request.Request(address, data, {"Content-Type": "application/json"})
         with urllib.request.urlopen(request, timeout=60) as response:
             return json.load(response)
 
@@ -136,8 +140,8 @@ def seconds_of(messages: list) -> float:
 
 
 def arguments(options: argparse.Namespace, base: Path) -> list[str]:
-    return ["--base-directory", str(base), "--database-url", "sqlite:///:memory:", "--disable-api-nodes", "--front-end-root",
-            str(base), *(["--cpu"] if options.tiny else [])]
+    return ["--base-directory", str(base), "--database-url", "sqlite:///:memory:", "--disable-api-nodes",
+            "--front-end-root", str(base), *(["--cpu"] if options.tiny else [])]
 
 
 def by_hand(options: argparse.Namespace, base: Path, manifest: Path) -> tuple[float, list[float], Path]:
@@ -161,9 +165,10 @@ def as_batch(options: argparse.Namespace, base: Path, manifest: Path) -> tuple[f
     started = time.monotonic()
     out = options.folder / "batch"
     subprocess.run([sys.executable, "-c", "import sys; from scail_model.headless.cli import main; sys.exit(main())",
-                    "batch", "run", manifest, "--out", out, "--comfyui", options.comfyui, "--comfyui_python", options.python,
-                    "--comfyui_args", " ".join(arguments(options, base)), "--gpus", "1"],
-                   check=True, env={**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), os.environ.get("PYTHONPATH", "")))})
+                    "batch", "run", manifest, "--out", out, "--comfyui", options.comfyui,
+                    "--comfyui_python", options.python, "--comfyui_args", " ".join(arguments(options, base)),
+                    "--gpus", "1"],
+                   check=True, env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"})
     seconds = time.monotonic() - started
     return seconds, [json.loads(path.read_text()) for path in sorted(out.glob("rows/*/report.json"))], out
 
@@ -189,12 +194,12 @@ def main() -> None:
     hand, rows, log = by_hand(options, base, manifest)
     batch, reports, out = as_batch(options, base, manifest)
     logs = "".join(path.read_text(errors="replace") for path in out.glob("rows/*/comfyui.log"))
-    values = {"rows": options.rows, "by hand, s": round(hand, 1), "batch, s": round(batch, 1), "ratio": round(batch / hand, 4),
-              "row by hand, s": round(statistics.median(rows), 2), "rows by hand": rows,
-              "row in the batch, s": [report["gpu_seconds"] for report in reports],
-              "stages": [report["stages"] for report in reports],
-              "loads by hand": log.read_text().count("Requested to load SCAIL2"), "loads in the batch": logs.count("Requested to load SCAIL2"),
-              "states": [report["state"] for report in reports]}
+    made = [report["gpu_seconds"] for report in reports]
+    values = {"rows": options.rows, "by hand, s": round(hand, 1), "batch, s": round(batch, 1),
+              "row by hand, s": rows, "row in the batch, s": made,
+              "ratio of the medians": round(statistics.median(made) / statistics.median(rows), 4),
+              "stages": [report["stages"] for report in reports], "states": [report["state"] for report in reports],
+              "loads by hand": log.read_text().count(LOADED), "loads in the batch": logs.count(LOADED)}
     text = json.dumps(values, indent=1)
     print(text)
     if options.json:

@@ -209,7 +209,8 @@ def make_models(options: argparse.Namespace, clock: Clock):
         model = load(nano / "nano_scail2.safetensors")
         vae = comfy.sd.VAE(sd=comfy.utils.load_torch_file(str(nano / "nano_vae.safetensors")))
     else:
-        model, vae = load_state_dict(random_weights(), {}, {"precision": options.precision}), comfy.sd.VAE(sd=vae_weights())
+        model = load_state_dict(random_weights(), {}, {"precision": options.precision})
+        vae = comfy.sd.VAE(sd=vae_weights())
     model = model.clone()
 
     def network(executor, x, *given, **named):
