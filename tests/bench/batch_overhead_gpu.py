@@ -3,10 +3,11 @@
     python tests/bench/batch_overhead_gpu.py COMFYUI_DIR FOLDER --checkpoint random_14b.safetensors [--json FILE]
     python tests/bench/batch_overhead_gpu.py COMFYUI_DIR FOLDER --tiny                        on a CPU
 
-`workflows/api/animation.json` with a 14B network (`random_checkpoint.py` writes one), VAE and CLIP of the real size, all
-with random weights, and a stand-in for the text encoder; a driving video of 81 frames, 896x512, guidance 1, another seed
-in each row. By hand: ComfyUI is started, all graphs are queued at once, and the time runs from the start to the end of
-the last. As a batch: the whole command, with Ray, the report page, strips and verdicts. FOLDER keeps both results.
+`workflows/api/animation.json` with a 14B network (`random_checkpoint.py` writes one), VAE and CLIP of the real size,
+all with random weights, and a stand-in for the text encoder; a driving video of 81 frames, 896x512, guidance 1,
+another seed in each row. By hand: ComfyUI is started, all graphs are queued at once, and the time runs from the start
+to the end of the last. As a batch: the whole command, with Ray, the report page, strips and verdicts. FOLDER keeps
+both results.
 
 Needs a CUDA GPU with 60 GB unless --tiny. Prints both times, their ratio, the seconds of each row, and how often the
 network was loaded.
@@ -168,7 +169,7 @@ def as_batch(options: argparse.Namespace, base: Path, manifest: Path) -> tuple[f
                     "batch", "run", manifest, "--out", out, "--comfyui", options.comfyui,
                     "--comfyui_python", options.python, "--comfyui_args", " ".join(arguments(options, base)),
                     "--gpus", "1"],
-                   check=True, env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"})
+                   check=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, sys.path))})
     seconds = time.monotonic() - started
     return seconds, [json.loads(path.read_text()) for path in sorted(out.glob("rows/*/report.json"))], out
 
