@@ -31,6 +31,7 @@ PICTURE, VIDEO, OTHER = "picture", "video", "file"
 _LOADERS = {("LoadImage", "image"): PICTURE, ("LoadImageMask", "image"): PICTURE, ("LoadVideo", "file"): VIDEO,
             ("LoadAudio", "audio"): OTHER, ("VHS_LoadVideo", "video"): VIDEO, ("VHS_LoadVideoPath", "video"): VIDEO,
             ("VHS_LoadAudioUpload", "audio"): OTHER}
+_TEXTS = ("text", "prompt", "negative_prompt", "value", "plan", "filename_prefix")  # may end like a file's name
 _FOLDERS = (" [input]", " [output]", " [temp]")  # which of ComfyUI's a name is in, as its page writes it
 
 
@@ -163,7 +164,7 @@ def _find_media(made: Applied, row: Row, prompt: Prompt) -> None:
 
 
 def _is_media(class_type: str, name: str, value: Any) -> bool:
-    if not isinstance(value, str) or name == "filename_prefix":
+    if not isinstance(value, str) or name in _TEXTS or "\n" in value:
         return False
     return (class_type, name) in _LOADERS or _bare(value).lower().endswith(_ENDS)
 

@@ -110,9 +110,8 @@ def source_of(prompt: Prompt, value: Any) -> Source | None:
             window, value = Window(float(start), float(duration)), inputs.get("video")
         elif kind in _PASSING:
             value = inputs.get(_PASSING[kind])
-        else:
-            name = next((name for name in ("file", "video") if isinstance(inputs.get(name), str)), None)
-            return None if name is None else Source(Place(node, name), window)
+        else:  # other loaders may leave frames out
+            return Source(Place(node, "file"), window) if kind == "LoadVideo" else None
     return None
 
 

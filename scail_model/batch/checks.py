@@ -7,7 +7,7 @@ package brings.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..geometry import check_shape, check_size
 from ..segments import check_length, check_overlap
@@ -54,7 +54,20 @@ def check_rows(manifest: Manifest, check_command_line: Callable[[Row], Checked],
             if smaller is not None:
                 found = _with_smaller(found, _of_graph(row, smaller, media, folders))
         checked.append(_fitting(found, card))
-    return checked
+    return _with_twins(checked)
+
+
+def _with_twins(checked: list[Checked]) -> list[Checked]:
+    """With a warning for each row that would make the video of another one."""
+    first: dict[tuple, str] = {}
+    found = []
+    for one in checked:
+        row = one.row
+        same = first.setdefault((row.workflow, row.output, repr(sorted(row.values.items()))), row.id)
+        twin = () if same == row.id or one.errors else (f"It has the values of {same}, so it will be the same video: "
+                                                         "give it another seed, or leave it out.",)
+        found.append(replace(one, warnings=(*one.warnings, *twin)))
+    return found
 
 
 def _all(graphs: Iterable[tuple[Applied, Applied | None]]) -> Iterator[Applied]:
@@ -174,4 +187,4 @@ def _fitting(checked: Checked, card: Card | None) -> Checked:
         "lower segment_length, or make the video smaller")
     text = (f"It needs at least about {estimate.vram / _GIB:.1f} GiB of GPU memory, but the {card.name} has "
             f"{card.memory / _GIB:.1f} GiB: {remedy}.")
-    return Checked(checked.row, checked.errors, (*checked.warnings, text), estimate)
+    return replace(checked, warnings=(*checked.warnings, text))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from manifests import FILES, changed_workflow, write_inputs, write_picture, write_video
+from manifests import FILES, WORKFLOWS, changed_workflow, write_inputs, write_picture, write_video
 
 from scail_model.batch.checks import check_rows
 from scail_model.batch.costs import CARDS, find_card
@@ -262,3 +262,29 @@ def test_what_is_doubtful_is_said_as_by_the_check_of_a_run(inputs):
     assert "There are 8 steps and no LoRA" in found["quick"][-1]
     assert any(text.startswith("rate asks for 60 frames a second, but") for text in found["fast"])
     assert all("The driving video has 48x32 pixels and is enlarged" in " ".join(texts) for texts in found.values())
+
+
+def test_rows_that_are_the_same_video(inputs):
+    rows = [{"id": "a"}, {"id": "b", "SCAIL2SampleVideo.seed": 7}, {"id": "c"}]
+    found = {row.row.id: row.warnings[-1] for row in check_rows(read_manifest(Path(write(inputs, rows))), None)}
+    assert found["c"].startswith("It has the values of a, so it will be the same video")
+    assert "same video" not in found["a"] + found["b"]
+
+
+SOURCES = [("animate_a_picture", 80), ("pose_driven", 100), ("mesh_driven", 100), ("small_person", 100),
+           ("animal", 100), ("sam3_several_people", 100), ("ksampler", None)]
+
+
+@pytest.mark.parametrize(("workflow", "frames"), SOURCES)
+def test_where_the_driving_video_comes_from(inputs, workflow, frames):
+    path = WORKFLOWS / "api" / f"{workflow}.json"
+    values = {}
+    for about in json.loads(path.read_text(encoding="utf-8")).values():
+        title = about["_meta"]["title"]
+        values |= {f'"{title}".image': "anna.png"} if about["class_type"] == "LoadImage" else {}
+        values |= {f'"{title}".file': "walk.mp4"} if about["class_type"] == "LoadVideo" else {}
+    (inputs / "sources.json").write_text(json.dumps({"rows": [{"id": "a", "workflow": str(path), **values}]}))
+    checked, = check_rows(read_manifest(inputs / "sources.json"), None)
+    assert checked.errors == ()
+    assert (checked.estimate.frames if checked.estimate else None) == frames
+    assert bool(checked.unknown) == (frames is None)
