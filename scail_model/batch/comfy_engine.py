@@ -17,7 +17,7 @@ from ..files.atomic import explained, writing
 from ..video.record import record_path
 from . import comfy_process
 from .comfy_client import ComfyClient
-from .comfy_process import ComfyProcess
+from .comfy_process import LOG, ComfyProcess
 from .comfy_run import HUNG, STOPPED, ComfyRun, driving_file, saved_files, video_of
 from .engine import Result
 from .events import FACTS, LINE, STAGE, STARTING, Tell, event
@@ -29,7 +29,6 @@ from .workflow import Graph, graph_of
 if TYPE_CHECKING:
     from .manifest import Row
 
-LOG = "comfyui.log"
 _JOBS = "scail2_jobs"  # in the output folder: files there belong to their jobs
 _PACK = "SCAIL2SampleVideo"  # a node by which the pack is known
 _TICK = 0.2

@@ -12,7 +12,7 @@ from .comfy_client import ComfyClient, Listener, title
 from .comfy_events import ComfyEvents
 from .comfy_process import ComfyProcess
 from .events import Tell
-from .failures import Kind, RowError, classify
+from .failures import Kind, RowError, explained
 from .results import SUFFIXES
 from .workflow import Graph
 
@@ -98,24 +98,8 @@ def failure(prompt: Mapping[str, Any], entry: Mapping[str, Any]) -> RowError | N
             return RowError(Kind.STOPPED, "Somebody stopped the row in ComfyUI: run again; finished segments are kept.")
         if kind == "execution_error":
             node = title(prompt, data["node_id"]) if data["node_id"] in prompt else data["node_type"]
-            return _explained(node, data["exception_type"], data["exception_message"])
+            return explained(node, data["exception_type"], data["exception_message"])
     return None
-
-
-def _explained(node: str, exception: str, message: str) -> RowError:
-    kind = classify(exception, message)
-    # ComfyUI adds tips to what libraries say, and these add where to read more
-    line = (message.strip().splitlines() or [exception])[0].strip() or exception
-    if kind is Kind.MEMORY and exception.rpartition(".")[2] != "ValueError":  # those are the check's, with a remedy
-        line = (f"{node} ran out of memory ({line.rstrip('.')}): choose a smaller width and height or shorter "
-                "segments, or give the row smaller values")
-    elif kind is Kind.GPU:
-        line = (f"{node} lost the GPU ({line.rstrip('.')}): run again, finished segments are kept; if it happens "
-                "again, restart the machine or take that GPU out")
-    elif exception.rpartition(".")[2] not in ("ValueError", "RuntimeError"):
-        line = f"{exception.rpartition('.')[2]}: {line}"
-    text = line if line.startswith(node) else f"{node}: {line}"
-    return RowError(kind, f"{text.rstrip('.')}.")
 
 
 def saved_files(entry: Mapping[str, Any], place: Callable[[Mapping[str, str]], Path]) -> dict[str, list[Path]]:

@@ -115,5 +115,21 @@ def classify(exception_type: str, message: str, log: str = "") -> Kind:
     return told or Kind.INPUTS
 
 
+def explained(where: str, exception_type: str, message: str) -> RowError:
+    """What was raised in a place, "Load Model" or "scail2 generate", as one sentence. Our own are taken as they are."""
+    kind, name = classify(exception_type, message), exception_type.rpartition(".")[2]
+    # ComfyUI adds tips to what libraries say, and these add where to read more
+    line = (message.strip().splitlines() or [name])[0].strip().rstrip(".") or name
+    if kind is Kind.MEMORY and name != "ValueError":  # those are the check's, with a remedy
+        line = (f"{where} ran out of memory ({line}): choose a smaller width and height or shorter segments, or give "
+                "the row smaller values")
+    elif kind is Kind.GPU:
+        line = (f"{where} lost the GPU ({line}): run again, finished segments are kept; if it happens again, restart "
+                "the machine or take that GPU out")
+    elif name not in ("ValueError", "RuntimeError"):
+        line = f"{name}: {line}"
+    return RowError(kind, f"{line if line.startswith(where) else f'{where}: {line}'}.")
+
+
 def _by_text(text: str) -> Kind | None:
     return next((kind for kind, pattern in _BY_TEXT if pattern.search(text)), None)

@@ -52,7 +52,7 @@ def check_row(row: Row) -> Checked:
     warnings = tuple(f"{flag} is {path.name}, which {text}" for (flag, path), found in looked.items()
                      for text in found.warnings)
     try:
-        arguments = _parser().parse_args(flags.words(row))
+        arguments = row_parser().parse_args(flags.words(row))
         options, sigmas = check_arguments(arguments)
         weights = _weights(transformer_file(arguments).absolute())
         opened_loras(arguments, weights)
@@ -73,7 +73,7 @@ def check_row(row: Row) -> Checked:
 
 def _flag_faults(row: Row) -> Iterator[str]:
     """Flags that do not exist, values of another kind, files that are missing: all of them."""
-    known = {name for action in _parser()._actions for name in action.option_strings}
+    known = {name for action in row_parser()._actions for name in action.option_strings}
     fine: dict[str, Any] = {}
     for flag, value in {**row.smaller, **row.values}.items():
         if not flag.startswith("--"):
@@ -101,9 +101,9 @@ def _value_faults(row: Row, flag: str) -> Iterator[str]:
         yield str(error)
         return
     try:
-        _parser().parse_args(flags.words(row))
+        row_parser().parse_args(flags.words(row))
     except ValueError as error:
-        action = next(action for action in _parser()._actions if flag in action.option_strings)
+        action = next(action for action in row_parser()._actions if flag in action.option_strings)
         meant = f"one of {', '.join(action.choices)}" if action.choices else _KINDS.get(action.type)  # type: ignore
         value = row.values[flag]
         yield f"{flag} is {value}, but it must be {meant}: correct it." if meant else f"{error}: correct it."
@@ -153,8 +153,8 @@ def _estimate(arguments: argparse.Namespace, options: VideoOptions, weights: Wei
 
 
 @lru_cache(maxsize=1)
-def _parser() -> argparse.ArgumentParser:
-    """Of the flags of generate, each of which may be given alone."""
+def row_parser() -> argparse.ArgumentParser:
+    """Of the flags of generate, each of which may be given alone. ValueError for what it cannot read."""
     parser = _Parser(add_help=False, allow_abbrev=False)
     add_generate(parser)
     for action in parser._actions:

@@ -35,7 +35,7 @@ def check_inputs(inputs: Inputs, reference: Pictures | Reference, options: Video
         {name: prompt.tokens.shape[1] for name, prompt in zip(("positive", "negative"), prompts, strict=True)
          if prompt.tokens is not None},
         settings.solver, settings.steps, settings.schedule, settings.guidance, options.segment_length, options.overlap,
-        settings.black_background, _transformer(host), machine(host.device, timed=timed), options.lengths,
+        settings.black_background, _transformer(host), machine(host.device, host.models, timed=timed), options.lengths,
         settings.cuts, options.colour_match != OFF, options.history == LATENTS, options.encoding.lossless,
         shutil.disk_usage(disk).free,
         None if settings.always_driven else driven_steps(settings, settings.driving_levels),

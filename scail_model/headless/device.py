@@ -6,6 +6,7 @@ import psutil
 import torch
 
 from ..preflight.budget import Coder, Machine, probe_tflops
+from .kept_models import KeptModels
 
 # diffusers' decoder of Wan's VAE, measured on an A100 (minghaop/scail2_exp): 8.9 GiB at 896x512. It works in chunks,
 # so the length hardly matters; how fast it is was not measured, and is taken to be as ComfyUI's.
@@ -19,10 +20,13 @@ def usual_device() -> tuple[torch.device, torch.dtype]:
     return torch.device("cpu"), torch.float32
 
 
-def machine(device: torch.device, *, timed: bool) -> Machine:
-    """Memory in bytes, as it is now; the GPU's speed only if `timed`."""
-    free_ram = psutil.virtual_memory().available
+def machine(device: torch.device, models: KeptModels | None = None, *, timed: bool) -> Machine:
+    """Memory in bytes, as it is now, without what `models` hold, which a run uses or gives up; the GPU's speed only if
+    `timed`."""
+    models = models or KeptModels()
+    free_ram = psutil.virtual_memory().available + models.held("cpu")
     if device.type != "cuda":
         return Machine(0, 0, free_ram, None)
     free, total = torch.cuda.mem_get_info(device)
+    free += models.held("cuda")
     return Machine(total, free, free_ram, probe_tflops(device) if timed else None)

@@ -1,7 +1,8 @@
 """The Wan 2.1 encoders without ComfyUI: diffusers' VAE, transformers' umT5 and CLIP.
 
 They come from a folder in diffusers form, or from the official SCAIL-2 folder with its `.pth` files. Each is loaded
-when it is needed and given up after, because umT5 alone is 11 GB.
+when it is needed, and text encoder and CLIP are given up after, because umT5 alone is 11 GB; several runs may keep them
+(`kept_models.py`).
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ..headless import official_names
+from ..files.content_keys import digest
+from . import official_names
+from .file_keys import file_key
+from .kept_models import CLIP, TEXT, KeptModels
 
 # part -> (name in a diffusers folder, name in the official folder)
 _PLACES = {
@@ -90,21 +94,29 @@ def _token_numbers(tokenizer: Path, prompt: str) -> Tensor:
         re.sub(r"\s+", " ", cleaned).strip(), return_tensors="pt").input_ids
 
 
-def encode_texts(files: EncoderFiles, tokens: list[Tensor], device: torch.device, dtype: torch.dtype) -> list[Tensor]:
-    """Token numbers [1, L] each -> embeddings float32 [1, L, width] each.
+def encode_texts(files: EncoderFiles, tokens: list[Tensor], device: torch.device, dtype: torch.dtype,
+                 models: KeptModels | None = None) -> list[Tensor]:
+    """Token numbers [1, L] each -> embeddings float32 [1, L, width] each. models: of other runs.
 
     One text at a time and without padding: that gives what the official padding to 512 and trimming gives.
     """
-    model = _load_transformers(files.text, transformers.UMT5EncoderModel, transformers.UMT5Config,
-                               official_names.t5, dtype).to(device)
-    return [model(input_ids=numbers.to(device)).last_hidden_state.float() for numbers in tokens]
+    def load() -> Any:
+        return _load_transformers(files.text, transformers.UMT5EncoderModel, transformers.UMT5Config,
+                                  official_names.t5, dtype)
+
+    with (models or KeptModels()).used(TEXT, digest(file_key(files.text), str(dtype)), load, device) as model:
+        return [model(input_ids=numbers.to(device)).last_hidden_state.float() for numbers in tokens]
 
 
-def encode_clip(files: EncoderFiles, pixels: Tensor, device: torch.device) -> Tensor:
-    """CLIP's input [1, 3, 224, 224] -> features before its last layer, float32 [1, 257, 1280]."""
-    model = _load_transformers(files.clip, transformers.CLIPVisionModel, transformers.CLIPVisionConfig,
-                               official_names.clip, torch.float32).to(device)
-    return model(pixel_values=pixels.to(device), output_hidden_states=True).hidden_states[-2]
+def encode_clip(files: EncoderFiles, pixels: Tensor, device: torch.device, models: KeptModels | None = None) -> Tensor:
+    """CLIP's input [1, 3, 224, 224] -> features before its last layer, float32 [1, 257, 1280]. models: of other
+    runs."""
+    def load() -> Any:
+        return _load_transformers(files.clip, transformers.CLIPVisionModel, transformers.CLIPVisionConfig,
+                                  official_names.clip, torch.float32)
+
+    with (models or KeptModels()).used(CLIP, file_key(files.clip), load, device) as model:
+        return model(pixel_values=pixels.to(device), output_hidden_states=True).hidden_states[-2]
 
 
 class VAE:

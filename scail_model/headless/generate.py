@@ -38,6 +38,7 @@ from .device import usual_device
 from .encoders import find_encoders
 from .host import HeadlessHost
 from .inputs import Files, Inputs, read_inputs
+from .kept_models import KeptModels
 from .options import flag_of
 from .output import check_name, check_space, compare_name, default_name, draft_name, reserved
 from .plate_preview import check_preview, write_preview
@@ -60,12 +61,13 @@ class Prepared:
     findings: Sequence[findings.Finding]
 
 
-def run(arguments: argparse.Namespace) -> None:
-    """Make the video that the command line asks for. ValueError or RuntimeError, in one sentence, for bad input."""
+def run(arguments: argparse.Namespace, terminal: Terminal | None = None, models: KeptModels | None = None) -> Path:
+    """Make the video that the command line asks for, and return its file. terminal: told what goes on. models: of the
+    run before, and for the next. ValueError or RuntimeError, in one sentence, for bad input."""
     _name_draft(arguments)
     written = _written_by(_jobs_folder(arguments), arguments.save_file)
-    with _output(arguments, written), Terminal() as terminal, contextlib.ExitStack() as held:
-        prepared = _prepare(arguments, terminal, timed=False)
+    with _output(arguments, written), terminal or Terminal() as terminal, contextlib.ExitStack() as held:
+        prepared = _prepare(arguments, terminal, timed=False, models=models)
         findings.refuse(prepared.findings, "scail2 check")
         target = Path(arguments.save_file or _default_name(arguments, prepared.inputs))
         if not arguments.save_file:
@@ -73,6 +75,7 @@ def run(arguments: argparse.Namespace) -> None:
         with torch.inference_mode():
             _make(arguments, prepared, target, terminal, written)
     sys.stdout.write(f"wrote {target}\n")
+    return target
 
 
 def check(arguments: argparse.Namespace) -> bool:
@@ -123,7 +126,8 @@ def _output(arguments: argparse.Namespace, written: str) -> contextlib.AbstractC
     return reserved(Path(arguments.save_file), replace=replace)
 
 
-def _prepare(arguments: argparse.Namespace, terminal: Terminal, *, timed: bool) -> Prepared:
+def _prepare(arguments: argparse.Namespace, terminal: Terminal, *, timed: bool, models: KeptModels | None = None
+             ) -> Prepared:
     """Open and check all inputs, the cheap ones first."""
     options, sigmas = check_arguments(arguments)
     options.check()
@@ -131,7 +135,7 @@ def _prepare(arguments: argparse.Namespace, terminal: Terminal, *, timed: bool) 
     device, dtype = usual_device()
     host = HeadlessHost(find_encoders(Path(arguments.ckpt_dir)), weights, device, dtype,
                         offload=arguments.offload_model, stage=terminal.say, precision=arguments.precision,
-                        attention=arguments.attention)
+                        attention=arguments.attention, models=models)
     prompts = host.encode_text(arguments.prompt, ""), host.encode_text(arguments.negative_prompt, "negative")
     weights.loras = opened_loras(arguments, weights)
     terminal.say("reading pictures, videos and masks")
@@ -169,7 +173,7 @@ def _make(arguments: argparse.Namespace, prepared: Prepared, target: Path, termi
     job = open_job(task, folder / name, unseeded=unfinished, output=str(target.absolute()))
     try:
         with job.locked():
-            terminal.begin(task.plan, task.settings.steps)
+            terminal.begin(task, job.folder)
             made = make_video(task, prepared.host, job, terminal, target)
             compared = compare(task, made, job, terminal, compare_name(target))
             found = [*(sparse_lines(made.errors) if prepared.host.sparse else ()), *plate_lines(made.plate)]

@@ -5,7 +5,6 @@ Models are loaded when something asks for them, one after the other; a run whose
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,10 +26,11 @@ from ..video.host import SampleRequest
 from ..video.plan_parser import Change
 from ..video.segment_inputs import prompt_texts
 from ..video.task import SegmentInputs
-from . import int8
+from . import int8, kept_models
 from .attention import choose
 from .encoders import VAE, EncoderFiles, encode_clip, encode_texts, tokenize
 from .file_keys import file_key
+from .kept_models import KeptModels, free
 from .sampling import sample_latent
 from .weights import Weights
 
@@ -45,15 +45,16 @@ class Prompt:
 
 class HeadlessHost:
     """The engine's `Host`. offload: the transformer waits in main memory while the VAE works. stage: told what is being
-    loaded. precision, attention: as in Load SCAIL-2 Model. Raises ValueError for an attention that does not run on the
-    device."""
+    loaded. precision, attention: as in Load SCAIL-2 Model. models: those of the run before, and for the next. Raises
+    ValueError for an attention that does not run on the device."""
 
     def __init__(self, encoders: EncoderFiles, weights: Weights, device: torch.device, dtype: torch.dtype, *,
                  offload: bool, stage: Callable[[str], None], precision: str = EXACT,
-                 attention: str = AUTOMATIC) -> None:
+                 attention: str = AUTOMATIC, models: KeptModels | None = None) -> None:
         self.encoders, self.weights, self.device, self.dtype = encoders, weights, device, dtype
         self.offload, self.stage = offload, stage
         self.precision, self.attention = precision, choose(attention, device, precision)
+        self.models = models or KeptModels()
         self._usual = precision == EXACT and attention == AUTOMATIC
         self._prompts: list[Prompt] = []
         self._embeddings: dict[Prompt, Tensor] = {}
@@ -163,14 +164,21 @@ class HeadlessHost:
 
     @cached_property
     def _vae(self) -> VAE:
-        self.stage("loading the VAE")
-        return VAE(self.encoders, self.device)
+        def load() -> VAE:
+            self.stage("loading the VAE")
+            return VAE(self.encoders, self.device)
+
+        return self.models.of(kept_models.VAE, digest(file_key(self.encoders.vae), str(self.device)), load)
 
     @cached_property
     def _transformer(self) -> SCAIL2Transformer:
-        self.stage("loading the transformer")
-        return self.weights.build(self.device, self.dtype, self.attention, self.precision,
-                                  home=torch.device("cpu") if self.offload else self.device)
+        def load() -> SCAIL2Transformer:
+            self.stage("loading the transformer")
+            return self.weights.build(self.device, self.dtype, self.attention, self.precision,
+                                      home=torch.device("cpu") if self.offload else self.device)
+
+        key = digest(self.weights.key, str(self.dtype), str(self.device), self.precision, self.attention.name)
+        return self.models.of(kept_models.TRANSFORMER, key, load)
 
     def _embedding(self, prompt: Prompt) -> Tensor:
         if prompt.embedding is not None:
@@ -179,28 +187,19 @@ class HeadlessHost:
             self.stage("reading the prompts")
             waiting = [known for known in self._prompts if known not in self._embeddings]
             tokens = [cast(Tensor, known.tokens) for known in waiting]
-            texts = encode_texts(self.encoders, tokens, self.device, self.dtype)
+            texts = encode_texts(self.encoders, tokens, self.device, self.dtype, self.models)
             self._embeddings |= dict(zip(waiting, texts, strict=True))
-            self._free()
         return self._embeddings[prompt]
 
     def _reference(self, pictures: Pictures) -> Reference:
         if pictures not in self._references:
             self.stage("encoding the references")
             self._references[pictures] = encode_reference(pictures, self.encode, self._clip)
-            self._free()
+            free()
         return self._references[pictures]
 
     def _clip(self, pixels: Tensor) -> Tensor:
-        features = encode_clip(self.encoders, pixels, self.device)
-        self._free()
-        return features
-
-    def _free(self) -> None:
-        """Give back what the last model held."""
-        gc.collect()
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+        return encode_clip(self.encoders, pixels, self.device, self.models)
 
 
 def _reference_conditions(reference: Reference, latents: Sequence[Tensor], device: torch.device) -> dict[str, Any]:

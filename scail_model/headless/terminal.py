@@ -14,6 +14,7 @@ from tqdm import tqdm
 from ..preflight.budget import duration
 from ..segments import Segment
 from ..video.run_times import RunTimes
+from ..video.task import VideoTask
 from ..video.voice import SILENCE, Voice
 
 _PAUSE = 5.0  # seconds between two lines of which the second only says what goes on
@@ -49,9 +50,10 @@ class Terminal:
         """A line that stays."""
         self._line(text)
 
-    def begin(self, plan: Sequence[Segment], steps: int) -> None:
-        """Count the steps of a video from here on."""
-        self._plan, self._steps = plan, steps
+    def begin(self, task: VideoTask, folder: Path) -> None:
+        """Count the steps of a video from here on. folder: of its job."""
+        self._plan, self._steps = task.plan, task.settings.steps
+        plan, steps = self._plan, self._steps
         self._times = RunTimes([segment.length for segment in plan], steps)
         if sys.stderr.isatty():
             self._bar = tqdm(total=len(plan) * steps, unit="step", file=sys.stderr)

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from scail_model.batch import comfy_process
+from scail_model.batch import child as child_process
 from scail_model.batch.comfy_client import ComfyClient, refusal
 from scail_model.batch.comfy_engine import ComfySpec
 from scail_model.batch.comfy_process import ComfyProcess
@@ -104,7 +104,7 @@ def test_a_process_killed_by_linux_for_memory(start, monkeypatch):
     process = start("import time; time.sleep(60)")
     os.kill(process.process.pid, signal.SIGKILL)
     assert death(process).kind is Kind.PROCESS  # by a person
-    monkeypatch.setattr(comfy_process, "_oom_kills", lambda: process.oom_kills + 1)
+    monkeypatch.setattr(child_process, "_oom_kills", lambda: process.oom_kills + 1)
     error = process.death("before it answered")
     assert error.kind is Kind.MEMORY
     assert "main memory of this machine was full" in error.text
