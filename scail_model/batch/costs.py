@@ -82,6 +82,12 @@ class Total:
         return None if price is None or self.seconds is None else self.seconds / _HOUR * price
 
 
+def in_hours(seconds: float) -> str:
+    """Hours in digits, two that say something where there are few of them."""
+    hours = seconds / _HOUR
+    return f"{hours:,.0f}" if hours >= 100 else f"{hours:.1f}" if hours >= 10 else f"{hours:.2g}"
+
+
 def estimated(asked: Asked, clip: Clip, plan: Sequence[Segment], weight_bytes: int | None = None) -> Estimate | None:
     """What a graph asks for costs; None where its size or its steps are not known. weight_bytes: of the model file, if
     that is there."""

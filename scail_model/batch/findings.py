@@ -9,7 +9,7 @@ from dataclasses import asdict
 from ..preflight.budget import duration
 from ..preflight.memory_checks import gib
 from .checks import Checked
-from .costs import CARDS, Card, Estimate, total
+from .costs import CARDS, Card, Estimate, in_hours, total
 from .manifest import Manifest
 
 _NAMED = 3  # rows in a sentence about several
@@ -95,7 +95,7 @@ def _sum(known: Sequence[Checked], card: Card | None, price: float | None) -> It
         yield f"time is not estimated, because no {card.name} was measured: name one of {measured} with --card"
     else:
         cost = found.cost(price)
-        yield (f"about {found.seconds / _HOUR:.1f} GPU-hours on {card.name}, without loading models"
+        yield (f"about {in_hours(found.seconds)} GPU-hours on {card.name}, without loading models"
                f"{'' if cost is None else f', {cost:.2f} at {price:g} an hour'}")
 
 

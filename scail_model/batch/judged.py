@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ..drawing.filmstrip import row_of_pictures
 from ..drift import plan as plans
 from ..drift import report as drift_report
@@ -35,7 +37,8 @@ _QUALITY = 82
 def judge(folder: BatchFolder, id: str) -> None:
     """Write strip.jpg and judged.json of a finished row, unless they are there already. Raises nothing: a row is not
     worse for a picture that is missing, and the log says why."""
-    row = folder.row(id)
+    row, threads = folder.row(id), torch.get_num_threads()
+    torch.set_num_threads(1)  # the next row's reading and encoding need the cores
     try:
         if row.path(VIDEO).is_file() and judged_values(row) is None:
             clip = FileClip(row.path(VIDEO), name="finished video")
@@ -43,6 +46,8 @@ def judge(folder: BatchFolder, id: str) -> None:
             row.write_values(JUDGED, {"format": _FORMAT, "video": _identity(row), **measured(clip, row)})
     except Exception:  # of a folder that was moved away meanwhile, a full disk, a codec that cannot be read
         log.exception("SCAIL-2: the finished video of row %s cannot be judged", id)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def judged_values(row: RowFolder) -> dict[str, Any] | None:

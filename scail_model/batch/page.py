@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 from ..files.atomic import explained, writing
 from ..preflight.budget import duration
+from .costs import in_hours
 from .folders import (
     CHECK,
     DONE,
@@ -41,7 +42,6 @@ _ORDER = (DONE, RUNNING, FAILED, INTERRUPTED, WAITING, _DAMAGED)
 _FILES = {"video": VIDEO, "strip": STRIP, "report": REPORT, "check": CHECK, "workflow": WORKFLOW, "events": EVENTS}
 _LOGS = ("comfyui.log", "scail2.log")
 _WORST = {"good": 1, "not judged": 2, "visible": 3, "strong": 4}
-_HOUR = 3600.0
 
 
 def write_page(folder: BatchFolder) -> Path:
@@ -123,9 +123,10 @@ def _cards(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]]:
     seconds = sum(row["gpu_seconds"] for row in rows)
     lost = sum(attempt["gpu_seconds"] for row in rows for attempt in row["attempts"]
                if attempt["state"] != DONE and not attempt["made"])
-    cards.append((f"{seconds / _HOUR:,.2f}" if seconds < 100 * _HOUR else f"{seconds / _HOUR:,.0f}", "GPU-hours", ""))
+    cards.append((in_hours(seconds), "GPU-hours", ""))
     if any(row["cost"] is not None for row in rows):
-        cards.append((f"{sum(row['cost'] or 0 for row in rows):,.2f}", "cost", ""))
+        cost = sum(row["cost"] or 0 for row in rows)
+        cards.append((f"{cost:,.2f}" if cost >= 1 else f"{cost:.2g}", "cost", ""))
     if (span := _span(rows)) is not None:
         cards.append((duration(span), "from first to last", ""))
     frames = sum(row["frames"].get("out", 0) for row in rows if row["state"] == DONE)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from scail_model.batch.costs import in_hours
 from scail_model.batch.failures import Kind
 from scail_model.batch.folders import BatchFolder
 from scail_model.batch.judged import JUDGED, STRIP, judge, judged_values
@@ -119,12 +120,18 @@ def test_the_page_shows_every_row_in_the_order_of_the_manifest(tmp_path):
     assert one["files"] == {"video": "rows/d/video.mp4", "report": "rows/d/report.json"}
     assert found["rows"][2]["error"] == NASTY
     cards = {label: value for value, label, _ in found["cards"]}
-    assert cards["GPU-hours"] == "1.50"
+    assert cards["GPU-hours"] == "1.5"
     assert cards["cost"] == "3.00"
     assert cards["from first to last"] == "1 h 30 min"
     assert cards["of GPU time made nothing"] == "30 min"
     assert text.count("</script>") == 2, "nothing of a row ends the script"
     assert "://" not in text, "nothing is fetched from anywhere"
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.0, "0"), (30.0, "0.0083"), (5400.0, "1.5"), (36_000.0, "10.0"),
+                                               (4e7, "11,111")])
+def test_hours_are_said_as_exactly_as_they_are_known(seconds, text):
+    assert in_hours(seconds) == text
 
 
 def test_a_batch_that_was_not_begun(tmp_path):
