@@ -95,6 +95,7 @@ class _Run:
         self._doubtful: dict[str, str] = {}  # rows that somebody else may have made since, and what was said of them
         self._pace, self._health = Pace(self._rows, estimates), Health()
         self._full, self._full_until = 0, 0.0
+        self._unwritten: dict[str, RowReport] = {}  # reports that a full disk did not take
         self._summary, self._told = Summary(), clock()
 
     def run(self) -> Summary:
@@ -108,6 +109,8 @@ class _Run:
             if self._clock() - self._told >= self._tell.every:
                 self._told = self._clock()
                 self._tell.show(self._standing())
+        for id in [*self._unwritten]:
+            self._write(id)
         while left := self._workers.finish(self._tell.every):
             self._say(f"{left} finished videos are still looked at.")
         self._summary.left = len(self._rows) - self._summary.done - len(self._summary.failed)
@@ -125,6 +128,7 @@ class _Run:
             id, smaller = self._next_for(free[0])
             if id in self._doubtful and not self._is_ours(id, smaller):
                 continue
+            self._write(id)
             self._workers.start(free.pop(0), self._rows[id], smaller=smaller)
             self._running[id] = smaller
             self._pace.begins(id, now)
@@ -215,7 +219,9 @@ class _Run:
     def _failed(self, report: RowReport) -> None:
         id, error = report.id, report.error or "It failed."
         step = next_step(report, self._rows[id], self._attempts)
-        pause = self._no_room(error) if report.kind is Kind.DISK else step.pause
+        pause = step.pause
+        if report.kind is Kind.DISK:
+            self._unwritten[id], pause = report, self._no_room(error)
         if not step.again:
             self._give_up(id, error)
             return
@@ -223,6 +229,15 @@ class _Run:
         heapq.heappush(self._later, (self._clock() + pause, id, step.smaller))
         smaller = " with its smaller values" if step.smaller and not report.smaller else ""
         self._say(f"{id} is tried again{smaller}: {error}")
+
+    def _write(self, id: str) -> None:
+        """The report of a row that failed on a full disk, unless it is there."""
+        if id not in self._unwritten:
+            return
+        report, there = self._unwritten.pop(id), self._report(id)
+        if there is not None and there.state == RUNNING and len(there.attempts) == len(report.attempts):
+            with suppress(RuntimeError):
+                self._folder.row(id).write(report)
 
     def _give_up(self, id: str, error: str) -> None:
         self._pace.ends(id, self._clock(), made=False)

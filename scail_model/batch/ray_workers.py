@@ -18,6 +18,7 @@ from .manifest import Row
 from .workers import Ended, Seen
 
 _GROWS = 10.0  # seconds between two looks for new machines
+_HEARS = 0.2  # seconds; Ray lets Ctrl-C wait for a second otherwise
 _AGAIN = 2.0  # seconds until a worker that does not answer is asked again
 _ANSWER = 1.0  # seconds that positions may take
 _STILLBORN = 3  # workers that could not be built before one was
@@ -83,8 +84,10 @@ class RayWorkers:
         if not calls:
             time.sleep(until)
             return []
-        if not ray.wait(list(calls), timeout=until)[0]:
-            return []
+        end = time.monotonic() + until
+        while not ray.wait(list(calls), timeout=min(_HEARS, until))[0]:
+            if time.monotonic() >= end:
+                return []
         ready, _ = ray.wait(list(calls), num_returns=len(calls), timeout=0)
         ended = []
         for call in ready:

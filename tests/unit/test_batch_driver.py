@@ -34,7 +34,8 @@ class Heard(Tell):
 
 class Scripted:
     """Workers that do what a test says, in 10 seconds each. script: by row, how its attempts end: "done", Kinds,
-    "lost" in the middle of it, "lost before", "answer lost" after it was done, "untried", "refused", "held"."""
+    "lost" in the middle of it, "lost before", "answer lost" after it was done, "untried", "refused", "held",
+    "unwritten" on a full disk."""
 
     def __init__(self, folder: BatchFolder, script: dict, workers: int = 1, broken: tuple = ()):
         self.folder, self.script, self.broken = folder, {id: deque(ends) for id, ends in script.items()}, broken
@@ -81,6 +82,8 @@ class Scripted:
         elif isinstance(end, Kind):
             report = report.changed(state=FAILED, kind=end, error=f"It failed ({end.value}).")
         self.folder.row(id).write(report)
+        if end == "unwritten":
+            report = report.changed(state=FAILED, kind=Kind.DISK, error="It failed (disk).")
         lost = "The worker died." if "lost" in str(end) else ""
         return Ended(id, worker, 10.0, None if lost else report, lost=lost)
 
@@ -186,6 +189,13 @@ def test_a_full_disk_stops_giving_out_and_then_the_batch(folder):
     assert len(workers.started) <= 8, "each worker once, and once after each pause"
     assert [text for text in heard.said if "no row is begun" in text] == [
         f"The disk is full: no row is begun for {seconds} s." for seconds in (60, 120, 240)]
+
+
+def test_what_a_full_disk_did_not_take_is_written_when_it_has_room(folder):
+    run(folder, {"a": ["unwritten", "done"]}, attempts=3)
+    assert [attempt.kind for attempt in folder.row("a").report().attempts] == [Kind.DISK, None]
+    run(folder, {"b": ["unwritten"]}, attempts=1)
+    assert folder.row("b").report().kind is Kind.DISK
 
 
 def test_a_disk_with_room_again_is_no_reason_to_stop(folder):
