@@ -61,7 +61,8 @@ class Progress(Tell):
         parts = [f"{self._before + standing.done} of {self._total} done"]
         parts += [f"{standing.failed} failed"] if standing.failed else []
         parts += [f"{standing.running} being made"] if standing.running else []
-        parts += [f"{standing.coming} workers on their way"] if standing.coming else []
+        coming = standing.coming
+        parts += [f"{coming} workers on their way" if coming > 1 else "1 worker on its way"] if coming else []
         parts += [f"about {duration(standing.left)} left"] if standing.left is not None else []
         return ", ".join([*parts, spent(seconds, self._price)])
 
