@@ -103,7 +103,8 @@ class RowActor:
         try:
             engine = self._engine_for(kind_of(row), batch)
             engine.start(self._heard)
-            report = run_row(row, engine, folder, self._hear, smaller=smaller, price=self._orders.price)
+            report = run_row(row, engine, folder, self._hear, smaller=smaller, price=self._orders.price,
+                             share=self._orders.share)
         except RowError as error:
             return Made(untried=error.text)
         except RuntimeError as error:

@@ -26,9 +26,9 @@ log = logging.getLogger(__name__)
 
 
 def run_row(row: Row, engine: Engine, folder: RowFolder, hear: Callable[[Position], None], *, smaller: bool,
-            price: float | None) -> RowReport:
+            price: float | None, share: float | None = None) -> RowReport:
     """Make a row, or fail to: a failure is a report too. hear: told where the row is. smaller: with the row's smaller
-    values. price: of an hour of a GPU.
+    values. price: of an hour of a GPU. share: how many GPUs it has, None for those that the engine names.
 
     Raises RuntimeError if another process makes the row, or it was begun with other inputs; KeyboardInterrupt as it
     comes, with the report written.
@@ -49,7 +49,7 @@ def run_row(row: Row, engine: Engine, folder: RowFolder, hear: Callable[[Positio
             report = report.changed(state=FAILED, kind=Kind.INPUTS, error=_line(error), ended=now())
             folder.write(report)
             return report
-        return _Attempting(row, engine, folder, hear, report).run()
+        return _Attempting(row, engine, folder, hear, report, share or max(1, len(engine.gpus))).run()
 
 
 def _unbegun(row: Row, engine: Engine, error: OSError) -> RowReport:
@@ -98,8 +98,9 @@ def _line(error: Exception) -> str:
 
 class _Attempting:
     def __init__(self, row: Row, engine: Engine, folder: RowFolder, hear: Callable[[Position], None],
-                 report: RowReport) -> None:
+                 report: RowReport, share: float) -> None:
         self.row, self.engine, self.folder, self.hear, self.report = row, engine, folder, hear, report
+        self.share = share
         self.heard, self.started = Heard(Position(row.id), report.facts), time.monotonic()
 
     def run(self) -> RowReport:
@@ -153,9 +154,9 @@ class _Attempting:
 
     def _now(self, **values: object) -> RowReport:
         """The report with all that was heard."""
-        heard, gpus = self.heard, max(1, len(self.engine.gpus))
+        heard = self.heard
         total = {"total": heard.position.segments} if heard.position.segments else {}
         facts = replace(heard.facts, segments={**total, "kept": heard.kept, "made": heard.made})
-        seconds = round((time.monotonic() - self.started) * gpus, 3)
+        seconds = round((time.monotonic() - self.started) * self.share, 3)
         return replace(self.report, facts=facts).changed(stages=heard.stages, kept=heard.kept, made=heard.made,
                                                          gpu_seconds=seconds, **values)

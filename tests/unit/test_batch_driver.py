@@ -7,7 +7,7 @@ import pytest
 from simulated_workers import Clock, SimulatedWorkers, StoredBatch, World
 
 from scail_model.batch.driver import Tell, run_batch
-from scail_model.batch.failures import Kind
+from scail_model.batch.failures import Kind, next_step
 from scail_model.batch.folders import BatchFolder
 from scail_model.batch.manifest import Row
 from scail_model.batch.report import DONE, FAILED, RUNNING, Attempt, RowReport
@@ -35,10 +35,11 @@ class Heard(Tell):
 class Scripted:
     """Workers that do what a test says, in 10 seconds each. script: by row, how its attempts end: "done", Kinds,
     "lost" in the middle of it, "lost before", "answer lost" after it was done, "untried", "refused", "held",
-    "unwritten" on a full disk."""
+    "unwritten" on a full disk. broken workers begin nothing, bad ones fail everything."""
 
-    def __init__(self, folder: BatchFolder, script: dict, workers: int = 1, broken: tuple = ()):
-        self.folder, self.script, self.broken = folder, {id: deque(ends) for id, ends in script.items()}, broken
+    def __init__(self, folder: BatchFolder, script: dict, workers: int = 1, broken: tuple = (), bad: tuple = ()):
+        self.folder, self.script = folder, {id: deque(ends) for id, ends in script.items()}
+        self.broken, self.bad = broken, bad
         self.clock, self.started, self.dismissed, self.stopped = Clock(), [], [], 0
         self.idle = [f"w{number}" for number in range(workers)]
         self.busy: list[tuple[float, str, str, bool]] = []
@@ -66,7 +67,7 @@ class Scripted:
     def ended(self, worker, id, smaller):
         if worker in self.broken:
             return Ended(id, worker, untried=f"{worker} has no CUDA: look at its driver.")
-        end = self.script[id].popleft() if self.script.get(id) else "done"
+        end = self.script[id].popleft() if self.script.get(id) else Kind.GPU if worker in self.bad else "done"
         if end in ("untried", "refused"):
             return Ended(id, worker, **{end: f"{end}: do something."})
         if end == "held":
@@ -106,9 +107,9 @@ def folder(tmp_path):
     return BatchFolder(tmp_path / "batch")
 
 
-def run(folder, script, workers=1, rows=None, estimates=None, attempts=3, broken=()):
+def run(folder, script, workers=1, rows=None, estimates=None, attempts=3, broken=(), bad=()):
     rows = rows or [a_row(id) for id in script]
-    scripted, heard = Scripted(folder, script, workers, broken), Heard()
+    scripted, heard = Scripted(folder, script, workers, broken, bad), Heard()
     summary = run_batch(rows, scripted, folder, attempts=attempts, estimates=estimates or {}, clock=scripted.clock,
                         tell=heard)
     assert scripted.stopped == 1
@@ -173,6 +174,20 @@ def test_a_gpu_that_fails_every_row_does_not_fail_the_batch(folder):
     summary, workers, _ = run(folder, script, workers=1)
     assert summary.ended == "It failed (gpu)."
     assert (len(workers.started), summary.failed, summary.left) == (3, {}, 100)
+
+
+def test_a_row_that_failed_with_one_worker_goes_to_another_one(folder):
+    summary, workers, heard = run(folder, {f"r{number}": [] for number in range(20)}, workers=3, bad=("w1",))
+    assert (summary.done, summary.failed) == (20, {})
+    assert len(workers.started) == 23, "three rows have met the bad one"
+    assert sum("rests" in text for text in heard.said) == 1
+
+
+@pytest.mark.parametrize(("made", "again"), [(0, False), (1, True)], ids=["at once", "after a segment"])
+def test_attempts_that_came_further_do_not_count(made, again):
+    attempts = tuple(Attempt("", "spot", 1, "comfyui", state=FAILED, kind=Kind.PROCESS, made=made) for _ in range(9))
+    step = next_step(RowReport("a", state=FAILED, attempts=attempts), a_row("a"), 3)
+    assert (step.again, step.new_process) == (again, again)
 
 
 def test_one_row_that_kills_its_worker_is_the_row_s_fault(folder):
