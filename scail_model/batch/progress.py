@@ -63,7 +63,7 @@ class Progress(Tell):
         parts += [f"{standing.running} being made"] if standing.running else []
         coming = standing.coming
         parts += [f"{coming} workers on their way" if coming > 1 else "1 worker on its way"] if coming else []
-        parts += [f"about {duration(standing.left)} left"] if standing.left is not None else []
+        parts += [f"about {duration(standing.left)} left"] if standing.left and standing.left >= 1 else []
         return ", ".join([*parts, spent(seconds, self._price)])
 
     def _clear(self) -> None:
@@ -81,8 +81,13 @@ class Progress(Tell):
 def spent(gpu_seconds: float, price: float | None) -> str:
     """GPU time in hours, and what it costs."""
     hours = gpu_seconds / _HOUR
-    cost = "" if price is None else f", cost {hours * price:.2f}"
-    return f"{hours:.2f} GPU-hours{cost}"
+    cost = "" if price is None else f", cost {_number(hours * price)}"
+    return f"{_number(hours)} GPU-hours{cost}"
+
+
+def _number(value: float) -> str:
+    """With two digits that say something."""
+    return f"{value:.2f}" if value >= 0.1 or not value else f"{value:.2g}"
 
 
 def seen_line(seen: Seen) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import ray
@@ -12,6 +14,7 @@ from ray.exceptions import ActorDiedError, RayActorError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from .actor import Orders, Place, RowActor
+from .background import in_background
 from .cluster import share_of_gpus
 from .folders import DONE, BatchFolder
 from .manifest import Row
@@ -57,7 +60,9 @@ class RayWorkers:
         remote: Any = ray.remote  # its types know no concurrency groups
         self._make = remote(concurrency_groups={"watch": 2}, max_restarts=-1, max_task_retries=0, num_cpus=0,
                             num_gpus=orders.share)(RowActor)
-        self._beside = None if beside is None else ray.remote(num_cpus=1, max_retries=1)(beside)
+        self._beside = beside
+        # a process of its own each time: it may be slow, and what is started from a slow one would be too
+        self._look = ray.remote(num_cpus=1, max_calls=1, max_retries=1)(in_background)
         self._looking: list[Any] = []
         self._workers: dict[str, _Worker] = {}
         self._count, self._stillborn, self._grown = 0, 0, float("-inf")
@@ -181,8 +186,8 @@ class RayWorkers:
             return Ended(row, worker.name, seconds, lost=_line(cause))
         if made.report is not None and made.report.state == DONE and self._beside is not None and worker.place:
             near = NodeAffinitySchedulingStrategy(worker.place.node, soft=True)
-            look = self._beside.options(scheduling_strategy=near)
-            self._looking.append(look.remote(BatchFolder(self._orders.root), row))
+            look = pickle.dumps(partial(self._beside, BatchFolder(self._orders.root), row))
+            self._looking.append(self._look.options(scheduling_strategy=near).remote(look))
         return Ended(row, worker.name, seconds, made.report, untried=made.untried, refused=made.refused, held=made.held)
 
     def _where(self, worker: _Worker) -> str:

@@ -176,10 +176,9 @@ def test_a_night_with_everything_that_can_happen(comfy, row, manifest, small_dis
         assert np.array_equal(assets.pictures_of(made), assets.pictures_of(alone))
         assert assets.packets_of(made, "audio") == assets.packets_of(alone, "audio")
 
-    again = time.monotonic()
     driver = batch.start("run")
     assert driver.wait(60) == 0
-    assert time.monotonic() - again < 30, "there is nothing to do"
+    assert batch.log.read_text().count("Ray is started") == 3, "there is nothing to do"
     assert {id: len(report["attempts"]) for id, report in batch.reports().items()} == {
         id: len(report["attempts"]) for id, report in reports.items()}
 
@@ -197,7 +196,7 @@ def test_sigterm_and_a_second_driver(comfy, row, manifest, tmp_path):
     told = time.monotonic()
     _, alive = psutil.wait_procs(working, timeout=5)
     assert not alive
-    assert time.monotonic() - told < 1.5
+    assert time.monotonic() - told < 3.0  # a quiet machine takes a fifth of that
     assert driver.wait(20) == 130
     assert not any(one.is_running() for one in others)
     assert "the same command goes on from there" in batch.log.read_text()
