@@ -14,6 +14,7 @@ def add_batch(command: argparse.ArgumentParser) -> None:
     _add_run(_add(commands, "run", "make all rows that are not done yet, on this machine's GPUs or on a Ray cluster",
                   _run))
     _add_retry(_add(commands, "retry", "make rows that failed once more, and those that are not done yet", _retry))
+    _add_row(_add(commands, "row", "make one row here, without Ray: for schedulers that run a command a task", _row))
     _add_status(_add(commands, "status", "say how all rows stand, from the batch's folder alone", _status))
 
 
@@ -78,6 +79,16 @@ def _add_retry(command: argparse.ArgumentParser) -> None:
     _add_making(command)
 
 
+def _add_row(command: argparse.ArgumentParser) -> None:
+    add_manifest(command)
+    command.add_argument("id", metavar="ID", help="the row's id")
+    add_out(command)
+    add_comfyui(command)
+    add_price(command)
+    add_attempts(command)
+    _add_replace(command)
+
+
 def _add_making(command: argparse.ArgumentParser) -> None:
     add_out(command)
     add_comfyui(command)
@@ -92,6 +103,10 @@ def _add_making(command: argparse.ArgumentParser) -> None:
                               "as many as its GPUs carry)")
     add_price(command)
     add_attempts(command)
+    _add_replace(command)
+
+
+def _add_replace(command: argparse.ArgumentParser) -> None:
     command.add_argument("--replace", action="store_true",
                          help="make rows anew that were begun with other inputs; what there is goes to replaced/")
 
@@ -112,6 +127,12 @@ def _retry(arguments: argparse.Namespace) -> bool:
     from .batch_run import retry
 
     return retry(arguments)
+
+
+def _row(arguments: argparse.Namespace) -> bool:
+    from .batch_row import row
+
+    return row(arguments)
 
 
 def _status(arguments: argparse.Namespace) -> None:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from ..batch.actor import COMFYUI, COMMAND_LINE, Orders, kind_of
+from ..batch.actor import Orders, kind_of
 from ..batch.checks import Checked
 from ..batch.choice import Choice, choose, known
 from ..batch.cluster import cluster
-from ..batch.comfy_engine import ComfySpec
 from ..batch.driver import Summary, run_batch
 from ..batch.engine import EngineSpec
 from ..batch.folders import BatchFolder
@@ -25,6 +23,7 @@ from ..batch.ray_workers import RayWorkers
 from ..batch.row import other_inputs
 from ..batch.workflow import fingerprint
 from .batch import checked_rows
+from .batch_specs import chosen, folder_of, spec_of
 
 _NAMED = 20  # failed rows in the last words; all of them are in the report
 
@@ -40,11 +39,6 @@ def retry(arguments: argparse.Namespace) -> bool:
     return command.run(again=arguments.only or [row.id for row in command.rows])
 
 
-def folder_of(arguments: argparse.Namespace) -> BatchFolder:
-    """Of a manifest: --out, or a folder of its name beside it."""
-    return BatchFolder(Path(arguments.out) if arguments.out else Path(arguments.manifest).with_suffix(""))
-
-
 class _Command:
     """Everything that is known before the first row. ValueError or RuntimeError for what is wrong."""
 
@@ -53,7 +47,7 @@ class _Command:
         manifest = read_manifest(Path(arguments.manifest))
         _say(f"{manifest.path}: {len(manifest.rows)} rows are checked")
         self.checked = checked_rows(manifest, arguments)
-        self.rows = _chosen(manifest, arguments.only)
+        self.rows = chosen(manifest, arguments.only)
         _refuse_faults(manifest, self.checked, {row.id for row in self.rows})
         self.all = manifest.rows
         self.specs = _specs(self.rows, arguments)
@@ -88,14 +82,6 @@ class _Command:
             tell.close()
 
 
-def _chosen(manifest: Manifest, only: Sequence[str] | None) -> tuple[Row, ...]:
-    rows = {row.id: row for row in manifest.rows}
-    unknown = [id for id in only or () if id not in rows]
-    if unknown:
-        raise ValueError(f"{manifest.path} has no row {unknown[0]}: its rows are {', '.join([*rows][:_NAMED])}.")
-    return tuple(row for row in manifest.rows if not only or row.id in only)
-
-
 def _refuse_faults(manifest: Manifest, checked: Sequence[Checked], chosen: Collection[str]) -> None:
     faults = [*manifest.faults, *(f"{row.row.place}: {text}" for row in checked
                                   if row.row.id in chosen or row.row not in manifest.rows for text in row.errors)]
@@ -107,29 +93,11 @@ def _refuse_faults(manifest: Manifest, checked: Sequence[Checked], chosen: Colle
 
 
 def _specs(rows: Sequence[Row], arguments: argparse.Namespace) -> Mapping[str, EngineSpec]:
-    specs: dict[str, EngineSpec] = {}
-    for row in rows:
-        kind = kind_of(row)
-        if kind in specs:
-            continue
-        if kind == COMFYUI and not arguments.comfyui:
-            raise ValueError(f"{row.place} has a workflow: add --comfyui FOLDER, the ComfyUI that makes it.")
-        specs[kind] = _command_line() if kind == COMMAND_LINE else _comfyui(arguments)
-        fault = None if arguments.address else specs[kind].fault()
-        if fault:
-            raise ValueError(fault)
+    specs = {kind_of(row): spec_of(row, arguments) for row in rows}
+    faults = [] if arguments.address else [fault for spec in specs.values() if (fault := spec.fault())]
+    if faults:
+        raise ValueError(faults[0])
     return specs
-
-
-def _command_line() -> EngineSpec:
-    from .rows import HeadlessSpec  # what makes videos comes with it
-
-    return HeadlessSpec()
-
-
-def _comfyui(arguments: argparse.Namespace) -> EngineSpec:
-    python = Path(arguments.comfyui_python) if arguments.comfyui_python else None
-    return ComfySpec(Path(arguments.comfyui).absolute(), python, tuple(shlex.split(arguments.comfyui_args)))
 
 
 def _settle_others(folder: BatchFolder, rows: Sequence[Row], *, replace: bool) -> None:

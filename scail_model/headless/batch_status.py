@@ -13,7 +13,7 @@ from typing import Any
 from ..batch.choice import Known, known
 from ..batch.folders import DONE, FAILED, INTERRUPTED, RUNNING, WAITING, BatchFolder
 from ..batch.progress import spent
-from .batch_run import folder_of
+from .batch_specs import folder_of
 
 _ORDER = RUNNING, DONE, FAILED, INTERRUPTED, WAITING
 
