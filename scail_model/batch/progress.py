@@ -7,6 +7,7 @@ import shutil
 from typing import TextIO
 
 from ..preflight.budget import duration
+from .costs import in_hours
 from .driver import Standing, Tell
 from .report import RowReport
 from .workers import Seen
@@ -80,14 +81,9 @@ class Progress(Tell):
 
 def spent(gpu_seconds: float, price: float | None) -> str:
     """GPU time in hours, and what it costs."""
-    hours = gpu_seconds / _HOUR
-    cost = "" if price is None else f", cost {_number(hours * price)}"
-    return f"{_number(hours)} GPU-hours{cost}"
-
-
-def _number(value: float) -> str:
-    """With two digits that say something."""
-    return f"{value:.2f}" if value >= 0.1 or not value else f"{value:.2g}"
+    cost = gpu_seconds / _HOUR * (price or 0.0)
+    said = "" if price is None else f", cost {cost:.2f}" if cost >= 0.1 or not cost else f", cost {cost:.2g}"
+    return f"{in_hours(gpu_seconds)} GPU-hours{said}"
 
 
 def seen_line(seen: Seen) -> str:

@@ -65,7 +65,7 @@ class Batch:
     def start(self, command: str, *more: str) -> subprocess.Popen:
         with self.log.open("a") as log:
             return subprocess.Popen([sys.executable, "-c", _COMMAND, "batch", command, *map(str, self._words), *more],
-                                    cwd=PACK, env=self._environment, stdout=log, stderr=log)
+                                    cwd=PACK, env=self._environment, stdout=log, stderr=log, start_new_session=True)
 
     def status(self) -> dict:
         done = subprocess.run([sys.executable, "-c", _COMMAND, "batch", "status", self.out, "--json"], cwd=PACK,
@@ -184,7 +184,9 @@ def test_a_night_with_everything_that_can_happen(comfy, row, manifest, small_dis
 
 
 @pytest.mark.slow
-def test_sigterm_and_a_second_driver(comfy, row, manifest, tmp_path):
+@pytest.mark.parametrize("stop", [lambda driver: driver.send_signal(signal.SIGTERM),
+                                  lambda driver: os.killpg(driver.pid, signal.SIGINT)], ids=["SIGTERM", "Ctrl-C"])
+def test_a_stop_and_a_second_driver(comfy, row, manifest, tmp_path, stop):
     batch = Batch(manifest, tmp_path / "out", comfy, tmp_path)
     driver = batch.start("run")
     batch.until(sampling, driver)
@@ -192,7 +194,7 @@ def test_sigterm_and_a_second_driver(comfy, row, manifest, tmp_path):
     assert second.wait(60) == 1
     assert "Another run is working in" in batch.log.read_text()
     working, others = comfyuis(driver), actors(driver)
-    driver.send_signal(signal.SIGTERM)
+    stop(driver)
     told = time.monotonic()
     _, alive = psutil.wait_procs(working, timeout=5)
     assert not alive
@@ -200,4 +202,5 @@ def test_sigterm_and_a_second_driver(comfy, row, manifest, tmp_path):
     assert driver.wait(20) == 130
     assert not any(one.is_running() for one in others)
     assert "the same command goes on from there" in batch.log.read_text()
+    assert any(report["kind"] == "stopped" for report in batch.reports().values()), "it was written down"
     assert {one["state"] for one in batch.status()["rows"]} <= {"done", "failed", "waiting", "interrupted"}

@@ -66,7 +66,7 @@ def test_status_for_people(folder, tmp_path, capsys, copied):
         "d: interrupted, 0 of 3 segments",
         "b: failed, 0 of 3 segments, It failed: inputs.",
         "c: failed, 0 of 3 segments, It failed: process.",
-        "5 rows: 1 done, 2 failed, 1 interrupted, 1 waiting, 1.11 GPU-hours, cost 4.00"]
+        "5 rows: 1 done, 2 failed, 1 interrupted, 1 waiting, 1.1 GPU-hours, cost 4.00"]
 
 
 def test_status_for_programs_while_somebody_makes_a_row(folder, capsys):
@@ -129,7 +129,7 @@ def shown(stream, seen):
 def test_a_log_gets_one_line_however_many_rows_are_made(capsys):
     _, text = shown(io.StringIO(), SEEN[:4])
     first, second = text.splitlines()
-    assert first.startswith("4 of 14 done, 1 failed, 6 being made, 1 worker on its way, about 50 min left, 1.00 "
+    assert first.startswith("4 of 14 done, 1 failed, 6 being made, 1 worker on its way, about 50 min left, 1 "
                             "GPU-hours, cost 2.00; row0 on GPU 0, segment 2 of 5, step 3 of 8, about 4 min 0 s left; ")
     assert first.endswith("; and 2 more")
     assert second == "[3 of 14] row9 is done: 0.28 GPU-hours, cost 1.00"
