@@ -442,13 +442,27 @@ class TestSlowSampler(io.ComfyNode):
         return io.NodeOutput(comfy.samplers.KSAMPLER(slow))
 
 
+class TestSleep(io.ComfyNode):
+    """Hands a video on after some seconds."""
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(node_id="TestSleep", category="test", outputs=[io.Video.Output()],
+                         inputs=[io.Video.Input("video"), io.Float.Input("seconds")])
+
+    @classmethod
+    def execute(cls, video, seconds):
+        time.sleep(seconds)
+        return io.NodeOutput(video)
+
+
 class TestExtension(ComfyExtension):
     async def get_node_list(self):
         return [TestText, TestClipVision, TestMakeVae, TestImages, TestTrack, TestConditioning, TestToyModel,
                 TestRecord, TestReplaceBlock, TestAttention, TestSaveTensors, TestDrawnTrack, TestDrawnDetect,
                 TestTextEncoder, TestTextModel, TestLatent, TestAnything, TestDefaults, TestStoredDtypes, TestPath,
                 TestRecordDoor, TestTwoHosts, TestLoadPacked, TestReadVideo, TestNotingPatch, TestOtherNag, TestPatched,
-                TestLoading,
+                TestLoading, TestSleep,
                 TestSlowSampler, TestOverrides, TestExpandedSample, TestBodies, TestDrawnBodies, TestDrawnKeyPoints,
                 TestSavePoses, TestWithoutBodyRender, TestPoses, TestKeyPoints, TestPlateLock, TestSparse, TestVae,
                 *missing_of_core()]
