@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from .failures import next_step
+from .failures import Next, next_step
 from .folders import DONE, FAILED, WAITING, BatchFolder
 from .manifest import Row
 from .report import RowReport
@@ -25,10 +25,11 @@ class Known:
 
 @dataclass(frozen=True)
 class Choice:
-    """rows: to be made, in the manifest's order. done: those that are. failed: those that stay as they are, with their
-    sentence. gpu_seconds: of everything so far."""
+    """rows: to be made, in the manifest's order, some of them with their smaller values. done: those that are. failed:
+    those that stay as they are, with their sentence. gpu_seconds: of everything so far."""
 
     rows: tuple[Row, ...]
+    smaller: frozenset[str]
     done: tuple[str, ...]
     failed: Mapping[str, str]
     gpu_seconds: float
@@ -51,17 +52,19 @@ def choose(rows: Sequence[Row], folder: BatchFolder, *, attempts: int, again: Co
     made: list[Row] = []
     done: list[str] = []
     failed: dict[str, str] = {}
-    seconds = 0.0
+    smaller, seconds = set(), 0.0
     for row, one in zip(rows, known(folder, [row.id for row in rows]), strict=True):
         report, state = one.report, one.state
         seconds += report.gpu_seconds if report else 0.0
         if report is not None and state == FAILED and row.id in again:
-            folder.row(row.id).write(report.again())
-            state = WAITING
+            report, state = report.again(), WAITING
+            folder.row(row.id).write(report)
+        step = next_step(report, row, attempts) if report is not None and report.attempts else Next(True)
         if state == DONE:
             done.append(row.id)
-        elif report is not None and state == FAILED and not next_step(report, row, attempts).again:
+        elif report is not None and state == FAILED and not step.again:
             failed[row.id] = report.error or "It failed."
         else:
             made.append(row)
-    return Choice(tuple(made), tuple(done), failed, seconds)
+            smaller.update({row.id} if step.smaller else ())
+    return Choice(tuple(made), frozenset(smaller), tuple(done), failed, seconds)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -70,25 +70,29 @@ class Tell:
 
 
 def run_batch(rows: Sequence[Row], workers: Workers, folder: BatchFolder, *, attempts: int,
-              estimates: Mapping[str, float | None], clock: Callable[[], float], tell: Tell) -> Summary:
+              estimates: Mapping[str, float | None], clock: Callable[[], float], tell: Tell,
+              smaller: Collection[str] = ()) -> Summary:
     """Make rows, the longest first, until each is done or has failed.
 
     attempts: the most that a row has. estimates: GPU-seconds by row, None where they are not known. clock: seconds, as
-    `workers.wait` passes them. The workers are stopped in the end, however it comes; KeyboardInterrupt goes through.
+    `workers.wait` passes them. smaller: rows that begin with their smaller values. The workers are stopped in the end,
+    however it comes; KeyboardInterrupt goes through.
     """
     try:
-        return _Run(rows, workers, folder, attempts, estimates, clock, tell).run()
+        return _Run(rows, workers, folder, attempts, estimates, clock, tell, smaller).run()
     finally:
         workers.stop()
 
 
 class _Run:
     def __init__(self, rows: Sequence[Row], workers: Workers, folder: BatchFolder, attempts: int,
-                 estimates: Mapping[str, float | None], clock: Callable[[], float], tell: Tell) -> None:
+                 estimates: Mapping[str, float | None], clock: Callable[[], float], tell: Tell,
+                 smaller: Collection[str]) -> None:
         self._rows = {row.id: row for row in rows}
         self._workers, self._folder, self._attempts = workers, folder, attempts
         self._clock, self._tell = clock, tell
-        self._waiting = deque((row.id, False) for row in in_order(rows, estimates))  # id, and whether smaller
+        # id, and whether it is made with its smaller values
+        self._waiting = deque((row.id, row.id in smaller) for row in in_order(rows, estimates))
         self._later: list[tuple[float, str, bool]] = []  # the same with a time before it: a heap
         self._running: dict[str, bool] = {}
         self._failed_with: dict[str, str] = {}  # the worker with which a row was tried last
@@ -133,7 +137,7 @@ class _Run:
             self._running[id] = smaller
             self._pace.begins(id, now)
         if not self._waiting:
-            for worker in free[len(self._later):]:
+            for worker in free[max(1, len(self._later)):]:  # one stays for a row that fails with its worker
                 self._workers.dismiss(worker)
 
     def _next_for(self, worker: str) -> tuple[str, bool]:

@@ -57,7 +57,7 @@ class _Command:
         arguments, folder = self.arguments, self.folder
         with folder.locked():
             prints = {row.id: fingerprint(row) for row in self.all}
-            _settle_others(folder, self.rows, replace=arguments.replace)
+            settle_others(folder, self.rows, replace=arguments.replace)
             folder.begin({row.id: {"fingerprint": prints[row.id], "values": dict(row.values)} for row in self.all},
                          {"gpu_hour_price": arguments.gpu_hour_price, "attempts": arguments.attempts,
                           "gpus_per_video": arguments.gpus_per_video})
@@ -77,7 +77,7 @@ class _Command:
             with cluster(self.folder.root / "ray.log", gpus=arguments.gpus, address=arguments.address):
                 return run_batch(choice.rows, RayWorkers(orders, most=arguments.workers, beside=judge), self.folder,
                                  attempts=arguments.attempts, estimates=_estimates(self.checked),
-                                 clock=time.monotonic, tell=tell)
+                                 clock=time.monotonic, tell=tell, smaller=choice.smaller)
         finally:
             tell.close()
 
@@ -100,7 +100,7 @@ def _specs(rows: Sequence[Row], arguments: argparse.Namespace) -> Mapping[str, E
     return specs
 
 
-def _settle_others(folder: BatchFolder, rows: Sequence[Row], *, replace: bool) -> None:
+def settle_others(folder: BatchFolder, rows: Sequence[Row], *, replace: bool) -> None:
     """Rows that were begun with other inputs: set aside, or a ValueError that names each."""
     faults = []
     for row, one in zip(rows, known(folder, [row.id for row in rows]), strict=True):

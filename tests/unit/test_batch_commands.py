@@ -4,6 +4,7 @@ import io
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -17,6 +18,8 @@ from scail_model.batch.folders import DONE, FAILED, BatchFolder
 from scail_model.batch.progress import Progress
 from scail_model.batch.report import Attempt, Facts, RowReport
 from scail_model.batch.workers import Seen
+from scail_model.batch.workflow import fingerprint
+from scail_model.headless.batch_run import settle_others
 from scail_model.headless.cli import main
 
 
@@ -51,6 +54,14 @@ def test_which_rows_are_made(folder):
     assert [row.id for row in choose(rows, folder, attempts=1).rows] == ["d", "e"]
     assert [row.id for row in choose(rows, folder, attempts=1, again=["b", "c"]).rows] == ["b", "c", "d", "e"]
     assert [row.id for row in choose(rows, folder, attempts=1).rows] == ["b", "c", "d", "e"], "they wait now"
+
+
+@pytest.mark.parametrize("ends", [[Kind.MEMORY], [Kind.MEMORY, "running"]], ids=["failed", "broken off"])
+def test_a_row_that_needs_its_smaller_values_begins_with_them(folder, ends):
+    row = replace(waiting_row("c"), smaller={"--segments": 1})
+    folder.row("c").write(reported("c", *ends))
+    choice = choose([row, waiting_row("e")], folder, attempts=3)
+    assert ([one.id for one in choice.rows], choice.smaller) == (["c", "e"], {"c"})
 
 
 def test_a_finished_row_whose_video_is_gone_is_made_again(folder):
@@ -99,6 +110,19 @@ def test_one_sentence_before_anything_begins(tmp_path, capsys, argv, text):
     told = capsys.readouterr().err.strip().splitlines()
     assert text in told[-1]
     assert told[-1].startswith("scail2: ")
+
+
+def test_rows_that_were_begun_with_other_inputs_are_refused_or_set_aside(tmp_path, capsys):
+    folder, rows = BatchFolder(tmp_path), [waiting_row("same"), waiting_row("a", seconds=1.0), waiting_row("b", 5)]
+    for row, print in zip(rows, (fingerprint(rows[0]), "another", "another"), strict=True):
+        folder.row(row.id).folder.mkdir(parents=True)
+        folder.row(row.id).write(replace(reported(row.id, None), fingerprint=print))
+    with pytest.raises(ValueError, match="Row b was begun with other inputs .* add --replace"):
+        settle_others(folder, rows, replace=False)
+    assert "Row a was begun with other inputs" in capsys.readouterr().err, "each is named"
+    settle_others(folder, rows, replace=True)
+    assert [folder.row(id).report() is None for id in ("same", "a", "b")] == [False, True, True]
+    assert sorted(path.name for path in (tmp_path / "replaced").iterdir()) == ["a.1", "b.1"]
 
 
 @pytest.mark.parametrize("flags", [["--gpus", "0"], ["--gpus_per_video", "1.5"], ["--attempts", "x"],
