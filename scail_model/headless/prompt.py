@@ -80,6 +80,8 @@ def _check_outputs(outputs: dict[str, Path], *, replace: bool) -> None:
     for flag, path in outputs.items():
         if not path.parent.is_dir():
             raise RuntimeError(f"The folder {path.parent} ({flag}) does not exist: make it first.")
+        if path.is_dir():
+            raise RuntimeError(f"{path} ({flag}) is a folder: name a file, such as {path / 'prompt.txt'}.")
         if os.path.lexists(path) and not (replace and path.is_file()):
             raise RuntimeError(f"{path} ({flag}) exists: choose another name, or add --overwrite.")
         if not os.access(path.parent, os.W_OK):

@@ -53,14 +53,21 @@ class PatientAsker:
 
     def _sentence(self, error: ServerError) -> str:
         model, address = self._backend.model, self._backend.address
+        if error.kind == UNREACHED and "CERTIFICATE_VERIFY_FAILED" in error.text:
+            return (f"The certificate of {address} is not trusted ({error.text}): name a file with it in SSL_CERT_FILE "
+                    "in the environment.")
         if error.kind == UNREACHED:
-            return f"{address} cannot be reached ({error.text}): check the address and that the server runs."
+            return (f"{address} cannot be reached ({error.text}): check the address, http or https, and that the "
+                    "server runs.")
         if error.kind == SLOW:
             return (f"{address} has not answered within {self._seconds:g} s: wait longer with --timeout, or choose a "
                     "faster model.")
         if error.kind == NO_ANSWER:
             return (f"What {address} has sent is not an answer of this protocol ({error.text}): check --backend and "
                     "--base_url.")
+        if 300 <= error.status < 400:
+            return (f"{address} sends on to {error.text or 'another place'} ({error.status}): give the address of that "
+                    "server with --base_url.")
         if error.status in (401, 403):
             return (f"{address} does not accept the key ({error.status}): check {self._backend.keys} in the "
                     "environment.")

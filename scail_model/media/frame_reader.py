@@ -30,6 +30,7 @@ class FrameReader:
         self._reader: Generator[av.VideoFrame] | None = None
         self._next = 0  # the frame that the reader gives next
         self._entered = False  # whether the reader began in the middle of the file
+        self._enters = True  # whether it can, as far as is known
 
     def again(self) -> FrameReader:
         """Another one of the same file, for another thread."""
@@ -39,7 +40,7 @@ class FrameReader:
 
     def frames(self, start: int, stop: int) -> Iterator[av.VideoFrame]:
         """Frames start..stop. RuntimeError for a file that has been replaced since, or cannot be decoded."""
-        if self._reader is None or start < self._next or start > self._next + _FAR:
+        if self._reader is None or start < self._next or (self._enters and start > self._next + _FAR):
             self._reader, self._next, self._entered = self._from(start), start, True
         while self._next < stop:
             frame = self._read()
@@ -84,6 +85,7 @@ class FrameReader:
             if frames is not None:
                 yield from frames
                 return
+        self._enters = index <= _EARLIER[-1]
         yield from self._from_the_beginning(index)
 
     def _found(self, container: InputContainer, index: int) -> Iterator[av.VideoFrame] | None:

@@ -89,15 +89,13 @@ class FileClip(Clip):
         return self._shown(indices) if rising else super().at(indices)
 
     def _shown(self, indices: Sequence[int]) -> Tensor:
-        """Frames by rising numbers. Those between are decoded and left out."""
-        wanted = set(indices)
-        between = enumerate(self._reader.frames(indices[0], indices[-1] + 1), indices[0])
+        """Frames by rising numbers. Those between are left out, and where there are many, not decoded either."""
+        wanted = sorted(set(indices))
 
         def frames():
-            for number, frame in between:
+            for number in wanted:
                 self.tick()
-                if number in wanted:
-                    yield frame
+                yield from self._reader.frames(number, number + 1)
 
         # Turning a frame into RGB takes longer than decoding it. No torch in it: each thread would bring torch's own.
         try:
@@ -106,7 +104,7 @@ class FileClip(Clip):
         except FFmpegError as error:
             raise RuntimeError(f"The {self.name} {self.file.shown} has colours that cannot be converted "
                                f"({error.strerror}): export it in BT.709.") from error
-        places = {number: place for place, number in enumerate(sorted(wanted))}
+        places = {number: place for place, number in enumerate(wanted)}
         stacked = np.stack([converted[places[index]] for index in indices])
         return squared(torch.from_numpy(stacked), self._shown_shape).movedim(1, -1)
 

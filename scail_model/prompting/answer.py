@@ -32,7 +32,12 @@ class Fault:
     final: bool = False
 
 
-_THOUGHT = re.compile(r"<(think|thinking|reasoning)>.*?(</\1>|\Z)", re.DOTALL | re.IGNORECASE)
+_THINKING = r"(?:think|thinking|thought|thoughts|reasoning)"
+_THOUGHT = re.compile(  # many templates write the opening mark themselves, so that only the closing one is answered
+    rf"\A.*</{_THINKING}>|<({_THINKING})>.*?(</\1>|\Z)|\[THINK\].*?(\[/THINK\]|\Z)|"
+    r"\A.*<\|channel\|>final<\|message\|>|<\|?channel\|?>(?:thought|analysis)\b.*?(<\|?(?:channel|end)\|?>|\Z)",
+    re.DOTALL | re.IGNORECASE)
+_TOKEN = re.compile(r"<\|[\w-]{1,30}\|>|<(?:end|start)_of_turn>|</?s>|<eos>|\[/?INST\]")  # that a decoder has left in
 _FENCE = re.compile(r"\A```\w*\n(.*?)\n?```\Z", re.DOTALL)
 _PREAMBLE = re.compile(r"\A(sure|certainly|of course|okay|ok|absolutely|here(?:'s| is| are)|below is|the following is)"
                        r"\b[^\n]{0,120}?[:!]\s*\n", re.IGNORECASE)
@@ -43,7 +48,8 @@ _WRAPPINGS = ('"', "'", "“”", "«»", "‘’", "`", "**", "*")
 
 _REFUSAL = re.compile(r"\A\W*(?:i(?:'|’)?m (?:very |really )?(?:sorry|afraid|unable|not able)|sorry\b|as an ai\b|"
                       r"i (?:am (?:sorry|unable|not able)|can(?:no|['’])t|won['’]t|will not|must decline)|"
-                      r"unfortunately, i\b|i apologi[sz]e)", re.IGNORECASE)
+                      r"unfortunately, i\b|i apologi[sz]e|es tut mir leid|lo siento|je suis désolé|desculpe|"
+                      r"(?:非常|很)?抱歉|对不起|對不起|申し訳|죄송|извините|к сожалению)", re.IGNORECASE)
 _MARKUP = re.compile(r"^\s*(#{1,6} |[-*•] |\d+[.)] |\|)|\*\*|__\w|```|</?\w+>", re.MULTILINE)
 _PICTURES = r"(?:image|picture|photo|photograph|frame|video|clip)s?"
 _PEOPLE = r"(?:footage|person|man|woman|actor|actress|subject|character|scene|background)"
@@ -56,12 +62,13 @@ _EDITING = re.compile("|".join(rf"\b(?:{words})\b" for words in (
     r"this (?:prompt|description|paragraph)")), re.IGNORECASE)
 _ORDER = re.compile(r"\A(keep|change|turn|transform|put|insert|remove|use|animate|make|generate|create|maintain|"
                     r"preserve|write|describe)(?![-\w])", re.IGNORECASE)
-_END = re.compile(r"[.!?…。！？][\"'”’»)]*\Z")
+# full stops of all scripts; Thai, Lao and Khmer do without
+_END = re.compile(r"[.!?…。｡．！？।۔؟։።॥။។\u0e00-\u0eff\u1780-\u17ff][\"'”’»)」』]*\Z")
 
 
 def mended(text: str) -> str:
     """One paragraph without what models put around it: thoughts, fences, quotes, "Here is the prompt:", line breaks."""
-    text = _THOUGHT.sub("", text).strip()
+    text = _TOKEN.sub("", _THOUGHT.sub("", text)).strip()
     before = None
     while text != before:
         before = text
@@ -73,17 +80,21 @@ def mended(text: str) -> str:
 
 def answer_fault(answer: Answer) -> Fault | None:
     """What keeps an answer of any kind from being used."""
-    if answer.ending == REFUSED or _REFUSAL.match(_THOUGHT.sub("", answer.text)):
-        said = answer.word if answer.ending == REFUSED else quoted(answer.text)
+    text = mended(answer.text)
+    if answer.ending == REFUSED or _REFUSAL.match(text):
+        said = answer.word if answer.ending == REFUSED else quoted(text)
         return Fault(f"is a refusal ({said})", "change the instruction, or ask another model", final=True)
-    if not mended(answer.text):
+    if not text and answer.ending == CUT:
+        return Fault("reaches the largest length of an answer before its first word", "allow longer answers, or ask a "
+                                                                                     "model that thinks less")
+    if not text:
         thought = " but for its thoughts" if answer.text.strip() else ""
         return Fault(f"is empty{thought}", "ask again, or ask another model")
     if answer.ending == CUT:
-        return Fault(f"breaks off at the largest length of an answer ({quoted(answer.text, last=True)})",
+        return Fault(f"breaks off at the largest length of an answer ({quoted(text, last=True)})",
                      "allow longer answers, or ask a model that thinks less")
-    if not any(letter.isalpha() for letter in answer.text) or re.search(r"[\0-\x08\x0e-\x1f�]", answer.text):
-        return Fault(f"is not text ({quoted(answer.text)})", "ask another model")
+    if not any(letter.isalpha() for letter in text) or re.search(r"[\0-\x08\x0e-\x1f\ud800-\udfff�]", text):
+        return Fault(f"is not text ({quoted(text)})", "ask another model")
     return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -35,13 +36,15 @@ class Seen:
 
 
 class LanguageServer:
-    """`reply` answers each request; `seen` holds them. Used with `with`."""
+    """`reply` answers each request; `seen` holds them. secure: for HTTPS. Used with `with`."""
 
-    def __init__(self, reply: Reply | None = None) -> None:
+    def __init__(self, reply: Reply | None = None, secure: ssl.SSLContext | None = None) -> None:
         self.reply, self.seen = reply or answers(CAPTION, PROMPT), []
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._http.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._http.server_port}"
+        self.url = f"{'https' if secure else 'http'}://127.0.0.1:{self._http.server_port}"
+        if secure:
+            self._http.socket = secure.wrap_socket(self._http.socket, server_side=True)
 
     def __enter__(self) -> LanguageServer:
         threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True).start()

@@ -14,6 +14,7 @@ import torch
 from video_kinds import remuxed, turned
 
 from scail_model.media.clips import TensorClip
+from scail_model.media.frame_reader import FrameReader
 from scail_model.media.frames import levels
 from scail_model.media.source import Window, open_video
 from scail_model.media.video_file import FileClip, open_clip
@@ -478,3 +479,24 @@ def test_frames_that_were_read_leave_memory_at_once(tmp_path):
     finally:
         gc.enable()
     assert len(frames) < 5  # the reader has one or two
+
+
+@pytest.mark.parametrize(("name", "codec", "pixels", "most"), [("long.mp4", "libx264", "yuv420p", 200),
+                                                               ("long.gif", "gif", "rgb8", 1600)])
+def test_frames_far_apart_are_found_without_decoding_all_between(tmp_path, monkeypatch, name, codec, pixels, most):
+    path, far, decoded = tmp_path / name, [0, 700, 1400, 1499], 0
+    options = {"g": "50", "preset": "ultrafast"} if codec == "libx264" else {}
+    write(path, pictures(1500, 16, 16), codec=codec, pixels=pixels, options=options)
+    clip, read = FileClip(path), FrameReader._read
+
+    def counted(reader):
+        nonlocal decoded
+        decoded += 1
+        return read(reader)
+
+    expected = clip.read(0, 1500)[far]
+    clip.close()
+    monkeypatch.setattr(FrameReader, "_read", counted)
+    assert torch.equal(clip.at(far), expected)
+    assert decoded <= most
+    clip.close()

@@ -25,6 +25,15 @@ MENDED = {
     "a bold label": f"**Final prompt:** {PROMPT}",
     "a preamble in the same line": f"Here is the prompt: {PROMPT}",
     "thoughts": f"<think>\nThe user wants...\n</think>\n\n{PROMPT}",
+    "thoughts without their beginning": f"The user wants to replace...\n</think>\n\n{PROMPT}",
+    "thoughts by another name": f"<thought>The user wants...</thought>{PROMPT}",
+    "thoughts of Magistral": f"[THINK]The user wants...[/THINK]{PROMPT}",
+    "a channel of thoughts": f"<|channel>thought\nThe user wants...<channel|>{PROMPT}",
+    "channels of gpt-oss": "<|channel|>analysis<|message|>Replace...<|end|><|start|>assistant"
+                           f"<|channel|>final<|message|>{PROMPT}",
+    "the token of the end": f"{PROMPT}<|im_end|>",
+    "another token of the end": f"{PROMPT}</s>",
+    "the box of GLM": f"<|begin_of_box|>{PROMPT}<|end_of_box|>",
 }
 WRONG = {
     "nothing": ("", "is empty"),
@@ -34,6 +43,10 @@ WRONG = {
     "a refusal": ("I'm sorry, but I can't help with this.", "is a refusal"),
     "a refusal with a typographic apostrophe": ("I’m sorry, I can’t do that.", "is a refusal"),
     "a refusal of an AI": ("As an AI, I do not see pictures.", "is a refusal"),
+    "a refusal after thoughts": ("He wants me to...</think>I'm sorry, I can't.", "is a refusal (\"I'm sorry"),
+    "a refusal in quotes": ('"I cannot help with this."', "is a refusal"),
+    "a refusal in Chinese": ("很抱歉，我无法描述这位真实人物。", "is a refusal"),
+    "a refusal in German": ("Es tut mir leid, dabei kann ich nicht helfen.", "is a refusal"),
     "an apology": ("Sorry, this picture shows a real person.", "is a refusal"),
     "a list": (f"- {PROMPT}\n- {PROMPT}", "is a list or has markup"),
     "a numbered list": (f"1. {PROMPT}\n2. More.", "is a list or has markup"),
@@ -56,6 +69,7 @@ WRONG = {
     "a word": ("Dancing.", "has only about"),
     "a short sentence": ("A woman dances in a kitchen.", "has only about"),
     "not letters": ("12345 67890 !!!", "is not text"),
+    "half a character": (PROMPT.replace("woman", "wo\ud83dman"), "is not text"),
     "broken bytes": (PROMPT.replace("woman", "wo\ufffdan"), "is not text"),
 }
 FINE = {
@@ -66,6 +80,11 @@ FINE = {
     "a word with an order in it": f"Make-up shines on her cheeks. {PROMPT}",
     "an ellipsis": f"{PROMPT} Then all is still\u2026",
     "Chinese": "一位红色卷发的女人站在厨房里，她穿着绿色的裙子，戴着草帽，右手举起一口锅，慢慢转向左边的窗户。",
+    "Hindi": "घुंघराले लाल बालों वाली एक लंबी महिला सफ़ेद टाइलों वाली रसोई में खड़ी है। वह हरे रंग की पोशाक पहने हुए "
+             "लोहे का तवा उठाती है और धीरे-धीरे खिड़की की ओर मुड़कर उसे लकड़ी की चौखट पर रख देती है, फिर बाहर बगीचे की ओर देखती है।",
+    "Arabic": "تقف امرأة طويلة ذات شعر أحمر مجعد في مطبخ مشمس وترتدي فستانا أخضر وقبعة من القش وترفع المقلاة "
+              "بيدها اليمنى ثم تستدير ببطء نحو النافذة وتضعها على العتبة الخشبية "
+              "وتنظر إلى الحديقة، فهل ترى الضوء الناعم على وجهها؟",
 }
 
 
@@ -98,4 +117,6 @@ def test_fine(kind):
 
 def test_what_the_server_says_of_the_end_counts():
     assert "breaks off at the largest length" in fault(PROMPT, CUT, "length").what
+    assert "reaches the largest length of an answer before its first word" in fault("", CUT, "length").what
+    assert "before its first word" in fault("<think>The user wants", CUT, "length").what
     assert fault("", REFUSED, "SAFETY").what == "is a refusal (SAFETY)"

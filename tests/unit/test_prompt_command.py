@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -147,6 +149,107 @@ def test_wrong_answers_give_one_sentence(backend, reply, expected, write):
     assert expected in failure(write(backend, reply))
 
 
+def message(content, ending="stop", **others):
+    """A whole answer of OpenAI's protocol with a message of another form."""
+    choice = {"index": 0, "message": {"role": "assistant", "content": content} | others, "finish_reason": ending}
+    return json.dumps({"id": "1", "object": "chat.completion", "created": 1, "model": "m",
+                       "choices": [choice]}).encode()
+
+
+def states(status, content, **headers):
+    return lambda seen: (status, content, {name.title(): value for name, value in headers.items()})
+
+
+@pytest.mark.parametrize("form", [
+    lambda text: message([{"type": "text", "text": text}]),
+    lambda text: message([{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"type": "text",
+                                                                                               "text": text}]),
+    lambda text: message(f"The user wants to replace him.\n</think>\n\n{text}<|im_end|>"),
+    lambda text: message(text, reasoning_content="The user wants", tool_calls=None),
+], ids=["parts", "parts with thoughts", "thoughts", "thoughts apart"])
+def test_other_forms_of_a_good_answer(form, write, tmp_path):
+    def reply(seen):
+        return 200, form((CAPTION, PROMPT)[seen.number]), {}
+
+    status, out, _, seen = write("openai", reply, "--caption_out", tmp_path / "caption.txt")
+    assert [status, out, len(seen)] == [0, f"{PROMPT}\n", 2]
+    assert (tmp_path / "caption.txt").read_text() == f"{CAPTION}\n"
+
+
+@pytest.mark.parametrize(("reply", "expected"), [
+    (raw(message(None, tool_calls=[{"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}])),
+     "The answer of parrot-7b is empty"),
+    (raw(message("", "length", reasoning_content="The user wants")), "reaches the largest length of an answer before"),
+    (raw(message([{"type": "audio", "audio": "..."}])), "is not an answer of this protocol (its content is not text)"),
+    (raw(b'data: {"choices": []}\n\ndata: [DONE]\n\n', "text/event-stream"), "(it is a stream)"),
+    (raw(b'{"error": {"message": "busy", "code": 502}}'), 'is broken or overloaded (502, "busy")'),
+    (states(400, b'{"error": "not multimodal"}'), 'refuses the request for parrot-7b (400, "not multimodal")'),
+    (states(404, b'{"detail": "Not Found"}'), '(404, "Not Found"): check --model and --base_url'),
+    (states(502, b"<html>nginx</html>", content_type="text/html"), "is broken or overloaded (502): try again later"),
+])
+def test_other_servers_of_openais_protocol(reply, expected, write):
+    assert expected in failure(write("openai", reply))
+
+
+@both
+@pytest.mark.parametrize("status", [301, 307])
+def test_a_server_that_sends_on_is_named(backend, status, write):
+    result = write(backend, states(status, b"", location=f"https://user:secret@other.example/v1?key={KEY}"))
+    assert f"sends on to https://other.example/v1 ({status}): give the address of that server" in failure(result)
+    assert len(result[3]) == 1
+
+
+@both
+@pytest.mark.parametrize("key", ["sk-of-the-test\nsk-4711", "'sk 4711'", "sk-4711\x01", "sk-4711\u00df"])
+def test_a_key_that_is_none_is_not_shown(backend, key, write):
+    result = write(backend, None, key=key)
+    assert "has characters that no key has" in failure(result)
+    assert "4711" not in result[2]
+
+
+@both
+def test_an_empty_model(backend, write):
+    assert failure(write(backend, None, "--model", "")) == "There is no model: name one of the server's with --model."
+
+
+@both
+@pytest.mark.parametrize(("name", "value", "expected"), [
+    ("HTTP_PROXY", "http://me:secret@127.0.0.1:9", "(through the proxy 127.0.0.1:9) cannot be reached ("),
+    ("HTTP_PROXY", "http://127.0.0.1:none", "does not start (Invalid port"),
+    ("ALL_PROXY", "foo://127.0.0.1", "does not start ("),
+    ("SSL_CERT_FILE", "none.pem", "does not start ([Errno 2] No such file or directory): check the address, and "),
+])
+def test_proxies_and_certificates_of_the_environment(backend, name, value, expected, write, monkeypatch):
+    monkeypatch.setenv(name, value)
+    result = write(backend)
+    assert expected in failure(result)
+    assert "secret" not in result[2]
+
+
+@both
+def test_empty_variables_are_none(backend, write, monkeypatch):
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "")
+    assert write(backend)[0] == 0
+
+
+@both
+def test_a_certificate_of_ones_own(backend, write, tmp_path, monkeypatch):
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-keyout", tmp_path / "key.pem", "-out",
+                    tmp_path / "own.pem", "-days", "2", "-nodes", "-subj", "/CN=127.0.0.1", "-addext",
+                    "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "own.pem", tmp_path / "key.pem")
+    with LanguageServer(secure=context) as server:
+        address = server.url + ("/v1" if backend == "openai" else "")
+        assert f"The certificate of {address} is not trusted (" in failure(write(backend, None, "--base_url", address))
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "own.pem"))
+        assert write(backend, None, "--base_url", address)[:2] == (0, f"{PROMPT}\n")
+    with LanguageServer() as server:
+        assert "check the address, http or https" in failure(
+            write(backend, None, "--base_url", server.url.replace("http:", "https:")))
+
+
 def test_geminis_word_for_a_wrong_key(write):
     message = "API key not valid. Please pass a valid API key."
     assert "does not accept the key (401): check GEMINI_API_KEY or GOOGLE_API_KEY" in failure(
@@ -226,6 +329,7 @@ def test_no_server(backend, files, monkeypatch, capsys):
     ("gemini", ["--output", "{files}/dance.mp4"], "dance.mp4 (--output) exists: choose another name, or add "
                                                   "--overwrite."),
     ("gemini", ["--output", "a.txt", "--caption_out", "a.txt"], "a.txt is named for the prompt and the description"),
+    ("gemini", ["--output", "{files}", "--overwrite"], "(--output) is a folder: name a file"),
     ("gemini", ["--examples", "none.txt"], "The examples file none.txt cannot be read"),
     ("gemini", ["--base_url", "http://127.0.0.1:9", "--ckpt_dir", "none"], "The folder none (--ckpt_dir) does not "
                                                                            "exist"),
