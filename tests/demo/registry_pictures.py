@@ -23,7 +23,7 @@ from scail_model.poses.scene import Scene  # noqa: E402
 from scail_model.poses.value import Poses, from_smpl  # noqa: E402
 
 ICON, BANNER = (400, 400), (1260, 540)  # at most 400 pixels a side; 21:9
-_FRAMES, _SHOWN = 24, 6
+_FRAMES, _SHOWN = 24, 0  # the frame in which the dancer stands as the character is drawn
 _PANEL = BANNER[0] // 3
 
 
