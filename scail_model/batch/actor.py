@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import ray
@@ -19,6 +20,7 @@ from .report import DONE, RowReport
 from .row import run_row
 
 COMFYUI, COMMAND_LINE = "comfyui", "command line"
+_THREADS = "OMP_NUM_THREADS"
 
 
 def kind_of(row: Row) -> str:
@@ -29,13 +31,15 @@ def kind_of(row: Row) -> str:
 @dataclass(frozen=True)
 class Orders:
     """What every worker of a batch is told. root: the batch's folder. specs: by kind of engine. price: of an hour of a
-    GPU. share: how many GPUs a row has."""
+    GPU. share: how many GPUs a row has. threads: that the user wants in a process, None for as many as there are
+    cores."""
 
     root: Path
     specs: Mapping[str, EngineSpec]
     price: float | None
     attempts: int
     share: float
+    threads: str | None = field(default_factory=lambda: os.environ.get(_THREADS))
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,7 @@ class RowActor:
 
     def make(self, row: Row, smaller: bool) -> Made:
         self._making, self._position = row.id, Position(row.id)
+        self._take_back_threads()
         try:
             return self._made(row, smaller)
         finally:
@@ -92,6 +97,13 @@ class RowActor:
         self._stopped = True
         if self._engine is not None:
             self._engine.stop()
+
+    def _take_back_threads(self) -> None:
+        """Ray leaves an actor one thread to compute with, which the engine's process would inherit: pictures, masks and
+        videos are encoded on the CPU."""
+        os.environ.pop(_THREADS, None)
+        if self._orders.threads is not None:
+            os.environ[_THREADS] = self._orders.threads
 
     def _made(self, row: Row, smaller: bool) -> Made:
         root = self._orders.root

@@ -46,6 +46,7 @@ def _begin_here(gpus: int | None) -> None:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     # Ray kills workers when memory is scarce; a worker is a ComfyUI, which frees its own
     os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
+    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's workers are for the background, ours are what it is for
     _init(address="local", num_gpus=gpus, object_store_memory=_STORE, include_dashboard=False)
     if not share_of_gpus(1):
         ray.shutdown()

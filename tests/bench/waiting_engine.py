@@ -74,6 +74,7 @@ class WaitingEngine:
                 part.touch()
                 self._note(f"{row.id} {number}")
             tell(events.event(events.SEGMENT, segment=number, segments=values["--segments"], kept=kept))
+        folder.path("computed_with").write_text(f"{os.environ.get('OMP_NUM_THREADS')} {psutil.Process().nice()}")
         folder.path(VIDEO).write_text(row.id)
         return Result(folder.path(VIDEO))
 

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import psutil
 import pytest
 from waiting_engine import LEDGER, WaitingSpec, looked_at, waiting_row
 
@@ -67,12 +68,15 @@ def ledger(folder):
     return Counter(made), len(lines) - len(made)
 
 
-def test_rows_are_made_once_whatever_dies(tmp_path):
+def test_rows_are_made_once_whatever_dies(tmp_path, monkeypatch):
     """Eight rows; one kills its worker, one fails in its process, one never stops doing so."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     fails = {0: "kill", 3: "process", 5: "inputs", 6: "kill,kill,kill,kill"}
     rows = [waiting_row(f"r{number}", 3, 0.1, fails.get(number, "")) for number in range(8)]
     summary, folder, tell = run(tmp_path, rows)
     assert (summary.done, sorted(summary.failed), summary.left) == (6, ["r5", "r6"], 0)
+    computed_with = {folder.row(row.id).path("computed_with").read_text() for row in rows[:5]}
+    assert computed_with == {f"None {psutil.Process().nice()}"}, "all threads, and as much right to them as we have"
     made, loads = ledger(folder)
     assert set(made.values()) == {1}, "finished segments are not made again"
     assert len(made) == 6 * 3 + 2
