@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import lru_cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -62,4 +63,16 @@ def _wrong(path: Path, document: Any) -> str | None:
             if is_link(value) and value[0] not in document:
                 return (f'The workflow {path} connects {name} of "{title(about)}" to node {value[0]}, which it does '
                         f"not have: {_EXPORT} again.")
+    return _circle(path, document)
+
+
+def _circle(path: Path, document: dict[str, Any]) -> str | None:
+    """ComfyUI refuses a node that waits for itself, and whatever follows connections would never end."""
+    before = {node: [value[0] for value in about["inputs"].values() if is_link(value)]
+              for node, about in document.items()}
+    try:
+        TopologicalSorter(before).prepare()
+    except CycleError as error:
+        names = ", ".join(f'"{title(document[node])}"' for node in error.args[1][:-1])
+        return f"The workflow {path} connects {names} in a circle: undo one of these connections."
     return None

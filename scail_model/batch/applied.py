@@ -7,6 +7,7 @@ place the workflow has the name of a picture, a video or a sound is a path, rela
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -16,7 +17,8 @@ from typing import Any
 from .addresses import Place, Prompt, find_input, find_node, is_link, shown, title
 from .api_files import load_workflow
 from .manifest import Row
-from .values import fitting
+from .paths import missing
+from .values import brief, fitting
 
 SAMPLER = "SCAIL2SampleVideo"
 _OUR_SETTINGS = (SAMPLER, "SCAIL2Preflight")  # all of VideoOptions
@@ -27,10 +29,11 @@ _PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif",
 _VIDEOS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".gif")
 _SOUNDS = (".wav", ".mp3", ".flac", ".ogg", ".m4a", ".aac", ".opus")
 _ENDS = (*_PICTURES, *_VIDEOS, *_SOUNDS)
-PICTURE, VIDEO, OTHER = "picture", "video", "file"
+PICTURE, VIDEO, SOUND, OTHER = "picture", "video", "sound", "file"
 _LOADERS = {("LoadImage", "image"): PICTURE, ("LoadImageMask", "image"): PICTURE, ("LoadVideo", "file"): VIDEO,
-            ("LoadAudio", "audio"): OTHER, ("VHS_LoadVideo", "video"): VIDEO, ("VHS_LoadVideoPath", "video"): VIDEO,
-            ("VHS_LoadAudioUpload", "audio"): OTHER}
+            ("LoadAudio", "audio"): SOUND, ("VHS_LoadVideo", "video"): VIDEO, ("VHS_LoadVideoPath", "video"): VIDEO,
+            ("VHS_LoadAudioUpload", "audio"): SOUND, ("VHS_LoadAudio", "audio_file"): SOUND}
+_BY_PATH = ("Path", "VHS_LoadAudio")  # ends of names of classes
 _TEXTS = ("text", "prompt", "negative_prompt", "value", "plan", "filename_prefix")  # may end like a file's name
 _FOLDERS = (" [input]", " [output]", " [temp]")  # which of ComfyUI's a name is in, as its page writes it
 
@@ -154,7 +157,7 @@ def _find_media(made: Applied, row: Row, prompt: Prompt) -> None:
                 continue
             value = made.prompt[node]["inputs"][name]
             kind = _LOADERS.get((about["class_type"], name)) or _kind(str(old))
-            by_path = about["class_type"].endswith("Path") or Path(str(old)).is_absolute()
+            by_path = about["class_type"].endswith(_BY_PATH) or Path(str(old)).is_absolute()
             try:
                 path = _path(made, row, place, str(value))
             except ValueError as error:
@@ -175,17 +178,17 @@ def _path(made: Applied, row: Row, place: Place, value: str) -> Path:
         raise ValueError(f"{address or shown(made.prompt, place)} is {value}, in a folder of ComfyUI's own that a "
                          "batch does not read: give the path of a file.")
     path = row.base / _bare(value)
-    if path.is_file():
+    if os.path.isfile(path):  # False too for a name that no disk can have, as a prompt in the wrong column
         return path
-    what = f"{address or shown(made.prompt, place)} is {value or 'empty'}"
+    what = f"{address or shown(made.prompt, place)} is {brief(value) or 'empty'}"
     if address is None:
         raise ValueError(f"{what} in the workflow itself, and the row does not set it; there is no such file beside "
                          "the manifest: set it, or put the file there.")
-    if path.is_dir():
+    if not _bare(value):
+        raise ValueError(f"{what}, but a file is needed: give one.")
+    if os.path.isdir(path):
         raise ValueError(f"{what}, which is a folder, but a file is needed: give a file.")
-    if "\\" in value and (row.base / value.replace("\\", "/")).is_file():
-        raise ValueError(f"{what}, which this system does not find: write / in place of \\.")
-    raise ValueError(f"{what}, which does not exist in {row.base}: check the path, which is relative to the manifest.")
+    raise ValueError(f"{address} {missing(row.base, _bare(value))}")
 
 
 def _bare(value: str) -> str:

@@ -10,6 +10,7 @@ import json
 import re
 from typing import Any
 
+_QUOTED = re.compile(r'"[^"]+"\.\w+')  # an address of a title, which YAML takes for a text that ends too early
 FORMS = (".json", ".yaml", ".yml")
 _SCALARS = {
     "bool": (r"true|True|TRUE|false|False|FALSE", "tTfF"),
@@ -74,7 +75,10 @@ def _yaml(name: str, text: str, faults: list[str]) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise ValueError(f"{name}{where}: it is not YAML ({error.problem}): correct it there.") from error
+        line = text.splitlines()[mark.line:mark.line + 1] if mark else []
+        quoted = _QUOTED.search("".join(line))
+        remedy = f"put the whole of it into quotes, as '{quoted[0]}'" if quoted else "correct it there"
+        raise ValueError(f"{name}{where}: it is not YAML ({error.problem}): {remedy}.") from error
     except yaml.YAMLError as error:
         raise ValueError(f"{name} is not YAML ({str(error).splitlines()[0]}): correct it.") from error
 

@@ -10,9 +10,8 @@ from ..preflight.budget import duration
 from ..preflight.memory_checks import gib
 from .checks import Checked
 from .costs import CARDS, Card, Estimate, in_hours, total
-from .manifest import Manifest
+from .manifest import Manifest, several
 
-_NAMED = 3  # rows in a sentence about several
 _LISTED = 200  # rows in the table; of more, only the sum is shown
 _HOUR = 3600.0
 
@@ -105,6 +104,4 @@ def _grouped(level: str, found: Iterator[tuple[Checked, str]]) -> Iterator[str]:
     for row, text in found:
         places.setdefault(text, []).append(row.row.place)
     for text, where in places.items():
-        more = len(where) - _NAMED
-        shown = [where[0], *(place.split(", ", 1)[-1] for place in where[1:_NAMED])]
-        yield f"{level}: {', '.join(shown)}{f' and {more} more rows' if more > 0 else ''}: {text}"
+        yield f"{level}: {several(where)}: {text}"

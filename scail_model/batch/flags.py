@@ -6,6 +6,7 @@ What the tables say of the flags is held against the parser by a test.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,11 @@ LISTS = frozenset((
     "--plan_image", "--plan_mask_image", "--lora_path", "--lora_alpha"))
 SWITCHES = frozenset(("--whole_picture", "--replace_flag", "--keep_reference_background", "--face_pass", "--draft"))
 OF_THE_BATCH = frozenset(("--save_file", "--job_dir", "--overwrite", "--json", "--preview", "--help"))
+WHOLE = frozenset((
+    "--base_seed", "--remake_seed", "--crop_to_person", "--target_w", "--target_h", "--segment_len",
+    "--segment_overlap", "--sample_steps", "--quality", "--plate_grow", "--plate_feather"))
 _PLAN = "--plan"
+_POINT_ZERO = re.compile(r"[0-9]+\.0+")  # as pandas writes whole numbers of a column that has empty cells too
 _TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -63,6 +68,8 @@ def _typed(flag: str, value: Any) -> Any:
             return json.loads(value)
         except json.JSONDecodeError as error:
             raise ValueError(f'{flag} is {value}, which is not a list ({error.msg}): write ["one", "two"].') from error
+    if flag in WHOLE and not isinstance(value, bool) and _POINT_ZERO.fullmatch(str(value)):
+        return int(float(value))
     return [value] if flag in LISTS and not isinstance(value, list) else value
 
 

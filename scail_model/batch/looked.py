@@ -23,7 +23,7 @@ from ..media.retiming import retimed
 from ..media.scan import STORE_DURATIONS, timing
 from ..media.sound import Form
 from ..media.source import WHOLE, Window, decoded, open_video, pictures
-from .applied import PICTURE, VIDEO, MediaFile
+from .applied import PICTURE, SOUND, VIDEO, MediaFile
 
 _THREADS = 4
 _MISSING = 0.25  # seconds by which what files say of their length may be off
@@ -107,7 +107,7 @@ def _looked(path: Path, kind: str, _changed: int, size: int) -> Looked:
     if not size:
         return Looked("which is empty: wait until it is written, or export it again.")
     try:
-        return {PICTURE: _picture, VIDEO: _video}.get(kind, _other)(path)
+        return {PICTURE: _picture, VIDEO: _video, SOUND: _sound}.get(kind, _other)(path)
     except (FFmpegError, OSError) as error:
         return Looked(f"which cannot be decoded ({error.strerror or error}): export it again.")
 
@@ -179,6 +179,11 @@ def _shown_size(frame: av.VideoFrame, shape: Fraction) -> tuple[int, int]:
     height, width = (frame.height, frame.width * shape) if shape > 1 else (frame.height / shape, frame.width)
     height, width = round(height), round(width)
     return (width, height) if orientation(frame).lying else (height, width)
+
+
+def _sound(path: Path) -> Looked:
+    with av.open(str(path)) as container:
+        return Looked("" if container.streams.audio else "which has no sound: give a file with an audio stream.")
 
 
 def _other(path: Path) -> Looked:

@@ -9,18 +9,21 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from .tables import SMALLER, Entry, Table, read_table
+from .values import brief
 
 KEYS = ("id", "workflow", "output", SMALLER)
 _MOST_ROWS = 100_000
+_NAMED = 3  # rows in a sentence about several
 _LONGEST_ID = 120  # letters; folders and files beside it are named after it
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")  # also half of an emoji, as a program that cuts texts leaves it
 _DEVICES = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.IGNORECASE)  # of Windows
 
 
@@ -57,9 +60,7 @@ class Manifest:
 def read_manifest(path: Path) -> Manifest:
     """The rows of a manifest and all that is wrong with it. Raises nothing for what the file holds."""
     table = read_table(path)
-    faults = list(table.faults)
-    for entry in _given(table):
-        faults += _faults_of_entry(entry, element=entry is not table.defaults)
+    faults = [*table.faults, *_faults_of_entries(table)]
     rows, unnamed, names = [], [], {}
     for entry in _expanded(path.name, table, faults):
         row = _row(entry, path.absolute().parent, faults)
@@ -75,6 +76,23 @@ def _given(table: Table) -> Iterator[Entry]:
     yield table.defaults
     yield from table.rows
     yield from itertools.chain.from_iterable(table.cross.values())
+
+
+def _faults_of_entries(table: Table) -> Iterator[str]:
+    """What is wrong with single entries; what is wrong with a column once, though all its rows have it."""
+    places: dict[str, list[str]] = {}
+    for entry in _given(table):
+        for text in _faults_of_entry(entry, element=entry is not table.defaults):
+            places.setdefault(text.removeprefix(f"{entry.place}: "), []).append(entry.place)
+    for text, where in places.items():
+        yield f"{several(where)}: {text}"
+
+
+def several(places: Sequence[str]) -> str:
+    """The first of several places in a manifest, and how many there are more."""
+    more = len(places) - _NAMED
+    named = [places[0], *(place.split(", ", 1)[-1] for place in places[1:_NAMED])]
+    return f"{', '.join(named)}{f' and {more} more rows' if more > 0 else ''}"
 
 
 def _faults_of_entry(entry: Entry, *, element: bool) -> Iterator[str]:
@@ -109,7 +127,7 @@ def _faults_of_key(place: str, key: str) -> Iterator[str]:
         return
     near = get_close_matches(key, KEYS, 1) or [name for name in KEYS if name == key.strip().lower()]
     remedy = f'is it "{near[0]}"?' if near else "write node.input, or a flag as --flag."
-    yield f'{place}: the key "{key}" is not one of {", ".join(KEYS)}, an address or a flag: {remedy}'
+    yield f'{place}: the key "{brief(key)}" is not one of {", ".join(KEYS)}, an address or a flag: {remedy}'
 
 
 def _faults_of_value(what: str, value: Any) -> Iterator[str]:
@@ -118,6 +136,8 @@ def _faults_of_value(what: str, value: Any) -> Iterator[str]:
             yield f"{what} is a {'list in a list' if isinstance(one, list) else 'mapping'}: give a plain value."
         elif isinstance(one, float) and not math.isfinite(one):
             yield f"{what} is {one}: give a number."
+        elif isinstance(one, str) and (found := _NO_TEXT.search(one)):
+            yield (f"{what} has {found[0]!r} in it, which is no letter: write that text again.")
 
 
 def _expanded(name: str, table: Table, faults: list[str]) -> Iterator[Entry]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ _SEPARATORS = ",;\t"
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 _WORKBOOK = b"PK\x03\x04"
 _TABLES = (".csv", ".tsv")
+_KEYS = ("id", "workflow", "output", SMALLER, _AXIS)  # in a table's first line in capitals too
+_ERROR = re.compile(r"#(?:[\w/]+[!?]|N/A|NV)")  # of a spreadsheet's formula
 _SECTIONS = ("defaults", "rows", "cross")
 
 
@@ -91,8 +94,9 @@ def _sort(name: str, document: Any, faults: list[str], table: Table) -> None:
     """A JSON or YAML document into its sections."""
     table.faults += faults
     if not isinstance(document, dict):
-        raise ValueError(f"{name} holds {_kind(document)}, but a manifest is a mapping with rows or cross: write "
-                         '"rows:" above the list.')
+        remedy = 'write {"rows": before it and } after it' if name.lower().endswith(".json") else (
+            'write "rows:" above the list')
+        raise ValueError(f"{name} holds {_kind(document)}, but a manifest is a mapping with rows or cross: {remedy}.")
     for key in document:
         if key not in _SECTIONS:
             table.faults.append(f"{name}: {key!r} is not a part of a manifest: it has {', '.join(_SECTIONS)}.")
@@ -161,20 +165,23 @@ def _read_csv(name: str, text: str, table: Table) -> None:
             continue
         if header is None:
             header = _header(name, line, cells, table.faults)
+            if "id" not in header:
+                break
             continue
         place = f"{name}, line {line}"
-        if len(cells) < len(header) or any(cells[len(header):]):
-            table.faults.append(f"{place}: it has {len(cells)} cells, but there are {len(header)} columns: give every "
-                                "column a cell, which may be empty, and put cells with separators into quotes.")
+        if any(cells[len(header):]):
+            table.faults.append(f"{place}: it has {len(cells)} cells, but there are {len(header)} columns: put cells "
+                                "with separators into quotes.")
             continue
+        cells += [""] * (len(header) - len(cells))  # Excel leaves out a row's last empty cells
         _place(Entry(_row(header, cells, place, table.faults), place), table, first_default)
-        first_default = first_default or (place if cells[header.index("id")] == _ALL_ROWS else "") \
-            if "id" in header else first_default
+        first_default = first_default or (place if cells[header.index("id")] == _ALL_ROWS else "")
 
 
 def _header(name: str, line: int, cells: list[str], faults: list[str]) -> list[str]:
     while cells and not cells[-1]:
         cells = cells[:-1]
+    cells = [cell.lower() if cell.lower() in _KEYS else cell for cell in cells]
     faults += [f'{name}, line {line}: the column "{column}" stands there {count} times: keep one of them.'
                for column, count in Counter(filter(None, cells)).items() if count > 1]
     if "id" not in cells:
@@ -190,8 +197,12 @@ def _row(header: list[str], cells: list[str], place: str, faults: list[str]) -> 
         if not cell:
             continue
         if not column:
-            faults.append(f'{place}: the cell "{cell[:40]}" stands in a column without a name: name it in the first '
-                          "line.")
+            if not any("a column without a name" in text for text in faults):
+                faults.append(f'{place}: the cell "{cell[:40]}" stands in a column without a name: name it in the '
+                              "first line, or leave the column out.")
+        elif _ERROR.fullmatch(cell):
+            faults.append(f"{place}: {column} is {cell}, an error of the spreadsheet's: correct the cell, or write an "
+                          "apostrophe before its text.")
         elif column.startswith(f"{SMALLER}:"):
             values.setdefault(SMALLER, {})[column.removeprefix(f"{SMALLER}:").strip()] = cell
         else:

@@ -4,11 +4,15 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 _WHOLE = ("seed", "noise_seed", "width", "height", "length", "steps", "batch_size", "start_frame", "segment_length",
           "overlap")
+_SEEDS = ("seed", "noise_seed")
+_CUT = re.compile(r"[0-9]+[.,][0-9]+E\+[0-9]+", re.IGNORECASE)
 _TRUTHS = {"true": True, "false": False}
+_LONGEST = 100  # letters of a value in a sentence; paths may be as long
 HIGHEST_SEED = 0xFFFFFFFFFFFFFFFF
 
 
@@ -26,6 +30,11 @@ def fitting(address: str, name: str, old: Any, value: Any) -> Any:
     return str(value) if isinstance(old, str) else value
 
 
+def brief(text: str) -> str:
+    """A text as a sentence can hold it."""
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
 def _truth(address: str, value: Any) -> bool:
     truth = value if isinstance(value, bool) else _TRUTHS.get(str(value).lower())
     if truth is None:
@@ -35,6 +44,9 @@ def _truth(address: str, value: Any) -> bool:
 
 def _number(address: str, name: str, old: float, value: Any) -> float:
     number = value
+    if isinstance(value, str) and name in _SEEDS and _CUT.fullmatch(value):
+        raise ValueError(f"{address} is {value}, of which a spreadsheet keeps the first digits only: write all of "
+                         "them, in a column of texts.")
     if isinstance(value, str):
         try:
             number = int(value)
@@ -50,10 +62,11 @@ def _number(address: str, name: str, old: float, value: Any) -> float:
         number = int(number)
     if name in _WHOLE and isinstance(number, float):
         raise ValueError(f"{address} is {number:g}, but it must be a whole number: round it.")
-    if name in ("seed", "noise_seed") and not 0 <= number <= HIGHEST_SEED:
-        raise ValueError(f"{address} is {number}, but a seed is a whole number from 0 to {HIGHEST_SEED}: correct it.")
+    if name in _SEEDS and not 0 <= number <= HIGHEST_SEED:
+        raise ValueError(f"{address} is {brief(str(value))}, but a seed is a whole number from 0 to {HIGHEST_SEED}: "
+                         "correct it.")
     return float(number) if isinstance(old, float) else number
 
 
 def _shown(value: Any) -> str:
-    return f'"{value}"' if isinstance(value, str) else f"{value!r}"
+    return f'"{brief(value)}"' if isinstance(value, str) else f"{value!r}"

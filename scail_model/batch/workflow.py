@@ -125,8 +125,9 @@ def _fine(row: Row, *, smaller: bool) -> Applied:
 def _save_apart(row: Row, about: dict[str, Any], given: set[str]) -> None:
     """Let a node save under the row's own name, so that no two rows write one file, and a second attempt may."""
     inputs = about["inputs"]
-    if isinstance(inputs.get("filename_prefix"), str):
-        own = re.split(r"[/\\]", inputs["filename_prefix"])[-1]
+    if "filename_prefix" in inputs:  # one that is connected would be the same for all rows
+        prefix = inputs["filename_prefix"]
+        own = re.split(r"[/\\]", prefix)[-1] if isinstance(prefix, str) else ""
         inputs["filename_prefix"] = f"{_ROOM}/{row.id}/{own or 'video'}"
     if about["class_type"] in _NAMED:
         if "name" not in given and isinstance(inputs.get("name"), str):
@@ -158,13 +159,24 @@ def _plain(node: str, inputs: Mapping[str, Any], made: Applied) -> dict[str, Any
 
 def _content_of_flags(row: Row, *, smaller: bool) -> dict[str, Any]:
     values = flags.values_of(row, smaller=smaller)
-    found: dict[str, Any] = {flag: value for flag, value in values.items() if value is not False}
+    found: dict[str, Any] = {flag: [_word(one) for one in value] if isinstance(value, list) else _word(value)
+                             for flag, value in values.items() if value is not False}
     for flag in {flag for flag, _ in flags.paths_of(row, values, flags.FILES)}:
         paths = [path for other, path in flags.paths_of(row, values, flags.FILES) if other == flag]
         found[flag] = [_folder_or_file(path) for path in paths]
     for flag in {flag for flag, _ in flags.paths_of(row, values, flags.MODELS)}:
         found[flag] = [path.name for other, path in flags.paths_of(row, values, flags.MODELS) if other == flag]
     return found
+
+
+def _word(value: Any) -> Any:
+    """A value of the command line, alike from a table, where all cells are texts, and from JSON or YAML."""
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return text if len(text) > 15 else number  # a long seed has more digits than a float
 
 
 def _folder_or_file(path: Path) -> Any:

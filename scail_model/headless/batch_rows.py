@@ -4,11 +4,12 @@ them. What needs all frames of videos and masks is found by the row's own check,
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from ..batch import flags
 from ..batch.applied import PICTURE, VIDEO
@@ -17,6 +18,7 @@ from ..batch.costs import Estimate, of_work
 from ..batch.doubts import doubts
 from ..batch.looked import Looked, as_read, looked_at
 from ..batch.manifest import Row
+from ..batch.paths import missing
 from ..geometry import check_shape
 from ..kernels.precision import FAST, int8_storage
 from ..media.clips import Clip
@@ -45,7 +47,7 @@ class _Parser(argparse.ArgumentParser):
 def check_row(row: Row) -> Checked:
     """All that is wrong with a row of the command line, and what it needs. Raises nothing for what it holds."""
     errors = list(_flag_faults(row))
-    looked = {} if errors else dict(_looked(row))
+    looked = dict(_looked(row, whole=not errors))
     errors += [f"{flag} is {path.name}, {found.fault}" for (flag, path), found in looked.items() if found.fault]
     if errors:
         return Checked(row, tuple(errors))
@@ -74,11 +76,17 @@ def check_row(row: Row) -> Checked:
 def _flag_faults(row: Row) -> Iterator[str]:
     """Flags that do not exist, values of another kind, files that are missing: all of them."""
     known = {name for action in row_parser()._actions for name in action.option_strings}
-    fine: dict[str, Any] = {}
-    for flag, value in {**row.smaller, **row.values}.items():
+    given = {**row.smaller, **row.values}
+    addresses = [key for key in given if not key.startswith("--") and "." in key]
+    if addresses:
+        yield (f"It has inputs of a workflow ({', '.join(addresses[:3])}{', ...' * (len(addresses) > 3)}), but no "
+               "workflow: name one with workflow, or write flags.")
+    if addresses and not any(key.startswith("--") for key in given):
+        return
+    for flag in given:
         if not flag.startswith("--"):
-            yield f"{flag} is an address, but the row has no workflow: name one with workflow, or write a flag."
-        elif flag in flags.OF_THE_BATCH:
+            continue  # said above, or by the manifest's own check
+        if flag in flags.OF_THE_BATCH:
             yield f"{flag} is what a batch gives each row itself: leave it out."
         elif flag not in known:
             near = [name for name in sorted(known) if name.startswith(flag[:6])]
@@ -88,13 +96,17 @@ def _flag_faults(row: Row) -> Iterator[str]:
             for source in (row.values, row.smaller):
                 if flag in source:
                     yield from _value_faults(replace(row, values={flag: source[flag]}, smaller={}), flag)
-            fine[flag] = value
     for flag in _NEEDED:
         if flag not in row.values:
             yield f"{flag} is missing: every row of the command line needs it."
 
 
 def _value_faults(row: Row, flag: str) -> Iterator[str]:
+    value = row.values[flag]
+    if isinstance(value, list) and (not value or flag not in flags.LISTS):
+        yield (f"{flag} is an empty list: leave it out." if not value else
+               f"{flag} is a list, but it takes one value: write it without brackets.")
+        return
     try:
         values = flags.values_of(row)
     except ValueError as error:
@@ -105,21 +117,23 @@ def _value_faults(row: Row, flag: str) -> Iterator[str]:
     except ValueError as error:
         action = next(action for action in row_parser()._actions if flag in action.option_strings)
         meant = f"one of {', '.join(action.choices)}" if action.choices else _KINDS.get(action.type)  # type: ignore
-        value = row.values[flag]
         yield f"{flag} is {value}, but it must be {meant}: correct it." if meant else f"{error}: correct it."
         return
     for name, path in (*flags.paths_of(row, values, flags.FILES), *flags.paths_of(row, values, flags.MODELS)):
-        if not path.exists():
+        if not os.path.exists(path):  # False too for a name that no disk can have
             shown = path.relative_to(row.base) if path.is_relative_to(row.base) else path
-            yield (f"{name} is {shown}, which does not exist in {row.base}: check the path, "
-                   "which is relative to the manifest.")
+            yield f"{name} {missing(row.base, str(shown))}"
+        elif value == "":
+            yield f"{name} is empty, but a file is needed: give one, or leave the flag out."
         elif path.is_dir() and name in flags.FILES and name not in flags.FOLDERS:
             yield f"{name} is {path.name}, which is a folder, but a file is needed: give a file."
 
 
-def _looked(row: Row) -> Iterator[tuple[tuple[str, Path], Looked]]:
-    for flag, path in flags.paths_of(row, flags.values_of(row), flags.FILES - flags.FOLDERS):
-        if not is_poses_file(path):
+def _looked(row: Row, *, whole: bool) -> Iterator[tuple[tuple[str, Path], Looked]]:
+    """The row's files; those of a row that is not whole as far as they are there."""
+    for flag, path in flags.paths_of(row, row.values if not whole else flags.values_of(row),
+                                     flags.FILES - flags.FOLDERS):
+        if (whole or os.path.isfile(path)) and not is_poses_file(path):
             yield (flag, path), looked_at(path, VIDEO if flag in _VIDEOS else PICTURE)
 
 

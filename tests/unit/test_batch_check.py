@@ -23,6 +23,7 @@ from scail_model.preflight import budget
 def inputs(tmp_path_factory):
     folder = write_inputs(tmp_path_factory.mktemp("inputs"))
     (folder / "empty.png").write_bytes(b"")
+    write_picture(folder / "J\u00e4ger.png")
     (folder / "text.png").write_text("no picture")
     write_picture(folder / "cut.png")
     (folder / "cut.png").write_bytes((folder / "cut.png").read_bytes()[:3000])
@@ -33,6 +34,8 @@ def inputs(tmp_path_factory):
     (folder / "folder.mp4").mkdir()
     (folder / "page.json").write_bytes((Path(__file__).parents[2] / "workflows" / "replacement.json").read_bytes())
     (folder / "broken.json").write_text('{"1": {')
+    changed_workflow(folder, "sound.json", lambda nodes: nodes.update({"98": {
+        "class_type": "LoadAudio", "inputs": {"audio": "x.wav"}, "_meta": {"title": "Sound"}}}))
     changed_workflow(folder, "two.json", lambda nodes: nodes.update({"99": {
         "class_type": "SaveVideo", "inputs": {"video": ["20", 0], "filename_prefix": "d"}}}))
     return folder
@@ -70,8 +73,16 @@ MISTAKES = [
     ({"Reference picture.image": "empty.png"}, "which is empty"),
     ({"workflow": "page.json"}, "the format of ComfyUI's page"), ({"workflow": "broken.json"}, "is not JSON"),
     ({"workflow": "gone.json"}, "does not exist"), ({"workflow": "two.json"}, "saves 2 videos"),
+    ({"workflow": "sound.json", "Sound.audio": "walk.mp4"}, "Sound.audio is walk.mp4, which has no sound"),
     ({"output": "Report"}, "saves no video"), ({"smaller": [1]}, "smaller is [1]"),
     ({"smaller": {"SCAIL2SampleVideo.segment_length": 60}}, "With its smaller values: segment_length is 60"),
+    ({"Reference picture.image": "A woman with short red hair dances. " * 20}, "..., which does not exist"),
+    ({"Reference picture.image": '"boris.png"'}, 'write boris.png.'),
+    ({"Reference picture.image": ".\\boris.png"}, "write ./boris.png."),
+    ({"Reference picture.image": "Boris.PNG"}, "boris.png there differs only in upper and lower case"),
+    ({"Reference picture.image": "Ja\u0308ger.png"}, "J\u00e4ger.png there looks the same, but is written with other"),
+    ({"Reference picture.image": ""}, "Reference picture.image is empty, but a file is needed"),
+    ({"SCAIL2SampleVideo.seed": "1.23457E+14"}, "of which a spreadsheet keeps the first digits only"),
     ({"--image": "anna.png"}, "but the row has a workflow"), ({"id": None}, "there is no id"),
 ]
 
@@ -112,7 +123,10 @@ FLAGS = [
     ({"ckpt_dir": "gone"}, "--ckpt_dir is gone, which does not exist"),
     ({"scail_path": "anna.png"}, "anna.png"), ({"lora_path": ["anna.png"]}, "anna.png"),
     ({"lora_alpha": "[0.5"}, "which is not a list"), ({"sigmas": "1, x"}, "sigmas"), ({"plan": "{"}, "plan"),
-    ({"segment_len": 80}, "take 77 or 81"),
+    ({"segment_len": 80}, "take 77 or 81"), ({"image": "A man. " * 60}, "..., which does not exist"),
+    ({"image": ["anna.png", "boris.png"]}, "--image is a list, but it takes one value"),
+    ({"image": ""}, "--image is empty, but a file is needed"),
+    ({"additional_image": []}, "--additional_image is an empty list"),
 ]
 
 
@@ -139,7 +153,12 @@ def test_all_that_is_missing_from_a_command_line(inputs, capsys):
     (inputs / "missing.json").write_text(json.dumps({"rows": [{"id": "x", "Prompt.text": "y"}]}))
     assert main(["batch", "check", str(inputs / "missing.json"), "--json"]) == 1
     errors = json.loads(capsys.readouterr().out)["rows"][0]["errors"]
-    assert [error.split()[0] for error in errors] == ["Prompt.text", "--ckpt_dir", "--image", "--pose"]
+    assert errors == ["It has inputs of a workflow (Prompt.text), but no workflow: name one with workflow, or write "
+                      "flags."]
+    (inputs / "missing.json").write_text(json.dumps({"rows": [{"id": "x", "--draft": True}]}))
+    assert main(["batch", "check", str(inputs / "missing.json"), "--json"]) == 1
+    errors = json.loads(capsys.readouterr().out)["rows"][0]["errors"]
+    assert [error.split()[0] for error in errors] == ["--ckpt_dir", "--image", "--pose"]
 
 
 def test_a_mistake_in_the_defaults_is_said_once(inputs, capsys):

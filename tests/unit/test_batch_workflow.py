@@ -63,6 +63,26 @@ def test_no_two_rows_save_under_one_name(inputs):
     assert names == ["rows/anna/scail2_replacement", "rows/boris/scail2_replacement"]
 
 
+def test_a_name_that_is_connected_is_of_the_row_too(inputs):
+    path = changed_workflow(inputs, "named.json", lambda nodes: (
+        nodes.update({"50": {"class_type": "PrimitiveString", "inputs": {"value": "a/b"}}}),
+        nodes["21"]["inputs"].update(filename_prefix=["50", 0])))
+    assert graph_of(row_of(inputs, path.name)).prompt["21"]["inputs"]["filename_prefix"] == "rows/anna/video"
+
+
+def test_a_workflow_that_waits_for_itself(inputs):
+    path = changed_workflow(inputs, "circle.json", lambda nodes: nodes["20"]["inputs"].update(model=["20", 0]))
+    fault, = applied(row_of(inputs, path.name)).faults
+    assert 'connects "Sample SCAIL-2 Video" in a circle' in fault
+
+
+def test_a_path_of_another_pack_stays_a_path(inputs):
+    path = changed_workflow(inputs, "sound.json", lambda nodes: nodes.update({
+        "50": {"class_type": "VHS_LoadAudio", "inputs": {"audio_file": "input/x.wav"}, "_meta": {"title": "Sound"}}}))
+    graph = graph_of(row_of(inputs, path.name, **{"Sound.audio_file": "dance.mp4"}))
+    assert graph.prompt["50"]["inputs"]["audio_file"] == str(inputs / "dance.mp4")
+
+
 def test_a_retry_may_save_tracks_again(inputs):
     workflow = WORKFLOWS / "api" / "sam3_several_people.json"
     values = {"LoadImage.image": "anna.png", "LoadVideo.file": "dance.mp4"}
@@ -140,7 +160,7 @@ def test_a_path_of_another_system(inputs):
     (inputs / "clips").mkdir(exist_ok=True)
     shutil.copy(inputs / "dance.mp4", inputs / "clips")
     fault, = applied(row_of(inputs, **{"Driving video.file": "clips\\dance.mp4"})).faults
-    assert "write / in place of" in fault
+    assert "write clips/dance.mp4." in fault
 
 
 def test_files_that_the_workflow_names_and_nobody_sets(inputs):
@@ -236,6 +256,15 @@ def test_the_fingerprint_of_a_command_line(inputs, tmp_path):
     assert fingerprint(flags_row(inputs, image="anna.png", pose="dance.mp4", draft=True)) != usual
 
 
+def test_the_fingerprint_of_a_command_line_is_that_of_its_table(inputs):
+    usual = {"image": "anna.png", "pose": "dance.mp4", "base_seed": 7, "guidance": 4, "lora_alpha": [0.5],
+             "offload_model": True}
+    cells = {**usual, "base_seed": "7.0", "guidance": "4.0", "lora_alpha": "[0.5]", "offload_model": "TRUE".lower()}
+    assert fingerprint(flags_row(inputs, **usual)) == fingerprint(flags_row(inputs, **cells))
+    assert fingerprint(flags_row(inputs, **{**usual, "base_seed": 2**63})) != fingerprint(
+        flags_row(inputs, **{**usual, "base_seed": 2**63 + 1}))
+
+
 def test_what_is_said_of_flags_is_what_they_are():
     parser = argparse.ArgumentParser(add_help=False)
     add_generate(parser)
@@ -243,5 +272,6 @@ def test_what_is_said_of_flags_is_what_they_are():
     paths = {name for name, action in actions.items() if action.metavar in ("FILE", "FOLDER")}
     assert paths - flags.OF_THE_BATCH == flags.FILES | flags.MODELS
     assert {name for name, action in actions.items() if action.nargs == "+"} == flags.LISTS
+    assert {name for name, action in actions.items() if action.type is int} == flags.WHOLE
     switches = {name for name, action in actions.items() if isinstance(action, argparse._StoreTrueAction)}
     assert switches - flags.OF_THE_BATCH == flags.SWITCHES

@@ -22,6 +22,10 @@ READ = [
         {"anna": {"A.b": "1"}},
     ),
     ("CSV with line ends of Windows", "csv", b"id,A.b\r\nanna,1\r\n", {"anna": {"A.b": "1"}}),
+    ("CSV of Excel, which leaves out the last empty cells of a row", "csv", b"id,A.b,A.c\r\nanna,1\r\n",
+     {"anna": {"A.b": "1"}}),
+    ("CSV whose known columns are in capitals", "csv", b"ID,A.b\nanna,1\n", {"anna": {"A.b": "1"}}),
+    ("CSV with line ends of an old Macintosh", "csv", b"id,A.b\ranna,1\r", {"anna": {"A.b": "1"}}),
     ("CSV with empty rows and an empty last column", "csv", b"id,A.b,\n,,\nanna,1,\n\n", {"anna": {"A.b": "1"}}),
     (
         "CSV with a prompt of two lines in quotes",
@@ -92,7 +96,14 @@ REFUSED = [
     ("UTF-16 without a mark", "csv", "id,A.b\nanna,1\n".encode("utf-16-le"), "zero character"),
     ("CSV with only a header", "csv", b"id,A.b\n", "has no rows"),
     ("CSV without ids", "csv", b"A.b\n1\n", 'no column "id"'),
-    ("a short row", "csv", b"id,A.b,A.c\nanna,1\n", "line 2: it has 2 cells, but there are 3 columns"),
+    ("an index without a name, as pandas writes it", "csv", b",id,A.b\n0,a,1\n1,b,2\n",
+     'line 2: the cell "0" stands in a column without a name'),
+    ("a column that is no key", "csv", b"id,Colour\na,1\nb,2\nc,3\nd,4\n",
+     'line 2, line 3, line 4 and 1 more rows: the key "Colour"'),
+    ("an error of a formula", "csv", b"id,Prompt.text\na,#NAME?\n", "Prompt.text is #NAME?, an error"),
+    ("half of an emoji", "json", b'{"rows": [{"id": "a", "Prompt.text": "x \\ud83d"}]}', "has '\\ud83d' in it"),
+    ("a title in quotes, as CSV and JSON have it, in YAML", "yaml", b'rows:\n- {id: a}\n- id: b\n  "Clip".file: x\n',
+     "put the whole of it into quotes, as '\"Clip\".file'"),
     ("a row with a comma too many", "csv", b"id,A.b\nanna,1,5\n", "line 2: it has 3 cells"),
     ("two columns of one name", "csv", b"id,A.b,A.b\nanna,1,2\n", 'the column "A.b" stands there 2 times'),
     ("a cell under no name", "csv", b"id,A.b,,A.c\nanna,1,x,2\n", 'the cell "x" stands in a column without a name'),
@@ -190,6 +201,14 @@ def test_refused_with_a_sentence(tmp_path, form, data, text):
     manifest = read_manifest(path)
     assert any(text in fault for fault in manifest.faults), manifest.faults
     assert all(fault.endswith((".", "?")) and "\n" not in fault for fault in manifest.faults)
+
+
+@pytest.mark.parametrize("head", [",id", "Unnamed: 0,id", "Colour,id", "id,Colour"])
+def test_a_wrong_column_is_said_once(tmp_path, head):
+    (tmp_path / "m.csv").write_text("\n".join([head, *(f"r{number},s{number}" for number in range(300))]))
+    manifest = read_manifest(tmp_path / "m.csv")
+    assert len(manifest.faults) == 1
+    assert len(manifest.rows) == 300
 
 
 def test_a_folder_is_no_manifest(tmp_path):
