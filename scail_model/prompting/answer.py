@@ -38,12 +38,22 @@ _THOUGHT = re.compile(  # many templates write the opening mark themselves, so t
     r"\A.*<\|channel\|>final<\|message\|>|<\|?channel\|?>(?:thought|analysis)\b.*?(<\|?(?:channel|end)\|?>|\Z)",
     re.DOTALL | re.IGNORECASE)
 _TOKEN = re.compile(r"<\|[\w-]{1,30}\|>|<(?:end|start)_of_turn>|</?s>|<eos>|\[/?INST\]")  # that a decoder has left in
+_BLANKS = " \t\r\n\ufeff\u200b\u200e\u200f"
 _FENCE = re.compile(r"\A```\w*\n(.*?)\n?```\Z", re.DOTALL)
 _PREAMBLE = re.compile(r"\A(sure|certainly|of course|okay|ok|absolutely|here(?:'s| is| are)|below is|the following is)"
                        r"\b[^\n]{0,120}?[:!]\s*\n", re.IGNORECASE)
-_LABEL = re.compile(r"\A[\s*_#\"'“]{0,4}(here(?:'s| is)[^.:\n]{0,80}|"
-                    r"(?:final |video |english )*(?:prompt|caption|description|answer|output))"
-                    r"\W{0,3}:\W{0,3}(?=\w)", re.IGNORECASE)
+_NAME = r"(?:final |video |english )*(?:prompt|caption|description|answer|output)"
+_LABEL = re.compile(rf"\A[\s*_#\"'“]{{0,4}}(here(?:'s| is)[^.:\n]{{0,80}}|{_NAME})\W{{0,3}}:\W{{0,3}}(?=\w)",
+                    re.IGNORECASE)
+_HEADING = re.compile(rf"\A[\s*_#=-]*{_NAME}[\s*_:=-]*\n", re.IGNORECASE)
+_TAG = re.compile(r"\A<(prompt|answer|output|caption|response)>(.*)</\1>\Z", re.DOTALL | re.IGNORECASE)
+_REMARK = re.compile("|".join((  # of the model, around the paragraph
+    r"\n\s*\n\W*(?:note\W*:|let me know|would you like|feel free|i hope|hope this|if you(?:['’]d| )|i can also|"
+    r"this (?:prompt|description)\b)[^\n]*\Z",
+    r"\s*[(\[](?:about |~)?\d+ words[)\]]\.?\Z", r"\n\W*(?:word count\W*\d+(?: words)?|\d+ words)\W*\Z",
+    r"\n\s*[-*_=]{3,}\s*\Z", r"\A\s*[-*_=]{3,}\s*\n")), re.IGNORECASE)
+_SEVERAL = re.compile(r"\b(?:option|version|variant|variation|prompt|alternative) (?:\d|[A-C])\b\W{0,4}[:.)]",
+                      re.IGNORECASE)
 _WRAPPINGS = ('"', "'", "“”", "«»", "‘’", "`", "**", "*")
 
 _REFUSAL = re.compile(r"\A\W*(?:i(?:'|’)?m (?:very |really )?(?:sorry|afraid|unable|not able)|sorry\b|as an ai\b|"
@@ -68,12 +78,12 @@ _END = re.compile(r"[.!?…。｡．！？।۔؟։።॥။។\u0e00-\u0eff\u17
 
 def mended(text: str) -> str:
     """One paragraph without what models put around it: thoughts, fences, quotes, "Here is the prompt:", line breaks."""
-    text = _TOKEN.sub("", _THOUGHT.sub("", text)).strip()
+    text = _TOKEN.sub("", _THOUGHT.sub("", text)).strip(_BLANKS)
     before = None
     while text != before:
         before = text
-        text = _FENCE.sub(r"\1", text).strip()
-        text = _unwrapped(text)
+        text = _TAG.sub(r"\2", _FENCE.sub(r"\1", text)).strip()
+        text = _unwrapped(_REMARK.sub("", _HEADING.sub("", text)).strip())
         text = _LABEL.sub("", _PREAMBLE.sub("", text)).strip()
     return text if _MARKUP.search(text) else re.sub(r"\s+", " ", text)
 
@@ -105,6 +115,8 @@ def prompt_fault(text: str, tokens: Callable[[str], int] | None = None) -> Fault
     if found := _MARKUP.search(text):
         return Fault(f"is a list or has markup ({quoted(text[found.start():].strip())})", "ask again, or ask another "
                                                                                            "model")
+    if found := _SEVERAL.search(text):
+        return Fault(f"holds several prompts ({quoted(text[found.start():])})", "ask again, or ask another model")
     if found := _EDITING.search(text) or _ORDER.match(text):
         return Fault(f'says "{found[0]}", but a prompt describes the finished video and no edit', "change the "
                      "instruction, or ask another model")
