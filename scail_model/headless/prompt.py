@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -68,6 +69,9 @@ def _check(arguments: argparse.Namespace) -> None:
     if arguments.max_example_chars < 0:
         raise ValueError(f"The number of characters is {arguments.max_example_chars} (--max_example_chars): give 0 or "
                          "more.")
+    for flag, text in (("--instruction", arguments.instruction), ("--model", arguments.model or "")):
+        if re.search("[\ud800-\udfff]", text):  # bytes of another encoding, as Python reads them
+            raise ValueError(f"The text of {flag} is not in the encoding of this machine: save the script as UTF-8.")
     for name, path in (("driving video", arguments.video), *(("reference", path) for path in arguments.image)):
         if not os.path.isfile(path):
             wrong = "is not a file" if os.path.exists(path) else "does not exist"

@@ -323,6 +323,8 @@ def test_no_server(backend, files, monkeypatch, capsys):
     ("gemini", ["--num_frames", "0"], "The number of frames is 0 (--num_frames): give 1 to 64."),
     ("gemini", ["--timeout", "0"], "The longest wait is 0 s (--timeout)"),
     ("gemini", ["--max_example_chars", "-1"], "The number of characters is -1 (--max_example_chars)"),
+    ("openai", ["--model", "m", "--instruction", "caf\udce9"], "The text of --instruction is not in the "
+                                                               "encoding of this machine"),
     ("gemini", ["--video", "none.mp4"], "The driving video none.mp4 does not exist: check the path."),
     ("gemini", ["--image", "none.png"], "The reference none.png does not exist: check the path."),
     ("gemini", ["--output", "no/where.txt"], "The folder no (--output) does not exist: make it first."),
