@@ -24,6 +24,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -120,7 +121,7 @@ class ByHand:
             return json.load(response)
 
     def run(self, graphs: list[dict]) -> list[float]:
-        """Seconds of each graph, from its start to its end."""
+        """When each graph has ended, in seconds."""
         while True:
             try:
                 self.ask("/system_stats")
@@ -131,13 +132,18 @@ class ByHand:
         ids = [self.ask("/prompt", {"prompt": graph})["prompt_id"] for graph in graphs]
         while len(history := self.ask("/history")) < len(ids):
             time.sleep(0.2)
-        return [seconds_of(history[name]["status"]["messages"]) for name in ids]
+        return [end_of(history[name]["status"]["messages"]) for name in ids]
 
 
-def seconds_of(messages: list) -> float:
+def end_of(messages: list) -> float:
     times = {kind: message["timestamp"] for kind, message in messages}
     assert "execution_success" in times, messages[-1]
-    return (times["execution_success"] - times["execution_start"]) / 1000
+    return times["execution_success"] / 1000
+
+
+def pace(ends: list[float]) -> list[float]:
+    """Seconds from each row's end to the next one's: without what is done once, with all that is done between rows."""
+    return [round(after - before, 2) for before, after in pairwise(sorted(ends))]
 
 
 def arguments(options: argparse.Namespace, base: Path) -> list[str]:
@@ -195,10 +201,11 @@ def main() -> None:
     hand, rows, log = by_hand(options, base, manifest)
     batch, reports, out = as_batch(options, base, manifest)
     logs = "".join(path.read_text(errors="replace") for path in out.glob("rows/*/comfyui.log"))
-    made = [report["gpu_seconds"] for report in reports]
+    lines = [path.read_text().splitlines()[-1] for path in out.glob("rows/*/events.ndjson")]
+    alone, made = pace(rows), pace([json.loads(line)["time"] for line in lines])
     values = {"rows": options.rows, "by hand, s": round(hand, 1), "batch, s": round(batch, 1),
-              "row by hand, s": rows, "row in the batch, s": made,
-              "ratio of the medians": round(statistics.median(made) / statistics.median(rows), 4),
+              "row by hand, s": alone, "row in the batch, s": made,
+              "ratio of the medians": round(statistics.median(made) / statistics.median(alone), 4),
               "stages": [report["stages"] for report in reports], "states": [report["state"] for report in reports],
               "loads by hand": log.read_text().count(LOADED), "loads in the batch": logs.count(LOADED)}
     text = json.dumps(values, indent=1)
