@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from .failures import Next, next_step
-from .folders import DONE, FAILED, WAITING, BatchFolder
+from .folders import DAMAGED, DONE, FAILED, WAITING, BatchFolder
 from .manifest import Row
 from .report import RowReport
 
@@ -16,11 +16,12 @@ _READERS = 16  # on a shared disk, a file takes a while and hundreds of them as 
 
 @dataclass(frozen=True)
 class Known:
-    """One row. report: None if it was never begun. state: of the row as it is now."""
+    """One row. report: None if it was never begun. state: of the row as it is now; fault: why it is damaged."""
 
     id: str
     report: RowReport | None
     state: str
+    fault: str | None = None
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,17 @@ class Choice:
     gpu_seconds: float
 
 
-def known(folder: BatchFolder, ids: Sequence[str]) -> Iterator[Known]:
-    """What there is to know of rows, in the order of `ids`."""
+def known(folder: BatchFolder, ids: Sequence[str], *, damaged: bool = False) -> Iterator[Known]:
+    """What there is to know of rows, in the order of `ids`. RuntimeError for a report that is damaged, unless `damaged`
+    asks for such rows too."""
     def look(id: str) -> Known:
         place = folder.row(id)
-        report = place.report()
+        try:
+            report = place.report()
+        except RuntimeError as error:
+            if not damaged:
+                raise
+            return Known(id, None, DAMAGED, str(error))
         return Known(id, report, place.state_of(report))
 
     with ThreadPoolExecutor(_READERS) as readers:

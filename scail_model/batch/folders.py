@@ -24,6 +24,7 @@ from .report import DONE, FAILED, INTERRUPTED, RUNNING, WAITING, RowReport
 __all__ = ["DONE", "FAILED", "INTERRUPTED", "RUNNING", "WAITING", "BatchFolder", "RowFolder"]
 
 _LOCK = ".lock"
+DAMAGED = "damaged"  # for people: of a row whose report cannot be read
 VIDEO, CHECK, REPORT, WORKFLOW, EVENTS = "video.mp4", "check.json", "report.json", "workflow_api.json", "events.ndjson"
 
 
@@ -141,10 +142,13 @@ class BatchFolder:
         """What `begin` has written; {} if nobody has. RuntimeError for a damaged file."""
         path = self.root / "batch.json"
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
+            values = json.loads(path.read_text(encoding="utf-8"))
+            if not all(isinstance(values[name], dict) for name in ("rows", "settings")):
+                raise ValueError("rows or settings are not mappings")
+            return values
         except FileNotFoundError:
             return {}
-        except ValueError as error:
+        except (ValueError, LookupError, TypeError) as error:
             raise RuntimeError(f"{path} is damaged ({error}): delete it, and run again; finished rows are "
                                "kept.") from error
 

@@ -21,6 +21,7 @@ from ..preflight.budget import duration
 from .costs import in_hours
 from .folders import (
     CHECK,
+    DAMAGED,
     DONE,
     EVENTS,
     FAILED,
@@ -33,12 +34,11 @@ from .folders import (
     BatchFolder,
     RowFolder,
 )
-from .judged import STRIP, judged_values
+from .judged import JUDGED, STRIP, judged_values
 from .report import RowReport
 
 _TEMPLATE = Path(__file__).with_name("page.html")
-_DAMAGED = "damaged"
-_ORDER = (DONE, RUNNING, FAILED, INTERRUPTED, WAITING, _DAMAGED)
+_ORDER = (DONE, RUNNING, FAILED, INTERRUPTED, WAITING, DAMAGED)
 _FILES = {"video": VIDEO, "strip": STRIP, "report": REPORT, "check": CHECK, "workflow": WORKFLOW, "events": EVENTS}
 _LOGS = ("comfyui.log", "scail2.log")
 _WORST = {"good": 1, "not judged": 2, "visible": 3, "strong": 4}
@@ -62,17 +62,21 @@ def write_page(folder: BatchFolder) -> Path:
 
 
 def _row(row: RowFolder) -> dict[str, Any]:
+    """What the page shows of a row; one whose files are damaged does not take the page of all others with it."""
     try:
         report = row.report() or RowReport(row.id)
-        state = row.state()
+        values = _values(row, report, row.state_of(report), judged_values(row) or {})
+        json.dumps(values, allow_nan=False)  # a browser reads no NaN
+        return values
     except RuntimeError as error:
-        report, state = RowReport(row.id), _DAMAGED
-        return {**_values(row, report, state), "error": str(error)}
-    return _values(row, report, state)
+        text = str(error)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:  # files that somebody has edited
+        text = f"{REPORT} or {JUDGED} in {row.folder} is damaged ({error}): delete it, and run again."
+    return {**_values(row, RowReport(row.id), DAMAGED, {}), "error": text}
 
 
-def _values(row: RowFolder, report: RowReport, state: str) -> dict[str, Any]:
-    facts, judged = report.facts, judged_values(row) or {}
+def _values(row: RowFolder, report: RowReport, state: str, judged: Mapping[str, Any]) -> dict[str, Any]:
+    facts = report.facts
     verdicts = Counter(seam.get("verdict", "") for seam in judged.get("seams") or facts.seams)
     stages: dict[str, float] = {}
     for attempt in report.attempts:
@@ -92,8 +96,13 @@ def _values(row: RowFolder, report: RowReport, state: str) -> dict[str, Any]:
 
 def _attempt(values: Mapping[str, Any]) -> dict[str, Any]:
     gpus = f" (GPU {', '.join(values['gpus'])})" if values["gpus"] else ""
-    names = ("host", "state", "error", "gpu_seconds", "kept", "made", "ended")
-    return {**{name: values[name] for name in names}, "gpu": gpus, "started": values["started"][:19].replace("T", " ")}
+    names = ("host", "state", "error", "gpu_seconds", "kept", "made")
+    return {**{name: values[name] for name in names}, "gpu": gpus, "started": _second(values["started"]),
+            "ended": values["ended"] and _second(values["ended"])}
+
+
+def _second(time: str) -> str:
+    return f"{datetime.fromisoformat(time):%Y-%m-%d %H:%M:%S}"
 
 
 def _files(row: RowFolder) -> dict[str, str]:
@@ -139,7 +148,7 @@ def _cards(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]]:
 
 def _span(rows: Sequence[Mapping[str, Any]]) -> float | None:
     """Seconds from the begin of the first attempt to the end of the last one."""
-    times = [(attempt["started"], attempt["ended"][:19].replace("T", " ")) for row in rows
+    times = [(attempt["started"], attempt["ended"]) for row in rows
              for attempt in row["attempts"] if attempt["ended"]]
     if not times:
         return None

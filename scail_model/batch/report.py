@@ -148,6 +148,8 @@ class RowReport:
         """What `values` gave. ValueError for another format."""
         if values.get("format") != FORMAT:
             raise ValueError(f"its format is {values.get('format')!r}, not {FORMAT!r}")
+        if values["state"] not in (WAITING, RUNNING, DONE, FAILED, INTERRUPTED):
+            raise ValueError(f"its state is {values['state']!r}")
         facts = Facts(**{each.name: values[each.name] for each in fields(Facts)})
         attempts = tuple(Attempt(**attempt | {"kind": attempt["kind"] and Kind(attempt["kind"])})
                          for attempt in values["attempts"])

@@ -18,6 +18,7 @@ from scail_model.batch.folders import BatchFolder
 from scail_model.batch.judged import JUDGED, STRIP, judge, judged_values
 from scail_model.batch.page import write_page
 from scail_model.batch.report import DONE, FAILED, INTERRUPTED, RUNNING, WAITING, Attempt, Facts, RowReport
+from scail_model.headless.cli import main
 from tests.browser import browser
 
 NASTY = "it broke </script><script>alert(1)</script> & \"so on\" \u2028"
@@ -126,6 +127,48 @@ def test_the_page_shows_every_row_in_the_order_of_the_manifest(tmp_path):
     assert cards["of GPU time made nothing"] == "30 min"
     assert text.count("</script>") == 2, "nothing of a row ends the script"
     assert "://" not in text, "nothing is fetched from anywhere"
+
+
+@pytest.mark.parametrize(("name", "change"), [
+    ("report.json", {"frames": None}), ("report.json", {"state": "finished"}), ("report.json", {"state": []}),
+    ("report.json", {"attempts": [{"started": None}]}), ("report.json", {"attempts": [{"ended": "yesterday"}]}),
+    ("report.json", {"gpu_hour_price": float("nan")}), ("report.json", None),
+    ("judged.json", {"drift": None}), ("judged.json", {"seams": [1]}),
+    ("judged.json", {"drift": [{"distance": float("nan")}]}),
+], ids=str)
+def test_one_damaged_row_leaves_the_page_of_all_others(tmp_path, capsys, name, change):
+    folder = BatchFolder(tmp_path)
+    folder.begin({id: {"fingerprint": "x"} for id in ("a", "b")}, {})
+    attempt = Attempt("2026-11-30T01:00:00.000+00:00", "node1", 1, "comfyui", state=DONE, gpu_seconds=1.0,
+                      ended="2026-11-30T01:15:00.000+00:00")
+    for id in ("a", "b"):
+        row = folder.row(id)
+        row.folder.mkdir(parents=True)
+        row.path("video.mp4").write_bytes(b"x")
+        row.write(RowReport(id, "x", DONE, (attempt,), Facts(), 1.0))
+        about = row.path("video.mp4").stat()
+        row.write_values(JUDGED, {"format": "scail2-judged-1", "video": [about.st_size, about.st_mtime_ns]})
+    path = folder.row("b").path(name)
+    if change is None:
+        path.write_text('{"format')
+    else:
+        values = json.loads(path.read_text())
+        if "attempts" in change:
+            change = {"attempts": [{**values["attempts"][0], **change["attempts"][0]}]}
+        path.write_text(json.dumps({**values, **change}))
+    rows = data(write_page(folder))["rows"]
+    assert [row["state"] for row in rows] == [DONE, "damaged"]
+    assert "is damaged" in rows[1]["error"]
+    if change is None:
+        assert main(["batch", "status", str(tmp_path)]) == 0
+        assert capsys.readouterr().out.splitlines()[-1].startswith("2 rows: 1 done, 1 damaged")
+
+
+@pytest.mark.parametrize("text", ["[]", "null", '{"rows": []}', '{"other": 1}', "{"])
+def test_a_batch_file_of_something_else(tmp_path, capsys, text):
+    (tmp_path / "batch.json").write_text(text)
+    assert main(["batch", "status", str(tmp_path)]) == 1
+    assert "is damaged" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.0, "0"), (30.0, "0.0083"), (5400.0, "1.5"), (36_000.0, "10.0"),
