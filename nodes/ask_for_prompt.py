@@ -62,5 +62,8 @@ class SCAIL2CheckPrompt(io.ComfyNode):
 
     @classmethod
     def execute(cls, answer: str, clip=None) -> io.NodeOutput:
+        if not isinstance(answer, str):  # of nodes whose output may be anything
+            raise ValueError(f"The answer is {type(answer).__name__} and not text: connect the output that has the "
+                             "text.")
         written = checked(answer, None if clip is None else token_counter(clip))
         return io.NodeOutput(written.prompt, written.size())

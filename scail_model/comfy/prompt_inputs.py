@@ -46,7 +46,10 @@ def prompt_inputs() -> list[io.Input]:
 
 def read_request(reference: Tensor, driving, mode: str, instruction: str, identities: Identities | None, frames: int,
                  examples: str, node_id: str) -> Asked:
-    """The inputs of a node, read. Raises as `as_clip` does."""
+    """The inputs of a node, read. Raises as `as_clip` does, and ValueError for pictures that nobody can look at."""
+    _check(reference, "reference")
+    if isinstance(driving, Tensor):
+        _check(driving, "driving video")
     if identities is not None:
         mode = REPLACEMENT if identities.replacement else ANIMATION
     clip = as_clip(driving, told_on=node_id)
@@ -57,3 +60,13 @@ def read_request(reference: Tensor, driving, mode: str, instruction: str, identi
     request = Request(mode, len(shown), len(reference), instruction, examples.strip() or own_examples(mode),
                       MOST_CHARACTERS)
     return Asked(request, [fitted(frame / 255) for frame in shown], list(map(fitted, reference)))
+
+
+def _check(pictures: Tensor, name: str) -> None:
+    """[n, h, w, 3 or 4]"""
+    if len(pictures) == 0:
+        raise ValueError(f"The {name} has no pictures: connect an output that has at least one.")
+    if pictures.shape[-1] not in (3, 4):
+        raise ValueError(f"The {name} has {pictures.shape[-1]} colour channels: turn it into RGB.")
+    if any(not picture.isfinite().all() for picture in pictures):
+        raise ValueError(f"The {name} has pixels that are no numbers (NaN): look at the node that has made it.")

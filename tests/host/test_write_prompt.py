@@ -9,6 +9,7 @@ import json
 import pytest
 import torch
 from graphs import Graph, add_inputs
+from safetensors.torch import save_file
 
 pytestmark = pytest.mark.node("SCAIL2WritePrompt", "SCAIL2AskForPrompt", "SCAIL2CheckPrompt")
 PROMPT = ("A tall red robot walks through an empty gray street while rain falls softly onto parked cars, its left arm "
@@ -114,6 +115,46 @@ def test_a_video_of_few_frames_and_several_references(comfy, picture, tensors, f
     text = comfy.run(graph)["text"]["text"][0]
     assert text.startswith("The first picture is a frame" if shown == 1 else f"The first {shown} pictures are frames")
     assert "The last 2 pictures are not of that video: the reference pictures." in text
+
+
+@pytest.mark.parametrize(("reference", "driving", "message"), [
+    (torch.rand(1, 48, 32, 4), torch.rand(5, 48, 32, 4), None),
+    (torch.rand(2, 48, 32, 3) * 3 - 1, torch.rand(1, 8, 2000, 3), None),
+    (torch.rand(1, 48, 32, 1), torch.rand(5, 48, 32, 3), "The reference has 1 colour channels: turn it into RGB."),
+    (torch.rand(1, 48, 32, 3), torch.rand(5, 48, 32, 1), "The driving video has 1 colour channels"),
+    (torch.rand(0, 48, 32, 3), torch.rand(5, 48, 32, 3), "The reference has no pictures: connect an output that has"),
+    (torch.rand(1, 48, 32, 3), torch.rand(0, 48, 32, 3), "The driving video has no pictures"),
+    (torch.full((1, 48, 32, 3), torch.nan), torch.rand(5, 48, 32, 3), "The reference has pixels that are no numbers"),
+    (torch.rand(1, 48, 32, 3), torch.full((5, 48, 32, 3), torch.inf), "The driving video has pixels that are no numb"),
+], ids=["transparent", "too bright, and wide", "grey", "grey driving video", "empty", "empty driving video", "NaN",
+        "infinite driving video"])
+def test_kinds_of_pictures(comfy, tensors, tmp_path, reference, driving, message):
+    graph = Graph("")
+    for name, images in (("reference", reference), ("driving", driving)):
+        save_file({"images": images}, tmp_path / f"{name}.safetensors")
+        graph.add(name, "TestImages", path=str(tmp_path / f"{name}.safetensors"), name="images")
+    graph.add("ask", "SCAIL2AskForPrompt", reference=["reference", 0], driving=["driving", 0], mode="animation",
+              frames=3)
+    if message is None:
+        images = tensors(graph, image=["ask", 0])["image"]
+        assert len(images) == min(3, len(driving)) + len(reference)
+        assert images.shape[-1] == 3
+        assert images.min() >= 0
+        assert images.max() <= 1
+        return
+    graph.add("shown", "PreviewImage", images=["ask", 0])
+    with pytest.raises(RuntimeError, match=message):
+        comfy.run(graph)
+
+
+@pytest.mark.parametrize("value", ["null", "5", '["a", "b"]'])
+def test_an_answer_that_is_no_text(comfy, value):
+    graph = Graph("")
+    graph.add("answer", "TestAnything", text=value)
+    graph.add("checked", "SCAIL2CheckPrompt", answer=["answer", 0])
+    graph.add("text", "PreviewAny", source=["checked", 0])
+    with pytest.raises(RuntimeError, match="The answer is (NoneType|int|list) and not text: connect the output"):
+        comfy.run(graph)
 
 
 @pytest.mark.parametrize(("answer", "clip", "expected"), [
