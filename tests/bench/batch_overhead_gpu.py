@@ -170,12 +170,12 @@ def by_hand(options: argparse.Namespace, base: Path, manifest: Path) -> tuple[fl
 
 def as_batch(options: argparse.Namespace, base: Path, manifest: Path) -> tuple[float, list[dict], Path]:
     started = time.monotonic()
-    out = options.folder / "batch"
+    out, given = options.folder / "batch", os.environ.get("PYTHONPATH", "")
     subprocess.run([sys.executable, "-c", "import sys; from scail_model.headless.cli import main; sys.exit(main())",
                     "batch", "run", manifest, "--out", out, "--comfyui", options.comfyui,
                     "--comfyui_python", options.python, "--comfyui_args", " ".join(arguments(options, base)),
                     "--gpus", "1"],
-                   check=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, sys.path))})
+                   check=True, env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *given.split(os.pathsep)])})
     seconds = time.monotonic() - started
     return seconds, [json.loads(path.read_text()) for path in sorted(out.glob("rows/*/report.json"))], out
 
