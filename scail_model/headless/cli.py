@@ -43,7 +43,8 @@ def _run(argv: list[str]) -> int:
         arguments, unknown = parser.parse_known_args(argv)
         if unknown:
             parser.prog = " ".join(("scail2", *takewhile(lambda word: not word.startswith("-"), argv)))
-            parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+            flags = [word.partition("=")[0] for word in unknown if word.startswith("-")]  # a value may be a key
+            parser.error(f"unrecognized arguments: {' '.join(flags or unknown)}")
         fine = arguments.run(arguments)
     except ModuleNotFoundError as error:
         extra = _EXTRAS.get((error.name or "").split(".")[0], "headless")

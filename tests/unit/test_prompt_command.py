@@ -347,6 +347,15 @@ def test_wrong_arguments_give_one_sentence(backend, flags, expected, files, caps
     assert KEY not in err
 
 
+@pytest.mark.parametrize("flags", [["--api-key", KEY], [f"--key={KEY}"], ["--openai_api_key", KEY]])
+def test_a_key_after_an_unknown_flag_is_not_shown(flags, capsys):
+    with pytest.raises(SystemExit):
+        main(["prompt", "--video", "a", "--image", "b", *flags])
+    err = capsys.readouterr().err
+    assert f"unrecognized arguments: {flags[0].partition('=')[0]}: see" in err
+    assert KEY not in err
+
+
 @pytest.mark.parametrize(("backend", "package"), [("gemini", "google.genai"), ("openai", "openai")])
 def test_a_missing_client_names_the_extra(backend, package, write, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
