@@ -25,6 +25,7 @@ __all__ = ["DONE", "FAILED", "INTERRUPTED", "RUNNING", "WAITING", "BatchFolder",
 
 _LOCK = ".lock"
 DAMAGED = "damaged"  # for people: of a row whose report cannot be read
+BATCH = "batch.json"
 VIDEO, CHECK, REPORT, WORKFLOW, EVENTS = "video.mp4", "check.json", "report.json", "workflow_api.json", "events.ndjson"
 
 
@@ -83,9 +84,11 @@ class RowFolder:
 
     def set_aside(self) -> Path | None:
         """Make room for the same id with other inputs: the folder as it is goes to replaced/, which is returned. None
-        if there was nothing."""
+        if there was nothing. RuntimeError if another process makes the row."""
         if not self.folder.is_dir():
             return None
+        with self.locked():
+            pass
         places = self.root / "replaced"
         places.mkdir(exist_ok=True)
         number = 1 + sum(1 for _ in places.glob(f"{self.id}.*"))
@@ -136,11 +139,11 @@ class BatchFolder:
         """Write batch.json. rows: by id, in the manifest's order, each with "fingerprint" and its values. RuntimeError
         if the disk is full."""
         self.root.mkdir(parents=True, exist_ok=True)
-        _write(self.root / "batch.json", {"format": "scail2-batch-1", "settings": dict(settings), "rows": dict(rows)})
+        _write(self.root / BATCH, {"format": "scail2-batch-1", "settings": dict(settings), "rows": dict(rows)})
 
     def read(self) -> dict[str, Any]:
         """What `begin` has written; {} if nobody has. RuntimeError for a damaged file."""
-        path = self.root / "batch.json"
+        path = self.root / BATCH
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
             if not all(isinstance(values[name], dict) for name in ("rows", "settings")):

@@ -44,6 +44,8 @@ def run_row(row: Row, engine: Engine, folder: RowFolder, hear: Callable[[Positio
         try:
             if before.attempts and (fault := other_inputs(row, before)):
                 raise RuntimeError(fault)
+            if folder.state_of(before) == DONE:  # by another process, since the row was given out
+                return before
             report = replace(report, fingerprint=fingerprint(row), facts=_inputs(row))
         except (OSError, ValueError) as error:  # a file that is missing by now
             report = report.changed(state=FAILED, kind=Kind.INPUTS, error=_line(error), ended=now())

@@ -54,8 +54,8 @@ def reading(folder: Path, tick: Callable[[], None] = lambda: None) -> Iterator[N
     """Read files of a finished job, which nobody removes meanwhile. tick: as for `Readers.tell`."""
     readers, count = _here.setdefault(folder.parent, (Readers(folder.parent), Counter()))
     count[folder.name] += 1
-    readers.tell(+count, tick)
     try:
+        readers.tell(+count, tick)
         yield
     finally:
         count[folder.name] -= 1

@@ -60,8 +60,6 @@ def _is_done(row: Row, folder: RowFolder, *, replace: bool) -> bool:
     if fault and not replace:
         raise ValueError(fault)
     if fault:
-        with folder.locked():
-            pass  # RuntimeError: somebody makes it
         folder.set_aside()
         return False
     return folder.state() == DONE
@@ -70,9 +68,10 @@ def _is_done(row: Row, folder: RowFolder, *, replace: bool) -> bool:
 def _made(row: Row, engine: Engine, folder: RowFolder, arguments: argparse.Namespace) -> RowReport:
     """Attempts until the row is done or the rules say no. One that failed in an earlier task has all attempts again,
     because whoever queued it has asked for it."""
-    report = folder.report()
-    if report is not None and report.attempts:
-        folder.write(report.again())
+    with folder.locked():  # RuntimeError: somebody makes it, whose report is left alone
+        report = folder.report()
+        if report is not None and report.attempts and folder.state_of(report) != DONE:
+            folder.write(report.again())
     smaller, lines = False, _Lines(row.id)
     while True:
         report = run_row(row, engine, folder, lines.hear, smaller=smaller, price=arguments.gpu_hour_price)

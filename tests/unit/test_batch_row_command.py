@@ -115,6 +115,16 @@ def test_a_failed_row_has_all_attempts_again(run):
     assert run("b", error(Kind.PROCESS), error(Kind.PROCESS), None)[0] == 0
 
 
+def test_the_report_of_a_row_that_another_one_makes_is_left_alone(run, manifest, capsys):
+    run("b", error(Kind.INPUTS))
+    folder = BatchFolder(manifest.with_suffix("")).row("b")
+    before = folder.report()
+    with folder.locked():
+        assert run("b")[0] == 1
+    assert "Another run is making row b" in capsys.readouterr().err
+    assert folder.report() == before
+
+
 def test_other_inputs_under_the_same_id(run, capsys, manifest):
     run("b", None)
     text = manifest.read_text()

@@ -152,6 +152,19 @@ def test_a_worker_that_was_lost(make, row, batch):
     assert not lost.again().last.counts
 
 
+def test_a_row_that_another_process_has_made_meanwhile_is_not_made_again(make, row):
+    assert make(row, RuntimeError("made twice")).state == FAILED
+    made = make(row)
+    assert as_json(make(row, RuntimeError("made twice"))) == as_json(made)
+
+
+def test_a_row_that_is_being_made_is_not_set_aside(row, batch):
+    with batch.row("a").locked():
+        with pytest.raises(RuntimeError, match="Another run is making row a"):
+            batch.row("a").set_aside()
+        assert batch.row("a").folder.is_dir()
+
+
 def test_a_finished_row_without_its_video_waits(make, row, batch):
     make(row)
     batch.row("a").path("video.mp4").unlink()

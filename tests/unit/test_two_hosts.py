@@ -12,7 +12,7 @@ import pytest
 from hosts import SILENCE, kill, on_host, quick, until
 
 from scail_model.files.jobs import Job, found_jobs, make_room, remove
-from scail_model.files.readers import Readers, read_by_others, reading
+from scail_model.files.readers import Readers, read_by_others, reading, registry
 
 PART, VIDEO, BYTES = "0001-{}.mp4", "video-1.mp4", 2000
 NAMES = "first", "second", "third"
@@ -176,6 +176,20 @@ def test_a_process_that_reads_shows_itself_as_long_as_it_is_wanted(tmp_path):
     assert read_by_others(tmp_path) == {}  # it is us
     readers.tell(())
     assert not file.exists()
+
+
+def test_who_is_stopped_before_reading_reads_nothing(tmp_path):
+    """While another process holds the lock."""
+    folder = finished(tmp_path)
+    with registry(tmp_path), pytest.raises(KeyboardInterrupt), reading(folder, stop):
+        raise AssertionError("it was not stopped")
+    with reading(folder):
+        assert list(tmp_path.glob(".reader-*"))
+    assert list(tmp_path.glob(".reader-*")) == []
+
+
+def stop():
+    raise KeyboardInterrupt
 
 
 def test_a_reader_whose_number_is_used_again(tmp_path):
