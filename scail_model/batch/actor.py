@@ -11,15 +11,14 @@ from pathlib import Path
 
 import ray
 
-from .engine import Engine, EngineSpec
+from .engine import COMFYUI, COMMAND_LINE, Engine, EngineSpec
 from .events import Event, Position
 from .failures import RowError, next_step
-from .folders import BatchFolder
+from .folders import BATCH, BatchFolder
 from .manifest import Row
 from .report import DONE, RowReport
 from .row import run_row
 
-COMFYUI, COMMAND_LINE = "comfyui", "command line"
 _THREADS = "OMP_NUM_THREADS"
 
 
@@ -107,7 +106,7 @@ class RowActor:
 
     def _made(self, row: Row, smaller: bool) -> Made:
         root = self._orders.root
-        if not (root / "batch.json").is_file():
+        if not (root / BATCH).is_file():
             return Made(untried=f"The batch's folder {root} is not there on {socket.gethostname()}: put it on a disk "
                                 "that all machines share, under the same path.")
         batch = BatchFolder(root)

@@ -50,7 +50,7 @@ class Asked:
 def settings_faults(prompt: Prompt) -> Iterator[str]:
     """What is wrong with the settings of every node that has those of a video."""
     for about in prompt.values():
-        if not our_inputs_of(about):
+        if not our_inputs(about["class_type"]):
             continue
         where = "" if about["class_type"] == SAMPLER else f'"{title(about)}": '
         for each in option_fields():
@@ -113,10 +113,6 @@ def source_of(prompt: Prompt, value: Any) -> Source | None:
         else:  # other loaders may leave frames out
             return Source(Place(node, "file"), window) if kind == "LoadVideo" else None
     return None
-
-
-def our_inputs_of(about: Mapping[str, Any]) -> bool:
-    return bool(our_inputs(about["class_type"]))
 
 
 def _options(inputs: Mapping[str, Any]) -> VideoOptions | None:

@@ -19,9 +19,9 @@ _TAIL = 400  # pieces of the log that are remembered
 _TOLD = 20  # its last lines, which say why a process has ended
 _KILLED = 9  # the signal, which Windows does not name
 _PATIENCE = 0.5  # seconds that a process has to end by itself
-# a line of a log that is an error's last one: "ModuleNotFoundError: No module named 'x'"
 _COLOUR = re.compile("\x1b\\[[0-9;]*m")
 _HOPELESS = re.compile(r"ModuleNotFoundError|ImportError|SyntaxError|main.py: error:")  # every start ends like this
+# a line of a log that is an error's last one: "ModuleNotFoundError: No module named 'x'"
 _ERROR = re.compile(r"^\s*(?:\w+\.)*\w*(?:Error|Exception|Exit|Interrupt)\b.*$|^.*\b(?:error|Error|ERROR):.*$", re.M)
 
 

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
+from . import addresses
 from .failures import Kind, RowError
 
 _SOON = 10.0  # seconds that an answer may take; a graph with large files is checked in that time too
@@ -120,5 +121,4 @@ def refusal(prompt: Mapping[str, Any], answer: Mapping[str, Any]) -> str:
 
 def title(prompt: Mapping[str, Any], node_id: str) -> str:
     """A node as people know it: its title, or its class."""
-    node = prompt.get(str(node_id), {})
-    return (node.get("_meta") or {}).get("title") or node.get("class_type") or f"node {node_id}"
+    return addresses.title(prompt.get(str(node_id), {})) or f"node {node_id}"

@@ -19,7 +19,7 @@ from . import comfy_process
 from .comfy_client import ComfyClient
 from .comfy_process import LOG, ComfyProcess
 from .comfy_run import HUNG, STOPPED, ComfyRun, driving_file, saved_files, video_of
-from .engine import Result
+from .engine import COMFYUI, Result
 from .events import FACTS, LINE, STAGE, STARTING, Tell, event
 from .failures import Kind, RowError
 from .folders import VIDEO, WORKFLOW, BatchFolder, RowFolder
@@ -57,7 +57,7 @@ class ComfySpec:
 class ComfyEngine:
     """The `Engine`."""
 
-    name = "comfyui"
+    name = COMFYUI
 
     def __init__(self, spec: ComfySpec, gpus: Sequence[str], batch: BatchFolder) -> None:
         self.spec, self.gpus, self.batch = spec, tuple(gpus), batch

@@ -18,6 +18,7 @@ from ..preflight.model_files import KNOWN
 from ..segments import Segment
 from ..video.draft import draft_size
 from .asked import Asked
+from .report import cost_of
 
 _GIB = 2**30
 _HOUR = 3600.0
@@ -79,7 +80,7 @@ class Total:
 
     def cost(self, price: float | None) -> float | None:
         """Of all GPU time; price: of an hour of a GPU."""
-        return None if price is None or self.seconds is None else self.seconds / _HOUR * price
+        return cost_of(self.seconds, price)
 
 
 def in_hours(seconds: float) -> str:

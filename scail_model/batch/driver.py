@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from .failures import Kind, next_step
+from .failures import FULL_PAUSE, Kind, next_step
 from .folders import BatchFolder
 from .health import Health
 from .manifest import Row
@@ -23,7 +23,7 @@ from .workers import Ended, Seen, Workers
 
 _PASSED_OVER = 8  # rows at most, in the search for one that a worker has not just failed with
 _HELD = 30.0  # seconds until a row that another process makes is looked at again
-_FULL, _FULL_PAUSE = 3, 60.0  # how often a full disk is waited for, and seconds the first time; then twice as long
+_FULL = 3  # how often a full disk is waited for, each time twice as long
 
 
 @dataclass
@@ -222,8 +222,7 @@ class _Run:
 
     def _failed(self, report: RowReport) -> None:
         id, error = report.id, report.error or "It failed."
-        step = next_step(report, self._rows[id], self._attempts)
-        pause = step.pause
+        step, pause = next_step(report, self._rows[id], self._attempts), 0.0
         if report.kind is Kind.DISK:
             self._unwritten[id], pause = report, self._no_room(error)
         if not step.again:
@@ -261,7 +260,7 @@ class _Run:
             if self._full > _FULL:
                 self._summary.ended = error
                 return 0.0
-            self._full_until = now + _FULL_PAUSE * 2 ** (self._full - 1)
+            self._full_until = now + FULL_PAUSE * 2 ** (self._full - 1)
             self._say(f"The disk is full: no row is begun for {self._full_until - now:.0f} s.")
         return self._full_until - now
 

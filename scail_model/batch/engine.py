@@ -1,4 +1,4 @@
-"""What makes rows: a ComfyUI process (`comfy_engine.py`) or the command line in the worker's own process
+"""What makes rows: a ComfyUI process (`comfy_engine.py`), or the command line in a process that stays up
 (`headless/rows.py`). An engine makes one row at a time and keeps what it has loaded for the next."""
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from .folders import BatchFolder, RowFolder
     from .manifest import Row
 
+COMFYUI, COMMAND_LINE = "comfyui", "command line"
+
 
 @dataclass(frozen=True)
 class Result:
@@ -25,7 +27,7 @@ class Result:
 class Engine(Protocol):
     @property
     def name(self) -> str:
-        """For reports: "comfyui" or "command line"."""
+        """For reports: COMFYUI or COMMAND_LINE."""
         ...
 
     @property

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .manifest import Row
-    from .report import Attempt, RowReport
+    from .report import RowReport
 
-_PAUSE = 60.0  # seconds until a full disk is tried again the first time; twice as long each time after
+FULL_PAUSE = 60.0  # seconds until a full disk is tried again the first time; twice as long each time after
 _NAN_ATTEMPTS = 2  # another run of a healthy card may be sound; a third would show nothing new
 
 
@@ -48,8 +47,7 @@ class Next:
 
 
 def next_step(report: RowReport, row: Row, most_attempts: int) -> Next:
-    """Whether a row is made once more, and how. Attempts that somebody stopped, that were broken off
-    with their worker, and those from before a retry do not count."""
+    """Whether a row is made once more, and how. `Attempt.counts` says which attempts count."""
     if report.finished:
         return Next(False)
     counted = [attempt for attempt in report.attempts if attempt.counts]
@@ -62,16 +60,12 @@ def next_step(report: RowReport, row: Row, most_attempts: int) -> Next:
         return Next(True, smaller=True, new_process=True) if row.smaller and not smaller else Next(False)
     if kind is Kind.INPUTS or len(counted) >= most_attempts:
         return Next(False)
-    same = _count(counted, kind)
+    same = sum(attempt.kind is kind for attempt in counted)
     if kind is Kind.NAN and same >= _NAN_ATTEMPTS:
         return Next(False)
     if kind is Kind.DISK:
-        return Next(True, smaller, pause=_PAUSE * 2 ** (same - 1))
+        return Next(True, smaller, pause=FULL_PAUSE * 2 ** (same - 1))
     return Next(True, smaller, new_process=True)
-
-
-def _count(attempts: Sequence[Attempt], kind: Kind | None) -> int:
-    return sum(attempt.kind is kind for attempt in attempts)
 
 
 def _words(*words: str) -> re.Pattern[str]:

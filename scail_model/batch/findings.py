@@ -11,9 +11,9 @@ from ..preflight.memory_checks import gib
 from .checks import Checked
 from .costs import CARDS, Card, Estimate, in_hours, total
 from .manifest import Manifest, several
+from .report import cost_of
 
 _LISTED = 200  # rows in the table; of more, only the sum is shown
-_HOUR = 3600.0
 
 
 def as_text(manifest: Manifest, checked: Sequence[Checked], card: Card | None, price: float | None) -> str:
@@ -46,7 +46,7 @@ def _values(checked: Checked, card: Card | None, price: float | None) -> dict:
     found = None
     if estimate is not None:
         seconds = estimate.seconds(card) if card else None
-        found = {**asdict(estimate), "seconds": seconds, "cost": _cost(seconds, price)}
+        found = {**asdict(estimate), "seconds": seconds, "cost": cost_of(seconds, price)}
     return {"id": row.id, "place": row.place, "workflow": None if row.workflow is None else str(row.workflow),
             "errors": list(checked.errors), "warnings": list(checked.warnings), "estimate": found,
             "unknown": checked.unknown or None}
@@ -73,11 +73,7 @@ def _table(known: Sequence[Checked], card: Card | None, price: float | None) -> 
 def _cells(id: str, estimate: Estimate, card: Card | None, price: float | None) -> list[str]:
     seconds = estimate.seconds(card) if card else None
     return [id, str(estimate.frames), str(estimate.segments), gib(estimate.vram), gib(estimate.disk),
-            "" if seconds is None else duration(seconds), f"{_cost(seconds, price) or 0:.2f}"]
-
-
-def _cost(seconds: float | None, price: float | None) -> float | None:
-    return None if seconds is None or price is None else seconds / _HOUR * price
+            "" if seconds is None else duration(seconds), f"{cost_of(seconds, price) or 0:.2f}"]
 
 
 def _sum(known: Sequence[Checked], card: Card | None, price: float | None) -> Iterator[str]:

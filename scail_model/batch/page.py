@@ -78,17 +78,13 @@ def _row(row: RowFolder) -> dict[str, Any]:
 def _values(row: RowFolder, report: RowReport, state: str, judged: Mapping[str, Any]) -> dict[str, Any]:
     facts = report.facts
     verdicts = Counter(seam.get("verdict", "") for seam in judged.get("seams") or facts.seams)
-    stages: dict[str, float] = {}
-    for attempt in report.attempts:
-        for name, seconds in attempt.stages.items():
-            stages[name] = stages.get(name, 0.0) + seconds
     distances = [scene["distance"] for scene in judged.get("drift", ()) if scene.get("distance") is not None]
     return {
         "id": row.id, "state": state, "error": report.error, "smaller": report.smaller,
         "host": report.last and report.last.host, "gpu": facts.gpu, "gpu_seconds": round(report.gpu_seconds, 1),
         "cost": report.cost, "frames": dict(facts.frames), "rate": {side: _rate(rate) for side, rate in
                                                                     facts.rate.items()},
-        "sound": dict(facts.sound), "segments": dict(facts.segments), "stages": stages,
+        "sound": dict(facts.sound), "segments": dict(facts.segments), "stages": report.stages,
         "seams": dict(verdicts), "worst": max((_WORST.get(verdict, 0) for verdict in verdicts), default=0),
         "drift": max(distances, default=None), "attempts": [_attempt(asdict(each)) for each in report.attempts],
         "files": _files(row)}

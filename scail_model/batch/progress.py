@@ -9,12 +9,11 @@ from typing import TextIO
 from ..preflight.budget import duration
 from .costs import in_hours
 from .driver import Standing, Tell
-from .report import RowReport
+from .report import RowReport, cost_of
 from .workers import Seen
 
 _BLINK = 2.0  # seconds after which a terminal shows everything anew
 _NAMED = 4  # rows in a line of a log
-_HOUR = 3600.0
 _UP = "\x1b[{}A\x1b[J"  # so many lines up, and nothing below
 
 
@@ -81,8 +80,8 @@ class Progress(Tell):
 
 def spent(gpu_seconds: float, price: float | None) -> str:
     """GPU time in hours, and what it costs."""
-    cost = gpu_seconds / _HOUR * (price or 0.0)
-    said = "" if price is None else f", cost {cost:.2f}" if cost >= 0.1 or not cost else f", cost {cost:.2g}"
+    cost = cost_of(gpu_seconds, price)
+    said = "" if cost is None else f", cost {cost:.2f}" if cost >= 0.1 or not cost else f", cost {cost:.2g}"
     return f"{in_hours(gpu_seconds)} GPU-hours{said}"
 
 

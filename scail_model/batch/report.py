@@ -19,6 +19,11 @@ def now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
 
 
+def cost_of(gpu_seconds: float | None, price: float | None) -> float | None:
+    """price: of an hour of a GPU. None if one of both is not known."""
+    return None if gpu_seconds is None or price is None else gpu_seconds / _HOUR * price
+
+
 @dataclass(frozen=True)
 class Attempt:
     """One try of a row by one process. started, ended: ISO 8601. gpus: those that it held. stages: seconds by name.
@@ -64,7 +69,6 @@ class Facts:
     segments: Mapping[str, int] = field(default_factory=dict)
     job_folder: str | None = None
     seams: Sequence[Mapping[str, Any]] = ()
-    drift: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,16 @@ class RowReport:
 
     @property
     def cost(self) -> float | None:
-        return None if self.price is None else self.gpu_seconds / _HOUR * self.price
+        return cost_of(self.gpu_seconds, self.price)
+
+    @property
+    def stages(self) -> dict[str, float]:
+        """Seconds by name, of all attempts."""
+        found: dict[str, float] = {}
+        for attempt in self.attempts:
+            for name, seconds in attempt.stages.items():
+                found[name] = round(found.get(name, 0.0) + seconds, 3)
+        return found
 
     def begun(self, attempt: Attempt) -> RowReport:
         """With one more attempt. One that never ended was broken off with its process."""
@@ -132,13 +145,9 @@ class RowReport:
     def values(self) -> dict[str, Any]:
         """For JSON."""
         last = self.last
-        stages: dict[str, float] = {}
-        for attempt in self.attempts:
-            for name, seconds in attempt.stages.items():
-                stages[name] = round(stages.get(name, 0.0) + seconds, 3)
         return {"format": FORMAT, "id": self.id, "state": self.state, "fingerprint": self.fingerprint,
                 "smaller": self.smaller, "error": self.error, "kind": self.kind,
-                "host": last and last.host, **asdict(self.facts), "stages": stages,
+                "host": last and last.host, **asdict(self.facts), "stages": self.stages,
                 "gpu_seconds": round(self.gpu_seconds, 3), "gpu_hour_price": self.price,
                 "cost": None if self.cost is None else round(self.cost, 6),
                 "attempts": [asdict(attempt) for attempt in self.attempts]}

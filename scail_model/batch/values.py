@@ -13,7 +13,7 @@ _SEEDS = ("seed", "noise_seed")
 _CUT = re.compile(r"[0-9]+[.,][0-9]+E\+[0-9]+", re.IGNORECASE)
 _TRUTHS = {"true": True, "false": False}
 _LONGEST = 100  # letters of a value in a sentence; paths may be as long
-HIGHEST_SEED = 0xFFFFFFFFFFFFFFFF
+_HIGHEST_SEED = 0xFFFFFFFFFFFFFFFF  # of every ComfyUI node
 
 
 def fitting(address: str, name: str, old: Any, value: Any) -> Any:
@@ -62,8 +62,8 @@ def _number(address: str, name: str, old: float, value: Any) -> float:
         number = int(number)
     if name in _WHOLE and isinstance(number, float):
         raise ValueError(f"{address} is {number:g}, but it must be a whole number: round it.")
-    if name in _SEEDS and not 0 <= number <= HIGHEST_SEED:
-        raise ValueError(f"{address} is {brief(str(value))}, but a seed is a whole number from 0 to {HIGHEST_SEED}: "
+    if name in _SEEDS and not 0 <= number <= _HIGHEST_SEED:
+        raise ValueError(f"{address} is {brief(str(value))}, but a seed is a whole number from 0 to {_HIGHEST_SEED}: "
                          "correct it.")
     return float(number) if isinstance(old, float) else number
 

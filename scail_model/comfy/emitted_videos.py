@@ -23,7 +23,7 @@ class EmittedVideos:
         self._tell()
 
     def folders_of_this_run(self) -> set[Path]:
-        """Jobs whose videos the nodes behind may not have read yet."""
+        """Jobs whose videos the nodes after it may not have read yet."""
         return {path.parent for path, run in self.runs.items() if run == _prompt_id()}
 
     def lost(self) -> int:

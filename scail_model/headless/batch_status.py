@@ -13,6 +13,7 @@ from typing import Any
 from ..batch.choice import Known, known
 from ..batch.folders import DAMAGED, DONE, FAILED, INTERRUPTED, RUNNING, WAITING, BatchFolder
 from ..batch.progress import spent
+from ..batch.report import cost_of
 from .batch_specs import folder_of
 
 _ORDER = RUNNING, DONE, FAILED, INTERRUPTED, WAITING, DAMAGED
@@ -35,6 +36,7 @@ def status(arguments: argparse.Namespace) -> None:
 def as_values(rows: Sequence[Known], price: float | None) -> dict[str, Any]:
     """For programs."""
     seconds = sum(row.report.gpu_seconds for row in rows if row.report)
+    cost = cost_of(seconds, price)
     return {
         "rows": [{"id": row.id, "state": row.state, "attempts": len(row.report.attempts) if row.report else 0,
                   "segments": dict(row.report.facts.segments) if row.report else {},
@@ -44,7 +46,7 @@ def as_values(rows: Sequence[Known], price: float | None) -> dict[str, Any]:
                   "kind": row.report.kind if row.report and row.state == FAILED else None,
                   "error": row.report.error if row.report and row.state == FAILED else row.fault} for row in rows],
         "states": Counter(row.state for row in rows), "gpu_seconds": round(seconds, 3),
-        "cost": None if price is None else round(seconds / 3600.0 * price, 6)}
+        "cost": None if cost is None else round(cost, 6)}
 
 
 def as_text(rows: Sequence[Known], price: float | None) -> str:

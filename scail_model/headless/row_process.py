@@ -26,9 +26,9 @@ from .batch_rows import row_parser
 from .device import usual_device
 from .generate import run
 from .kept_models import KeptModels, free
+from .rows import FAILED, MADE, READY
 from .terminal import Terminal
 
-READY, MADE, FAILED = "ready", "made", "failed"
 _VERSIONS = ("scail2", "Python", "torch", "CUDA", "driver", "diffusers", "transformers")
 
 log = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from typing import IO, Any
 
 from ..batch.child import Child, of_gpus
 from ..batch.comfy_run import HUNG, STOPPED
-from ..batch.engine import Result
+from ..batch.engine import COMMAND_LINE, Result
 from ..batch.events import FACTS, LINE, STAGE, STARTING, Tell, event
 from ..batch.failures import Kind, RowError, explained
 from ..batch.flags import values_of, words
@@ -29,7 +29,7 @@ from ..batch.results import media_facts, record_facts
 from ..video.record import record_path
 
 LOG = "scail2.log"
-_READY, _MADE, _FAILED = "ready", "made", "failed"  # as row_process.py says them, which torch comes with
+READY, MADE, FAILED = "ready", "made", "failed"  # the events of row_process.py itself
 _PACK = Path(__file__).parents[2]
 _TICK = 0.2  # seconds between two looks at the process and at who stops us
 _SPEAK = 15.0  # seconds between two lines while it starts
@@ -72,7 +72,7 @@ class _Process(Child):
 class HeadlessEngine:
     """The `Engine`."""
 
-    name = "command line"
+    name = COMMAND_LINE
 
     def __init__(self, spec: HeadlessSpec, gpus: Sequence[str], batch: BatchFolder) -> None:
         self.spec, self.gpus, self.batch = spec, tuple(gpus), batch
@@ -156,9 +156,9 @@ class HeadlessEngine:
                 if time.monotonic() - heard > self.spec.hung:
                     raise RowError(Kind.PROCESS, f"The command line said nothing for {self.spec.hung:.0f} s, so it "
                                                  f"hangs: read {LOG}, and run again; finished segments are kept.")
-            elif told["event"] == _MADE:
+            elif told["event"] == MADE:
                 return Path(told["video"])
-            elif told["event"] == _FAILED:
+            elif told["event"] == FAILED:
                 raise explained("scail2 generate", told["type"], told["message"])
             else:
                 tell(told)

@@ -32,6 +32,7 @@ from simulated_workers import Clock, SimulatedWorkers, StoredBatch, World  # noq
 from waiting_engine import LEDGER, WaitingSpec, waiting_row  # noqa: E402
 
 from scail_model.batch.driver import Standing, Tell, run_batch  # noqa: E402
+from scail_model.batch.engine import COMMAND_LINE  # noqa: E402
 from scail_model.batch.folders import BatchFolder  # noqa: E402
 from scail_model.batch.manifest import Row  # noqa: E402
 from scail_model.preflight.budget import DECODING, ENCODING  # noqa: E402
@@ -182,7 +183,7 @@ class Counted(Tell):
 
 def with_ray(arguments: argparse.Namespace) -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join(map(str, (HERE.parents[1], HERE)))
-    from scail_model.batch.actor import COMMAND_LINE, Orders
+    from scail_model.batch.actor import Orders
     from scail_model.batch.cluster import cluster
     from scail_model.batch.ray_workers import RayWorkers
 

@@ -19,9 +19,10 @@ sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1] / 
 from waiting_engine import LEDGER, WaitingSpec, waiting_row  # noqa: E402
 
 from scail_model.batch import ray_workers  # noqa: E402
-from scail_model.batch.actor import COMMAND_LINE, Orders  # noqa: E402
+from scail_model.batch.actor import Orders  # noqa: E402
 from scail_model.batch.cluster import cluster  # noqa: E402
 from scail_model.batch.driver import Tell, run_batch  # noqa: E402
+from scail_model.batch.engine import COMMAND_LINE  # noqa: E402
 from scail_model.batch.folders import BatchFolder  # noqa: E402
 
 ROWS = 24

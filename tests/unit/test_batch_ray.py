@@ -15,6 +15,7 @@ from waiting_engine import LEDGER, WaitingSpec, looked_at, waiting_row
 from scail_model.batch import driver, health
 from scail_model.batch.choice import choose
 from scail_model.batch.driver import Tell, run_batch
+from scail_model.batch.engine import COMMAND_LINE
 from scail_model.batch.failures import Kind
 from scail_model.batch.folders import DONE, FAILED, BatchFolder
 from scail_model.batch.report import Attempt, RowReport
@@ -22,7 +23,7 @@ from scail_model.batch.workflow import fingerprint
 
 ray = pytest.importorskip("ray")
 
-from scail_model.batch.actor import COMMAND_LINE, Orders  # noqa: E402
+from scail_model.batch.actor import Orders  # noqa: E402
 from scail_model.batch.cluster import cluster  # noqa: E402
 from scail_model.batch.ray_workers import RayWorkers  # noqa: E402
 
