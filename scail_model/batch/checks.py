@@ -86,6 +86,8 @@ def _of_graph(row: Row, made: Applied, media: Mapping, folders: ModelFolders | N
         name = f"{made.given.get(place) or shown(made.prompt, place)} is {made.media[place].path.name}"
         errors += [f"{name}, {found.fault}"] if found.fault else []
         warnings += [f"{name}, which {text}" for text in found.warnings]
+        if found.several:  # Load Image gives all of them
+            warnings.append(f"{name}, which {found.several}: give one picture, unless all in it are meant.")
     wrong = list(settings_faults(made.prompt))
     for text in map(_size_fault, *zip(*sizes(made.prompt), strict=True)) if list(sizes(made.prompt)) else ():
         wrong += [text] if text else []

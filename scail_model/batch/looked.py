@@ -19,6 +19,7 @@ from PIL import ExifTags, Image
 
 from ..media.clips import Clip, Tick
 from ..media.frames import orientation
+from ..media.pictures import MANY
 from ..media.retiming import retimed
 from ..media.scan import STORE_DURATIONS, timing
 from ..media.sound import Form
@@ -72,13 +73,14 @@ class Stamps(Clip):
 @dataclass(frozen=True)
 class Looked:
     """What a file is. fault: the end of a sentence that begins with its place and name. size: (height, width) as shown;
-    stored: the same as stored. stamps: of a video."""
+    stored: the same as stored. stamps: of a video. several: of a file that is not one picture, what it is instead."""
 
     fault: str = ""
     size: tuple[int, int] = (0, 0)
     stored: tuple[int, int] = (0, 0)
     stamps: Stamps | None = None
     warnings: tuple[str, ...] = field(default=())
+    several: str = ""
 
 
 def look_at_all(files: Iterable[MediaFile]) -> Mapping[tuple[Path, str], Looked]:
@@ -117,12 +119,13 @@ def _picture(path: Path) -> Looked:
         with Image.open(path) as image:
             turned = image.getexif().get(ExifTags.Base.Orientation, 1) in _LYING
             width, height = image.size
+            pictures = getattr(image, "n_frames", 1) if image.format in MANY else 1
             image.draft("RGB", (width // 8, height // 8))  # of a JPEG: all of the file is read, little is computed
             image.load()
     except Exception as error:  # each of Pillow's decoders has errors of its own
         return _decoded_picture(path, error)
     size = (width, height) if turned else (height, width)
-    return Looked(size=size, stored=(height, width))
+    return Looked(size=size, stored=(height, width), several=f"holds {pictures} pictures" if pictures > 1 else "")
 
 
 def _decoded_picture(path: Path, error: Exception) -> Looked:
@@ -130,7 +133,8 @@ def _decoded_picture(path: Path, error: Exception) -> Looked:
     try:
         with av.open(str(path)) as container:
             frame = next(container.decode(container.streams.video[0]))
-            return Looked(size=(frame.height, frame.width), stored=(frame.height, frame.width))
+            several = "" if container.format.name.endswith(("_pipe", "image2")) else "is a video"
+            return Looked(size=(frame.height, frame.width), stored=(frame.height, frame.width), several=several)
     except (FFmpegError, OSError, IndexError, StopIteration):
         reason = str(error).replace(f" '{path}'", "") or type(error).__name__
         return Looked(f"which cannot be read as a picture ({reason}): save it again as PNG or JPEG.")

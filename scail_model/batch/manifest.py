@@ -21,6 +21,7 @@ from .values import brief
 KEYS = ("id", "workflow", "output", SMALLER)
 _MOST_ROWS = 100_000
 _NAMED = 3  # rows in a sentence about several
+_AND = " and "  # between the places of a row's elements
 _LONGEST_ID = 120  # letters; folders and files beside it are named after it
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")  # also half of an emoji, as a program that cuts texts leaves it
@@ -89,7 +90,12 @@ def _faults_of_entries(table: Table) -> Iterator[str]:
 
 
 def several(places: Sequence[str]) -> str:
-    """The first of several places in a manifest, and how many there are more."""
+    """The first of several places in a manifest, and how many there are more; the element of `cross` that all of them
+    have, where there is one."""
+    elements = [place.split(", ", 1)[-1].split(_AND) for place in places]
+    common = [element for element in elements[0] if all(element in others for others in elements)]
+    if len(places) > 1 and common:
+        return f"{places[0].split(', ', 1)[0]}, {_AND.join(common)} ({len(places)} rows)"
     more = len(places) - _NAMED
     named = [places[0], *(place.split(", ", 1)[-1] for place in places[1:_NAMED])]
     return f"{', '.join(named)}{f' and {more} more rows' if more > 0 else ''}"
@@ -169,7 +175,7 @@ def _together(elements: tuple[Entry, ...], faults: list[str]) -> Entry:
         smaller |= _mapping(element.values.get(SMALLER))
     names = [element.values.get("id") for element in elements]
     places = [element.place for element in elements]
-    place = " and ".join([places[0], *(place.split(", ", 1)[-1] for place in places[1:])])
+    place = _AND.join([places[0], *(place.split(", ", 1)[-1] for place in places[1:])])
     joined = None if any(name is None for name in names) else "-".join(map(str, names))
     return Entry({**values, "id": joined, SMALLER: smaller}, place)
 

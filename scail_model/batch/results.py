@@ -15,7 +15,7 @@ from av.error import FFmpegError
 from ..files.atomic import explained, writing
 from .folders import CHECK, RowFolder
 
-SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".gif", ".webp", ".avi", ".m4v"}
+SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".gif", ".webp", ".avi", ".m4v", ".ts", ".mpg", ".mpeg", ".wmv", ".flv"}
 
 
 def bring(source: Path, target: Path, *, keep: bool) -> None:

@@ -49,6 +49,8 @@ def check_row(row: Row) -> Checked:
     errors = list(_flag_faults(row))
     looked = dict(_looked(row, whole=not errors))
     errors += [f"{flag} is {path.name}, {found.fault}" for (flag, path), found in looked.items() if found.fault]
+    errors += [f"{flag} is {path.name}, which {found.several}: save the picture that is meant as PNG."
+               for (flag, path), found in looked.items() if found.several]
     if errors:
         return Checked(row, tuple(errors))
     warnings = tuple(f"{flag} is {path.name}, which {text}" for (flag, path), found in looked.items()

@@ -18,7 +18,7 @@ from torch import Tensor
 from ..levels import WHITE
 from .frames import UPRIGHT, Look, Orientation, levels, look_of, transparent
 
-_MANY = {"GIF", "PNG", "WEBP", "AVIF", "TIFF"}  # formats whose further pictures are meant to be looked at
+MANY = {"GIF", "PNG", "WEBP", "AVIF", "TIFF"}  # formats whose further pictures are meant to be looked at
 _LINEAR = 8  # transfer characteristics of ITU-T H.273
 _HIGHEST = 2.0  # of floats in a picture whose white is 1; others are in another unit
 # values of EXIF's Orientation
@@ -45,7 +45,7 @@ def read_picture(path: Path, name: str, warnings: list[str] | None = None) -> Te
             return torch.from_numpy(_of_frame(frame, path, name))
         raise RuntimeError(f"The {name} {path} cannot be read as a picture ({error}): save it again as PNG or "
                            "JPEG.") from error
-    if pictures > 1 and image.format in _MANY:
+    if pictures > 1 and image.format in MANY:
         raise RuntimeError(f"The {name} {path} holds {pictures} pictures: save the one that is meant as PNG.")
     shown = _pixels(path, image, _WAYS.get(way, UPRIGHT), name, [] if warnings is None else warnings)
     return torch.from_numpy(shown.copy())

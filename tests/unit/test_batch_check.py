@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from manifests import FILES, WORKFLOWS, changed_workflow, write_inputs, write_picture, write_video
+from PIL import Image
 
 from scail_model.batch.checks import check_rows
 from scail_model.batch.costs import CARDS, find_card
@@ -24,6 +25,7 @@ def inputs(tmp_path_factory):
     folder = write_inputs(tmp_path_factory.mktemp("inputs"))
     (folder / "empty.png").write_bytes(b"")
     write_picture(folder / "J\u00e4ger.png")
+    Image.new("L", (48, 32)).save(folder / "two.gif", save_all=True, append_images=[Image.new("L", (48, 32), 200)])
     (folder / "text.png").write_text("no picture")
     write_picture(folder / "cut.png")
     (folder / "cut.png").write_bytes((folder / "cut.png").read_bytes()[:3000])
@@ -125,6 +127,8 @@ FLAGS = [
     ({"lora_alpha": "[0.5"}, "which is not a list"), ({"sigmas": "1, x"}, "sigmas"), ({"plan": "{"}, "plan"),
     ({"segment_len": 80}, "take 77 or 81"), ({"image": "A man. " * 60}, "..., which does not exist"),
     ({"image": ["anna.png", "boris.png"]}, "--image is a list, but it takes one value"),
+    ({"image": "walk.mp4"}, "--image is walk.mp4, which is a video: save the picture"),
+    ({"image": "two.gif"}, "--image is two.gif, which holds 2 pictures: save the picture"),
     ({"image": ""}, "--image is empty, but a file is needed"),
     ({"additional_image": []}, "--additional_image is an empty list"),
 ]
@@ -167,6 +171,25 @@ def test_a_mistake_in_the_defaults_is_said_once(inputs, capsys):
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("error: ")]
     assert lines == ["error: m.json, row 1 (r0), row 2 (r1), row 3 (r2) and 27 more rows: steps is 0, but it must be a "
                      "whole number from 1 to 1000: correct it."]
+
+
+def test_a_mistake_in_an_element_of_cross_is_said_of_that_element(inputs, capsys):
+    (inputs / "cross.json").write_text(json.dumps({"defaults": {"workflow": "replacement.json"}, "cross": {
+        "who": [{"id": f"c{number}", "Reference picture.image": "anna.png" if number else "gone.png",
+                 "Reference mask.image": "anna_mask.png"} for number in range(6)],
+        "clips": [{"id": f"k{number}", "Driving video.file": "dance.mp4" if number else "weg.mp4",
+                   "Driving mask.file": "dance_mask.mp4"} for number in range(5)]}}))
+    assert main(["batch", "check", str(inputs / "cross.json")]) == 1
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("error: ")]
+    assert [line.split(": ")[1] for line in lines] == ["cross.json, who element 1 (c0) (5 rows)",
+                                                       "cross.json, clips element 1 (k0) (6 rows)"]
+
+
+@pytest.mark.parametrize(("name", "what"), [("walk.mp4", "is a video"), ("two.gif", "holds 2 pictures")])
+def test_several_pictures_in_the_place_of_one_are_doubtful(inputs, name, what):
+    path = write(inputs, [{"id": "a", "Reference picture.image": name}])
+    checked, = check_rows(read_manifest(Path(path)), None)
+    assert any(text.startswith(f"Reference picture.image is {name}, which {what}:") for text in checked.warnings)
 
 
 def test_estimates_are_those_of_the_budget(inputs, capsys):
