@@ -97,6 +97,7 @@ def lines(batch, id):
     return [about["text"] for about in told if about["event"] == "line"]
 
 
+@pytest.mark.slow
 def test_rows_are_what_the_command_makes(made, batch, row, tmp_path):
     assert [report.state for report in made] == [DONE, DONE], [report.error for report in made]
     for id, video in generated((row, with_values(row, "b", OTHER)), tmp_path).items():

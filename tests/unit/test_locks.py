@@ -6,6 +6,7 @@ import json
 import os
 import random
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
@@ -58,7 +59,8 @@ def test_a_lock_is_held_once_and_leaves_nothing(tmp_path):
 
 
 @pytest.mark.parametrize(("where", "how"), [
-    ("this host", {}), ("another host", {}), ("a machine of the same name", {"machine": "0123abcd"}),
+    ("this host", {}), ("another host", {}),
+    pytest.param("a machine of the same name", {"machine": "0123abcd"}, marks=pytest.mark.slow),
     ("a host whose clock is a day ahead", {"skew": 86400.0}),
 ])
 class TestHeld:
@@ -132,10 +134,14 @@ def test_whom_a_dead_lock_names(tmp_path, kind, values, soon):
     assert left(tmp_path) == []
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"12\nhost\n", b"null", b"\xff\xfe"])
-def test_a_lock_that_says_nothing_is_had_when_it_has_been_silent(tmp_path, content):
-    (tmp_path / ".lease").write_bytes(content)
-    assert 0.5 < take(tmp_path / ".lease") < SILENCE + 1
+def test_a_lock_that_says_nothing_is_had_when_it_has_been_silent(tmp_path):
+    contents = b"", b"{", b"12\nhost\n", b"null", b"\xff\xfe"
+    paths = [tmp_path / str(number) for number in range(len(contents))]
+    for path, content in zip(paths, contents, strict=True):
+        path.write_bytes(content)
+    with ThreadPoolExecutor(len(paths)) as threads:
+        for content, waited in zip(contents, threads.map(take, paths), strict=True):
+            assert 0.5 < waited < SILENCE + 1, content
 
 
 def test_a_silent_lock_is_not_waited_for(tmp_path):
@@ -155,33 +161,33 @@ def contend(path, inside, told, name):
     (told / name).touch()
 
 
+@pytest.mark.parametrize("attempt", [1, *(pytest.param(number, marks=pytest.mark.slow) for number in (2, 3))])
 @pytest.mark.parametrize("dies", ["in its work", "while it takes a dead one's place"])
-def test_of_many_hosts_that_find_a_dead_holder_one_wins(tmp_path, dies, monkeypatch):
+def test_of_many_hosts_that_find_a_dead_holder_one_wins(tmp_path, dies, attempt, monkeypatch):
     monkeypatch.setattr(locks, "_POLL", 0.01)
-    for attempt in range(3):
-        folder, told = tmp_path / str(attempt), tmp_path / f"told {attempt}"
-        folder.mkdir()
-        told.mkdir()
-        path = folder / ".lease"
-        as_holder(path, host="gone")
-        if dies == "while it takes a dead one's place":
-            mark = locks.Mark(path)
-            monkeypatch.setattr(os, "replace", stop_replacing)
-            with suppress(KeyboardInterrupt), monkeypatch.context() as patched:
-                patched.setattr(locks.Path, "unlink", lambda *_, **__: None)
-                locks._replaced(mark, locks.read(path))
-            monkeypatch.undo()
-            monkeypatch.setattr(locks, "_POLL", 0.01)
-            for claim in folder.glob(".lease.*.0"):
-                as_holder(claim, host="gone too")
-            assert len(left(folder)) == 3
-        processes = [on_host(f"host-{number}", contend, path, folder / "inside", told, str(number))
-                     for number in range(6)]
-        for process in processes:
-            process.join(30)
-        assert len(left(told)) == 6
-        assert not {".lease", "inside"} & set(left(folder))
-        assert [name for name in left(folder) if name.endswith(".0")] == []
+    folder, told = tmp_path / "jobs", tmp_path / "told"
+    folder.mkdir()
+    told.mkdir()
+    path = folder / ".lease"
+    as_holder(path, host="gone")
+    if dies == "while it takes a dead one's place":
+        mark = locks.Mark(path)
+        monkeypatch.setattr(os, "replace", stop_replacing)
+        with suppress(KeyboardInterrupt), monkeypatch.context() as patched:
+            patched.setattr(locks.Path, "unlink", lambda *_, **__: None)
+            locks._replaced(mark, locks.read(path))
+        monkeypatch.undo()
+        monkeypatch.setattr(locks, "_POLL", 0.01)
+        for claim in folder.glob(".lease.*.0"):
+            as_holder(claim, host="gone too")
+        assert len(left(folder)) == 3
+    processes = [on_host(f"host-{number}", contend, path, folder / "inside", told, str(number))
+                 for number in range(6)]
+    for process in processes:
+        process.join(30)
+    assert len(left(told)) == 6
+    assert not {".lease", "inside"} & set(left(folder))
+    assert [name for name in left(folder) if name.endswith(".0")] == []
 
 
 def stop_replacing(*_):

@@ -90,7 +90,7 @@ def both(tmp_path, seed, rounds):
 
 
 @pytest.mark.usefixtures("_patient")
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 4))])
 def test_a_hundred_interleavings(tmp_path, seed):
     """25 rounds in each row."""
     root, told, processes = both(tmp_path, seed, 25)
@@ -103,9 +103,9 @@ def test_a_hundred_interleavings(tmp_path, seed):
 
 
 @pytest.mark.usefixtures("_patient")
-@pytest.mark.parametrize("seed", range(1))
-def test_one_of_them_is_killed_again_and_again(tmp_path, seed):
-    chance, kills = random.Random(seed), 4
+@pytest.mark.parametrize(("seed", "kills"), [(0, 1), pytest.param(1, 4, marks=pytest.mark.slow)])
+def test_one_of_them_is_killed_again_and_again(tmp_path, seed, kills):
+    chance = random.Random(seed)
     root, told, processes = both(tmp_path, seed, 15)
     for number in range(kills):
         time.sleep(chance.uniform(0.05, 0.4))
