@@ -34,6 +34,7 @@ _LOADERS = {("LoadImage", "image"): PICTURE, ("LoadImageMask", "image"): PICTURE
             ("LoadAudio", "audio"): SOUND, ("VHS_LoadVideo", "video"): VIDEO, ("VHS_LoadVideoPath", "video"): VIDEO,
             ("VHS_LoadAudioUpload", "audio"): SOUND, ("VHS_LoadAudio", "audio_file"): SOUND}
 _BY_PATH = ("Path", "VHS_LoadAudio")  # ends of names of classes
+_PASSING = ("GetVideoComponents", "Video Slice", "CreateVideo", "ImageScale", "ImageFromBatch")  # save nothing
 _TEXTS = ("text", "prompt", "negative_prompt", "value", "plan", "filename_prefix")  # may end like a file's name
 _FOLDERS = (" [input]", " [output]", " [temp]")  # which of ComfyUI's a name is in, as its page writes it
 
@@ -149,7 +150,7 @@ def our_inputs(class_type: str) -> frozenset[str]:
 
 def _find_media(made: Applied, row: Row, prompt: Prompt) -> None:
     """Note all media files of nodes that are used, and what is wrong with their paths."""
-    used = {source for about in made.prompt.values() for _, source in links(about, made.prompt)}
+    used = _used(made.prompt)
     for node, about in prompt.items():
         for name, old in about["inputs"].items():
             place = Place(node, name)
@@ -164,6 +165,17 @@ def _find_media(made: Applied, row: Row, prompt: Prompt) -> None:
                 made.faults.append(str(error))
             else:
                 made.media[place] = MediaFile(path, kind, by_path)
+
+
+def _used(prompt: Prompt) -> set[str]:
+    """Nodes that something is made from. What only passes frames on to nobody, ComfyUI does not look at."""
+    left = set(prompt)
+    while True:
+        used = {source for node in left for _, source in links(prompt[node], prompt)}
+        idle = {node for node in left - used if prompt[node]["class_type"] in _PASSING}
+        if not idle:
+            return used
+        left -= idle
 
 
 def _is_media(class_type: str, name: str, value: Any) -> bool:

@@ -148,9 +148,12 @@ def _check(arguments: argparse.Namespace) -> bool:
 
 
 def _price(text: str) -> float:
-    price = float(text)
+    try:
+        price = float(text)
+    except ValueError:
+        price = -1.0
     if not 0 <= price < float("inf"):
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"{text} is not a price: write digits, with a point for the fraction")
     return price
 
 

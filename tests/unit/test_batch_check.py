@@ -216,6 +216,14 @@ def test_a_draft_costs_less_and_a_distilled_row_less(inputs):
     assert draft < quick < full / 8
 
 
+@pytest.mark.parametrize("price", ["x", "0,5", "-1", "inf", "nan"])
+def test_a_price_that_is_none(inputs, capsys, price):
+    with pytest.raises(SystemExit) as ended:
+        main(["batch", "check", write(inputs, [{"id": "a"}]), f"--gpu_hour_price={price}"])
+    assert ended.value.code == 2
+    assert f"{price} is not a price" in capsys.readouterr().err
+
+
 def test_cards_that_were_not_measured_are_not_guessed(inputs, capsys):
     assert find_card("NVIDIA H100") == find_card("h100") == CARDS[1]
     assert find_card("RTX 4090") is None

@@ -83,6 +83,18 @@ def test_a_path_of_another_pack_stays_a_path(inputs):
     assert graph.prompt["50"]["inputs"]["audio_file"] == str(inputs / "dance.mp4")
 
 
+def test_a_loader_that_leads_nowhere_needs_no_file(inputs):
+    path = changed_workflow(inputs, "left.json", lambda nodes: nodes.update({
+        "50": {"class_type": "LoadVideo", "inputs": {"file": "old.mp4"}, "_meta": {"title": "Old"}},
+        "51": {"class_type": "GetVideoComponents", "inputs": {"video": ["50", 0]}},
+        "52": {"class_type": "ImageScale", "inputs": {"image": ["51", 0]}}}))
+    assert not applied(row_of(inputs, path.name)).faults
+    shown = changed_workflow(inputs, "shown.json", lambda nodes: nodes.update({
+        **json.loads(path.read_text()), "53": {"class_type": "PreviewImage", "inputs": {"images": ["52", 0]}}}))
+    fault, = applied(row_of(inputs, shown.name)).faults
+    assert "Old.file" in fault or '"Old".file' in fault
+
+
 def test_a_retry_may_save_tracks_again(inputs):
     workflow = WORKFLOWS / "api" / "sam3_several_people.json"
     values = {"LoadImage.image": "anna.png", "LoadVideo.file": "dance.mp4"}
