@@ -315,6 +315,7 @@ def test_no_server(backend, files, monkeypatch, capsys):
     ("openai", ["--model", "m"], "There is no key for https://api.openai.com/v1: set OPENAI_API_KEY"),
     ("openai", ["--base_url", "http://127.0.0.1:9/v1"], "There is no model: name one of the server's with --model."),
     ("openai", ["--base_url", "localhost:9"], "The address localhost:9 (--base_url) is not one of a server"),
+    ("gemini", ["--base_url", f"127.0.0.1:9/v1?key={KEY}"], "The address 127.0.0.1:9/v1 (--base_url) is not one of"),
     ("gemini", ["--base_url", "http://[::1"], "The address http://[::1 (--base_url) is not one of a server"),
     ("gemini", ["--api_key", KEY], "A key on the command line (--api_key) can be read by every user"),
     ("gemini", ["--api_key"], "A key on the command line (--api_key) can be read by every user"),
