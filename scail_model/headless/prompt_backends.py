@@ -77,7 +77,8 @@ def _shown(url: str, source: str) -> str:
     except ValueError:
         parts, host = urlsplit(""), None
     if parts.scheme not in ("http", "https") or not host:
-        raise RuntimeError(f"The address {url.rpartition('@')[2].partition('?')[0]} ({source}) is not one of a server: give it as in "
+        plain = url.rpartition("@")[2].partition("?")[0]
+        raise RuntimeError(f"The address {plain} ({source}) is not one of a server: give it as in "
                            "http://127.0.0.1:8000/v1.")
     return f"{_bare(parts)}{_proxy(parts)}"
 
