@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..doctor.machine import driver
 from ..files.atomic import explained, writing
+from ..files.jobs import FOLDER as JOBS
 from ..video.record import record_path
 from . import comfy_process
 from .comfy_client import ComfyClient
@@ -29,7 +30,6 @@ from .workflow import Graph, graph_of
 if TYPE_CHECKING:
     from .manifest import Row
 
-_JOBS = "scail2_jobs"  # in the output folder: files there belong to their jobs
 _PACK = "SCAIL2SampleVideo"  # a node by which the pack is known
 _TICK = 0.2
 _SPEAK = 15.0  # seconds between two lines while ComfyUI starts
@@ -202,7 +202,7 @@ class ComfyEngine:
             "filename"]
 
     def _belongs_to_a_job(self, file: Path) -> bool:
-        return self.batch.comfyui.absolute() / _JOBS in file.parents
+        return self.batch.comfyui.absolute() / JOBS in file.parents
 
 
 def _pairs(arguments: Sequence[str]) -> list[tuple[str, str]]:

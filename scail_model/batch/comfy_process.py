@@ -14,7 +14,7 @@ from .child import Child, of_gpus
 from .failures import Kind, RowError
 
 LOG = "comfyui.log"
-_BESIDE = Path(__file__).with_name("beside.py")
+_LAUNCHER = Path(__file__).with_name("launcher.py")
 _PYTHONS = (".venv/bin/python", "venv/bin/python", ".venv/Scripts/python.exe", "venv/Scripts/python.exe",
             "../python_embeded/python.exe")
 _NEEDED = "torch", "aiohttp"  # what ComfyUI cannot start without
@@ -68,7 +68,7 @@ class ComfyProcess(Child):
         chosen = python or next(filter(_runs, _pythons(path)))
         own = [f"--{name}-directory={self.own / name}" for name in ("temp", "user")]
         (self.own / "user").mkdir()
-        command = [chosen, _BESIDE, path / "main.py", *arguments, *own, f"--input-directory={input}",
+        command = [chosen, _LAUNCHER, path / "main.py", *arguments, *own, f"--input-directory={input}",
                    f"--output-directory={output}", "--database-url=sqlite:///:memory:", "--disable-auto-launch",
                    "--listen=127.0.0.1", f"--port={self.port}"]
         super().__init__("ComfyUI", LOG, list(map(str, command)), folder=path, environment=of_gpus(gpus))

@@ -10,6 +10,7 @@ import folder_paths
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..files.jobs import FOLDER
 from ..media.clips import Clip, TensorClip
 from ..poses.pose_clip import PoseClip
 from ..poses.value import Poses
@@ -57,7 +58,7 @@ def setting_inputs() -> list[io.Input]:
 
 
 def jobs_folder() -> Path:
-    return Path(folder_paths.get_output_directory(), "scail2_jobs")
+    return Path(folder_paths.get_output_directory(), FOLDER)
 
 
 def _widget(of: Field) -> io.Input:

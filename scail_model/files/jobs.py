@@ -28,6 +28,7 @@ from .locks import locked
 from .readers import read_by_others, registry
 
 _T = TypeVar("_T")
+FOLDER = "scail2_jobs"  # of all jobs, in ComfyUI's output folder or beside the command line's output
 _ABOUT = "job.json"
 _FORMAT = "scail2-job-1"
 _AWAY = ".removing-"

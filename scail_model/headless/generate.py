@@ -45,7 +45,6 @@ from .plate_preview import check_preview, write_preview
 from .terminal import Terminal
 from .weights import open_weights
 
-_JOBS = "scail2_jobs"
 _SEED_BITS = 63  # the official range, 0..sys.maxsize
 
 
@@ -218,7 +217,7 @@ def _check_room(task: VideoTask, folder: Path) -> None:
 
 def _jobs_folder(arguments: argparse.Namespace) -> Path:
     beside = Path(arguments.save_file or ".").parent
-    return Path(arguments.job_dir) if arguments.job_dir else beside / _JOBS
+    return Path(arguments.job_dir) if arguments.job_dir else beside / jobs.FOLDER
 
 
 def _files(arguments: argparse.Namespace) -> Files:

@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import socket
 import statistics
 import subprocess
 import sys
@@ -36,6 +35,8 @@ ROOMS = "workflows", "host", "unit", "miniature", "bench", "demo"
 sys.path[:0] = [*(str(TESTS / room) for room in ROOMS), str(ROOT)]
 
 from workflow_files import tiny  # noqa: E402
+
+from scail_model.batch.comfy_process import free_port  # noqa: E402
 
 PACK = ("__init__.py", "nodes", "scail_model", "workflows", "js", "pyproject.toml")
 LOADED = "Requested to load SCAIL2"  # in ComfyUI's log
@@ -104,9 +105,7 @@ class ByHand:
     """A ComfyUI as a user starts it."""
 
     def __init__(self, options: argparse.Namespace, base: Path, inputs: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.log = base / "by_hand.log"
         self.process = subprocess.Popen(
             [options.python, "main.py", *arguments(options, base), "--port", str(self.port),

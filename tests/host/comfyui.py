@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 import cv2
 import websocket
 
+from scail_model.batch.comfy_process import free_port
 from tests.demo.faster import FASTER
 
 COMFYUI = Path(os.environ.get("COMFYUI_PATH", "~/ComfyUI")).expanduser()
@@ -37,9 +37,7 @@ class ComfyUI:
 
     def __init__(self, base: Path, pack: Path | None = None) -> None:
         self.base, self.pack = base, pack
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
 
     def __enter__(self) -> ComfyUI:
         packs = self.base / "custom_nodes"

@@ -99,7 +99,7 @@ class Batch:
 
 
 def comfyuis(driver: subprocess.Popen) -> list[psutil.Process]:
-    return _children(driver, lambda words: any("beside.py" in word for word in words))
+    return _children(driver, lambda words: any("launcher.py" in word for word in words))
 
 
 def actors(driver: subprocess.Popen) -> list[psutil.Process]:

@@ -2,12 +2,13 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from scail_model.batch.comfy_process import free_port
 
 pytest.importorskip("ray")
 HERE = Path(__file__).parent
@@ -15,11 +16,8 @@ HERE = Path(__file__).parent
 
 @pytest.mark.slow
 def test_nodes_that_come_later_are_used_and_those_that_go_are_survived(tmp_path):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     path = os.pathsep.join(map(str, (HERE.parents[1], HERE.parent / "bench")))
-    done = subprocess.run([sys.executable, HERE / "ray_nodes.py", tmp_path / "batch", str(port)], timeout=240,
+    done = subprocess.run([sys.executable, HERE / "ray_nodes.py", tmp_path / "batch", str(free_port())], timeout=240,
                           env={**os.environ, "PYTHONPATH": path, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64,
                                "RAY_USAGE_STATS_ENABLED": "0"}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,8 @@ import assets
 import pytest
 from test_runs import FRAMES, INPUT, INPUTS, NAMES, prompt_of
 from workflow_files import drawings, tiny
+
+from scail_model.batch.comfy_process import free_port
 
 QUICK = "animation"
 PROGRAMS = Path(sys.executable).parent
@@ -107,9 +108,7 @@ def test_comfy_cli_does_not_leave_during_a_long_step(server, comfy, tmp_path, us
 @pytest.fixture(scope="module")
 def proxy(server, tmp_path_factory):
     pytest.importorskip("comfy_sdk")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     folder = tmp_path_factory.mktemp("proxy")
     with open(folder / "log", "w") as log:
         process = subprocess.Popen([PROGRAMS / "comfy-api-proxy", "run", "--comfyui", f"http://127.0.0.1:{server.port}",

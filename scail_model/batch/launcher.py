@@ -1,6 +1,6 @@
 """A ComfyUI that ends with the process that has started it, however that one ends.
 
-Run by ComfyUI's own Python, with the standard library alone: `python beside.py MAIN.PY ARGUMENTS...`. Its standard
+Run by ComfyUI's own Python, with the standard library alone: `python launcher.py MAIN.PY ARGUMENTS...`. Its standard
 input is a pipe that only the parent holds. The system closes the pipe of a parent that was killed too, and at the
 pipe's end this process leaves at once.
 """
