@@ -68,7 +68,7 @@ class ComfyProcess(Child):
         chosen = python or next(filter(_runs, _pythons(path)))
         own = [f"--{name}-directory={self.own / name}" for name in ("temp", "user")]
         (self.own / "user").mkdir()
-        command = [chosen, _LAUNCHER, path / "main.py", *arguments, *own, f"--input-directory={input}",
+        command = [chosen, _LAUNCHER, self.own, path / "main.py", *arguments, *own, f"--input-directory={input}",
                    f"--output-directory={output}", "--database-url=sqlite:///:memory:", "--disable-auto-launch",
                    "--listen=127.0.0.1", f"--port={self.port}"]
         super().__init__("ComfyUI", LOG, list(map(str, command)), folder=path, environment=of_gpus(gpus))

@@ -65,6 +65,7 @@ class RayWorkers:
         self._look = ray.remote(num_cpus=1, max_calls=1, max_retries=1)(in_background)
         self._looking: list[Any] = []
         self._workers: dict[str, _Worker] = {}
+        self._leaving: dict[Any, Any] = {}  # actors, by the call that stops their engine
         self._count, self._stillborn, self._grown = 0, 0, float("-inf")
         self._several = False  # hosts
         self._grow()
@@ -82,6 +83,7 @@ class RayWorkers:
 
     def wait(self, seconds: float) -> Sequence[Ended]:
         self._grow()
+        self._let_go()
         self._ask()
         calls = {call: worker for worker in self._workers.values() for call in (worker.task or worker.asked,) if call}
         again = [worker.ask_at for worker in self._workers.values() if worker.place is None and not worker.asked]
@@ -116,7 +118,7 @@ class RayWorkers:
         return [worker.seen for worker in busy if worker.seen]
 
     def dismiss(self, worker: str) -> None:
-        ray.kill(self._workers.pop(worker).actor)
+        self._dismissed(self._workers.pop(worker))
         self._most = len(self._workers)
 
     def finish(self, seconds: float) -> int:
@@ -125,15 +127,28 @@ class RayWorkers:
         return len(self._looking)
 
     def stop(self) -> None:
-        actors = [worker.actor for worker in self._workers.values()]
         tasks = [worker.task for worker in self._workers.values() if worker.task]
-        if tasks:  # what they were making is written down
-            for actor in actors:
-                actor.stop.remote()
-            ray.wait(tasks, num_returns=len(tasks), timeout=_LAST)
-        for actor in actors:
-            ray.kill(actor)
+        for worker in self._workers.values():
+            self._dismissed(worker)
         self._workers.clear()
+        calls = [*tasks, *self._leaving]  # what they were making is written down
+        if calls:
+            ray.wait(calls, num_returns=len(calls), timeout=_LAST)
+        for actor in self._leaving.values():
+            ray.kill(actor)
+        self._leaving.clear()
+
+    def _dismissed(self, worker: _Worker) -> None:
+        """Its engine removes what it has made for itself, before Ray ends the process and all that it has started."""
+        if worker.place is None:  # it does not answer
+            ray.kill(worker.actor)
+        else:
+            self._leaving[worker.actor.stop.remote()] = worker.actor
+
+    def _let_go(self) -> None:
+        if self._leaving:
+            for call in ray.wait([*self._leaving], num_returns=len(self._leaving), timeout=0)[0]:
+                ray.kill(self._leaving.pop(call))
 
     def _grow(self) -> None:
         """A worker for each share of GPUs that has none."""

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..files.holder import host
@@ -94,6 +95,18 @@ def _inputs(row: Row) -> Facts:
     return Facts(inputs=files, values=values)
 
 
+def _append(path: Path, line: bytes) -> None:
+    """A whole line or nothing of it: a full disk takes a part, which would spoil the next line too."""
+    with open(path, "ab", buffering=0) as file:
+        before = file.seek(0, os.SEEK_END)
+        try:
+            while line:
+                line = line[file.write(line) :]
+        except OSError:
+            file.truncate(before)
+            raise
+
+
 def _line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
@@ -139,8 +152,7 @@ class _Attempting:
 
     def _note(self, told: Event) -> None:
         try:
-            with open(self.folder.path(EVENTS), "a", encoding="utf-8") as file:
-                file.write(f"{json.dumps(told, ensure_ascii=False)}\n")
+            _append(self.folder.path(EVENTS), f"{json.dumps(told, ensure_ascii=False)}\n".encode())
         except OSError as error:
             raise self._unwritten(error) from error
 

@@ -6,12 +6,13 @@ import argparse
 import sys
 import time
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from ..batch.actor import Orders, kind_of
 from ..batch.checks import Checked
 from ..batch.choice import Choice, choose, known
-from ..batch.cluster import cluster
+from ..batch.cluster import cluster, refuse_small
 from ..batch.driver import Summary, run_batch
 from ..batch.engine import EngineSpec
 from ..batch.folders import BatchFolder
@@ -62,7 +63,12 @@ class _Command:
                          {"gpu_hour_price": arguments.gpu_hour_price, "attempts": arguments.attempts,
                           "gpus_per_video": arguments.gpus_per_video})
             choice = choose(self.rows, folder, attempts=arguments.attempts, again=again)
-            summary = self._made(choice) if choice.rows else Summary()
+            try:
+                summary = self._made(choice) if choice.rows else Summary()
+            except KeyboardInterrupt:
+                with suppress(OSError, RuntimeError):
+                    write_page(folder)
+                raise
             page = write_page(folder)
         return _last_words(summary, choice, page, arguments.gpu_hour_price)
 
@@ -72,9 +78,10 @@ class _Command:
                         arguments.gpus_per_video)
         tell = Progress(sys.stderr, total=len(self.rows), before=len(choice.done), gpu_seconds=choice.gpu_seconds,
                         price=arguments.gpu_hour_price)
-        _say("Ray is started" if arguments.address is None else f"the cluster at {arguments.address} is joined")
+        _say("Ray is started" if arguments.address is None else f"joining the Ray cluster at {arguments.address}")
         try:
             with cluster(self.folder.root / "ray.log", gpus=arguments.gpus, address=arguments.address):
+                refuse_small(arguments.gpus_per_video, address=arguments.address, workers=arguments.workers)
                 return run_batch(choice.rows, RayWorkers(orders, most=arguments.workers, beside=judge), self.folder,
                                  attempts=arguments.attempts, estimates=_estimates(self.checked),
                                  clock=time.monotonic, tell=tell, smaller=choice.smaller)

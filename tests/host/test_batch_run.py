@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from pathlib import Path
@@ -187,6 +188,7 @@ def test_a_night_with_everything_that_can_happen(comfy, row, manifest, small_dis
 @pytest.mark.parametrize("stop", [lambda driver: driver.send_signal(signal.SIGTERM),
                                   lambda driver: os.killpg(driver.pid, signal.SIGINT)], ids=["SIGTERM", "Ctrl-C"])
 def test_a_stop_and_a_second_driver(comfy, row, manifest, tmp_path, stop):
+    before = {*Path(tempfile.gettempdir()).glob("scail2-comfyui-*")}
     batch = Batch(manifest, tmp_path / "out", comfy, tmp_path)
     driver = batch.start("run")
     batch.until(sampling, driver)
@@ -203,4 +205,6 @@ def test_a_stop_and_a_second_driver(comfy, row, manifest, tmp_path, stop):
     assert not any(one.is_running() for one in others)
     assert "the same command goes on from there" in batch.log.read_text()
     assert any(report["kind"] == "stopped" for report in batch.reports().values()), "it was written down"
+    assert (batch.out / "report.html").is_file()
+    assert not [path for path in Path(tempfile.gettempdir()).glob("scail2-comfyui-*") if path not in before]
     assert {one["state"] for one in batch.status()["rows"]} <= {"done", "failed", "waiting", "interrupted"}

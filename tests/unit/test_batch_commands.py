@@ -4,6 +4,7 @@ import io
 import json
 import re
 import shutil
+import time
 from dataclasses import replace
 
 import pytest
@@ -132,6 +133,32 @@ def test_wrong_usage(capsys, flags):
         main(["batch", "run", "m.json", *flags])
     assert ended.value.code == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(("address", "reason"), [("127.0.0.1:1", "refused"), ("ray://127.0.0.1:1", "refused"),
+                                                 ("auto", "refused"), ("nonsense", "Invalid address")])
+def test_a_cluster_that_is_not_there_is_told_at_once(tmp_path, monkeypatch, address, reason):
+    pytest.importorskip("ray")
+    from scail_model.batch.cluster import cluster
+
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1" if address == "auto" else "")
+    began = time.monotonic()
+    with pytest.raises(RuntimeError, match=f"No Ray cluster answers at {address} .*{reason}.*leave --address out"), \
+            cluster(tmp_path / "ray.log", address=address):
+        pass
+    assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize(("variable", "value", "said"), [
+    ("RAY_TMPDIR", "long", r"Ray cannot be started in .* \(.*AF_UNIX.*\): set RAY_TMPDIR to a folder with a short"),
+    ("CUDA_VISIBLE_DEVICES", "0", r"Ray cannot give --gpus 2 here \(.*\): choose a smaller number, or correct CUDA")])
+def test_a_cluster_that_cannot_be_started_here(tmp_path, monkeypatch, variable, value, said):
+    pytest.importorskip("ray")
+    from scail_model.batch.cluster import cluster
+
+    monkeypatch.setenv(variable, str(tmp_path / ("x" * 90)) if value == "long" else value)
+    with pytest.raises(RuntimeError, match=said), cluster(tmp_path / "ray.log", gpus=2):
+        pass
 
 
 class Terminal(io.StringIO):

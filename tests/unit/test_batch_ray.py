@@ -24,7 +24,7 @@ from scail_model.batch.workflow import fingerprint
 ray = pytest.importorskip("ray")
 
 from scail_model.batch.actor import Orders  # noqa: E402
-from scail_model.batch.cluster import cluster  # noqa: E402
+from scail_model.batch.cluster import cluster, refuse_small  # noqa: E402
 from scail_model.batch.ray_workers import RayWorkers  # noqa: E402
 
 
@@ -34,7 +34,10 @@ def two_gpus(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", f"{here}{os.pathsep}{here / 'tests/bench'}")  # of the workers
         with cluster(tmp_path_factory.mktemp("ray") / "ray.log", gpus=2):
+            session = Path("/tmp/ray", ray.get_runtime_context().get_session_name())
+            assert not session.parent.exists() or session.is_dir()
             yield
+        assert not session.exists(), "nothing of Ray's is left"
 
 
 class Noting(Tell):
@@ -92,6 +95,17 @@ def test_rows_are_made_once_whatever_dies(tmp_path, monkeypatch):
     assert sum(text.endswith("is made") for text in tell.said) == 6
 
 
+def test_videos_that_no_machine_can_carry_are_refused():
+    """Ray would wait for ever for a machine that has their GPUs."""
+    refuse_small(0.5, address=None, workers=None)
+    refuse_small(2, address=None, workers=None)
+    refuse_small(3, address="auto", workers=2)  # machines that may still come
+    with pytest.raises(RuntimeError, match=r"takes 3 GPUs \(--gpus_per_video\), and this machine has 2: choose a"):
+        refuse_small(3, address=None, workers=2)
+    with pytest.raises(RuntimeError, match="No machine of the cluster at auto has the 3 GPUs .* add --workers N"):
+        refuse_small(3, address="auto", workers=None)
+
+
 def test_an_engine_that_cannot_be_started_fails_no_row(tmp_path, monkeypatch):
     monkeypatch.setattr(health, "_BREATH", 0.1)
     summary, folder, _ = run(tmp_path, [waiting_row(f"r{number}") for number in range(20)], starts=False)
@@ -103,7 +117,13 @@ def test_an_engine_that_cannot_be_started_fails_no_row(tmp_path, monkeypatch):
 def test_ctrl_c_stops_within_a_second_and_the_next_run_goes_on(tmp_path):
     rows, times = [waiting_row(f"r{number}", 3, 0.8) for number in range(3)], []
 
-    timer = threading.Timer(3.0, lambda: os.kill(os.getpid(), signal.SIGINT))
+    def interrupt():
+        while not BatchFolder(tmp_path / "batch").rows():  # workers take seconds to come
+            time.sleep(0.05)
+        time.sleep(1.2)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    timer = threading.Thread(target=interrupt)
     before = signal.signal(signal.SIGINT, lambda *_: (times.append(time.monotonic()), signal.default_int_handler(*_)))
     try:
         timer.start()

@@ -113,6 +113,22 @@ def test_a_failure_is_a_report(make, row, batch, error, kind, text):
     assert batch.row("a").state() == FAILED
 
 
+def test_a_disk_that_is_full_in_the_middle_of_an_event_leaves_whole_lines(make, row, batch):
+    resource = pytest.importorskip("resource")  # Windows has none
+    events_file, limits = batch.row("a").path("events.ndjson"), resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (events_file.stat().st_size + 10, limits[1]))
+
+    try:
+        assert make(row, SEGMENTS[0], fill, SEGMENTS[1]).state == FAILED
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert make(row, *SEGMENTS).state == DONE
+    told = [json.loads(line)["event"] for line in events_file.read_text().splitlines()]
+    assert told.count("segment") == 4
+
+
 def test_ctrl_c_leaves_a_report_and_goes_on(make, row, batch):
     with pytest.raises(KeyboardInterrupt):
         make(row, SEGMENTS[0], KeyboardInterrupt())

@@ -145,15 +145,20 @@ def test_it_dies_with_its_parent(tmp_path):
         from pathlib import Path
         from scail_model.batch.comfy_process import ComfyProcess
         process = ComfyProcess(Path({str(tmp_path)!r}), Path(sys.executable), (), (), Path("."), Path("."))
+        (Path({str(tmp_path)!r}) / "own").write_text(str(process.own))
         time.sleep(600)
     """
     parent = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], cwd=PACK)
     wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
     child = int((tmp_path / "pid").read_text())
     assert psutil.pid_exists(child)
+    wait_for(lambda: (tmp_path / "own").exists() and (tmp_path / "own").read_text())
+    own = Path((tmp_path / "own").read_text())
+    assert own.is_dir()
     parent.kill()
     parent.wait()
     wait_for(lambda: not psutil.pid_exists(child), 5)
+    assert not own.exists()
 
 
 def test_it_ends_within_a_second_with_what_it_has_started(start):

@@ -82,6 +82,13 @@ def test_steps_are_told_four_times_a_second_and_states_always(run, sent, clock):
     assert page(sent)[0]["step"] == 40  # nothing is lost by waiting
 
 
+def test_a_sign_of_life_says_that_nothing_has_changed(run, sent):
+    run.change(0, state="sampling", left=30)
+    before = run.whole()
+    run.again()
+    assert sent[-1] == before | {"version": before["version"] + 1, "segments": []}
+
+
 @pytest.mark.parametrize(("state", "left"), [(JOINING, 0.0), (DONE, 0.0), (CANCELLED, None), (FAILED, None)])
 def test_ends(run, sent, state, left):
     run.change(0, state="sampling", left=30)
