@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 from ..geometry import check_shape, check_size
 from ..segments import check_length, check_overlap
 from .addresses import Place, shown
-from .applied import Applied, applied
-from .asked import Asked, Source, asked_of, settings_faults, sizes
 from .costs import Card, Estimate, estimated
-from .doubts import doubts
-from .looked import Looked, Stamps, as_read, look_at_all
 from .manifest import Manifest, Row
+from .media_probe import Looked, Stamps, as_read, look_at_all
 from .model_folders import ModelFolders
+from .row_values import Applied, applied
+from .row_warnings import doubts
+from .video_request import Asked, Source, asked_of, settings_faults, sizes
 
 _GIB = 2**30
 _USABLE = 0.95  # of a card

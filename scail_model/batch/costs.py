@@ -17,8 +17,8 @@ from ..preflight import budget
 from ..preflight.model_files import KNOWN
 from ..segments import Segment
 from ..video.draft import draft_size
-from .asked import Asked
 from .report import cost_of
+from .video_request import Asked
 
 _GIB = 2**30
 _HOUR = 3600.0

@@ -34,8 +34,8 @@ from .folders import (
     BatchFolder,
     RowFolder,
 )
-from .judged import JUDGED, STRIP, judged_values
 from .report import RowReport
+from .verdicts import JUDGED, STRIP, judged_values
 
 _TEMPLATE = Path(__file__).with_name("page.html")
 _ORDER = (DONE, RUNNING, FAILED, INTERRUPTED, WAITING, DAMAGED)

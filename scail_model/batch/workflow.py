@@ -15,8 +15,8 @@ from typing import Any
 
 from . import flags
 from .addresses import Place, shown
-from .applied import Applied, applied
 from .manifest import Row
+from .row_values import Applied, applied
 
 _READ_BYTES = 1 << 20
 _STEM = 60  # letters of a file's own name in the staged one

@@ -13,10 +13,10 @@ from ..batch.engine import Engine
 from ..batch.events import Position
 from ..batch.failures import next_step
 from ..batch.folders import VIDEO, RowFolder
-from ..batch.judged import judge
 from ..batch.manifest import Row, read_manifest
 from ..batch.report import DONE, RowReport
 from ..batch.row import other_inputs, run_row
+from ..batch.verdicts import judge
 from ..preflight.budget import duration
 from .batch import checked_rows
 from .batch_specs import chosen, folder_of, spec_of

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import NoReturn
 
 from ..batch import flags
-from ..batch.applied import PICTURE, VIDEO
 from ..batch.checks import Checked
 from ..batch.costs import Estimate, of_work
-from ..batch.doubts import doubts
-from ..batch.looked import Looked, as_read, looked_at
 from ..batch.manifest import Row
+from ..batch.media_probe import Looked, as_read, looked_at
 from ..batch.paths import missing
+from ..batch.row_values import PICTURE, VIDEO
+from ..batch.row_warnings import doubts
 from ..geometry import check_shape
 from ..kernels.precision import FAST, int8_storage
 from ..media.clips import Clip

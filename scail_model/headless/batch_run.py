@@ -16,12 +16,12 @@ from ..batch.cluster import cluster, refuse_small
 from ..batch.driver import Summary, run_batch
 from ..batch.engine import EngineSpec
 from ..batch.folders import BatchFolder
-from ..batch.judged import judge
 from ..batch.manifest import Manifest, Row, read_manifest
 from ..batch.page import write_page
 from ..batch.progress import Progress, spent
 from ..batch.ray_workers import RayWorkers
 from ..batch.row import other_inputs
+from ..batch.verdicts import judge
 from ..batch.workflow import fingerprint
 from .batch import checked_rows
 from .batch_specs import chosen, folder_of, spec_of

@@ -15,9 +15,9 @@ from PIL import Image
 from scail_model.batch.costs import in_hours
 from scail_model.batch.failures import Kind
 from scail_model.batch.folders import BatchFolder
-from scail_model.batch.judged import JUDGED, STRIP, judge, judged_values
 from scail_model.batch.page import write_page
 from scail_model.batch.report import DONE, FAILED, INTERRUPTED, RUNNING, WAITING, Attempt, Facts, RowReport
+from scail_model.batch.verdicts import JUDGED, STRIP, judge, judged_values
 from scail_model.headless.cli import main
 from tests.browser import browser
 

@@ -12,8 +12,8 @@ import pytest
 from manifests import FILES, REPLACEMENT, WORKFLOWS, changed_workflow, write_inputs, write_picture
 
 from scail_model.batch import flags
-from scail_model.batch.applied import applied
 from scail_model.batch.manifest import Row
+from scail_model.batch.row_values import applied
 from scail_model.batch.workflow import fingerprint, graph_of, input_files, sha256_of
 from scail_model.headless.options import add_generate
 

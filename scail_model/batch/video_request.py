@@ -11,7 +11,7 @@ from ..media.source import WHOLE, Window
 from ..video.options import VideoOptions, check_range, check_seed, check_value, option_fields
 from ..video.task import check_strength
 from .addresses import Place, Prompt, is_link, title
-from .applied import SAMPLER, Applied, our_inputs
+from .row_values import SAMPLER, Applied, our_inputs
 
 # class -> the input that its frames come from, as many as go out
 _PASSING = {"GetVideoComponents": "video", "CreateVideo": "images", "SCAIL2Poses": "driving",

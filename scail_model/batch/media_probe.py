@@ -24,7 +24,7 @@ from ..media.retiming import retimed
 from ..media.scan import STORE_DURATIONS, timing
 from ..media.sound import Form
 from ..media.source import WHOLE, Window, decoded, open_video, pictures
-from .applied import PICTURE, SOUND, VIDEO, MediaFile
+from .row_values import PICTURE, SOUND, VIDEO, MediaFile
 
 _THREADS = 4
 _MISSING = 0.25  # seconds by which what files say of their length may be off
