@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..files.atomic import explained
 from ..files.holder import host
 from .engine import Engine
 from .events import Event, Heard, Position, event
@@ -151,9 +152,11 @@ class _Attempting:
         self.hear(self.heard.position)
 
     def _note(self, told: Event) -> None:
+        path = self.folder.path(EVENTS)
         try:
-            _append(self.folder.path(EVENTS), f"{json.dumps(told, ensure_ascii=False)}\n".encode())
-        except OSError as error:
+            with explained(str(path), "and run again; finished segments are kept"):
+                _append(path, f"{json.dumps(told, ensure_ascii=False)}\n".encode())
+        except RuntimeError as error:
             raise self._unwritten(error) from error
 
     def _write(self) -> None:
@@ -164,7 +167,9 @@ class _Attempting:
             raise self._unwritten(error) from error
 
     def _unwritten(self, error: Exception) -> RowError:
-        return RowError(classify(type(error).__name__, str(error)), str(error))
+        """A disk that is full, or has gone, as those of a network do for a while: the row is not to blame."""
+        full = classify(type(error).__name__, str(error)) is Kind.DISK
+        return RowError(Kind.DISK if full else Kind.PROCESS, str(error))
 
     def _now(self, **values: object) -> RowReport:
         """The report with all that was heard."""

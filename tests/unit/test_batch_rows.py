@@ -129,6 +129,12 @@ def test_a_disk_that_is_full_in_the_middle_of_an_event_leaves_whole_lines(make, 
     assert told.count("segment") == 4
 
 
+def test_a_folder_that_is_moved_away_is_no_fault_of_the_row(make, row, batch):
+    report = make(row, SEGMENTS[0], lambda: batch.row("a").folder.rename(batch.root / "elsewhere"), SEGMENTS[1])
+    assert report.kind is Kind.PROCESS
+    assert report.error.endswith(": make it writable, with room, and run again; finished segments are kept.")
+
+
 def test_ctrl_c_leaves_a_report_and_goes_on(make, row, batch):
     with pytest.raises(KeyboardInterrupt):
         make(row, SEGMENTS[0], KeyboardInterrupt())
