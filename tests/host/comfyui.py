@@ -128,8 +128,9 @@ class ComfyUI:
         return path.name
 
     def files(self) -> set[Path]:
-        """Everything that runs have left in output/."""
-        return {path for path in (self.base / "output").rglob("*") if path.is_file()}
+        """Everything that runs have left in output/, but for the mark of a server that remembers finished jobs."""
+        return {path for path in (self.base / "output").rglob("*")
+                if path.is_file() and not path.name.startswith(".reader-")}
 
     def log_size(self) -> int:
         return self.log.stat().st_size
