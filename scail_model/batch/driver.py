@@ -238,7 +238,8 @@ class _Run:
         if id not in self._unwritten:
             return
         report, there = self._unwritten.pop(id), self._report(id)
-        if there is not None and there.state == RUNNING and len(there.attempts) == len(report.attempts):
+        known = 0 if there is None else len(there.attempts) - (there.state == RUNNING)
+        if known < len(report.attempts):
             with suppress(RuntimeError):
                 self._folder.row(id).write(report)
 

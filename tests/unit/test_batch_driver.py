@@ -35,7 +35,7 @@ class Heard(Tell):
 class Scripted:
     """Workers that do what a test says, in 10 seconds each. script: by row, how its attempts end: "done", Kinds,
     "lost" in the middle of it, "lost before", "answer lost" after it was done, "untried", "refused", "held",
-    "unwritten" on a full disk. broken workers begin nothing, bad ones fail everything."""
+    "unwritten" on a full disk, "never written" on one that was full before. broken workers begin nothing, bad ones fail everything."""
 
     def __init__(self, folder: BatchFolder, script: dict, workers: int = 1, broken: tuple = (), bad: tuple = ()):
         self.folder, self.script = folder, {id: deque(ends) for id, ends in script.items()}
@@ -82,8 +82,9 @@ class Scripted:
             self.folder.row(id).path("video.mp4").touch()
         elif isinstance(end, Kind):
             report = report.changed(state=FAILED, kind=end, error=f"It failed ({end.value}).")
-        self.folder.row(id).write(report)
-        if end == "unwritten":
+        if end != "never written":
+            self.folder.row(id).write(report)
+        if end in ("unwritten", "never written"):
             report = report.changed(state=FAILED, kind=Kind.DISK, error="It failed (disk).")
         lost = "The worker died." if "lost" in str(end) else ""
         return Ended(id, worker, 10.0, None if lost else report, lost=lost)
@@ -211,6 +212,8 @@ def test_what_a_full_disk_did_not_take_is_written_when_it_has_room(folder):
     assert [attempt.kind for attempt in folder.row("a").report().attempts] == [Kind.DISK, None]
     run(folder, {"b": ["unwritten"]}, attempts=1)
     assert folder.row("b").report().kind is Kind.DISK
+    run(folder, {"c": ["never written", "done"]}, attempts=3)
+    assert [attempt.kind for attempt in folder.row("c").report().attempts] == [Kind.DISK, None]
 
 
 def test_a_disk_with_room_again_is_no_reason_to_stop(folder):
