@@ -35,7 +35,8 @@ class Heard(Tell):
 class Scripted:
     """Workers that do what a test says, in 10 seconds each. script: by row, how its attempts end: "done", Kinds,
     "lost" in the middle of it, "lost before", "answer lost" after it was done, "untried", "refused", "held",
-    "unwritten" on a full disk, "never written" on one that was full before. broken workers begin nothing, bad ones fail everything."""
+    "unwritten" on a full disk, "never written" on one that was full before. broken workers begin nothing, bad ones fail
+    everything."""
 
     def __init__(self, folder: BatchFolder, script: dict, workers: int = 1, broken: tuple = (), bad: tuple = ()):
         self.folder, self.script = folder, {id: deque(ends) for id, ends in script.items()}
