@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event as Flag
 from typing import TYPE_CHECKING, Any
 
 from ..doctor.machine import driver
@@ -17,13 +16,15 @@ from ..files.atomic import explained, writing
 from ..files.jobs import FOLDER as JOBS
 from ..video.record import record_path
 from . import comfy_process
+from .child_engine import STOPPED, ChildEngine
 from .comfy_client import ComfyClient
-from .comfy_process import LOG, ComfyProcess
-from .comfy_run import HUNG, STOPPED, ComfyRun, driving_file, saved_files, video_of
+from .comfy_process import ComfyProcess
+from .comfy_run import HUNG, ComfyRun, driving_file, saved_files, video_of
 from .engine import COMFYUI, Result
-from .events import FACTS, LINE, STAGE, STARTING, Tell, event
+from .events import FACTS, LINE, STAGE, Tell, event
 from .failures import Kind, RowError
 from .folders import VIDEO, WORKFLOW, BatchFolder, RowFolder
+from .model_folders import base_directory
 from .results import bring, bring_others, media_facts, record_facts
 from .workflow import Graph, graph_of
 
@@ -54,56 +55,15 @@ class ComfySpec:
         return ComfyEngine(self, gpus, batch)
 
 
-class ComfyEngine:
+class ComfyEngine(ChildEngine[ComfyProcess]):
     """The `Engine`."""
 
     name = COMFYUI
 
     def __init__(self, spec: ComfySpec, gpus: Sequence[str], batch: BatchFolder) -> None:
-        self.spec, self.gpus, self.batch = spec, tuple(gpus), batch
-        self._process: ComfyProcess | None = None
+        super().__init__(gpus, batch)
+        self.spec = spec
         self._facts: dict[str, Any] = {}
-        self._stopped = Flag()
-
-    def start(self, tell: Tell) -> None:
-        if self._process is not None and not self._process.ended:
-            return
-        self._end()
-        self._stopped.clear()
-        tell(event(STAGE, stage=STARTING))
-        for place in (self.batch.input, self.batch.comfyui):
-            with explained(str(place), "and run again; finished segments are kept"):
-                place.mkdir(parents=True, exist_ok=True)
-        spec = self.spec
-        self._process = ComfyProcess(spec.path, spec.python, spec.arguments, self.gpus, self.batch.input.absolute(),
-                                     self.batch.comfyui.absolute())
-        self._client = ComfyClient(self._process.port)
-        try:
-            self._facts = self._about(self._answer(self._process, tell))
-        except BaseException:
-            self._process.log_to(self.batch.root / LOG)  # there is no row to say it to
-            self._end()
-            raise
-
-    def run(self, row: Row, folder: RowFolder, tell: Tell, *, smaller: bool) -> Result:
-        process = self._process
-        if process is None:
-            raise RowError(Kind.STOPPED, STOPPED)
-        process.log_to(folder.path(LOG))
-        try:
-            return self._made(process, row, folder, tell, smaller=smaller)
-        except OSError as error:
-            if self._stopped.is_set():
-                raise RowError(Kind.STOPPED, STOPPED) from error
-            if process.ended:
-                raise process.death("while it made the row") from error
-            raise
-        except RowError as error:
-            if error.kind in (Kind.PROCESS, Kind.GPU):
-                self._end()
-            raise
-        finally:
-            process.log_to(None)
 
     def stop(self) -> None:
         self._stopped.set()
@@ -112,12 +72,20 @@ class ComfyEngine:
                 self._client.post("/interrupt", {}, _QUICK)
         self._end()
 
-    def _end(self) -> None:
-        process, self._process = self._process, None
-        if process is not None:
-            process.stop()
-
     # Starting
+
+    def _begun(self) -> ComfyProcess:
+        for place in (self.batch.input, self.batch.comfyui):
+            with explained(str(place), "and run again; finished segments are kept"):
+                place.mkdir(parents=True, exist_ok=True)
+        spec = self.spec
+        process = ComfyProcess(spec.path, spec.python, spec.arguments, self.gpus, self.batch.input.absolute(),
+                               self.batch.comfyui.absolute())
+        self._client = ComfyClient(process.port)
+        return process
+
+    def _wait_until_ready(self, process: ComfyProcess, tell: Tell) -> None:
+        self._facts = self._about(self._answer(process, tell))
 
     def _answer(self, process: ComfyProcess, tell: Tell) -> Mapping[str, Any]:
         """Wait for ComfyUI's first answer: what it says of itself."""
@@ -156,9 +124,8 @@ class ComfyEngine:
         node = self._client.get(f"/object_info/{_PACK}", 60).get(_PACK)
         if node is None:
             return None
-        places = [self.spec.path, *(Path(value) for flag, value in _pairs(self.spec.arguments)
-                                    if flag == "--base-directory")]
-        for place in places:
+        base = base_directory(self.spec.arguments)
+        for place in (self.spec.path, *([base] if base else [])):
             file = place.joinpath(*node["python_module"].split("."), "pyproject.toml")
             if file.is_file() and (found := re.search(r'^version = "(.+)"$', file.read_text("utf-8"), re.MULTILINE)):
                 return found[1]
@@ -166,7 +133,7 @@ class ComfyEngine:
 
     # One row
 
-    def _made(self, process: ComfyProcess, row: Row, folder: RowFolder, tell: Tell, *, smaller: bool) -> Result:
+    def _make(self, process: ComfyProcess, row: Row, folder: RowFolder, tell: Tell, *, smaller: bool) -> Result:
         tell(event(STAGE, stage="preparing"))
         graph = graph_of(row, smaller=smaller)
         tell(event(FACTS, seed=graph.seed, **self._facts))
@@ -203,9 +170,3 @@ class ComfyEngine:
 
     def _belongs_to_a_job(self, file: Path) -> bool:
         return self.batch.comfyui.absolute() / JOBS in file.parents
-
-
-def _pairs(arguments: Sequence[str]) -> list[tuple[str, str]]:
-    """Flags with their values, written with a space or with "="."""
-    found = [tuple(word.split("=", 1)) for word in arguments if "=" in word]
-    return [*found, *zip(arguments, arguments[1:], strict=False)]  # pyright: ignore[reportReturnType]

@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import Event as Flag
 from typing import Any
 
+from .child_engine import STOPPED
 from .comfy_client import ComfyClient, Listener, title
 from .comfy_events import ComfyEvents
 from .comfy_process import ComfyProcess
@@ -21,7 +22,6 @@ _TICK = 0.2  # seconds between two looks at the process and at who stops us
 _ASK = 5.0  # seconds between two looks at /history, should an event be lost
 _VERDICT = 5.0  # seconds to wait for what is said of the last seam
 _ENDS = {"execution_success", "execution_error", "execution_interrupted"}
-STOPPED = "The row was stopped: run again; finished segments are kept."
 
 
 class ComfyRun:

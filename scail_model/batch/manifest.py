@@ -143,7 +143,7 @@ def _faults_of_value(what: str, value: Any) -> Iterator[str]:
         elif isinstance(one, float) and not math.isfinite(one):
             yield f"{what} is {one}: give a number."
         elif isinstance(one, str) and (found := _NO_TEXT.search(one)):
-            yield (f"{what} has {found[0]!r} in it, which is no letter: write that text again.")
+            yield (f"{what} has {found[0]!r} in it, which is not a letter: write that text again.")
 
 
 def _expanded(name: str, table: Table, faults: list[str]) -> Iterator[Entry]:

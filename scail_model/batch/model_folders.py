@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,12 @@ class ModelFolders:
 
 
 @lru_cache(maxsize=16)
+def base_directory(arguments: Sequence[str]) -> Path | None:
+    """The folder in which a ComfyUI that is started with these has its models and packs; None for its own."""
+    given = _arguments(shlex.join(arguments)).base_directory
+    return Path(given) if given else None
+
+
 def _arguments(text: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--base-directory")

@@ -67,7 +67,7 @@ def _is_done(row: Row, folder: RowFolder, *, replace: bool) -> bool:
 
 def _made(row: Row, engine: Engine, folder: RowFolder, arguments: argparse.Namespace) -> RowReport:
     """Attempts until the row is done or the rules say no. One that failed in an earlier task has all attempts again,
-    because whoever queued it has asked for it."""
+    because the person who queued it has asked for it."""
     with folder.locked():  # RuntimeError: somebody makes it, whose report is left alone
         report = folder.report()
         if report is not None and report.attempts and folder.state_of(report) != DONE:

@@ -1,4 +1,4 @@
-"""`scail2 batch status`: how a batch stands, from its folder alone, whoever works in it and wherever it was copied."""
+"""`scail2 batch status`: how a batch stands, from its folder alone, while it runs and wherever it was copied."""
 
 from __future__ import annotations
 

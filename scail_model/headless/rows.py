@@ -14,13 +14,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event as Flag
 from typing import IO, Any
 
 from ..batch.child import Child, of_gpus
-from ..batch.comfy_run import HUNG, STOPPED
+from ..batch.child_engine import STOPPED, ChildEngine
+from ..batch.comfy_run import HUNG
 from ..batch.engine import COMMAND_LINE, Result
-from ..batch.events import FACTS, LINE, STAGE, STARTING, Tell, event
+from ..batch.events import FACTS, LINE, STAGE, Tell, event
 from ..batch.failures import Kind, RowError, explained
 from ..batch.flags import values_of, words
 from ..batch.folders import VIDEO, BatchFolder, RowFolder
@@ -69,71 +69,37 @@ class _Process(Child):
             self.answers.put(json.loads(line))
 
 
-class HeadlessEngine:
+class HeadlessEngine(ChildEngine[_Process]):
     """The `Engine`."""
 
     name = COMMAND_LINE
 
     def __init__(self, spec: HeadlessSpec, gpus: Sequence[str], batch: BatchFolder) -> None:
-        self.spec, self.gpus, self.batch = spec, tuple(gpus), batch
-        self._process: _Process | None = None
+        super().__init__(gpus, batch)
+        self.spec = spec
         self._about: dict[str, Any] = {}
-        self._stopped = Flag()
 
-    def start(self, tell: Tell) -> None:
-        if self._process is not None and not self._process.ended:
-            return
-        self._end()
-        self._stopped.clear()
-        tell(event(STAGE, stage=STARTING))
-        self._process = process = _Process(self.gpus)
+    def _begun(self) -> _Process:
+        return _Process(self.gpus)
+
+    def _wait_until_ready(self, process: _Process, tell: Tell) -> None:
         started = spoken = time.monotonic()
-        while True:
-            try:
-                told = self._next(process, "before it was ready")
-            except RowError:
-                process.log_to(self.batch.root / LOG)  # there is no row to say it to
-                self._end()
-                raise
-            if told is not None:
-                self._about = {"versions": told["versions"], "gpu": told["gpu"]}
-                return
+        while (told := self._next(process, "before it was ready")) is None:
             if time.monotonic() - spoken > _SPEAK:
                 spoken = time.monotonic()
                 tell(event(LINE, text=f"the command line starts, {spoken - started:.0f} s so far"))
+        self._about = {"versions": told["versions"], "gpu": told["gpu"]}
 
-    def run(self, row: Row, folder: RowFolder, tell: Tell, *, smaller: bool) -> Result:
-        process = self._process
-        if process is None:
-            raise RowError(Kind.STOPPED, STOPPED)
-        process.log_to(folder.path(LOG))
+    def _make(self, process: _Process, row: Row, folder: RowFolder, tell: Tell, *, smaller: bool) -> Result:
         tell(event(STAGE, stage="preparing"))
         tell(event(FACTS, **self._about))
         try:
             process.order(words=[*words(row, smaller=smaller), f"--save_file={folder.path(VIDEO).absolute()}",
                                  f"--job_dir={self.batch.jobs.absolute()}", "--overwrite"])
-            made = self._made(process, tell)
-        except OSError as error:  # its input is closed
-            raise self._ended(process) from error
-        except RowError as error:
-            if error.kind in (Kind.PROCESS, Kind.GPU):
-                self._end()
-            raise
-        finally:
-            process.log_to(None)
-        return self._brought(made, row, folder, tell, smaller=smaller)
-
-    def stop(self) -> None:
-        self._stopped.set()
-        self._end()
-
-    def _end(self) -> None:
-        process, self._process = self._process, None
-        if process is not None:
-            process.stop()
-
-    def _ended(self, process: _Process) -> RowError:
-        return RowError(Kind.STOPPED, STOPPED) if self._stopped.is_set() else process.death("while it made the row")
+        except OSError as error:  # its input is closed: it has ended, or is about to
+            stopped = self._stopped.is_set()
+            raise (RowError(Kind.STOPPED, STOPPED) if stopped else process.death("while it made the row")) from error
+        return self._brought(self._made(process, tell), row, folder, tell, smaller=smaller)
 
     def _next(self, process: _Process, doing: str) -> dict[str, Any] | None:
         """What the process says next; None if it says nothing for a moment."""
