@@ -38,6 +38,14 @@ def test_a_long_step_is_not_silent(heard):
     assert texts[-1].startswith("finished in ")
 
 
+def test_programs_that_wait_for_their_own_run_hear_of_a_long_step_too(heard):
+    """Events go to all, texts only to the program whose run it is."""
+    _, messages, _ = heard
+    nothing_new = [message for message in messages if message["type"] == "scail2.progress"
+                   and message["data"]["state"] == "running" and not message["data"]["segments"]]
+    assert len(nothing_new) >= 3
+
+
 def test_history_has_report_and_files(heard, comfy):
     _, messages, outputs = heard
     assert outputs["sampled"]["text"] == outputs["report"]["text"]
