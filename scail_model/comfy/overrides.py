@@ -127,6 +127,10 @@ class PatchedAttention:
             return rows(transformer_options) > Rows.ANY
         return self.attention.backend.needs_all_queries(transformer_options)
 
+    def queries_together(self, transformer_options: dict[str, Any]) -> bool:
+        """See `Backend.queries_together`. What other nodes' functions do is not known."""
+        return bool(set_by(transformer_options)) or self.attention.backend.queries_together(transformer_options)
+
 
 def set_by(transformer_options: dict[str, Any]) -> list[Callable]:
     """The functions of other nodes that come before a backend's own `prepare_kv`."""

@@ -36,6 +36,7 @@ class Backend:
 
     prepare_kv: see `SelfAttention.prepare_kv`; None where keys and values need no preparation. sparse: whether what it
     returns leaves out a part of the keys; `function` never does. all_queries: see `SelfAttention.needs_all_queries`.
+    together: see `queries_together`.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Backend:
     prepare_kv: PrepareFunction | None = None
     sparse: bool = False
     all_queries: bool = False
+    together: bool = False
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_options: dict[str, Any] | None = None,
                  **options: Any) -> Tensor:
@@ -51,6 +53,11 @@ class Backend:
 
     def needs_all_queries(self, transformer_options: dict[str, Any] | None = None) -> bool:
         return self.all_queries
+
+    def queries_together(self, transformer_options: dict[str, Any] | None = None) -> bool:
+        """Whether the result of a query depends on the others of the same call of what `prepare_kv` returned: on the
+        scale that they share, or on the error that is measured on some of them."""
+        return self.together and (not self.sparse or sparse_attention.RUN in (transformer_options or {}))
 
 
 @dataclass(frozen=True)
@@ -103,9 +110,11 @@ def _build(name: str, device: torch.device, reason: str, host: HostAttention) ->
         return Backend(FLASH4, _where_it_fits(flash_attention.attention, host), reason)
     exact = _build(fastest(EXACT, device)[0].name, device, "", host).function
     if name == SPARSE:
-        return _sparse(Backend(name, exact, reason, sparse=True), sparse_attention.takes, sparse_attention.prepare_kv)
+        return _sparse(Backend(name, exact, reason, sparse=True, together=True), sparse_attention.takes,
+                       sparse_attention.prepare_kv)
     if name == SOL:
-        return _sparse(Backend(name, exact, reason, sparse=True, all_queries=True), _fit_sol, sol_attention.prepare_kv)
+        return _sparse(Backend(name, exact, reason, sparse=True, all_queries=True, together=True), _fit_sol,
+                       sol_attention.prepare_kv)
     return _in_8_bits(name, reason, {INT8: int8_attention.prepare_kv, FP8: fp8_attention.prepare_kv}[name], exact)
 
 
@@ -138,7 +147,7 @@ def _in_8_bits(name: str, reason: str, prepare: Callable[[Tensor, Tensor, int], 
                   **options: Any) -> Tensor:
         return prepare_kv(k, v, heads, transformer_options)(q)
 
-    return Backend(name, attention, reason, prepare_kv)
+    return Backend(name, attention, reason, prepare_kv, together=True)
 
 
 def _sparse(backend: Backend, takes: Callable[[Tensor, int], bool],
