@@ -8,10 +8,12 @@ slow. What cannot be had is not an error: the next smaller number that works is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+
+from . import probe
 
 ALL = "all"
 OFFERED = ("1", "2", "4", "5", "8", ALL)  # what a menu shows; other numbers work by the same rules
@@ -25,7 +27,7 @@ class Gpu:
     """A device, and what decides whether it fits the others.
 
     capability: (major, minor), as torch tells it. total, free: memory in bytes; total is 0 where it is not limited, as
-    on a CPU. peers: places in the same list of the devices whose memory this one reaches directly.
+    on a CPU. apart: place in the same list -> why no rows can travel from here to the device there.
     """
 
     device: torch.device
@@ -33,7 +35,7 @@ class Gpu:
     capability: tuple[int, int]
     total: int
     free: int
-    peers: frozenset[int]
+    apart: Mapping[int, str]
 
 
 @dataclass(frozen=True)
@@ -110,15 +112,13 @@ def all_gpus(first: torch.device) -> list[torch.device]:
 
 def _facts(place: int, devices: Sequence[torch.device], free: Callable[[torch.device], int] | None) -> Gpu:
     device = devices[place]
-    others = [other for other in range(len(devices)) if other != place]
+    reasons = {other: probe.why_apart(device, devices[other]) for other in range(len(devices)) if other != place}
+    apart = {other: reason for other, reason in reasons.items() if reason is not None}
     if device.type != "cuda":
-        return Gpu(device, device.type, (0, 0), 0, 0, frozenset(
-            other for other in others if devices[other].type == device.type))
+        return Gpu(device, device.type, (0, 0), 0, 0, apart)
     of_card = torch.cuda.get_device_properties(device)
-    reached = frozenset(other for other in others if devices[other].type == "cuda" and devices[other] != device
-                        and torch.cuda.can_device_access_peer(device, devices[other]))
     unused = torch.cuda.mem_get_info(device)[0] if free is None else free(device)
-    return Gpu(device, of_card.name, (of_card.major, of_card.minor), of_card.total_memory, unused, reached)
+    return Gpu(device, of_card.name, (of_card.major, of_card.minor), of_card.total_memory, unused, apart)
 
 
 def _fitting(count: int, gpus: Sequence[Gpu], needed: Callable[[int], int]) -> tuple[int, ...] | None:
@@ -141,7 +141,7 @@ def _has_room(gpu: Gpu, needed: int) -> bool:
 
 
 def _reach(gpus: Sequence[Gpu], one: int, other: int) -> bool:
-    return other in gpus[one].peers and one in gpus[other].peers
+    return other not in gpus[one].apart and one not in gpus[other].apart
 
 
 def _linked(count: int, gpus: Sequence[Gpu], places: Sequence[int]) -> Iterator[tuple[int, ...]]:
@@ -167,10 +167,8 @@ def _reason(asked: int, heads: int, gpus: Sequence[Gpu], needed: Callable[[int],
         other = next(gpu for place, gpu in enumerate(gpus) if place not in alike)
         return f"{_shown(other)} is another kind of GPU than {_shown(gpus[0])}"
     if next(_linked(asked, gpus, alike), None) is None:
-        one, other = next((one, other) for one in alike for other in alike
-                          if one != other and not _reach(gpus, one, other))
-        return (f"{gpus[one].device} and {gpus[other].device} have no peer access to each other's memory, and copies "
-                "through main memory would be slow")
+        one, other = next((one, other) for one in alike for other in alike if other in gpus[one].apart)
+        return f"{gpus[other].device} cannot be reached from {gpus[one].device} ({gpus[one].apart[other]})"
     full = min((gpus[place] for place in alike), key=lambda gpu: gpu.free)
     return (f"about {needed(asked) / _GIB:.1f} GiB are needed on each GPU and {full.free / _GIB:.1f} GiB are free on "
             f"{full.device}")
