@@ -15,6 +15,8 @@ width f, c = 769 context tokens, A pixels in a frame:
     attention     N * 4 * L * (L + c) * d FLOP at 588 TFLOP/s
     in int8       0.78 of the linears' time, with the Triton kernels
     sparse        for a share s of self-attention that is computed, 0.05 + 0.9 * s of its time
+    on n GPUs     R = L / n rows on each: in a block (16.05 + 6 * (n - 1) / n) * R * d bytes, see `activation_bytes`;
+                  time as in `gpus.gain`
     decoding      A * (7923 + 6.15 * frames) bytes, A * (42.9 + 52.9 * (frames - 1)) nanoseconds
     encoding      A * (5561 + 6.20 * frames) bytes, A * (27.1 + 33.5 * (frames - 1)) nanoseconds
 
@@ -31,18 +33,17 @@ from dataclasses import dataclass
 
 import torch
 
-from ..config import CLIP_TOKENS, TransformerConfig
+from ..config import TransformerConfig
+from ..gpus.gain import ALONE, Together, largest_share
 from ..kernels import chunks
 from ..kernels.precision import int8_linears, int8_storage
 from ..sparse.settings import SparseSettings
-
-H200_TFLOPS = 798.0  # of the product that `probe_tflops` measures
-_LINEAR_RATE, _ATTENTION_RATE = 661e12, 588e12  # FLOP/s on the H200
-_INT8_TIME = 0.78  # of the linears' in bfloat16
-_CHOOSING_TIME, _CHOSEN_TIME = 0.05, 0.9  # of self-attention's: what sparse attention takes anyway, and for its share
+from .forward_time import H200_TFLOPS, forward_flops, token_seconds
 
 _BLOCK_BYTES, _BATCHED_BLOCK_BYTES = chunks.WHOLE_BYTES, 14.84  # per token and channel
-_STREAM_BYTES = 4  # the same, before the blocks
+# the same on several GPUs: results from the others; keys, values and queries until the others have them
+_ARRIVING_BYTES, _LEAVING_BYTES = 2, 6
+_STREAM_BYTES = 4  # of one GPU before the blocks
 _PROJECTION_BYTES = 6 * 4  # per square of the width
 
 # In main memory, per pixel of the result: decoded frames in float32 twice, driving frames, and the latter at half size
@@ -92,7 +93,8 @@ class Work:
     weight_bytes: as stored in the file. in_chunks: whether blocks compute in chunks on a small card. weights: STREAMED
     block by block as memory needs it, OFFLOADED as a whole while the VAE works, or RESIDENT all the time. decoder: the
     VAE's. int8: whether most linears are. sparse: how sparse attention is, None where all of it is computed. plate:
-    whether the file has the driving video's size. locked: whether that is encoded at the result's size too.
+    whether the file has the driving video's size. locked: whether that is encoded at the result's size too. together:
+    the GPUs that make the video.
     """
 
     config: TransformerConfig
@@ -114,21 +116,29 @@ class Work:
     sparse: SparseSettings | None = None
     plate: bool = False
     locked: bool = False
+    together: Together = ALONE
 
     @property
     def conditionings(self) -> int:
         """Forwards per step."""
         return 2 if self.guidance > 1 else 1
 
+    @property
+    def shared(self) -> tuple[int, Together]:
+        """Forwards of a step that come one after the other, and the GPUs of each."""
+        return self.together.shared(self.conditionings)
+
 
 @dataclass(frozen=True)
 class Machine:
-    """The machine. Memory in bytes. matmul_tflops: from `probe_tflops`, None without a GPU."""
+    """The machine. Memory in bytes; of several GPUs that of the fullest. matmul_tflops: from `probe_tflops`, None
+    without a GPU. link: from `gpus.probe.link_rate`, None of one GPU or where it was not measured."""
 
     total_vram: int
     free_vram: int
     free_ram: int
     matmul_tflops: float | None
+    link: float | None = None
 
 
 @dataclass(frozen=True)
@@ -159,7 +169,8 @@ def estimate(work: Work, total_vram: int = 0) -> Need:
     total_vram = total_vram if work.in_chunks else 0
     longest = max(work.lengths)
     tokens = token_count(work.width, work.height, longest, work.additional)
-    activations = activation_bytes(work.config, tokens, 1, total_vram)
+    rounds, together = work.shared
+    activations = activation_bytes(work.config, tokens, 1, total_vram, together.gpus)
     encoding = 1 if work.locked else 2
     vae = max(work.decoder.bytes(work.width, work.height, longest),
               ENCODING.bytes(work.width // encoding, work.height // encoding, longest))
@@ -167,7 +178,7 @@ def estimate(work: Work, total_vram: int = 0) -> Need:
     sampling = activations + 2 * block_weights(work)  # one block computes while the next one is loaded
     return Need(
         activations=activations,
-        activations_together=activation_bytes(work.config, tokens, work.conditionings, total_vram),
+        activations_together=activation_bytes(work.config, tokens, rounds, total_vram, together.gpus),
         vae=vae,
         whole=max(work.weight_bytes + activations, vae),
         sampling=sampling,
@@ -179,7 +190,7 @@ def estimate(work: Work, total_vram: int = 0) -> Need:
         ram=longest * frame,
         disk=sum(_disk_bytes(work, length) for length in work.lengths),
         flops=work.steps * work.conditionings * sum(
-            sum(_forward_flops(work.config, token_count(work.width, work.height, length, work.additional)))
+            sum(forward_flops(work.config, token_count(work.width, work.height, length, work.additional)))
             for length in work.lengths),
     )
 
@@ -188,12 +199,14 @@ def seconds(work: Work, machine: Machine) -> float | None:
     """Duration of encoding, sampling and decoding all segments; None without a GPU."""
     if machine.matmul_tflops is None:
         return None
-    return H200_TFLOPS / machine.matmul_tflops * (sampling_seconds(work) + coding_seconds(work))
+    pace = H200_TFLOPS / machine.matmul_tflops
+    return sampling_seconds(work, pace) + pace * coding_seconds(work)
 
 
-def sampling_seconds(work: Work) -> float:
-    """Duration of all forwards on the H200."""
-    return work.steps * work.conditionings * sum(forward_seconds(work, length) for length in work.lengths)
+def sampling_seconds(work: Work, pace: float = 1.0) -> float:
+    """Duration of all forwards on GPUs that take `pace` seconds for one of the H200."""
+    return work.steps * work.shared[0] * sum(
+        forward_seconds(work, length, H200_TFLOPS / pace) for length in work.lengths)
 
 
 def coding_seconds(work: Work) -> float:
@@ -207,16 +220,7 @@ def forward_seconds(work: Work, length: int, matmul_tflops: float = H200_TFLOPS)
     """Duration of one forward of one conditioning for a segment of `length` frames."""
     tokens = token_count(work.width, work.height, length, work.additional)
     density = 1.0 if work.sparse is None else work.sparse.first(tokens)
-    return token_seconds(work.config, tokens, matmul_tflops, int8=work.int8, density=density)
-
-
-def token_seconds(config: TransformerConfig, tokens: int, matmul_tflops: float = H200_TFLOPS, *, int8: bool = False,
-                  density: float = 1.0) -> float:
-    """Duration of one forward of `tokens` tokens."""
-    linear, attention = _forward_flops(config, tokens)
-    linear *= _INT8_TIME if int8 else 1.0
-    attention *= 1.0 if density == 1 else min(1.0, _CHOOSING_TIME + _CHOSEN_TIME * density)
-    return (linear / _LINEAR_RATE + attention / _ATTENTION_RATE) * H200_TFLOPS / matmul_tflops
+    return token_seconds(work.config, tokens, matmul_tflops, int8=work.int8, density=density, together=work.shared[1])
 
 
 def token_count(width: int, height: int, frames: int, additional: int) -> int:
@@ -225,14 +229,17 @@ def token_count(width: int, height: int, frames: int, additional: int) -> int:
     return area // 256 * (additional + 1 + latent_frames) + area // 1024 * latent_frames
 
 
-def activation_bytes(config: TransformerConfig, tokens: int, batch: int = 1, total_vram: int = 0) -> int:
-    """Peak memory of a forward, without the weights. total_vram: bytes of the card if blocks may use chunks, else 0."""
-    rows = chunks.rows_at_once(tokens, config.dim, total_vram, batch)
+def activation_bytes(config: TransformerConfig, tokens: int, batch: int = 1, total_vram: int = 0, gpus: int = 1) -> int:
+    """Peak memory of a forward on each of `gpus` GPUs, without the weights. total_vram: bytes of the card if blocks may
+    use chunks, else 0."""
+    rows, own = chunks.rows_at_once(tokens, config.dim, total_vram, batch), largest_share(tokens, gpus)
     if rows is None:
-        blocks = (_BLOCK_BYTES if batch == 1 else _BATCHED_BLOCK_BYTES) * batch * tokens * config.dim
+        blocks = (_BLOCK_BYTES if batch == 1 else _BATCHED_BLOCK_BYTES) * batch * own * config.dim
     else:
-        blocks = chunks.chunked_bytes(tokens, config.dim, rows, batch)
-    embedding = _PROJECTION_BYTES * config.dim**2 + _STREAM_BYTES * batch * tokens * config.dim
+        blocks = chunks.chunked_bytes(own, config.dim, min(rows, own), batch)
+    if gpus > 1:
+        blocks += (_ARRIVING_BYTES + _LEAVING_BYTES * (gpus - 1) / gpus) * batch * own * config.dim
+    embedding = _PROJECTION_BYTES * config.dim**2 + _STREAM_BYTES * batch * own * config.dim
     return round(max(blocks, embedding))
 
 
@@ -278,13 +285,6 @@ def _timed_product(a: torch.Tensor, b: torch.Tensor) -> float:
     start = time.perf_counter()
     (a @ b)[0, 0].item()  # waits for the GPU
     return time.perf_counter() - start
-
-
-def _forward_flops(config: TransformerConfig, tokens: int) -> tuple[int, int]:
-    """(linears, attention) of the blocks in one forward of one conditioning."""
-    dim, layers, context = config.dim, config.num_layers, config.text_len + CLIP_TOKENS
-    linear = 2 * tokens * (6 * dim**2 + 2 * dim * config.ffn_dim) + 4 * context * dim**2
-    return layers * linear, layers * 4 * tokens * (tokens + context) * dim
 
 
 def kept_bytes(width: int, height: int, length: int, overlap: int) -> int:

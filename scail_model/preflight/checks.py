@@ -20,7 +20,7 @@ from ..kernels.precision import EIGHT_BIT, FAST
 from ..plate.choice import OFF
 from ..segments import Segment, plan_scenes
 from ..sparse.settings import SparseSettings
-from . import driving_kinds, mask_checks, memory_checks, plate_checks, track_checks
+from . import driving_kinds, gpu_checks, mask_checks, memory_checks, plate_checks, track_checks
 from .budget import token_count
 from .findings import Finding, attempt, error, fact, warning
 from .job import Job, Transformer, work_of
@@ -51,6 +51,7 @@ def check(job: Job) -> list[Finding]:
     if plan:
         findings += [*segments(job, plan), *rate(job), *driven(job)]
         if job.transformer is not None:
+            findings += gpu_checks.check(job.transformer)
             findings += memory_checks.check(job.machine, work_of(job, job.transformer, plan), job.free_disk)
             if job.full:
                 findings += memory_checks.later(job.machine, work_of(job.at_full, job.transformer, plan), job.free_disk)
@@ -260,7 +261,9 @@ def plan_facts(job: Job, plan: list[Segment]) -> Iterator[Finding]:
         yield fact("sparse", _left_out(job, job.sparse, max(segment.length for segment in plan)))
     if job.transformer is None:
         return
-    yield from memory_checks.facts(job.machine, work_of(job, job.transformer, plan), job.free_disk)
+    work = work_of(job, job.transformer, plan)
+    yield from memory_checks.facts(job.machine, work, job.free_disk)
+    yield from gpu_checks.facts(job.transformer, work, job.machine)
     if job.full:
         yield from memory_checks.later_facts(job.machine, work_of(job.at_full, job.transformer, plan))
 

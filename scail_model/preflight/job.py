@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from ..config import TransformerConfig
+from ..gpus.gain import NVLINK, Together
 from ..identity.identities import Identities
 from ..media.clips import Clip
 from ..plate.choice import LOCK, OFF, Choice
@@ -22,7 +24,8 @@ NO_PLATE = Choice()
 class Transformer:
     """A SCAIL-2 model. weight_bytes: as stored in the file. patched: number of weights that LoRAs or merges change.
     lora: whether there is one, also one that is applied without changing weights. in_chunks: whether blocks compute in
-    chunks on a small card. weights, decoder, int8: as in `budget.Work`."""
+    chunks on a small card. weights, decoder, int8: as in `budget.Work`. gpus: that compute it together; none where
+    it is one. fewer: why they are fewer than asked for, None if they are not."""
 
     config: TransformerConfig
     weight_bytes: int
@@ -32,6 +35,8 @@ class Transformer:
     weights: str = STREAMED
     decoder: Coder = DECODING
     int8: bool = False
+    gpus: tuple[torch.device, ...] = ()
+    fewer: str | None = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,8 @@ class Job:
 def work_of(job: Job, transformer: Transformer, plan: Sequence[Segment]) -> Work:
     """What a job costs, in the budget's terms."""
     height, width = job.filmed.size
+    together = Together(max(1, len(transformer.gpus)), job.machine.link or NVLINK)
     return Work(transformer.config, job.width, job.height, tuple(segment.length for segment in plan),
                 len(job.reference_masks) - 1, job.steps, job.guidance, transformer.weight_bytes, width, height,
                 job.overlap, job.lossless, transformer.in_chunks, transformer.weights, transformer.decoder,
-                transformer.int8, job.sparse, job.plate.kind != OFF, job.plate.kind == LOCK)
+                transformer.int8, job.sparse, job.plate.kind != OFF, job.plate.kind == LOCK, together)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,10 +55,11 @@ def facts(machine: Machine, work: Work, free_disk: int | None) -> Iterator[Findi
     if machine.total_vram:
         yield fact("longest", _longest(work, need, machine))
     if work.weights == STREAMED and (where := capacity.residence(work, machine)) is not None:
-        yield fact("weights", _weights(where))
+        yield fact("weights", _weights(where, work.together.gpus))
     if seconds is not None:
+        here = "this GPU" if work.together.gpus == 1 else "these GPUs"
         yield fact("time", f"time: about {budget.duration(seconds)}, from measurements on an NVIDIA H200 and the speed "
-                           "of this GPU")
+                           f"of {here}")
 
 
 def later(machine: Machine, full: Work, free_disk: int | None) -> Iterator[Finding]:
@@ -72,6 +73,11 @@ def later_facts(machine: Machine, full: Work) -> Iterator[Finding]:
     seconds = budget.seconds(full, machine)
     if seconds is not None:
         yield fact("full_time", f"time of the full video: about {budget.duration(seconds)}")
+
+
+def needed_on_each(work: Work, total_vram: int = 0) -> Callable[[int], int]:
+    """Number of GPUs that make a video -> bytes that each of them needs at least. total_vram: as in `estimate`."""
+    return lambda gpus: budget.estimate(replace(work, together=replace(work.together, gpus=gpus)), total_vram).least
 
 
 def _on_cpu(work: Work, need: Need) -> int:
@@ -97,7 +103,7 @@ def _too_little_vram(work: Work, need: Need, machine: Machine) -> Finding:
     remedy = f"use {advice}" if advice else elsewhere
     needed = need.sampling if streamed else need.least
     return error("vram", f"{_size(work)} needs at least about "
-                         f"{gib(needed)} of GPU memory, but {gib(free)} can be free: {remedy}.")
+                         f"{gib(needed)} of GPU memory{_on_each(work)}, but {gib(free)} can be free: {remedy}.")
 
 
 def _longest(work: Work, need: Need, machine: Machine) -> str:
@@ -109,24 +115,29 @@ def _longest(work: Work, need: Need, machine: Machine) -> str:
     return f"longest segment: {frames} frames{more} of {work.width}x{work.height} fit on this GPU"
 
 
-def _weights(where: Residence) -> str:
+def _weights(where: Residence, gpus: int) -> str:
+    each = "" if gpus == 1 else f" to each of {gpus} GPUs"
     streamed = sum(where.streamed)
     if not streamed:
         return "weights: all can stay on the GPU"
     return (f"weights: about {gib(where.resident)} can stay on the GPU and {gib(streamed)} are streamed in every "
-            f"forward, which costs no time if main memory delivers {where.needed_rate() / 1e9:.1f} GB/s")
+            f"forward, which costs no time if main memory delivers {where.needed_rate() / 1e9:.1f} GB/s{each}")
 
 
 def _vram(work: Work, need: Need, machine: Machine) -> str:
     if not machine.total_vram:
         return "GPU memory and time are not estimated, because the model does not run on a CUDA or ROCm GPU"
     if work.weights != STREAMED:
-        return (f"GPU memory: about {gib(need.least)} at the peak; {gib(machine.free_vram)} of "
+        return (f"GPU memory{_on_each(work)}: about {gib(need.least)} at the peak; {gib(machine.free_vram)} of "
                 f"{gib(machine.total_vram)} can be free")
     both = need.activations_together - need.activations
     more = f" ({gib(both)} more with both prompts in one batch)" if both else ""
-    return (f"GPU memory: about {gib(need.whole)} if all weights stay there{more}, {gib(need.least)} if they are "
-            f"streamed; {gib(machine.free_vram)} of {gib(machine.total_vram)} can be free")
+    return (f"GPU memory{_on_each(work)}: about {gib(need.whole)} if all weights stay there{more}, {gib(need.least)} "
+            f"if they are streamed; {gib(machine.free_vram)} of {gib(machine.total_vram)} can be free")
+
+
+def _on_each(work: Work) -> str:
+    return "" if work.together.gpus == 1 else f" on each of {work.together.gpus} GPUs"
 
 
 def gib(count: int) -> str:

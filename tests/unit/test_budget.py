@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from scail_model.attention import float32_parameters, sdpa
 from scail_model.blocks import Block
 from scail_model.config import TransformerConfig
+from scail_model.gpus.gain import ALONE, Together
 from scail_model.kernels import chunks
 from scail_model.kernels.linears import FullPrecision
 from scail_model.preflight.budget import (
@@ -22,12 +23,15 @@ from scail_model.preflight.budget import (
     Machine,
     Work,
     activation_bytes,
+    coding_seconds,
     duration,
     estimate,
     forward_seconds,
     probe_tflops,
+    sampling_seconds,
     seconds,
     token_count,
+    token_seconds,
 )
 from scail_model.rope import segment_rotations
 from scail_model.sparse.settings import SparseSettings
@@ -232,3 +236,42 @@ def test_what_is_left_out_saves_time_and_no_memory():
     assert forward_seconds(sparse, 81) == pytest.approx(40 * (0.035 + 0.14 * 0.085), rel=0.03)
     assert forward_seconds(sparse, 81) < forward_seconds(in_8_bits, 81) < forward_seconds(work, 81)
     assert estimate(sparse).activations == estimate(in_8_bits).activations
+
+
+def test_several_gpus_share_a_forward():
+    """With a link that is never waited for, two take half of what is shared."""
+    two = replace(WORK, guidance=1.0, together=Together(2, 1e15))
+    one = replace(two, together=ALONE)
+    assert 1.9 < sampling_seconds(one) / sampling_seconds(two) < 2
+    assert 3.7 < sampling_seconds(one) / sampling_seconds(replace(two, together=Together(4, 1e15))) < 4
+    assert coding_seconds(one) == coding_seconds(two)
+    assert seconds(two, H200) == sampling_seconds(two) + coding_seconds(two)
+
+
+def test_guidance_is_shared_first_and_costs_no_travel():
+    guided = replace(WORK, together=Together(2, 1.0))  # a link that brings nothing
+    assert sampling_seconds(guided) == pytest.approx(sampling_seconds(WORK) / 2)
+    need, alone = estimate(guided), estimate(WORK)
+    assert need.activations == need.activations_together == alone.activations
+    assert need.flops == alone.flops
+
+
+def test_a_slow_gpu_waits_less_for_the_same_link():
+    """Its work takes longer while as many bytes travel."""
+    def gain(tflops):
+        return (token_seconds(TransformerConfig(), 48832, tflops)
+                / token_seconds(TransformerConfig(), 48832, tflops, together=Together(2, 20e9)))
+
+    assert gain(798 / 8) > 1.9 > gain(798)
+
+
+def test_each_gpu_holds_its_rows():
+    """Beside them what is on its way: half of keys, values and queries, and results."""
+    config, tokens = TransformerConfig(), 48640  # 190 times 256
+    rows = tokens // 2 * config.dim
+    assert activation_bytes(config, tokens, gpus=2) == pytest.approx((14.05 + 2 + 6 / 2) * rows)
+    assert activation_bytes(config, tokens, gpus=1) == activation_bytes(config, tokens)
+    small = 8 * GIB
+    chunk = chunks.rows_at_once(tokens, config.dim, small)
+    assert activation_bytes(config, tokens, total_vram=small, gpus=2) == pytest.approx(
+        chunks.chunked_bytes(tokens // 2, config.dim, chunk) + (2 + 3) * rows)

@@ -1,0 +1,56 @@
+"""What n GPUs bring: reckoned by hand for a layer of round numbers."""
+
+from dataclasses import replace
+
+import pytest
+
+from scail_model.gpus.gain import ALONE, NVLINK, Layer, Together, largest_share, layer_seconds
+
+# 4096 rows of 1000: 2048 on each of two, whose halves of the heads are 2.048 MB for each tensor
+LAYER = Layer(tokens=4096, dim=1000, linears=8e-3, projection=1e-3, context=1e-3, attention=16e-3, one_call=False)
+COPIES = {2: 18 * 2048 * 1000 / 3.4e12, 4: 17 * 1024 * 1000 / 3.4e12}
+FAST = 1e15  # a link on which nothing is waited for
+
+
+def test_one_gpu_takes_what_it_takes():
+    assert layer_seconds(LAYER, ALONE) == pytest.approx(25e-3)
+    assert layer_seconds(LAYER, replace(ALONE, link=1.0)) == pytest.approx(25e-3)
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_rows_and_heads_are_shared_and_the_context_is_not(count):
+    assert layer_seconds(LAYER, Together(count, FAST)) == pytest.approx(24e-3 / count + 1e-3 + COPIES[count])
+
+
+def test_keys_and_values_travel_behind_projections_and_the_rest_behind_half_of_the_own_rows():
+    own = 13e-3 + COPIES[2]
+    tensor = 2 * 2048 * 1000 / 2
+    # a projection of the own rows takes 0.5 ms; a quarter of the attention 2 ms
+    assert layer_seconds(LAYER, Together(2, tensor / 0.5e-3)) == pytest.approx(own)
+    assert layer_seconds(LAYER, Together(2, tensor / 0.8e-3)) == pytest.approx(own + 2 * 0.3e-3)
+    assert layer_seconds(LAYER, Together(2, tensor / 3e-3)) == pytest.approx(own + 2 * 2.5e-3 + 2 * (3e-3 - 2e-3))
+
+
+def test_queries_and_results_are_waited_for_where_queries_come_in_one_call():
+    tensor = 2 * 2048 * 1000 / 2
+    waiting = layer_seconds(replace(LAYER, one_call=True), Together(2, tensor / 0.5e-3))
+    assert waiting == pytest.approx(13e-3 + COPIES[2] + 2 * 0.5e-3)
+
+
+def test_each_of_four_sends_three_quarters_of_its_rows():
+    tensor = 2 * 1024 * 1000 * 3 / 4
+    waiting = layer_seconds(replace(LAYER, one_call=True), Together(4, tensor / 0.1e-3))
+    assert waiting == pytest.approx(7e-3 + COPIES[4] + 2 * 0.1e-3)
+
+
+@pytest.mark.parametrize(("tokens", "count", "rows"), [
+    (48832, 1, 48832), (48832, 2, 24576), (48832, 8, 6144), (95920, 5, 19200), (100, 2, 100), (512, 2, 256)])
+def test_the_gpu_with_most_rows(tokens, count, rows):
+    """Parts are multiples of 256 rows."""
+    assert largest_share(tokens, count) == rows
+
+
+@pytest.mark.parametrize(("gpus", "conditionings", "rounds", "each"), [
+    (1, 1, 1, 1), (1, 2, 2, 1), (2, 1, 1, 2), (2, 2, 1, 1), (4, 2, 1, 2), (5, 2, 2, 5), (8, 2, 1, 4)])
+def test_guidance_is_shared_before_rows(gpus, conditionings, rounds, each):
+    assert Together(gpus).shared(conditionings) == (rounds, Together(each, NVLINK))
