@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import CLIP_TOKENS, TransformerConfig
+from .gpus.attention import ACROSS, Across, Projections
 from .kernels import elementwise
 from .kernels.attention_choice import AttentionFunction, QueryFunction
 from .kernels.linears import FullPrecision, Input
@@ -86,13 +87,16 @@ class _Attention(nn.Module):
 class SelfAttention(_Attention):
     """Full attention over the whole sequence, in two steps, so that the queries may come a few rows at a time."""
 
-    def keys_and_values(self, x: Input, rotation: Rotation) -> tuple[Tensor, Tensor]:
-        """Of the rows x [B, n, dim] with their rotations [n, 64]: two [B, n, dim]."""
-        return self.normalise(self.norm_k, self.product(self.k, x), rotation), self.product(self.v, x)
+    def keys(self, x: Input, rotation: Rotation) -> Tensor:
+        """Of the rows x [B, n, dim] with their rotations [n, 64]: [B, n, dim]."""
+        return self.normalise(self.norm_k, self.product(self.k, x), rotation)
 
-    def queries_keys_and_values(self, x: Input, rotation: Rotation) -> tuple[Tensor, Tensor, Tensor]:
-        """The same with the queries first: three [B, n, dim]."""
-        return self.queries(x, rotation), *self.keys_and_values(x, rotation)
+    def values(self, x: Input, rotation: Rotation) -> Tensor:
+        """As `keys`; values are not rotated."""
+        return self.product(self.v, x)
+
+    def keys_and_values(self, x: Input, rotation: Rotation) -> tuple[Tensor, Tensor]:
+        return self.keys(x, rotation), self.values(x, rotation)
 
     def needs_all_queries(self, transformer_options: dict[str, Any] | None = None) -> bool:
         """Whether the queries of all rows must come at once. An attention function for which that is so has a method of
@@ -100,17 +104,33 @@ class SelfAttention(_Attention):
         needs = getattr(self.attention, "needs_all_queries", None)
         return needs is not None and needs(transformer_options)
 
-    def prepare_kv(self, keys: Tensor, values: Tensor,
-                   transformer_options: dict[str, Any] | None = None) -> QueryFunction:
-        """Attention to the whole sequence's keys and values [B, L, dim], as a function of queries [B, n, dim].
+    def queries_together(self, transformer_options: dict[str, Any] | None = None) -> bool:
+        """Whether all queries that are asked for must come in one call, because the result of one depends on the others
+        (`Backend.queries_together`)."""
+        together = getattr(self.attention, "queries_together", None)
+        return together is not None and together(transformer_options)
+
+    def attended_across(self, across: Across, project: Projections,
+                        transformer_options: dict[str, Any] | None) -> Tensor:
+        """Attention to the whole sequence where it lies on several GPUs: [B, n, dim] of the own rows asked for, before
+        the output's linear."""
+        heads = self.num_heads // across.rank.count
+        return across.attended(project, lambda keys, values: self.prepare_kv(keys, values, transformer_options, heads),
+                               of_all=self.needs_all_queries(transformer_options),
+                               together=self.queries_together(transformer_options))
+
+    def prepare_kv(self, keys: Tensor, values: Tensor, transformer_options: dict[str, Any] | None = None,
+                   heads: int | None = None) -> QueryFunction:
+        """Attention to the whole sequence's keys and values [B, L, dim], as a function of queries [B, n, dim]. heads:
+        in them, all if None.
 
         An attention function that converts keys and values first, as 8-bit attention does, has a method
         `prepare_kv(keys, values, heads, transformer_options)` that does so once for all chunks of queries.
         """
-        prepare = getattr(self.attention, "prepare_kv", None)
+        prepare, heads = getattr(self.attention, "prepare_kv", None), heads or self.num_heads
         if prepare is not None:
-            return prepare(keys, values, self.num_heads, transformer_options)
-        return partial(self.attention, k=keys, v=values, heads=self.num_heads, transformer_options=transformer_options)
+            return prepare(keys, values, heads, transformer_options)
+        return partial(self.attention, k=keys, v=values, heads=heads, transformer_options=transformer_options)
 
     def output(self, attended: Tensor) -> Tensor:
         """What a function of `prepare_kv` returned -> attention's output, [B, n, dim] each."""
@@ -166,10 +186,10 @@ class CrossAttention(_Attention):
         negative, count = negative_of(transformer_options), self.text_len
         if negative is not None:  # with the text: weights that do not stay on the card are fetched for each product
             text = torch.cat((text, negative.text), dim=1)
-        keys, values = self.normalise(self.norm_k, self.k(text)), self.v(text)
+        keys, values = self.normalise(self.norm_k, each(self.k, text)), each(self.v, text)
         images = None
         if image.shape[1] == CLIP_TOKENS:
-            images = self.normalise(self.norm_k_img, self.k_img(image)), self.v_img(image)
+            images = self.normalise(self.norm_k_img, each(self.k_img, image)), each(self.v_img, image)
         if negative is None:
             return Sources((keys, values), images, None, 0.0)
         positive, other = ((keys[:, rows].contiguous(), values[:, rows].contiguous())
@@ -190,6 +210,17 @@ class CrossAttention(_Attention):
             return attended
         exact = getattr(self.attention, "exact", self.attention)
         return attended + exact(q, *sources.image, **options)
+
+
+def each(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """A layer on few rows x [B, n, C], item by item: which kernel computes them may depend on how many there are, and
+    two prompts in one batch shall give what one after the other gives."""
+    return layer(x) if len(x) == 1 else torch.cat([layer(item) for item in x.split(1)])
+
+
+def across_of(transformer_options: dict[str, Any] | None) -> Across | None:
+    """How the sequence lies on the GPUs, if on several."""
+    return None if transformer_options is None else transformer_options.get(ACROSS)
 
 
 def negative_of(transformer_options: dict[str, Any] | None) -> Negative | None:

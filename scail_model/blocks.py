@@ -6,15 +6,17 @@ the modulation and every norm are float32; linears and attention compute in the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .attention import AttentionFunction, CrossAttention, ParametersFunction, Rotation, SelfAttention
+from .attention import AttentionFunction, CrossAttention, ParametersFunction, Rotation, SelfAttention, across_of
 from .config import CLIP_DIM, TransformerConfig
+from .gpus.attention import Projections
 from .kernels import elementwise
 from .kernels.linears import FullPrecision, Input
 
@@ -62,14 +64,11 @@ class Block(nn.Module):
         shift1, scale1, gate1, shift2, scale2, gate2 = modulation.chunk(6, dim=1)  # each [B, 1, dim]
 
         # self-attention of the queries to all rows
-        y = linears.norm(x, 1 + scale1, shift1, self.eps, dtype, self.self_attn.q)
-        attention = self.self_attn.prepare_kv(*self.self_attn.keys_and_values(y, rotation), transformer_options)
-        if self.self_attn.needs_all_queries(transformer_options):
-            y = attention(self.self_attn.queries(y, rotation))[:, queries]
-        else:
-            y = attention(self.self_attn.queries(y[:, queries], _rows(rotation, queries)))
+        y = self.self_attention(linears.norm(x, 1 + scale1, shift1, self.eps, dtype, self.self_attn.q), rotation,
+                                queries, transformer_options)
+        if not y.shape[1]:
+            return x[:, queries]  # none of the rows that lie on this GPU
         y = self.self_attn.output(y)
-        del attention  # it holds the keys and values of all rows
         x, y = linears.add_norm_(x[:, queries], y, gate1, *self.affine(self.norm3, x), self.eps, dtype,
                                  self.cross_attn.q)
 
@@ -81,6 +80,20 @@ class Block(nn.Module):
         y = linears.feed_forward(self.ffn, y)
         return elementwise.add_gated_(x, y, gate2)
 
+    def self_attention(self, y: Input, rotation: Rotation, queries: slice,
+                       transformer_options: dict[str, Any] | None) -> Tensor:
+        """Attention of the normalised rows `queries` to all rows y [B, L, dim]: [B, n, dim] before the output's
+        linear."""
+        module, across = self.self_attn, across_of(transformer_options)
+        if across is not None:
+            return module.attended_across(across, Projections(*(
+                lambda part, compute=compute: compute(y[:, part], _rows(rotation, part))
+                for compute in (module.keys, module.values, module.queries))), transformer_options)
+        attention = module.prepare_kv(*module.keys_and_values(y, rotation), transformer_options)
+        if module.needs_all_queries(transformer_options):
+            return attention(module.queries(y, rotation))[:, queries]
+        return attention(module.queries(y[:, queries], _rows(rotation, queries)))
+
     def forward_in_rows(self, x: Tensor, modulation: Tensor, rotation: Rotation, context: Tensor, queries: slice,
                         transformer_options: dict[str, Any] | None, rows: int) -> Tensor:
         """`forward_whole` a few rows at a time: what needs all rows of self-attention first, then the rest for each
@@ -89,7 +102,8 @@ class Block(nn.Module):
         shift1, scale1, gate1, shift2, scale2, gate2 = modulation.chunk(6, dim=1)  # each [B, 1, dim]
         norm3 = self.affine(self.norm3, x)
 
-        attended = self.self_attention_in_rows(x, 1 + scale1, shift1, rotation, dtype, transformer_options, rows)
+        attended = self.self_attention_in_rows(x, 1 + scale1, shift1, rotation, dtype, queries, transformer_options,
+                                               rows)
         sources = self.cross_attn.sources_of(context, transformer_options)
 
         out = x.clone() if torch.is_grad_enabled() else x
@@ -109,29 +123,37 @@ class Block(nn.Module):
         return out[:, queries]
 
     def self_attention_in_rows(self, x: Tensor, scale: Tensor, shift: Tensor, rotation: Rotation, dtype: torch.dtype,
-                               transformer_options: dict[str, Any] | None, rows: int) -> Callable[[slice], Tensor]:
-        """Self-attention to all rows x [B, L, dim], as a function of the rows that ask: [B, n, dim] before the output's
-        linear. What does not depend on the rows that ask is computed here."""
-        module = self.self_attn
+                               queries: slice, transformer_options: dict[str, Any] | None,
+                               rows: int) -> Callable[[slice], Tensor]:
+        """Self-attention to all rows x [B, L, dim], as a function of rows among `queries`: [B, n, dim] before the
+        output's linear. What does not depend on the rows is computed here."""
+        module, everything = self.self_attn, slice(0, x.shape[1])
+        across = across_of(transformer_options)
 
-        def normed(part: slice) -> Input:
-            return self.linears.norm(x[:, part], scale, shift, self.eps, dtype, module.q)
+        def project(compute: Callable[[Input, Rotation], Tensor], part: slice) -> Tensor:
+            normed = self.linears.norm(x[:, part], scale, shift, self.eps, dtype, module.q)
+            return compute(normed, _rows(rotation, part))
 
-        def collect(count: int, project: Callable[[Input, Rotation], Sequence[Tensor]]) -> list[Tensor]:
-            """Projections of all rows. Their norm is not kept: it would take as much memory as each of them."""
-            collected = [torch.empty(x.shape, dtype=dtype, device=x.device) for _ in range(count)]
-            for part in _chunks(slice(0, x.shape[1]), rows):
-                for whole, rows_of_it in zip(collected, project(normed(part), _rows(rotation, part)), strict=True):
-                    whole[:, part] = rows_of_it
+        def collect(compute: Callable[[Input, Rotation], Tensor], part: slice = everything) -> Tensor:
+            """A projection of many rows. Their norm is not kept: it would take as much memory."""
+            collected = torch.empty(x.shape[0], part.stop - part.start, x.shape[2], dtype=dtype, device=x.device)
+            for piece in _chunks(part, rows):
+                collected[:, piece.start - part.start : piece.stop - part.start] = project(compute, piece)
             return collected
 
+        if across is not None:
+            attended = module.attended_across(across, Projections(*(
+                partial(collect, compute) for compute in (module.keys, module.values, module.queries))),
+                transformer_options)
+            return lambda part: attended[:, part.start - queries.start : part.stop - queries.start]
+        attention = module.prepare_kv(collect(module.keys), collect(module.values), transformer_options)
         if module.needs_all_queries(transformer_options):
-            queries, keys, values = collect(3, module.queries_keys_and_values)
-            attended = module.prepare_kv(keys, values, transformer_options)(queries)
+            attended = attention(collect(module.queries))
             return lambda part: attended[:, part]
-        keys, values = collect(2, module.keys_and_values)
-        attention = module.prepare_kv(keys, values, transformer_options)
-        return lambda part: attention(module.queries(normed(part), _rows(rotation, part)))
+        if module.queries_together(transformer_options):
+            attended = attention(collect(module.queries, queries))
+            return lambda part: attended[:, part.start - queries.start : part.stop - queries.start]
+        return lambda part: attention(project(module.queries, part))
 
     def affine(self, norm: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
         """Weight and bias of a norm, float32 [1, 1, dim]."""

@@ -11,6 +11,7 @@ of them. What is float32 here stays float32 in every dtype of the weights.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -18,33 +19,28 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from .attention import NEGATIVE, AttentionFunction, Negative, ParametersFunction, float32_parameters, sdpa
+from .attention import (
+    NEGATIVE,
+    AttentionFunction,
+    Negative,
+    ParametersFunction,
+    across_of,
+    each,
+    float32_parameters,
+    sdpa,
+)
 from .blocks import GELU, Block, Head, ImageEmbedding, timestep_sinusoid
-from .config import CLIP_DIM, CLIP_TOKENS, TransformerConfig
+from .config import TransformerConfig
+from .gpus.attention import ACROSS, Across
+from .gpus.rows import shifted, size, within
+from .gpus.team import Rank
 from .kernels import elementwise
 from .kernels.backends import uncompiled
 from .kernels.linears import FullPrecision
+from .kernels.ranks import rank_of
 from .kernels.sparse_attention import RUN
+from .layout import Layout, checked_layout
 from .rope import TRAINED_POSITIONS, Positions, segment_rotations
-
-
-class Layout(NamedTuple):
-    """What decides the positions of a token sequence; sizes in latent frames and latent pixels."""
-
-    frames: int
-    height: int
-    width: int
-    replacement: bool
-    additional_references: int
-    driven: bool = True
-    positions: Positions = TRAINED_POSITIONS
-
-    @property
-    def video(self) -> slice:
-        """Rows of the video tokens in the sequence."""
-        area = self.height * self.width // 4
-        first = (self.additional_references + 1) * area
-        return slice(first, first + self.frames * area)
 
 
 class Surroundings(NamedTuple):
@@ -122,40 +118,61 @@ class SCAIL2Transformer(nn.Module):
         positions: rotary positions other than the trained ones
         negative_context [B, L <= 512, 4096], negative_strength: a text to steer away from, and how far; 0 not at all
 
+        Where the options hold a rank (`gpus.forward`), only its rows are computed, and the first rank has the velocity;
+        what the others return is of no use.
+
         Raises ValueError for sizes, frame counts and text lengths that do not fit.
         """
-        layout = self.check_inputs(
-            x, context, clip_features, replacement, positions,
+        layout = checked_layout(
+            self.config, x, context, clip_features, replacement, positions,
             reference_latents=reference_latents, reference_masks=reference_masks, driving_latents=driving_latents,
             driving_masks=driving_masks, history_mask=history_mask, additional_latents=additional_latents,
             additional_masks=additional_masks, negative_context=negative_context,
         )
         elementwise.prepare(x.device)
         transformer_options = {} if transformer_options is None else transformer_options
+        across = self.laid_across(layout, transformer_options)
         if RUN in transformer_options:
             transformer_options[RUN].begin(float(timestep.flatten()[0]))
+        rows = slice(0, layout.tokens) if across is None else across.own
         history_mask = torch.zeros_like(x[:, :4]) if history_mask is None else history_mask
         tokens = self.embed_tokens(x, history_mask, reference_latents, reference_masks, driving_latents, driving_masks,
-                                   additional_latents, additional_masks)
+                                   additional_latents, additional_masks, rows)
         embedding, modulation = self.embed_time(timestep.to(x.device).reshape(-1).expand(x.shape[0]))
         context = self.embed_context(context, clip_features)
         if negative_context is not None and negative_strength:  # in a copy: the next call may have the same options
             negative = Negative(self.embed_context(negative_context, None), negative_strength)
             transformer_options = {**transformer_options, NEGATIVE: negative}
-        around = Surroundings(modulation, self.rotations(layout, x.device), context, layout, embedding,
+        cos, sin = self.rotations(layout, x.device)
+        around = Surroundings(modulation, (cos[rows], sin[rows]), context, layout, embedding,
                               _with_channels(x, history_mask))
         tokens = self.run_blocks(tokens, around, transformer_options)
         patches = self.head(tokens, embedding)
+        if across is not None:
+            patches = across.collected(patches)
+            if across.rank.number:
+                return patches
         _, patch_height, patch_width = self.config.patch_size
         return rearrange(patches, "b (t h w) (p q c) -> b c t (h p) (w q)", t=layout.frames,
                          h=layout.height // patch_height, p=patch_height, q=patch_width)
+
+    @staticmethod
+    def laid_across(layout: Layout, transformer_options: dict[str, Any]) -> Across | None:
+        """How the sequence lies on the GPUs, which the blocks find in the options; None on one."""
+        rank = rank_of(transformer_options)
+        if rank is None or rank.count == 1:
+            return None
+        transformer_options[ACROSS] = Across(cast(Rank, rank), layout.tokens, layout.video)
+        if RUN in transformer_options:
+            transformer_options[RUN] = transformer_options[RUN].of_rank(rank.number)
+        return transformer_options[ACROSS]
 
     # Tokens
 
     def embed_tokens(self, x: Tensor, history_mask: Tensor, reference_latents: Tensor, reference_masks: Tensor,
                      driving_latents: Tensor | None, driving_masks: Tensor | None,
-                     additional_latents: Tensor | None, additional_masks: Tensor | None) -> Tensor:
-        """All inputs -> the token sequence, float32 [B, L, dim]."""
+                     additional_latents: Tensor | None, additional_masks: Tensor | None, rows: slice) -> Tensor:
+        """All inputs -> these rows of the token sequence, float32 [B, n, dim]."""
         if additional_latents is not None and additional_masks is not None:
             reference_latents = torch.cat((additional_latents, reference_latents), dim=2)
             reference_masks = torch.cat((additional_masks, reference_masks), dim=2)
@@ -166,26 +183,32 @@ class SCAIL2Transformer(nn.Module):
         mask = self.patch_embedding_mask
         empty = cast(Tensor, self.parameters_of(mask, x)[1])  # the bias: what zeros are embedded as
         segments = [
-            self.patches(self.patch_embedding, _with_channels(reference_latents, clean))
-            + self.patches(mask, reference_masks[:, :, :references]),
-            self.patches(self.patch_embedding, _with_channels(x, history_mask))
-            + (self.patches(mask, video_masks) if video_masks.shape[2] else empty),
+            (self.patch_embedding, _with_channels(reference_latents, clean), reference_masks[:, :, :references]),
+            (self.patch_embedding, _with_channels(x, history_mask), video_masks if video_masks.shape[2] else None),
         ]
         if driving_latents is not None and driving_masks is not None:
-            segments.append(self.patches(self.patch_embedding_pose,
-                                         _with_channels(driving_latents, clean[..., ::2, ::2]))
-                            + self.patches(mask, driving_masks))
-        return torch.cat(segments, dim=1)
+            segments.append((self.patch_embedding_pose, _with_channels(driving_latents, clean[..., ::2, ::2]),
+                             driving_masks))
+        embedded, first = [], 0
+        for layer, latents, masks in segments:
+            count = latents.shape[2:].numel() // 4
+            part = shifted(within(slice(first, first + count), rows), -first)
+            first += count
+            if size(part):
+                embedded.append(self.patches(layer, latents, part)
+                                + (empty if masks is None else self.patches(mask, masks, part)))
+        return torch.cat(embedded, dim=1)
 
-    def patches(self, layer: nn.Module, latents: Tensor) -> Tensor:
-        """Patch convolution as a matrix product, latents [B, C, T, H, W] -> float32 [B, T * H/2 * W/2, dim].
+    def patches(self, layer: nn.Module, latents: Tensor, rows: slice) -> Tensor:
+        """Patch convolution as a matrix product: `rows` of latents [B, C, T, H, W] -> float32 [B, n, dim], of
+        T * H/2 * W/2 rows.
 
         A convolution of float32 would run in TF32 on a GPU, three digits short.
         """
         weight, bias = self.parameters_of(layer, latents)
         _, patch_height, patch_width = self.config.patch_size
         tokens = rearrange(latents.float(), "b c t (h p) (w q) -> b (t h w) (c p q)", p=patch_height, q=patch_width)
-        return F.linear(tokens, weight.flatten(1), bias)
+        return F.linear(tokens[:, rows].contiguous(), weight.flatten(1), bias)
 
     @uncompiled  # small, cached, and float64: nothing to gain from compiling it
     def rotations(self, layout: Layout, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -206,20 +229,25 @@ class SCAIL2Transformer(nn.Module):
         """timestep [B] -> embedding [B, dim] for the head and modulation [B, 6, dim] for the blocks, both float32."""
         linear1, silu, linear2 = self.time_embedding
         x = timestep_sinusoid(timestep, self.config.freq_dim)
-        embedding = F.linear(silu(F.linear(x, *self.parameters_of(linear1, x))), *self.parameters_of(linear2, x))
+        embedding = self.small_product(linear2, silu(self.small_product(linear1, x)))
         silu, projection = self.time_projection
-        modulation = F.linear(silu(embedding), *self.parameters_of(projection, x))
+        modulation = self.small_product(projection, silu(embedding))
         return embedding, modulation.unflatten(1, (6, self.config.dim))
+
+    def small_product(self, layer: nn.Module, x: Tensor) -> Tensor:
+        """A linear in float32, item by item, as `each`."""
+        weight, bias = self.parameters_of(layer, x)
+        return torch.cat([F.linear(item, weight, bias) for item in x.split(1)])
 
     def embed_context(self, context: Tensor, clip_features: Tensor | None) -> Tensor:
         """Text [B, L, 4096] and CLIP features [B, 257, 1280] or None -> context tokens [B, (257 +) 512, dim]."""
         dtype = self.compute_dtype(context)
         # the rows after the text are zero before the embedding, so they become a constant that is attended to
         text = F.pad(context.to(dtype), (0, 0, 0, self.config.text_len - context.shape[1]))
-        text = self.text_embedding(text)
+        text = each(self.text_embedding, text)
         if clip_features is None:
             return text
-        return torch.cat((self.img_emb(clip_features, dtype), text), dim=1)
+        return torch.cat((each(partial(self.img_emb, dtype=dtype), clip_features), text), dim=1)
 
     def compute_dtype(self, x: Tensor) -> torch.dtype:
         """The dtype of linears and attention; a binding whose weights are cast as they are used may go by the input."""
@@ -235,66 +263,28 @@ class SCAIL2Transformer(nn.Module):
         rows = self.rows_at_once(tokens, transformer_options)
         for index, block in enumerate(self.blocks):
             transformer_options["block_index"] = index
-            queries = around.layout.video if block is self.blocks[-1] else None
+            queries = self.video_rows(around.layout, transformer_options) if block is self.blocks[-1] else None
             tokens = block(tokens, around.modulation, around.rotation, around.context, queries, transformer_options,
                            rows)
+            self.block_queued(transformer_options)
         return tokens
+
+    def video_rows(self, layout: Layout, transformer_options: dict[str, Any]) -> slice:
+        """The video's rows among those that are here, which the last block is asked for."""
+        across = across_of(transformer_options)
+        return layout.video if across is None else across.video_only()
+
+    def block_queued(self, transformer_options: dict[str, Any]) -> None:
+        """A block is on its way to the GPU: where several compute, they stop here if one of them has."""
+        rank = rank_of(transformer_options)
+        if rank is not None:
+            cast(Rank, rank).layer_queued()
 
     def rows_at_once(self, tokens: Tensor, transformer_options: dict[str, Any]) -> int | None:
         """How many rows a block works on at a time; None for all. A binding that knows the memory may choose."""
         return None
 
-    # Checks
-
-    def check_inputs(self, x: Tensor, context: Tensor, clip_features: Tensor | None, replacement: bool,
-                     positions: Positions, **conditions: Tensor | None) -> Layout:
-        """The layout of the sequence; ValueError if a size, frame count, text length or batch does not fit."""
-        batch, channels, frames, height, width = x.shape
-        if height % 4 or width % 4:
-            raise ValueError(
-                f"The video latent is {width}x{height} ({width * 8}x{height * 8} pixels), but SCAIL-2 needs multiples "
-                f"of 32 pixels: use width {_nearest(width)} and height {_nearest(height)}."
-            )
-        negative = conditions["negative_context"]
-        for name, text in (("text", context), ("negative text", negative)):
-            if text is not None and text.shape[1] > self.config.text_len:
-                raise ValueError(f"The {name} has {text.shape[1]} tokens, but SCAIL-2 reads {self.config.text_len}: "
-                                 "shorten the prompt.")
-        additional = conditions["additional_latents"]
-        if (additional is None) != (conditions["additional_masks"] is None):
-            raise ValueError("additional_latents and additional_masks belong together: give both or neither.")
-        driven = conditions["driving_latents"] is not None
-        if driven != (conditions["driving_masks"] is not None):
-            raise ValueError("driving_latents and driving_masks belong together: give both or neither.")
-        extra = 0 if additional is None else additional.shape[2]
-        mask_frames = (1, 1 + frames)
-        expected = {
-            "x": [(batch, self.config.out_dim, frames, height, width)],
-            "context": [(batch, context.shape[1], self.config.text_dim)],
-            "negative_context": [(batch, 0 if negative is None else negative.shape[1], self.config.text_dim)],
-            "clip_features": [(batch, CLIP_TOKENS, CLIP_DIM)],
-            "reference_latents": [(batch, 16, 1, height, width)],
-            "reference_masks": [(batch, self.config.mask_dim, n, height, width) for n in mask_frames],
-            "driving_latents": [(batch, 16, frames, height // 2, width // 2)],
-            "driving_masks": [(batch, self.config.mask_dim, frames, height // 2, width // 2)],
-            "history_mask": [(batch, 4, frames, height, width)],
-            "additional_latents": [(batch, 16, extra, height, width)],
-            "additional_masks": [(batch, self.config.mask_dim, extra, height, width)],
-        }
-        for name, value in {"x": x, "context": context, "clip_features": clip_features, **conditions}.items():
-            if value is not None and tuple(value.shape) not in expected[name]:
-                wanted = " or ".join(str(list(shape)) for shape in expected[name])
-                raise ValueError(f"{name} has shape {list(value.shape)}, but a video latent of {list(x.shape)} needs "
-                                 f"{wanted}: encode it for the same size and frame count.")
-        return Layout(frames, height, width, bool(replacement), extra, driven, positions)
-
 
 def _with_channels(latents: Tensor, clean: Tensor) -> Tensor:
     """Append the four channels that mark clean frames: [B, 16, T, H, W] and [B, 4, 1 or T, H, W] -> [B, 20, ...]."""
     return torch.cat((latents, clean.to(latents.dtype).expand(-1, -1, latents.shape[2], -1, -1)), dim=1)
-
-
-def _nearest(size: int) -> str:
-    """The two multiples of 32 pixels around a latent size, in pixels."""
-    below = max(size // 4 * 4, 4)
-    return f"{below * 8} or {below * 8 + 32}" if size % 4 else f"{size * 8}"

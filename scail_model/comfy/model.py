@@ -146,27 +146,28 @@ class ComfyTransformer(SCAIL2Transformer):
         transformer_options |= {
             "total_blocks": len(self.blocks), "block_type": "double",
             "grid_sizes": (layout.additional_references + 1 + layout.frames, layout.height // 2, layout.width // 2)}
-        rows = self.rows_at_once(tokens, transformer_options)
+        rows, video = self.rows_at_once(tokens, transformer_options), layout.video
         # The last block too, where patches read all its rows. An override that needs all rows of cross-attention leaves
         # only the feed-forward, which would save 0.3 % of a forward.
         whole = needs_whole_sequence(transformer_options) or patches(transformer_options, "double_block")
-        last = None if whole else layout.video
         queue = comfy.model_prefetch.make_prefetch_queue(list(self.blocks), tokens.device, transformer_options)
         for index, block in enumerate(cast("Iterable[PatchableBlock]", self.blocks)):
             comfy.model_prefetch.prefetch_queue_pop(queue, tokens.device, block)
             transformer_options["block_index"] = index
+            if index + 1 == len(self.blocks):
+                video = self.video_rows(layout, transformer_options)
             run = partial(block, patched=is_patched(block, transformer_options))
             replacement = replacements.get(("double_block", index))
             if replacement is not None:
                 tokens = _run_replaced(run, replacement, tokens, around, transformer_options)
             else:
-                queries = last if index + 1 == len(self.blocks) else None
+                queries = video if index + 1 == len(self.blocks) and not whole else None
                 tokens = run(tokens, around.modulation, around.rotation, around.context, queries, transformer_options,
                              rows)
             tokens = _run_after_block(index, tokens, around, transformer_options)
+            self.block_queued(transformer_options)
         comfy.model_prefetch.prefetch_queue_pop(queue, tokens.device, None)
         # a replaced or patched last block returns the whole sequence
-        video = layout.video
         return tokens if tokens.shape[1] == video.stop - video.start else tokens[:, video]
 
     def rows_at_once(self, tokens: Tensor, transformer_options: dict[str, Any]) -> int | None:

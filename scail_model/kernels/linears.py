@@ -25,7 +25,8 @@ class FullPrecision:
 
     def product(self, layer: nn.Module, x: Input) -> Tensor:
         """[B, L, C] -> [B, L, N]."""
-        return layer(x)
+        # PyTorch adds the bias in another way where a batch is not contiguous
+        return layer(x.contiguous() if isinstance(x, Tensor) else x)
 
     def norm(self, x: Tensor, weight: Tensor, bias: Tensor, eps: float, dtype: torch.dtype, reader: nn.Module) -> Input:
         """LayerNorm(x) * weight + bias, in the form that `reader`, the linear that comes next, computes with."""

@@ -20,7 +20,8 @@ from vae import VideoVAE
 
 from scail_model.attention import sdpa
 from scail_model.config import TransformerConfig
-from scail_model.transformer import Layout, SCAIL2Transformer
+from scail_model.layout import Layout
+from scail_model.transformer import SCAIL2Transformer
 
 TRAINING_SEEDS = 1 << 41
 _TEXT_ROWS = 2  # in training: a word, and one zero row that stands for all the others

@@ -1,0 +1,167 @@
+"""Several GPUs at one piece of work: a thread for each, in the process that is there anyway.
+
+Threads live as long as the work, some seconds, so that nothing of them is ever left. The first error in one of them,
+which may be a user's cancel, ends all.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from . import links
+
+T = TypeVar("T")
+
+_LAYERS_AHEAD = 2  # of its GPU that a thread may be: what is queued there still runs after a cancel
+
+
+class Team:
+    """devices: of each rank. The first one's rank works in the thread that calls `run`. within: another team's rank
+    as which it works, whose end is this one's."""
+
+    def __init__(self, devices: Sequence[torch.device], within: Rank | None = None) -> None:
+        self.devices, self.within = tuple(devices), within
+
+    def run(self, work: Callable[[Rank], T]) -> list[T]:
+        """What `work` returns for each rank. Raises the first error of any rank, when all have stopped."""
+        run = _Run(len(self.devices), self.within)
+        first, *others = [Rank(number, device, run) for number, device in enumerate(self.devices)]
+        results: dict[int, T] = {}
+        state = _ThreadState(self.devices)
+
+        def in_thread(rank: Rank) -> None:
+            try:
+                with state.entered(rank.device):
+                    results[rank.number] = work(rank)
+            except BaseException as error:
+                run.end(error)
+
+        threads = [threading.Thread(target=contextvars.copy_context().run, args=(in_thread, rank), daemon=True,
+                                    name=f"SCAIL-2 {rank.device}") for rank in others]
+        try:
+            for thread in threads:
+                thread.start()
+            results[0] = work(first)
+            _join(threads)
+        except BaseException as error:
+            run.end(error)
+        _join(threads)
+        if run.error is None:
+            return [results[number] for number in range(len(self.devices))]
+        for device in self.devices:  # copies may still be on their way into memory that was given back
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+        raise run.error
+
+
+class Ended(Exception):
+    """Another rank has failed, which is the error to tell."""
+
+
+class Rank:
+    """One GPU's part in a run. All ranks must exchange the same things in the same order."""
+
+    def __init__(self, number: int, device: torch.device, run: _Run) -> None:
+        self.number, self.device, self._run = number, device, run
+        self._layers: deque[links.Event] = deque()
+
+    @property
+    def count(self) -> int:
+        return self._run.count
+
+    @property
+    def others(self) -> list[int]:
+        """The other ranks, each rank's in another order: so that not all send to the same one first."""
+        return [(self.number + step) % self.count for step in range(1, self.count)]
+
+    def put(self, to: int, item: Any) -> None:
+        """Give another rank's thread something."""
+        self._run.queue(self.number, to).put(item)
+
+    def get(self, source: int) -> Any:
+        """The next thing that another rank's thread gives; waits for it. Raises Ended if a rank has failed."""
+        item = self._run.queue(source, self.number).get()
+        if item is _END:
+            self._run.queue(source, self.number).put(_END)
+            raise Ended
+        return item
+
+    def gather(self, x: Tensor) -> list[Tensor]:
+        """A small tensor of each rank, in their order, on the own device."""
+        ready = links.mark(self.device)
+        for other in self.others:
+            self.put(other, (x, ready))
+        pieces = {self.number: x}
+        for other in self.others:
+            piece, ready = self.get(other)
+            pieces[other] = links.fetched(piece, self.device, ready)
+        return [pieces[number] for number in range(self.count)]
+
+    def check(self) -> None:
+        """Raise Ended if another rank has failed, of this team or of one that this team works for."""
+        if self._run.error is not None:
+            raise Ended
+        if self._run.within is not None:
+            self._run.within.check()
+
+    def layer_queued(self) -> None:
+        """A layer has been queued: wait until the GPU is not far behind."""
+        self.check()
+        self._layers.append(links.mark(self.device))
+        if len(self._layers) > _LAYERS_AHEAD:
+            event = self._layers.popleft()
+            if event is not None:
+                event.synchronize()
+
+
+_END = object()
+
+
+class _Run:
+    def __init__(self, count: int, within: Rank | None) -> None:
+        self.count, self.within = count, within
+        self.error: BaseException | None = None
+        self._lock = threading.Lock()
+        self._queues: dict[tuple[int, int], SimpleQueue[Any]] = {
+            (source, target): SimpleQueue() for source in range(count) for target in range(count)}
+
+    def queue(self, source: int, target: int) -> SimpleQueue[Any]:
+        return self._queues[source, target]
+
+    def end(self, error: BaseException) -> None:
+        """Wake everybody who waits. The first error is kept, of which the others follow."""
+        with self._lock:
+            if self.error is None:
+                self.error = error
+        for queue in self._queues.values():
+            queue.put(_END)
+
+
+class _ThreadState:
+    """What PyTorch keeps for each thread, as it is where this is made."""
+
+    def __init__(self, devices: Sequence[torch.device]) -> None:
+        self.streams = [torch.cuda.current_stream(device) for device in dict.fromkeys(devices)
+                        if device.type == "cuda"]
+        self.inference, self.grad = torch.is_inference_mode_enabled(), torch.is_grad_enabled()
+
+    @contextmanager
+    def entered(self, device: torch.device) -> Iterator[None]:
+        own_last = sorted(self.streams, key=lambda stream: stream.device == device)
+        with torch.inference_mode(self.inference), torch.set_grad_enabled(self.grad), links.streams(own_last):
+            yield
+
+
+def _join(threads: Sequence[threading.Thread]) -> None:
+    for thread in threads:
+        if thread.ident is not None:
+            thread.join()
