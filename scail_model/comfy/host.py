@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -15,7 +16,7 @@ from torch import Tensor
 from ..files import prompts
 from ..files.content_keys import digest
 from ..inputs.reference import Pictures, Reference, encode_reference
-from ..video.host import SampleRequest
+from ..video.host import Host, SampleRequest
 from ..video.plan_parser import Change
 from ..video.task import SegmentInputs, Settings
 from . import conditioning, keys, not_finite, sparse, video_vae
@@ -42,6 +43,18 @@ class ComfyHost:
     @property
     def sparse(self) -> bool:
         return sparse.is_sparse(self.model)
+
+    @property
+    def lanes(self) -> Sequence[Host]:
+        return ()
+
+    def prepare(self, inputs: Sequence[SegmentInputs]) -> None:
+        for one in inputs:
+            self._reference(one.reference)
+
+    @property
+    def place(self) -> str:
+        return ""
 
     @property
     def key(self) -> str:

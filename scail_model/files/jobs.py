@@ -17,6 +17,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any, TypeVar
 
 from safetensors import SafetensorError
@@ -46,7 +47,7 @@ class Job:
         with self._explained():
             folder.mkdir(parents=True, exist_ok=True)
         remove_leftovers(folder)
-        self._given = about
+        self._given, self._telling = about, Lock()
         self.about = self._known()
 
     def path(self, name: str) -> Path:
@@ -94,9 +95,9 @@ class Job:
             _away(self.folder)
 
     def tell(self, **about: Any) -> None:
-        """Add to `about`."""
-        self.about |= about
-        with self.writing(_ABOUT) as path:
+        """Add to `about`. Several threads may."""
+        with self._telling, self.writing(_ABOUT) as path:
+            self.about |= about
             path.write_text(json.dumps(self.about, indent=1, ensure_ascii=False), encoding="utf-8")
 
     @contextmanager

@@ -22,7 +22,7 @@ from ..kernels.attention_backends import AUTOMATIC
 from ..kernels.precision import EXACT, int8_storage
 from ..transformer import SCAIL2Transformer
 from ..video import not_finite
-from ..video.host import SampleRequest
+from ..video.host import Host, SampleRequest
 from ..video.plan_parser import Change
 from ..video.segment_inputs import prompt_texts
 from ..video.task import SegmentInputs
@@ -68,6 +68,20 @@ class HeadlessHost:
     @property
     def sparse(self) -> bool:
         return self.attention.sparse
+
+    @property
+    def lanes(self) -> Sequence[Host]:
+        return ()
+
+    def prepare(self, inputs: Sequence[SegmentInputs]) -> None:
+        for one in inputs:
+            for prompt in (one.positive, one.negative):
+                self._embedding(prompt)
+            self._reference(one.reference)
+
+    @property
+    def place(self) -> str:
+        return ""
 
     @property
     def key(self) -> str:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,7 +25,8 @@ class SampleRequest:
     W / 16]. history: clean latent frames [1, 16, t, H / 8, W / 8] that the segment begins with, or None. on_step: told
     the step, from 0, and the estimate of the clean latent after each step; what it raises ends the sampling. sparse:
     what guides sparse attention and learns its errors, for a host whose attention is sparse. lock: where the latent is
-    held to what was filmed, None where nothing is.
+    held to what was filmed, None where nothing is. check: to be called between the blocks of the network by a host that
+    is one of several lanes; raises when the others have ended.
     """
 
     segment: Segment
@@ -39,6 +40,7 @@ class SampleRequest:
     on_step: Callable[[int, Tensor], None]
     sparse: SparseRun | None = None
     lock: PlateLock | None = None
+    check: Callable[[], None] = lambda: None
 
 
 class Host(Protocol):
@@ -57,6 +59,22 @@ class Host(Protocol):
     @property
     def sparse(self) -> bool:
         """Whether self-attention is sparse."""
+        ...
+
+    @property
+    def lanes(self) -> Sequence[Host]:
+        """Hosts of the same models that may work at the same time as each other, each in a thread and on GPUs of its
+        own, with the same bits; none where there is one only. While they work, this one does not."""
+        ...
+
+    def prepare(self, inputs: Sequence[SegmentInputs]) -> None:
+        """Do what the lanes would have to do one at a time, such as encoding the prompts; called before they begin.
+        inputs: all that they are going to be asked for."""
+        ...
+
+    @property
+    def place(self) -> str:
+        """Where it computes, for a page and a terminal: "GPU 2", or "2 GPUs"; "" where there is one only."""
         ...
 
     def check_change(self, change: Change, number: int) -> None:
@@ -102,14 +120,22 @@ class Host(Protocol):
 
 
 class Watch(Protocol):
-    """Learns what is going on, and ends it. Segments count from 0."""
+    """Learns what is going on, and ends it, all in the thread that has called the engine. Segments count from 0;
+    several may be made at the same time."""
+
+    def at_once(self, lanes: Sequence[Sequence[int]]) -> None:
+        """Scenes are made at the same time from here on: the segments of each lane, one after the other."""
+
+    def placed(self, segment: int, place: str) -> None:
+        """Where a segment is made (`Host.place`), if there are several GPUs."""
 
     def stage(self, segment: int, text: str) -> None: ...
 
     def step(self, segment: int, step: int, denoised: Tensor) -> None: ...
 
     def finished(self, segment: int, part: Path, *, kept: bool) -> None:
-        """A segment's part is there; often some steps into the next segment, during which it is written."""
+        """A segment's part is there; often some steps into the next segment, during which it is written. At the same
+        time as others it may be there before that of an earlier segment."""
 
     def tick(self) -> None:
         """Called often. Raises when the user has cancelled."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import time
 from concurrent.futures import Future
@@ -30,18 +31,29 @@ log = logging.getLogger(__name__)
 
 
 class SegmentFiles:
-    """rate: frames per second. comment: for the metadata of joined files.
+    """rate: frames per second. comment: for the metadata of joined files. writers: how many parts may be written at the
+    same time.
 
     Everything raises RuntimeError if the folder cannot be written.
     """
 
     def __init__(self, job: Job, driving: Clip, rate: Fraction, encoding: Encoding, tick: Tick,
-                 comment: str = "") -> None:
+                 comment: str = "", writers: int = 1) -> None:
         self.comment = comment
         self.job, self.driving, self.rate, self.encoding, self.tick = job, driving, rate, encoding, tick
-        self.parts: list[Path] = []
         self.sound: Path | None = None
-        self._workers = WorkerPool()
+        self._parts: dict[int, Path] = {}  # by segment
+        self._workers = WorkerPool(writers)
+
+    @property
+    def parts(self) -> list[Path]:
+        """From the first segment on, without a gap."""
+        return [self._parts[index] for index in itertools.takewhile(self._parts.__contains__, itertools.count())]
+
+    @property
+    def done(self) -> int:
+        """How many parts there are."""
+        return len(self._parts)
 
     def ending(self, *more: object) -> str:
         """Of a part's name, by what decides the file beside its frames' key, and by `more`."""
@@ -53,7 +65,7 @@ class SegmentFiles:
 
     def begin(self, name: str, frames: Tensor | Frames) -> Future[None]:
         """Write a part of frames [n, H, W, 3] in 0..1 beside the caller, who waits for it before another is begun: so
-        the frames of one are in memory."""
+        the frames of one are in memory, for each who writes."""
         return self._workers.start(self._write, name, frames)
 
     def stop(self) -> None:
@@ -70,10 +82,10 @@ class SegmentFiles:
         """Of the plate in a part's frames; none if they are not kept any more, or there is no plate."""
         return self.job.load_values(_facts(name), plate_facts.facts_of) if self.job.has(_facts(name)) else []
 
-    def add(self, name: str) -> Path:
-        """The next part of the video."""
-        self.parts.append(self.job.path(name))
-        return self.parts[-1]
+    def add(self, index: int, name: str) -> Path:
+        """The part of a segment, counted from 0."""
+        self._parts[index] = self.job.path(name)
+        return self._parts[index]
 
     def prepare_sound(self) -> None:
         """The driving video's sound as a file, if it has one. RuntimeError if it is damaged."""

@@ -62,13 +62,13 @@ class Take:
 class Takes:
     """Names the takes of a task, and makes their latents, frames and ends where these are not in the job folder.
 
-    free_memory: called before a take is decoded, so that no two segments' frames are in memory. after_step: called
-    after each step of the sampler.
+    order: the segments that are made here, one after the other; whole scenes. free_memory: called before a take is
+    decoded, so that no two segments' frames are in memory. after_step: called after each step of the sampler.
     """
 
-    def __init__(self, task: VideoTask, host: Host, job: Job, watch: Watch, *, free_memory: Callable[[], None],
-                 after_step: Callable[[], None]) -> None:
-        self.task, self.host, self.job, self.watch = task, host, job, watch
+    def __init__(self, task: VideoTask, host: Host, job: Job, watch: Watch, order: Sequence[int], *,
+                 free_memory: Callable[[], None], after_step: Callable[[], None]) -> None:
+        self.task, self.host, self.job, self.watch, self.order = task, host, job, watch, order
         self.free_memory, self.after_step = free_memory, after_step
         self.noise = Noise(task.settings.noise, task.settings.seed, [
             (1, 16, (segment.length - 1) // 4 + 1, *(side // 8 for side in task.draft_of or inputs.size))
@@ -78,9 +78,10 @@ class Takes:
 
     def after(self, take: Take | None) -> Take | None:
         """The take of the next segment, of the first one for None; None after the last one."""
-        index = 0 if take is None else take.index + 1
-        if index == len(self.task.plan):
+        position = 0 if take is None else self.order.index(take.index) + 1
+        if position == len(self.order):
             return None
+        index = self.order[position]
         if take is None or not self.task.plan[index].overlap:
             return self._take(index, self.task.inputs[index], None, None)
         return self._take(index, self.task.inputs[index], take, take.first or take)
@@ -187,7 +188,7 @@ class Takes:
             latent = self.host.sample(SampleRequest(
                 task.plan[index], take.inputs, task.settings, task.identities.replacement,
                 self._noise(take), driving, mask, history, self._step_watch(index, take.inputs), sparse,
-                lock))
+                lock, self.watch.tick))
         if sparse is not None:
             self.job.save_values(take.file(SPARSE), {"calibration": sparse.calibration().values(),
                                                      "errors": sparse_report.values(sparse.errors)})

@@ -79,7 +79,7 @@ def watch_stages(clock: Clock) -> None:
     from scail_model.files import jobs
     from scail_model.inputs import driving
     from scail_model.media import encoding
-    from scail_model.video import engine, noise, segment_files
+    from scail_model.video import lane, noise, segment_files
 
     clock.watch(preflight, "check", "check of the inputs")
     clock.watch(noise.Noise, "__init__", "noise")
@@ -89,7 +89,7 @@ def watch_stages(clock: Clock) -> None:
     clock.watch(driving, "segment_mask", "masks")
     clock.watch(driving.Reader, "waited", "waiting for frames and masks")
     clock.watch(encoding, "write_part", "writing a part")
-    clock.watch(engine._Engine, "_finish", "waiting for a part to be written")
+    clock.watch(lane.Lane, "finish", "waiting for a part to be written")
     clock.watch(jobs.Job, "save", "latents and ends to disk")
     clock.watch(jobs.Job, "load", "latents and ends from disk")
     clock.watch(jobs.Job, "tell", "job.json")

@@ -1,0 +1,53 @@
+"""Scenes that are made at the same time, on different GPUs: which, where, and whether that is faster.
+
+A scene's segments are a chain, so a scene stays in one lane. Its result does not depend on where it is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from ..segments import Segment
+
+# What each of several GPUs adds when all of them make one segment, as a share of what it does alone: the network's
+# exchange costs little, but VAE, reading and writing do not become faster.
+_TOGETHER = 0.75
+
+
+def scenes_of(plan: Sequence[Segment]) -> list[list[int]]:
+    """The segments of each scene, counted from 0."""
+    scenes: list[list[int]] = []
+    for index, segment in enumerate(plan):
+        if not segment.overlap or not scenes:
+            scenes.append([])
+        scenes[-1].append(index)
+    return scenes
+
+
+def shared_out(plan: Sequence[Segment], unmade: Collection[int], lanes: int) -> list[list[int]]:
+    """The segments of each lane in the order in which it makes them, those that are made already too; empty if it is
+    better to make one after the other on all GPUs.
+
+    Each lane makes at least one of the scenes that have something to make. The longest is given away first, each to the
+    lane that has least to do.
+    """
+    scenes = scenes_of(plan)
+    work = [sum(plan[index].length for index in scene if index in unmade) for scene in scenes]
+    if lanes < 2 or sum(map(bool, work)) < lanes:
+        return []
+    loads, given = [0] * lanes, [list[int]() for _ in range(lanes)]
+    for number in sorted(range(len(scenes)), key=lambda number: -work[number]):
+        lane = loads.index(min(loads))
+        loads[lane] += work[number]
+        given[lane] += scenes[number]
+    return sorted(map(sorted, given)) if _seconds(loads) < _together(sum(loads), lanes) else []
+
+
+def _seconds(loads: Sequence[int]) -> float:
+    """Until the last lane has ended: the one that is left alone has all GPUs (see `engine.py`)."""
+    *_, second, longest = sorted(loads)
+    return second + _together(longest - second, len(loads))
+
+
+def _together(load: int, lanes: int) -> float:
+    return load / max(1.0, _TOGETHER * lanes)
