@@ -16,7 +16,9 @@ export function attach(node) {
     if (!facts) return;
     const { frames, fps, rate, every, filmed, found_cuts, width, height, additional } = facts;
     videos.set(signature(node, "driving"), { frames, fps, rate, every, filmed, found_cuts, width, height, additional });
-    for (const name of ["gpu_bytes", "weight_bytes", "model", "pace", "coder_pace"]) machine[name] = facts[name] ?? machine[name];
+    for (const name of ["gpu_bytes", "gpus", "link", "weight_bytes", "model", "pace", "coder_pace"]) {
+      machine[name] = facts[name] ?? machine[name];
+    }
     refreshAll();
   });
 }

@@ -21,6 +21,7 @@ from ..doctor.inputs import SIGMA, Inputs
 from ..doctor.model_files import ROLES, TRANSFORMERS, At, FileFact, best_transformer, in_folders
 from ..doctor.modes import Mode, Running, Subject
 from ..doctor.report import Host
+from ..gpus.choice import all_gpus
 from ..kernels.sparse_attention import RUN
 from ..preflight.budget import Machine
 from ..sparse.run import SparseRun
@@ -55,7 +56,7 @@ def host(model, choose_file: Callable[[list[FileFact]], Path | None]) -> Host:
         return ModelSubject(loader.load(path), room)
 
     return Host("ComfyUI", _versions(), _settings(), _folders(), device, lambda: machine(device, timed=True), files,
-                subject)
+                subject, gpus=all_gpus(device))
 
 
 def chosen(facts: list[FileFact]) -> Path | None:

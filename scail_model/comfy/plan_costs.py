@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..config import TransformerConfig
+from ..gpus.gain import NVLINK, Together
 from ..kernels import chunks
 from ..preflight import budget
 from ..preflight.budget import Work, duration
@@ -17,8 +18,8 @@ _GIB = 2**30
 
 @dataclass(frozen=True)
 class Estimate:
-    """Of a video: GPU memory beside the weights, in bytes; rows that a block computes at once, None for all; seconds of
-    the longest segment and of all of them, None where they are not known."""
+    """Of a video: memory of each GPU beside the weights, in bytes; rows that a block computes at once, None for all;
+    seconds of the longest segment and of all of them, None where they are not known."""
 
     activation_bytes: int
     rows_at_once: int | None
@@ -33,27 +34,31 @@ def costs(width: int, height: int, additional: int, lengths: Sequence[int], step
     gpu, weights, pace = machine.get("gpu_bytes", 0), machine.get("weight_bytes", 0), machine.get("pace")
     config = TransformerConfig(**machine.get("model", {}))
     tokens = budget.token_count(width, height, max(lengths), additional)
-    estimate = Estimate(budget.activation_bytes(config, tokens, 1, gpu), chunks.rows_at_once(tokens, config.dim, gpu))
-    text = _memory(estimate.activation_bytes, weights, gpu)
+    together = Together(machine.get("gpus") or 1, machine.get("link") or NVLINK)
+    work = Work(config, width, height, tuple(lengths), additional, steps or 1, guidance or 1.0, weights, width, height,
+                together=together)
+    activations = budget.activation_bytes(config, tokens, 1, gpu, work.shared[1].gpus)
+    estimate = Estimate(activations, chunks.rows_at_once(tokens, config.dim, gpu))
+    text = _memory(activations, weights, gpu, together.gpus)
     if not pace:
         return estimate, f"{text}; time: {LATER}."
     if not (steps and guidance):
-        return estimate, f"{text}, {duration(pace * budget.token_seconds(config, tokens))} a forward pass."
-    work = Work(config, width, height, tuple(lengths), additional, steps, guidance, weights, width, height)
+        forward = budget.token_seconds(config, tokens, budget.H200_TFLOPS / pace, together=together)
+        return estimate, f"{text}, {duration(forward)} a forward pass."
     coder_pace = machine.get("coder_pace", pace)
-    one, whole = (pace * budget.sampling_seconds(part) + coder_pace * budget.coding_seconds(part)
+    one, whole = (budget.sampling_seconds(part, pace) + coder_pace * budget.coding_seconds(part)
                   for part in (replace(work, lengths=(max(lengths),)), work))
-    together = f", {duration(whole)} in all" if len(lengths) > 1 else ""
-    return replace(estimate, segment_seconds=one, seconds=whole), f"{text}, {duration(one)} a segment{together}."
+    in_all = f", {duration(whole)} in all" if len(lengths) > 1 else ""
+    return replace(estimate, segment_seconds=one, seconds=whole), f"{text}, {duration(one)} a segment{in_all}."
 
 
-def _memory(activations: int, weights: int, gpu: int) -> str:
-    whole = weights + activations
-    card = f" (this GPU has {_gib(gpu)})" if gpu else ""
+def _memory(activations: int, weights: int, gpu: int, count: int) -> str:
+    whole, each = weights + activations, "" if count == 1 else f" on each of {count} GPUs"
+    card = f" ({'this GPU has' if count == 1 else 'with'} {_gib(gpu)})" if gpu else ""
     if weights and (not gpu or whole <= gpu):
-        return f"About {_gib(whole)} of GPU memory{card}"
+        return f"About {_gib(whole)} of GPU memory{each}{card}"
     streamed = ", which come and go" if weights else ""
-    return f"About {_gib(activations)} of GPU memory beside the weights{streamed}{card}"
+    return f"About {_gib(activations)} of GPU memory{each} beside the weights{streamed}{card}"
 
 
 def _gib(count: int) -> str:

@@ -56,9 +56,28 @@ def _machine(values: Values) -> Iterator[str]:
         yield from _row("card", "none that PyTorch can use; times of a CPU mean little")
     else:
         yield from _row("card", f"{values['device']}, of which PyTorch tells no more")
+    if gpus := values["gpus"]:
+        yield from _gpus(gpus)
     if link := values["link"]:
         yield from _row("link", f"main memory to card {link['pinned'] / 1e9:.1f} GB/s from pinned memory, "
                                 f"{link['usual'] / 1e9:.1f} from usual memory")
+
+
+def _gpus(gpus: Values) -> Iterator[str]:
+    """Several GPUs: what they are, what travels between them, and what they bring."""
+    names = [card["name"] for card in gpus["cards"]]
+    yield from _row("GPUs", ", ".join(f"{names.count(name)} x {name}" for name in dict.fromkeys(names)))
+    rates = [pair["rate"] / 1e9 for pair in gpus["pairs"] if pair["rate"] is not None]
+    if rates:
+        yield from _row("", f"{min(rates):.0f} to {max(rates):.0f} GB/s between two of them, each way; "
+                            f"{gpus['link'] / 1e9:.0f} from each while all send")
+    for reason in dict.fromkeys(pair["apart"] for pair in gpus["pairs"] if pair["apart"]):
+        first, *more = [" and ".join(pair["devices"]) for pair in gpus["pairs"] if pair["apart"] == reason]
+        yield from _row("", f"{reason} between {first}{f', and in {len(more)} more pairs' if more else ''}")
+    yield from _row("", gpus["fewer"] or f"all {gpus['together']} can make one video")
+    if gpus["gain"]:
+        gain = ", ".join(f"{times:g} with {count}" for count, times in gpus["gain"].items())
+        yield from _row("", f"times as fast as one, reckoned for {gpus['size']}: {gain}")
 
 
 def _files(values: Values) -> Iterator[str]:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from ..preflight.budget import Machine
-from . import machine, page
+from . import gpus, machine, page
 from .forwards import FAILED, MEASURED, Forwards, line_of
 from .model_files import MISSING, WRONG, At, FileFact
 from .modes import Subject
@@ -26,7 +26,8 @@ _FORMAT = 1
 class Host:
     """The program that the doctor runs in. name: what people call it. versions, settings: its own. folders: what for
     -> where, of which the disks are asked. machine: measured, with the speed of the GPU. files: the model files, looked
-    at. subject: the weights to run; None if there are none. needed: roles of files without which something is wrong."""
+    at. subject: the weights to run; None if there are none. needed: roles of files without which something is wrong.
+    gpus: all that may make a video together."""
 
     name: str
     versions: Mapping[str, str]
@@ -37,6 +38,7 @@ class Host:
     files: Callable[[At], list[FileFact]]
     subject: Callable[[At, Machine], Subject | None]
     needed: Sequence[str] = ()
+    gpus: Sequence[torch.device] = ()
 
 
 class Report:
@@ -60,6 +62,7 @@ class Report:
         room = self._part("machine", at, host.machine) or Machine(0, 0, 0, None)
         self._part("card", at, lambda: machine.card(host.device, room))
         self._part("link", at, lambda: machine.link(host.device))
+        self._part("gpus", at, lambda: gpus.several(host.gpus, room.matmul_tflops))
         self._files = self._part("files", at, lambda: host.files(at)) or []
         self._part("forwards", at, lambda: self._measure(at, room))
         self._complete = True
@@ -99,7 +102,8 @@ class Report:
 
     def values(self) -> dict[str, Any]:
         """Everything for programs, without names of people and folders."""
-        found = {name: self._found.get(name) for name in ("versions", "system", "card", "link", "memory", "disks")}
+        found = {name: self._found.get(name)
+                 for name in ("versions", "system", "card", "link", "gpus", "memory", "disks")}
         return without_private({
             "scail2_doctor": _FORMAT, "date": time.strftime("%Y-%m-%d"), "host": self.host.name,
             "settings": dict(self.host.settings), "device": self.host.device.type, "ok": self.ok,

@@ -32,6 +32,7 @@ from ..doctor.model_files import (
 from ..doctor.modes import Mode, Running, Subject
 from ..doctor.report import Host, Report
 from ..files.atomic import explained, writing
+from ..gpus.choice import all_gpus
 from ..kernels.sparse_attention import RUN
 from ..preflight.budget import Machine
 from ..sparse.run import SparseRun
@@ -115,7 +116,8 @@ def _host(arguments: argparse.Namespace) -> Host:
 
     needed = [*(role.name for role in ROLES if role.needed), _TOKENIZER] if folder is not None else [TRANSFORMERS.name]
     folders = {"here": Path.cwd(), **({} if folder is None else {"models": folder})}
-    return Host("command line", {}, {}, folders, device, lambda: machine(device, timed=True), files, subject, needed)
+    return Host("command line", {}, {}, folders, device, lambda: machine(device, timed=True), files, subject, needed,
+                all_gpus(device))
 
 
 def _files(folder: Path | None, given: Path | None, at: At) -> list[FileFact]:

@@ -213,6 +213,20 @@ def test_time_is_that_of_the_budget_at_both_paces(plan):
     assert plan(machine=one, guidance=1.0)["estimate"]["seconds"] == pytest.approx(forwards / 2 + coding)
 
 
+def test_several_gpus_need_less_time_and_memory_on_each(plan):
+    """Guidance 1: rows are shared by both. Guidance 5: each of the two makes one of both forwards."""
+    config, two = TransformerConfig(), MACHINE | {"gpus": 2, "link": 1e15}
+    tokens = budget.token_count(896, 512, 81, 0)
+    shared = plan(machine=two, guidance=1.0)
+    assert shared["estimate"]["activation_bytes"] == budget.activation_bytes(config, tokens, gpus=2)
+    assert shared["lines"][1].startswith("About ")
+    assert " of GPU memory on each of 2 GPUs (with 140 GiB), " in shared["lines"][1]
+    halves, alone = plan(machine=two)["estimate"], plan(guidance=1.0)["estimate"]
+    assert halves["activation_bytes"] == budget.activation_bytes(config, tokens)
+    assert halves["seconds"] == pytest.approx(alone["seconds"])
+    assert plan(machine=two | {"gpus": None})["estimate"] == plan()["estimate"]
+
+
 @pytest.mark.parametrize(("frames", "changed", "words"), [
     (61, {}, "1 segment of 61."), (309, {}, "4 segments of 81, overlap 5."),
     (305, {}, "4 segments of 81, overlap 5, last 77."),
