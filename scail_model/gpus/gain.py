@@ -18,11 +18,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from .rows import rows_of, size
+
 # Bytes a second that a GPU sends over NVLink: the slowest that was measured between two NVIDIA H200
 # (bench of two threads, both ways one after the other). What a probe measures takes its place.
 NVLINK = 180e9
 _COPY_RATE = 3.4e12  # bytes a second read and written within an H200
-_TILE = 256  # rows that stay together
 _TYPE = 2  # bytes of a number in what travels
 
 
@@ -78,4 +79,4 @@ def layer_seconds(layer: Layer, together: Together) -> float:
 
 def largest_share(tokens: int, count: int) -> int:
     """Rows of the GPU that has most of them."""
-    return min(-(-tokens // (_TILE * count)) * _TILE, tokens)
+    return max(map(size, rows_of(tokens, min(count, tokens))))

@@ -44,9 +44,9 @@ def test_each_of_four_sends_three_quarters_of_its_rows():
 
 
 @pytest.mark.parametrize(("tokens", "count", "rows"), [
-    (48832, 1, 48832), (48832, 2, 24576), (48832, 8, 6144), (95920, 5, 19200), (100, 2, 100), (512, 2, 256)])
+    (48832, 1, 48832), (48832, 2, 24512), (48832, 8, 6144), (95920, 5, 19200), (100, 2, 64), (512, 2, 256), (9, 40, 1)])
 def test_the_gpu_with_most_rows(tokens, count, rows):
-    """Parts are multiples of 256 rows."""
+    """Parts are multiples of 256 rows, or of fewer where there are few."""
     assert largest_share(tokens, count) == rows
 
 
