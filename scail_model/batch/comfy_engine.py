@@ -135,7 +135,7 @@ class ComfyEngine(ChildEngine[ComfyProcess]):
 
     def _make(self, process: ComfyProcess, row: Row, folder: RowFolder, tell: Tell, *, smaller: bool) -> Result:
         tell(event(STAGE, stage="preparing"))
-        graph = graph_of(row, smaller=smaller)
+        graph = graph_of(row, smaller=smaller, gpus=len(self.gpus))
         tell(event(FACTS, seed=graph.seed, **self._facts))
         folder.write_values(WORKFLOW, graph.prompt)
         self._stage(graph)

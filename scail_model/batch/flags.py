@@ -23,7 +23,7 @@ LISTS = frozenset((
     "--additional_ref_image", "--additional_image", "--additional_ref_mask_image", "--additional_mask_image",
     "--plan_image", "--plan_mask_image", "--lora_path", "--lora_alpha"))
 SWITCHES = frozenset(("--whole_picture", "--replace_flag", "--keep_reference_background", "--face_pass", "--draft"))
-OF_THE_BATCH = frozenset(("--save_file", "--job_dir", "--overwrite", "--json", "--preview", "--help"))
+OF_THE_BATCH = frozenset(("--save_file", "--job_dir", "--overwrite", "--gpus", "--json", "--preview", "--help"))
 WHOLE = frozenset((
     "--base_seed", "--remake_seed", "--crop_to_person", "--target_w", "--target_h", "--segment_len",
     "--segment_overlap", "--sample_steps", "--quality", "--plate_grow", "--plate_feather"))

@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from ..gpus.choice import ALL
 from . import flags
 from .addresses import Place, shown
 from .manifest import Row
@@ -22,6 +23,7 @@ _READ_BYTES = 1 << 20
 _STEM = 60  # letters of a file's own name in the staged one
 _FILE = re.compile(r"[^\w.-]+")
 _ROOM = "rows"  # of the output folder: nothing else of ComfyUI's goes there
+_LOADER, _GPUS, _ONE = "SCAIL2LoadModel", "gpus", "1"  # and its input, on which no result depends, as it is by itself
 # the pack's nodes that save under a name, and refuse one that is there
 _NAMED = ("SCAIL2SaveTracks", "SCAIL2SavePoses", "SCAIL2SavePrompt")
 
@@ -51,9 +53,9 @@ class Graph:
     seed: int | None
 
 
-def graph_of(row: Row, *, smaller: bool = False) -> Graph:
-    """The graph of a row, with its smaller values if asked for. ValueError, in one sentence, for the first that is
-    wrong."""
+def graph_of(row: Row, *, smaller: bool = False, gpus: int = 1) -> Graph:
+    """The graph of a row, with its smaller values if asked for. gpus: that the row has, all of which its model uses
+    unless the row or the workflow says how many. ValueError, in one sentence, for the first that is wrong."""
     made = _fine(row, smaller=smaller)
     staged = {place: _input_file(made.given.get(place) or shown(made.prompt, place), file.path)
               for place, file in made.media.items()}
@@ -61,7 +63,11 @@ def graph_of(row: Row, *, smaller: bool = False) -> Graph:
         by_path = made.media[place].by_path
         made.prompt[place.node]["inputs"][place.name] = str(file.path) if by_path else file.name
     for node, about in made.prompt.items():
-        _save_apart(row, about, {place.name for place in made.given if place.node == node})
+        given = {place.name for place in made.given if place.node == node}
+        _save_apart(row, about, given)
+        if gpus > 1 and about["class_type"] == _LOADER and _GPUS not in given and (
+                about["inputs"].get(_GPUS, _ONE) == _ONE):
+            about["inputs"][_GPUS] = ALL
     return Graph(made.prompt, tuple(staged.values()), made.output, made.sampler, made.seed)
 
 
@@ -79,7 +85,7 @@ def input_files(row: Row) -> tuple[InputFile, ...]:
 
 def fingerprint(row: Row) -> str:
     """Of everything that decides what a row makes: graph or flags, values, smaller values, contents of input files.
-    Not of paths, titles, places in the manifest, or the row's id. ValueError as `graph_of`."""
+    Not of paths, titles, places in the manifest, GPUs, or the row's id. ValueError as `graph_of`."""
     parts = [_content(row, smaller=False)]
     if row.smaller:
         parts.append(_content(row, smaller=True))
@@ -151,7 +157,7 @@ def _plain(node: str, inputs: Mapping[str, Any], made: Applied) -> dict[str, Any
         file = made.media.get(Place(node, name))
         if file is not None:
             values[name] = sha256_of(file.path)
-        elif name != "filename_prefix":
+        elif name != "filename_prefix" and (made.prompt[node]["class_type"], name) != (_LOADER, _GPUS):
             # 7 and 7.0 are one value to ComfyUI, and the page writes both as 7
             values[name] = int(value) if isinstance(value, float) and value.is_integer() else value
     return values

@@ -13,9 +13,10 @@ from .team import Rank, Team
 
 
 def forward_together(devices: Sequence[torch.device], forwards: Sequence[Callable[..., Tensor]], *inputs: Any,
-                     transformer_options: dict[str, Any], **conditions: Any) -> Tensor:
+                     transformer_options: dict[str, Any], within: Rank | None = None, **conditions: Any) -> Tensor:
     """`SCAIL2Transformer.forward` of a network that is on each of `devices`, with the same weights. forwards: of each;
-    called with the inputs on its device and with its rank in the options. The velocity is on the first device.
+    called with the inputs on its device and with its rank in the options. within: as in `Team`. The velocity is on the
+    first device.
 
     Raises what one of them raises, when all have stopped.
     """
@@ -25,7 +26,7 @@ def forward_together(devices: Sequence[torch.device], forwards: Sequence[Callabl
         return forwards[rank.number](*(_moved(value, rank.device) for value in inputs),
                                      transformer_options={**transformer_options, RANK: rank}, **there)
 
-    return Team(devices).run(work)[0]
+    return Team(devices, within).run(work)[0]
 
 
 def _moved(value: Any, device: torch.device) -> Any:

@@ -97,7 +97,7 @@ def _add_making(command: argparse.ArgumentParser) -> None:
                        help="GPUs of this machine (default: all); on one without GPUs, how many rows at a time")
     where.add_argument("--address", metavar="ADDRESS", help="a Ray cluster: auto, or ray://HOST:10001")
     command.add_argument("--gpus_per_video", type=_share, default=1.0, metavar="X",
-                         help="GPUs that a row has; 0.5 makes two at a time on each (default: 1)")
+                         help="GPUs that make a row together; 0.5 makes two rows at a time on each GPU (default: 1)")
     command.add_argument("--workers", type=_count, metavar="N",
                          help="how many rows at a time, also where a cluster has to start machines for them (default: "
                               "as many as its GPUs carry)")

@@ -29,13 +29,14 @@ def check_inputs(inputs: Inputs, reference: Pictures | Reference, options: Video
     """Everything there is to say of a video. reference: the usual one, at the size of the result. folder: where
     the job folder will be. full: as in `Job`. timed: measure the GPU's speed."""
     disk = next(parent for parent in (folder, *folder.resolve().parents) if parent.exists())
+    room = machine(host.devices, host.models, timed=timed)
     found = checks.check(Job(
         inputs.identities, inputs.driving, float(options.result_rate(inputs.driving)), reference.width,
         reference.height, reference.masks[0],
         {name: prompt.tokens.shape[1] for name, prompt in zip(("positive", "negative"), prompts, strict=True)
          if prompt.tokens is not None},
         settings.solver, settings.steps, settings.schedule, settings.guidance, options.segment_length, options.overlap,
-        settings.black_background, _transformer(host), machine(host.device, host.models, timed=timed), options.lengths,
+        settings.black_background, _transformer(host), room, options.lengths,
         settings.cuts, options.colour_match != OFF, options.history == LATENTS, options.encoding.lossless,
         shutil.disk_usage(disk).free,
         None if settings.always_driven else driven_steps(settings, settings.driving_levels),
@@ -74,4 +75,5 @@ def _transformer(host: HeadlessHost) -> Transformer:
     patched = sum(len(lora.report.applied) for lora in weights.loras)
     return Transformer(weights.config, stored_bytes(weights.config, host.dtype, host.precision), patched,
                        bool(weights.loras), in_chunks=False, weights=OFFLOADED if host.offload else RESIDENT,
-                       decoder=DECODER, int8=int8_storage(host.precision))
+                       decoder=DECODER, int8=int8_storage(host.precision), gpus=host.choice.devices,
+                       fewer=host.choice.fewer)

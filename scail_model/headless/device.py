@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import psutil
 import torch
 
+from ..gpus.probe import link_rate
 from ..preflight.budget import Coder, Machine, probe_tflops
 from .kept_models import KeptModels
 
@@ -20,13 +23,18 @@ def usual_device() -> tuple[torch.device, torch.dtype]:
     return torch.device("cpu"), torch.float32
 
 
-def machine(device: torch.device, models: KeptModels | None = None, *, timed: bool) -> Machine:
-    """Memory in bytes, as it is now, without what `models` hold, which a run uses or gives up; the GPU's speed only if
-    `timed`."""
+def machine(devices: Sequence[torch.device], models: KeptModels | None = None, *, timed: bool) -> Machine:
+    """Memory in bytes, as it is now, without what `models` hold, which a run uses or gives up; speeds only if `timed`.
+    devices: GPUs of one kind, of which the one with the least free memory counts."""
     models = models or KeptModels()
     free_ram = psutil.virtual_memory().available + models.held("cpu")
-    if device.type != "cuda":
+    if devices[0].type != "cuda":
         return Machine(0, 0, free_ram, None)
-    free, total = torch.cuda.mem_get_info(device)
-    free += models.held("cuda")
-    return Machine(total, free, free_ram, probe_tflops(device) if timed else None)
+    total = min(torch.cuda.mem_get_info(gpu)[1] for gpu in devices)
+    return Machine(total, min(free_memory(gpu, models) for gpu in devices), free_ram,
+                   probe_tflops(devices[0]) if timed else None, link_rate(tuple(devices)) if timed else None)
+
+
+def free_memory(gpu: torch.device, models: KeptModels) -> int:
+    """Bytes that a run may use: what is free, and what `models` hold."""
+    return torch.cuda.mem_get_info(gpu)[0] + models.held(torch.device("cuda", gpu.index or 0))

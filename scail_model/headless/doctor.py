@@ -116,7 +116,7 @@ def _host(arguments: argparse.Namespace) -> Host:
 
     needed = [*(role.name for role in ROLES if role.needed), _TOKENIZER] if folder is not None else [TRANSFORMERS.name]
     folders = {"here": Path.cwd(), **({} if folder is None else {"models": folder})}
-    return Host("command line", {}, {}, folders, device, lambda: machine(device, timed=True), files, subject, needed,
+    return Host("command line", {}, {}, folders, device, lambda: machine([device], timed=True), files, subject, needed,
                 all_gpus(device))
 
 

@@ -19,6 +19,7 @@ import torch
 
 from ..files import jobs
 from ..files.content_keys import digest
+from ..gpus.choice import all_gpus, choose_here
 from ..inputs.reference import STILL_VIDEO, Pictures
 from ..plate.facts import lines as plate_lines
 from ..preflight import findings
@@ -132,9 +133,10 @@ def _prepare(arguments: argparse.Namespace, terminal: Terminal, *, timed: bool, 
     options.check()
     weights = open_weights(transformer_file(arguments))
     device, dtype = usual_device()
-    host = HeadlessHost(find_encoders(Path(arguments.ckpt_dir)), weights, device, dtype,
+    choice = choose_here(arguments.gpus, weights.config.num_heads, all_gpus(device))
+    host = HeadlessHost(find_encoders(Path(arguments.ckpt_dir)), weights, choice.devices[0], dtype,
                         offload=arguments.offload_model, stage=terminal.say, precision=arguments.precision,
-                        attention=arguments.attention, models=models)
+                        attention=arguments.attention, models=models, choice=choice)
     prompts = host.encode_text(arguments.prompt, ""), host.encode_text(arguments.negative_prompt, "negative")
     weights.loras = opened_loras(arguments, weights)
     terminal.say("reading pictures, videos and masks")
@@ -245,4 +247,5 @@ def _plan_lines(arguments: argparse.Namespace, prepared: Prepared, task: VideoTa
     lines.append(f"{settings.solver}, {settings.schedule}, "
                  f"guidance {settings.guidance:g}, seed {settings.seed}"
                  f"{f', negative_strength {settings.negative_strength:g}' if settings.negative_strength else ''}")
-    return [*lines, f"computed with {prepared.host.description}", f"into {target}"]
+    gpus = prepared.host.gpus
+    return [*lines, f"computed with {prepared.host.description}{gpus and f', on {gpus}'}", f"into {target}"]

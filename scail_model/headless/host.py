@@ -13,10 +13,11 @@ from typing import Any, cast
 
 import psutil
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..files import prompts
 from ..files.content_keys import digest
+from ..gpus.choice import GpuChoice
 from ..inputs.reference import Pictures, Reference, encode_reference
 from ..kernels.attention_backends import AUTOMATIC
 from ..kernels.precision import EXACT, int8_storage
@@ -32,6 +33,7 @@ from .encoders import VAE, EncoderFiles, encode_clip, encode_texts, tokenize
 from .file_keys import file_key
 from .kept_models import KeptModels, free
 from .sampling import sample_latent
+from .several_gpus import SeveralGpus, fill
 from .weights import Weights
 
 
@@ -45,15 +47,19 @@ class Prompt:
 
 class HeadlessHost:
     """The engine's `Host`. offload: the transformer waits in main memory while the VAE works. stage: told what is being
-    loaded. precision, attention: as in Load SCAIL-2 Model. models: those of the run before, and for the next. Raises
-    ValueError for an attention that does not run on the device."""
+    loaded. precision, attention: as in Load SCAIL-2 Model. models: those of the run before, and for the next. choice:
+    the GPUs that sample together, of which `device` is the first. Raises ValueError for an attention that does not run
+    on one of them."""
 
     def __init__(self, encoders: EncoderFiles, weights: Weights, device: torch.device, dtype: torch.dtype, *,
-                 offload: bool, stage: Callable[[str], None], precision: str = EXACT,
-                 attention: str = AUTOMATIC, models: KeptModels | None = None) -> None:
+                 offload: bool, stage: Callable[[str], None], precision: str = EXACT, attention: str = AUTOMATIC,
+                 models: KeptModels | None = None, choice: GpuChoice | None = None) -> None:
         self.encoders, self.weights, self.device, self.dtype = encoders, weights, device, dtype
         self.offload, self.stage = offload, stage
         self.precision, self.attention = precision, choose(attention, device, precision)
+        self.choice = choice or GpuChoice((device,))
+        # each GPU has to be prepared
+        self._attentions = [self.attention, *(choose(self.attention.name, gpu, precision) for gpu in self.devices[1:])]
         self.models = models or KeptModels()
         self._usual = precision == EXACT and attention == AUTOMATIC
         self._prompts: list[Prompt] = []
@@ -64,6 +70,17 @@ class HeadlessHost:
     def description(self) -> str:
         weights = "int8" if int8_storage(self.precision) else str(self.dtype).removeprefix("torch.")
         return f"precision {self.precision}, weights {weights}, attention {self.attention.name}"
+
+    @property
+    def devices(self) -> Sequence[torch.device]:
+        """The GPUs that sample together; the first computes everything else."""
+        return self.choice.devices
+
+    @property
+    def gpus(self) -> str:
+        """The same in words, for reports; "" for one. Not for the file's metadata: the file does not depend on it."""
+        count = len(self.devices)
+        return f"{count} GPUs ({', '.join(map(str, self.devices))})" if count > 1 else ""
 
     @property
     def sparse(self) -> bool:
@@ -137,15 +154,14 @@ class HeadlessHost:
                       "replacement": request.replacement,
                       "driving_latents": normalised(request.driving * inputs.driving_strength),
                       "driving_masks": request.driving_mask[None].to(self.device)}
-        transformer = self._transformer.to(self.device)
-        latent = sample_latent(transformer, positive, negative if inputs.guidance > 1 else None, reference.clip,
+        latent = sample_latent(self._placed(), positive, negative if inputs.guidance > 1 else None, reference.clip,
                                conditions, request.noise.to(self.device), request.settings, guidance=inputs.guidance,
                                steered_from=negative,
                                history=None if request.history is None else normalised(request.history),
                                history_strength=inputs.history_strength, on_step=request.on_step,
                                sparse=request.sparse, lock=request.lock and request.lock.normalised(normalised))
         if self.offload:
-            transformer.to("cpu")
+            self._left()
         return self._vae.denormalised(latent)
 
     def find_not_finite(self, inputs: SegmentInputs) -> str:
@@ -167,12 +183,14 @@ class HeadlessHost:
 
     def reset_peak(self) -> None:
         if self.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self.device)
+            for gpu in self.devices:
+                torch.cuda.reset_peak_memory_stats(gpu)
 
     def memory(self) -> str:
         if self.device.type != "cuda":
             return f"{psutil.virtual_memory().available / 2**30:.1f} GiB of main memory free"
-        return f"at most {torch.cuda.max_memory_allocated(self.device) / 2**30:.1f} GiB of GPU memory"
+        most = max(map(torch.cuda.max_memory_allocated, self.devices))
+        return f"at most {most / 2**30:.1f} GiB of GPU memory{' on each GPU' if len(self.devices) > 1 else ''}"
 
     # Models
 
@@ -191,8 +209,33 @@ class HeadlessHost:
             return self.weights.build(self.device, self.dtype, self.attention, self.precision,
                                       home=torch.device("cpu") if self.offload else self.device)
 
-        key = digest(self.weights.key, str(self.dtype), str(self.device), self.precision, self.attention.name)
-        return self.models.of(kept_models.TRANSFORMER, key, load)
+        return self.models.of(kept_models.TRANSFORMER, self._network_key(self.device), load)
+
+    @cached_property
+    def _replicas(self) -> nn.ModuleList:
+        """The networks of further GPUs, without weights at first."""
+        def load() -> nn.ModuleList:
+            return nn.ModuleList(self.weights.empty(attention, self.precision) for attention in self._attentions[1:])
+
+        return self.models.of(kept_models.REPLICAS, self._network_key(*self.devices), load)
+
+    def _network_key(self, *gpus: torch.device) -> str:
+        return digest(self.weights.key, str(self.dtype), *map(str, gpus), self.precision, self.attention.name)
+
+    def _placed(self) -> SCAIL2Transformer | SeveralGpus:
+        """The network with its weights on its GPUs. In main memory they lie once at most: further GPUs are given those
+        of the first."""
+        first, others = self._transformer.to(self.device), cast("Sequence[SCAIL2Transformer]", self._replicas)
+        if not len(others):
+            return first
+        for network, gpu in zip(others, self.devices[1:], strict=True):
+            fill(network, first, gpu)
+        return SeveralGpus((first, *others), self.devices)
+
+    def _left(self) -> None:
+        """The weights leave the GPUs."""
+        self._transformer.to("cpu")
+        self._replicas.to("meta")
 
     def _embedding(self, prompt: Prompt) -> Tensor:
         if prompt.embedding is not None:

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 VAE, TRANSFORMER, TEXT, CLIP = "VAE", "transformer", "text encoder", "CLIP"
+REPLICAS = "replicas"  # of the transformer, on further GPUs
 _CPU = torch.device("cpu")
 
 
@@ -48,16 +49,18 @@ class KeptModels:
             self._models.pop(kind, None)
         free()
 
-    def held(self, device: str) -> int:
-        """Bytes that the models hold on a type of device: free for a run, which uses or replaces them."""
-        return sum(_bytes(model, device) for _, model in self._models.values())
+    def held(self, device: torch.device | str) -> int:
+        """Bytes that the models hold on a device, a GPU with its number: free for a run, which uses or replaces
+        them."""
+        place = torch.device(device)
+        return sum(_bytes(model, place.__eq__) for _, model in self._models.values())
 
     def _stays(self, kind: str) -> bool:
         """Move an encoder to main memory, if it may be kept there."""
         found = self._models.get(kind)
         if found is None or not self.encoders:
             return False
-        moved = sum(_bytes(found[1], device) for device in ("cuda", "mps", "xpu"))
+        moved = _bytes(found[1], lambda device: device.type not in ("cpu", "meta"))
         if moved > psutil.virtual_memory().available // 2:
             return False
         found[1].to(_CPU)
@@ -72,6 +75,6 @@ def free() -> None:
         torch.cuda.empty_cache()
 
 
-def _bytes(model: Any, device: str) -> int:
+def _bytes(model: Any, there: Callable[[torch.device], bool]) -> int:
     network = model if isinstance(model, nn.Module) else model.model  # our VAE holds one
-    return sum(value.nbytes for value in (*network.parameters(), *network.buffers()) if value.device.type == device)
+    return sum(value.nbytes for value in (*network.parameters(), *network.buffers()) if there(value.device))

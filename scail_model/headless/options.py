@@ -10,6 +10,7 @@ import argparse
 from dataclasses import Field
 from pathlib import Path
 
+from ..gpus.choice import ALL, wanted_gpus
 from ..inputs.reference import ADDITIONAL_PICTURES, EACH_ALONE
 from ..kernels.attention_backends import AUTOMATIC
 from ..kernels.precision import EXACT, PRECISIONS
@@ -136,6 +137,9 @@ def _add_models(command: argparse.ArgumentParser) -> None:
     models.add_argument("--attention", choices=attention.CHOICES, default=AUTOMATIC,
                         help=" ".join(f"{name}: {text}" for name, text in attention.CHOICES.items())
                              + f" (default: {AUTOMATIC})")
+    models.add_argument("--gpus", type=_gpus, default=1, metavar="N",
+                        help=f"GPUs that make the video together, a divisor of the model's heads (2, 4, 5 or 8), or "
+                             f"{ALL}; the file is the same (default: 1)")
     models.add_argument("--offload_model", type=_truth, default=True, metavar="BOOL",
                         help="keep the transformer in main memory while the VAE works (default: true)")
 
@@ -182,6 +186,14 @@ def _add_pictures(command: argparse.ArgumentParser) -> None:
     job.add_argument("--target_h", type=int, default=512, metavar="PIXELS",
                      help="height (default: 512); swapped with the width if the reference's orientation differs, but "
                           "not where a person is cropped")
+
+
+def _gpus(text: str) -> int | None:
+    """None for all."""
+    try:
+        return wanted_gpus(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error).rstrip(".")) from error
 
 
 def _truth(text: str) -> bool:

@@ -94,12 +94,16 @@ class HeadlessEngine(ChildEngine[_Process]):
         tell(event(STAGE, stage="preparing"))
         tell(event(FACTS, **self._about))
         try:
-            process.order(words=[*words(row, smaller=smaller), f"--save_file={folder.path(VIDEO).absolute()}",
-                                 f"--job_dir={self.batch.jobs.absolute()}", "--overwrite"])
+            process.order(words=[*words(row, smaller=smaller), *self.words(folder)])
         except OSError as error:  # its input is closed: it has ended, or is about to
             stopped = self._stopped.is_set()
             raise (RowError(Kind.STOPPED, STOPPED) if stopped else process.death("while it made the row")) from error
         return self._brought(self._made(process, tell), row, folder, tell, smaller=smaller)
+
+    def words(self, folder: RowFolder) -> list[str]:
+        """What a batch gives a row itself."""
+        return [f"--save_file={folder.path(VIDEO).absolute()}", f"--job_dir={self.batch.jobs.absolute()}",
+                "--overwrite", *(["--gpus=all"] if len(self.gpus) > 1 else ())]
 
     def _next(self, process: _Process, doing: str) -> dict[str, Any] | None:
         """What the process says next; None if it says nothing for a moment."""

@@ -5,7 +5,7 @@ The velocity of each prompt becomes a denoised latent, guidance mixes these, and
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -17,13 +17,15 @@ from ..sparse.run import SparseRun
 from ..transformer import SCAIL2Transformer
 from ..video.denoising import denoise, mixed, noise_levels, within
 from ..video.task import Settings
+from .several_gpus import Call, SeveralGpus
 
 _UNDRIVEN = {"driving_latents": None, "driving_masks": None}
 
 
-def sample_latent(transformer: SCAIL2Transformer, positive: Tensor, negative: Tensor | None, clip_features: Tensor,
-                  conditions: dict[str, Any], noise: Tensor, settings: Settings, *, guidance: float,
-                  steered_from: Tensor | None = None, history: Tensor | None = None, history_strength: float = 1.0,
+def sample_latent(transformer: SCAIL2Transformer | SeveralGpus, positive: Tensor, negative: Tensor | None,
+                  clip_features: Tensor, conditions: dict[str, Any], noise: Tensor, settings: Settings, *,
+                  guidance: float, steered_from: Tensor | None = None, history: Tensor | None = None,
+                  history_strength: float = 1.0,
                   on_step: Callable[[int, Tensor], None] = lambda step, denoised: None,
                   sparse: SparseRun | None = None, lock: PlateLock | None = None) -> Tensor:
     """Noise [1, 16, T, H, W] -> normalised latent of one segment.
@@ -42,14 +44,17 @@ def sample_latent(transformer: SCAIL2Transformer, positive: Tensor, negative: Te
         mask[:, :, :frames] = 0
         conditions = {**conditions, "history_mask": (1 - mask).expand(-1, 4, -1, -1, -1)}
 
-    def denoised(x: Tensor, level: float, text: Tensor) -> Tensor:
+    def call(x: Tensor, level: float, text: Tensor) -> Call:
         timestep = x.new_full((1,), level) * 1000
         driven = settings.always_driven or within(level, settings.driving_levels)
         given = conditions if driven else conditions | _UNDRIVEN
         if text is positive and settings.negative_strength:
             given = given | {"negative_context": steered_from, "negative_strength": settings.negative_strength}
         options = {} if sparse is None else {RUN: sparse, "cond_or_uncond": [int(text is negative)]}  # as in ComfyUI
-        velocity = transformer(x, timestep, text, clip_features, **given, transformer_options=options)
+        return {"x": x, "timestep": timestep, "context": text, "clip_features": clip_features, **given,
+                "transformer_options": options}
+
+    def denoised(x: Tensor, level: float, text: Tensor, velocity: Tensor) -> Tensor:
         answer = x - velocity.to(x.dtype) * level
         if holding is None:
             return answer
@@ -57,12 +62,19 @@ def sample_latent(transformer: SCAIL2Transformer, positive: Tensor, negative: Te
 
     def ask(x: Tensor, level: float, mask: Tensor | None) -> Tensor:
         x = x if mask is None or clean is None else mixed(x, clean, mask)
-        answer = denoised(x, level, positive)
-        if negative is not None:
-            unguided = denoised(x, level, negative)
+        texts = [positive] if negative is None else [positive, negative]
+        velocities = _velocities(transformer, [call(x, level, text) for text in texts])
+        answer, *others = [denoised(x, level, *pair) for pair in zip(texts, velocities, strict=True)]
+        for unguided in others:
             answer = unguided + (answer - unguided) * guidance
         return answer if mask is None or clean is None else mixed(answer, clean, mask)
 
     sigmas, timesteps = noise_levels(settings)
     return denoise(ask, noise, sigmas, settings.solver, timesteps, clean=clean, mask=mask,
                    history_strength=history_strength, on_step=lambda step, x, estimate: on_step(step, estimate))
+
+
+def _velocities(transformer: SCAIL2Transformer | SeveralGpus, calls: Sequence[Call]) -> list[Tensor]:
+    if isinstance(transformer, SeveralGpus):
+        return transformer.velocities(calls)
+    return [transformer(**call) for call in calls]

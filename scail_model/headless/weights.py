@@ -66,12 +66,19 @@ class Weights:
         the `device` that it computes on. Gives up the tensors, so this works once."""
         for lora in self.loras:
             merge_lora(self.tensors, load_checkpoint(lora.path)[0], lora.strength)
-        narrow = int8_linears(self.config.num_layers) if int8_storage(precision) else []
+        model = self.empty(attention, precision)
+        narrow = {f"{name}.weight" for name in self._narrow(precision)}
+        model.load_state_dict(self._placed(device, dtype, home or device, narrow), assign=True)
+        return model
+
+    def empty(self, attention: AttentionFunction = sdpa, precision: str = EXACT) -> SCAIL2Transformer:
+        """The network without its weights, which are on the `meta` device."""
         model = SCAIL2Transformer(self.config, attention=attention, linears=int8.linears(), device="meta")
-        int8.replace(model, narrow)
-        placed = self._placed(device, dtype, home or device, {f"{name}.weight" for name in narrow})
-        model.load_state_dict(placed, assign=True)
+        int8.replace(model, self._narrow(precision))
         return model.eval().requires_grad_(False)
+
+    def _narrow(self, precision: str) -> list[str]:
+        return int8_linears(self.config.num_layers) if int8_storage(precision) else []
 
     def _placed(self, device: torch.device, dtype: torch.dtype, home: torch.device, narrow: Collection[str]
                 ) -> dict[str, Tensor]:

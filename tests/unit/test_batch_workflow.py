@@ -44,6 +44,20 @@ def test_values_are_put_in_and_everything_else_stays(inputs):
                        ("8", "image"), ("9", "file"), ("10", "file"), ("21", "filename_prefix")}
 
 
+def test_a_model_uses_all_gpus_of_its_row(inputs):
+    row = row_of(inputs)
+    loader = next(node for node, about in graph_of(row).prompt.items() if about["class_type"] == "SCAIL2LoadModel")
+    before = graph_of(row).prompt[loader]["inputs"].get("gpus")
+    assert before in (None, "1")
+    assert graph_of(row, gpus=1).prompt[loader]["inputs"].get("gpus") == before
+    assert graph_of(row, gpus=2).prompt[loader]["inputs"]["gpus"] == "all"
+    workflow = json.loads(REPLACEMENT.read_text(encoding="utf-8"))
+    workflow[loader]["inputs"]["gpus"] = "4"
+    (inputs / "four.json").write_text(json.dumps(workflow), encoding="utf-8")
+    assert graph_of(row_of(inputs, "four.json"), gpus=8).prompt[loader]["inputs"]["gpus"] == "4"
+    assert fingerprint(row) == fingerprint(row_of(inputs, "four.json"))
+
+
 def test_files_are_named_after_their_content(inputs, tmp_path):
     files = {file.address: file for file in graph_of(row_of(inputs)).files}
     assert files.keys() == FILES.keys()

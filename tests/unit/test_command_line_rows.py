@@ -112,6 +112,11 @@ def test_models_are_loaded_once(made, batch):
     assert "loading models" not in made[1].last.stages
 
 
+@pytest.mark.parametrize(("gpus", "asked"), [((), False), (("0",), False), (("0", "3"), True)])
+def test_a_row_uses_all_gpus_that_it_has(batch, gpus, asked):
+    assert ("--gpus=all" in HeadlessSpec().build(gpus, batch).words(batch.row("a"))) == asked
+
+
 def test_the_report(made, batch):
     report = made[0]
     facts = report.facts
@@ -209,8 +214,8 @@ def test_a_model_makes_room_for_another():
     first = keeper.of("transformer", "a", load("a"))
     assert keeper.of("transformer", "a", load("never")) is first
     assert keeper.held("cpu") == 4 * 1001000
-    before = machine(CPU, timed=False).free_ram
-    assert machine(CPU, keeper, timed=False).free_ram > before - 50_000_000
+    before = machine([CPU], timed=False).free_ram
+    assert machine([CPU], keeper, timed=False).free_ram > before - 50_000_000
     del first
     keeper.of("transformer", "b", load("b"))
     assert lives == ["b"]
