@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial, wraps
 from pathlib import Path
 
@@ -88,9 +88,11 @@ class VideoProgress:
     def __init__(self, task: VideoTask, model, hidden) -> None:
         self.plan, self.steps, self.node_id = task.plan, task.settings.steps, hidden.unique_id
         self.bar = comfy.utils.ProgressBar(len(self.plan) * self.steps)
-        self.previewer = latent_preview.get_previewer(model.load_device, model.model.latent_format)
-        self.thumbnails: list[Image.Image] = []
-        self.parts: list[Path] = []
+        self.device = model.load_device
+        self.previewer = latent_preview.get_previewer(self.device, model.model.latent_format)
+        self.thumbnails: dict[int, Image.Image] = {}  # by segment, as what follows
+        self.parts: dict[int, Path] = {}
+        self.done: dict[int, int] = {}  # steps
         self.times = RunTimes([segment.length for segment in self.plan], self.steps)
         self.run = _begin(task, hidden)
         self.line, self.voice = "", Voice(self._still)
@@ -113,6 +115,15 @@ class VideoProgress:
     def tick(self) -> None:
         comfy.model_management.throw_exception_if_processing_interrupted()
 
+    def at_once(self, lanes: Mapping[str, Sequence[int]]) -> None:
+        self.times.at_once(list(lanes.values()))
+        for place, order in lanes.items():
+            for segment in order:
+                self.placed(segment, place)
+
+    def placed(self, segment: int, place: str) -> None:
+        self.run.change(segment, place=place)
+
     def stage(self, segment: int, text: str) -> None:
         self.times.stage(segment, decoding=text == DECODING)
         if text in (JOINING, COMPARING):
@@ -123,25 +134,33 @@ class VideoProgress:
 
     def step(self, segment: int, step: int, denoised: Tensor) -> None:
         self.times.step(segment)
-        preview = self.previewer.decode_latent_to_preview_image("JPEG", denoised) if self.previewer else None
-        if preview is not None:
-            preview = (preview[0], filmstrip(preview[1], self.thumbnails), preview[2])
-        self.bar.update_absolute(segment * self.steps + step + 1, preview=preview)
+        self.done[segment] = step + 1
+        self.bar.update_absolute(sum(self.done.values()), preview=self._preview(segment, denoised))
         self.run.change(segment, step=step + 1, left=self.times.left())
         self._say(segment, f"step {step + 1} of {self.steps}")
 
     def finished(self, segment: int, part: Path, *, kept: bool) -> None:
         picture = encoding.first_picture(part)
         if self.previewer:
-            self.thumbnails.append(thumbnail(picture))
+            self.thumbnails[segment] = thumbnail(picture)
         self.times.finished(segment)
-        self.bar.update_absolute(max(self.bar.current, (segment + 1) * self.steps))
+        self.done[segment] = self.steps
+        self.bar.update_absolute(max(self.bar.current, sum(self.done.values())))
         self.run.change(segment, state=KEPT if kept else DONE, thumbnail=data_url(picture), part=_address(part),
                         left=self.times.left())
-        self.parts.append(part)
-        if overlap := self.plan[segment].overlap:
-            self.seams.judge(segment, self.plan[segment].start + overlap, *self.parts[-2:])
+        self.parts[segment] = part
+        if overlap := self.plan[segment].overlap:  # then the segment before is there
+            self.seams.judge(segment, self.plan[segment].start + overlap, self.parts[segment - 1], part)
         self._say(segment, "found finished" if kept else "finished")
+
+    def _preview(self, segment: int, denoised: Tensor) -> tuple | None:
+        """The picture of the first segment that is sampled, where several are: to and fro nobody could watch it."""
+        sampled = [index for index, steps in self.done.items() if steps < self.steps]
+        if not self.previewer or segment != min(sampled, default=segment):
+            return None
+        preview = self.previewer.decode_latent_to_preview_image("JPEG", denoised.to(self.device))
+        pictures = [self.thumbnails[index] for index in sorted(self.thumbnails)]
+        return preview and (preview[0], filmstrip(preview[1], pictures), preview[2])
 
     def _say(self, segment: int, text: str) -> None:
         line, left = f"segment {segment + 1} of {len(self.plan)}, {text}", self.times.left()

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from torch import Tensor
@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from ..preflight.budget import duration
 from ..segments import Segment
+from ..video.at_once import in_words
 from ..video.run_times import RunTimes
 from ..video.task import VideoTask
 from ..video.voice import SILENCE, Voice
@@ -29,7 +30,11 @@ class Terminal:
         self._bar: tqdm | None = None
         self._times: RunTimes | None = None
         self._plan: Sequence[Segment] = ()
-        self._steps, self._where, self._stage, self._told = 0, "", "", time.monotonic()
+        self._lanes: Sequence[Sequence[int]] = ()
+        self._stages: dict[int, str] = {}  # of the segment that each lane is at
+        self._places: dict[int, str] = {}  # by segment, as what follows
+        self._done: dict[int, int] = {}  # steps
+        self._steps, self._said, self._told = 0, "", time.monotonic()
         self._voice = Voice(self._still, _BLINK if sys.stderr.isatty() else SILENCE)
 
     def __enter__(self) -> Terminal:
@@ -42,8 +47,8 @@ class Terminal:
             self._bar.close()
 
     def say(self, text: str) -> None:
-        """What is going on outside of the segments."""
-        self._stage = text
+        """What is going on outside of the segments. Any thread may call it."""
+        self._said = text
         self._show()
 
     def tell(self, text: str) -> None:
@@ -54,32 +59,50 @@ class Terminal:
         """Count the steps of a video from here on. folder: of its job."""
         self._plan, self._steps = task.plan, task.settings.steps
         plan, steps = self._plan, self._steps
-        self._times = RunTimes([segment.length for segment in plan], steps)
+        self._times, self._lanes = RunTimes([segment.length for segment in plan], steps), [range(len(plan))]
         if sys.stderr.isatty():
             self._bar = tqdm(total=len(plan) * steps, unit="step", file=sys.stderr)
 
+    def at_once(self, lanes: Mapping[str, Sequence[int]]) -> None:
+        assert self._times is not None
+        self._lanes = list(lanes.values())
+        self._times.at_once(self._lanes)
+        self._line(f"scenes at the same time: {in_words(lanes)}")
+
+    def placed(self, segment: int, place: str) -> None:
+        self._places[segment] = place
+
     def stage(self, segment: int, text: str) -> None:
-        self._where = f"segment {segment + 1} of {len(self._plan)}"
-        self.say(text)
+        self._enter(segment, text)
+        self.say("")
 
     def step(self, segment: int, step: int, denoised: Tensor) -> None:
         assert self._times is not None
         self._times.step(segment)
-        self._stage = f"step {step + 1} of {self._steps}"
+        self._done[segment] = step + 1
         if self._bar is not None:
-            self._bar.update()
+            self._bar.update(max(0, sum(self._done.values()) - self._bar.n))
+        self._enter(segment, f"step {step + 1} of {self._steps}")
+        self._said = ""
         self._show()
 
     def finished(self, segment: int, part: Path, *, kept: bool) -> None:
         assert self._times is not None
         self._times.finished(segment)
+        self._done[segment] = self._steps
         if self._bar is not None:
-            self._bar.update(max(0, (segment + 1) * self._steps - self._bar.n))
+            self._bar.update(max(0, sum(self._done.values()) - self._bar.n))
         else:
             self._line(f"segment {segment + 1} of {len(self._plan)} is {'there already' if kept else 'written'}")
 
     def tick(self) -> None:
         """Ctrl-C arrives by itself, as KeyboardInterrupt."""
+
+    def _enter(self, segment: int, text: str) -> None:
+        """A lane has left what it was at before."""
+        for other in next(lane for lane in self._lanes if segment in lane):
+            self._stages.pop(other, None)
+        self._stages[segment] = text
 
     def _show(self) -> None:
         if self._bar is not None:
@@ -89,8 +112,14 @@ class Terminal:
 
     def _status(self) -> str:
         left = self._times.left() if self._times else None
-        parts = [self._where, self._stage, *([f"about {duration(left)} left"] if left is not None else [])]
+        segments = "; ".join(", ".join(filter(None, (self._name(segment), self._stages[segment])))
+                             for segment in sorted(self._stages))
+        parts = [segments, self._said, *([f"about {duration(left)} left"] if left is not None else [])]
         return ", ".join(filter(None, parts))
+
+    def _name(self, segment: int) -> str:
+        place = self._places.get(segment)
+        return f"segment {segment + 1} of {len(self._plan)}{f' on {place}' if place else ''}"
 
     def _line(self, text: str) -> None:
         self._told = time.monotonic()

@@ -5,7 +5,7 @@ A scene's segments are a chain, so a scene stays in one lane. Its result does no
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from ..segments import Segment
 
@@ -41,6 +41,22 @@ def shared_out(plan: Sequence[Segment], unmade: Collection[int], lanes: int) -> 
         loads[lane] += work[number]
         given[lane] += scenes[number]
     return sorted(map(sorted, given)) if _seconds(loads) < _together(sum(loads), lanes) else []
+
+
+def in_words(lanes: Mapping[str, Sequence[int]]) -> str:
+    """By place of a lane its segments, in words."""
+    return "; ".join(f"segment{'s' * (len(order) > 1)} {_numbers(order)} on {place}" for place, order in lanes.items())
+
+
+def _numbers(order: Sequence[int]) -> str:
+    """Counted from 1, runs of them shortened."""
+    runs: list[list[int]] = []
+    for index in order:
+        if runs and index == runs[-1][-1] + 1:
+            runs[-1].append(index)
+        else:
+            runs.append([index])
+    return ", ".join(f"{run[0] + 1}" if len(run) == 1 else f"{run[0] + 1} to {run[-1] + 1}" for run in runs)
 
 
 def _seconds(loads: Sequence[int]) -> float:

@@ -76,7 +76,7 @@ class _Engine:
         if not orders:
             return [whole]
         whole.stop()
-        self.watch.at_once(orders)
+        self.watch.at_once({host.place: order for host, order in zip(hosts, orders, strict=True)})
         self.host.prepare([*self.task.inputs, *filter(None, self.task.solo)])
         self._working = len(orders)
         return [self._lane(partial(self._host, host), order) for host, order in zip(hosts, orders, strict=True)]

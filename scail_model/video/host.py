@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -123,8 +123,9 @@ class Watch(Protocol):
     """Learns what is going on, and ends it, all in the thread that has called the engine. Segments count from 0;
     several may be made at the same time."""
 
-    def at_once(self, lanes: Sequence[Sequence[int]]) -> None:
-        """Scenes are made at the same time from here on: the segments of each lane, one after the other."""
+    def at_once(self, lanes: Mapping[str, Sequence[int]]) -> None:
+        """Scenes are made at the same time from here on: by place of a lane, the segments that it makes one after the
+        other."""
 
     def placed(self, segment: int, place: str) -> None:
         """Where a segment is made (`Host.place`), if there are several GPUs."""

@@ -32,7 +32,8 @@ class Run:
         self._about, self._send, self._clock, self._lock = about, send, clock, Lock()
         self._segments: list[dict[str, Any]] = [
             {"start": segment.start, "stop": segment.stop, "overlap": segment.overlap, "state": WAITING, "step": 0,
-             "steps": steps, "seconds": None, "thumbnail": None, "part": None, "seam": None} for segment in plan]
+             "steps": steps, "seconds": None, "thumbnail": None, "part": None, "seam": None, "place": None}
+            for segment in plan]
         self._state, self._left, self._version, self._sent = RUNNING, None, 0, clock()
         self._begun: dict[int, float] = {}
         self._unsent: dict[int, dict[str, Any]] = dict(enumerate(self._segments))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextvars
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -49,7 +49,7 @@ class Relay:
             raise min(errors, key=_rank)
         return [work.result() for work in running]
 
-    def at_once(self, lanes: Sequence[Sequence[int]]) -> None:
+    def at_once(self, lanes: Mapping[str, Sequence[int]]) -> None:
         self._tell(self._watch.at_once, lanes)
 
     def placed(self, segment: int, place: str) -> None:

@@ -55,3 +55,42 @@ def test_decoding_is_timed_until_the_next_stage(clock):
         clock.now += seconds
     assert dict(times.decoded) == {81: 1, 41: 1}
     assert times.decoded_seconds == 3
+
+
+def test_with_several_lanes_the_last_one_counts(clock):
+    times = RunTimes([81, 81, 41, 81], 2, clock)
+    times.at_once([[0, 1], [2], [3]])
+    clock.now += 10
+    times.step(0)
+    assert times.left() == pytest.approx(10 / 81 * 3 * 81)  # what has no step yet takes its time too, and has less
+    clock.now += 2
+    times.step(2)
+    times.step(2)  # this lane has ended
+    assert times.left() == pytest.approx(12 / 81 * 3 * 81)
+    for segment in (0, 0, 0):
+        clock.now += 10
+        times.step(segment)
+    times.finished(0)
+    times.finished(1)
+    assert times.left() == pytest.approx((42 + 12) / (4 * 81 + 2 * 41) * 2 * 81)  # one lane is left, which has not begun
+    clock.now += 4
+    times.step(3)
+    assert times.left() == pytest.approx(46)
+
+
+def test_lanes_are_timed_apart(clock):
+    times = RunTimes([81, 81], 3, clock)
+    times.at_once([[0], [1]])
+    for segment, seconds in ((0, 100), (1, 3), (0, 4), (1, 5), (0, 6), (1, 7)):
+        clock.now += seconds
+        times.step(segment)
+    assert times.sampled == {81: 4}
+    assert times.sampled_seconds == (3 + 4) + (4 + 5) + (5 + 6) + (6 + 7)
+    times.stage(0, decoding=True)
+    clock.now += 1
+    times.stage(1, decoding=True)
+    clock.now += 2
+    times.stage(0, decoding=False)
+    clock.now += 4
+    times.stage(1, decoding=False)
+    assert (times.decoded, times.decoded_seconds) == ({81: 2}, 3 + 6)

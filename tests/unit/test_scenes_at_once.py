@@ -158,7 +158,7 @@ def test_two_lanes_at_the_same_time_make_the_files_of_one_host(given, expected, 
     host, job, made = make(given, tmp_path, watch, in_lane=meeting(), **LIKE)
     assert files(tmp_path) == expected
     assert made.path.read_bytes() == expected[made.path.name]
-    assert watch.orders == [[0, 3], [1, 2]]
+    assert watch.orders == {"GPU 1": [0, 3], "GPU 2": [1, 2]}
     assert watch.places == {0: "GPU 1", 1: "GPU 2", 2: "GPU 2", 3: "GPU 1"}
     assert sorted(watch.parts) == [(index, False) for index in range(4)]
     assert watch.threads == {threading.current_thread()}
@@ -194,7 +194,7 @@ def test_what_is_there_is_not_made_again(given, expected, tmp_path):
 def test_the_lane_that_is_left_alone_has_all_gpus(given, tmp_path):
     watch = Watch()
     host, _, _ = make(given, tmp_path, watch, cuts=(9,))  # one segment, and five in a chain
-    assert watch.orders == [[0], [1, 2, 3, 4, 5]]
+    assert watch.orders == {"GPU 1": [0], "GPU 2": [1, 2, 3, 4, 5]}
     assert watch.places[0] == "GPU 1"
     assert watch.places[1] == "GPU 2"
     assert watch.places[5] == "2 GPUs"
