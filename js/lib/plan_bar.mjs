@@ -8,11 +8,12 @@ import { livePanel, valuesOf } from "./plan_panel.mjs";
 const WIDGETS = ["segment_length", "length", "overlap", "lengths", "scene_cuts", "fps", "steps", "guidance", "start_frame",
   "plan", "remake", "remake_scope", "remake_seed", "rate", "draft", "plate"];
 const HINT = "hatched: taken over from the segment before";
+const LANES = "the line below: one colour for each GPU";
 
 export function attach(node) {
   attachFacts(node);
   livePanel(node, WIDGETS, () => question(node), "scail2_plan", "Plan of the segments", { more: ({ pieces }) =>
-    (pieces.length ? barOf(pieces, pieces.some(({ overlap }) => overlap) ? HINT : "\u00a0") : []) });
+    (pieces.length ? barOf(pieces, hintOf(pieces)) : []) });
 }
 
 function question(node) {
@@ -24,11 +25,16 @@ function question(node) {
   };
 }
 
+function hintOf(pieces) {
+  const hints = [pieces.some(({ overlap }) => overlap) && HINT, pieces.some(({ lane }) => lane !== null) && LANES];
+  return hints.filter(Boolean).join("; ") || "\u00a0";
+}
+
 /** The bar, and a line that tells of the segment under the pointer or the keyboard's focus. */
 function barOf(pieces, hint) {
   const told = element("div", { class: "scail2-plan-told", text: hint });
   const tell = (text) => () => { told.textContent = text; };
-  const items = pieces.map(({ name, label, shown, overlap, padding, cut, changed, remade, other }, index) => {
+  const items = pieces.map(({ name, label, shown, overlap, padding, cut, changed, remade, other, lane }, index) => {
     const part = (kind, count) => (count
       ? element("i", { class: `scail2-plan-${kind}`, style: `width: ${100 * count / (shown + padding)}%` }) : null);
     return element("div", {
@@ -36,6 +42,7 @@ function barOf(pieces, hint) {
       role: "listitem", tabindex: index ? -1 : 0, "aria-label": label, title: label, style: `flex-grow: ${shown + padding}`,
       onfocus: tell(label), onblur: tell(hint), onpointerenter: tell(label), onpointerleave: tell(hint),
     }, part("overlap", overlap), part("padding", padding),
+    lane === null ? null : element("i", { class: "scail2-plan-lane", style: `--lane: ${lane}` }),
     element("span", { text: [name, changed && "✎", remade && "↻"].filter(Boolean).join(" ") }));
   });
   return [element("div", { class: "scail2-plan-bar", role: "list", onkeydown: (event) => move(event, items) }, items), told];

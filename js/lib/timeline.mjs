@@ -132,14 +132,15 @@ function makeBlock(index, onclick) {
       picture.hidden = !segment.thumbnail;
       if (segment.thumbnail && picture.src !== segment.thumbnail) picture.src = segment.thumbnail;
       state.textContent = name === "kept" ? "✓ kept" : MARKS[name] ? `${MARKS[name]} ${name}` : name;
-      more.textContent = seconds;
+      more.textContent = [seconds, segment.place].filter(Boolean).join(" · ");
       seam.textContent = SEAMS[segment.seam] ?? "";
       seam.dataset.seam = segment.seam ?? "";
       bar.hidden = finished;
       bar.max = segment.steps;
       bar.value = segment.state === "writing" ? segment.steps : segment.step;
       const frames = `frames ${segment.start + segment.overlap} to ${segment.stop - 1}`;
-      const about = [`Segment ${index + 1}`, frames, name, seconds, seam.textContent].filter(Boolean).join(", ");
+      const place = segment.place ? `on ${segment.place}` : "";
+      const about = [`Segment ${index + 1}`, frames, name, place, seconds, seam.textContent].filter(Boolean).join(", ");
       root.setAttribute("aria-label", about);
       root.title = finished ? `${about}. Click to change it.` : about;
     },

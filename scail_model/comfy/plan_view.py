@@ -13,10 +13,12 @@ from typing import Any
 from ..geometry import check_size, nearest_sides
 from ..plate.choice import OFF as NO_PLATE
 from ..segments import Segment, check_length, check_overlap, nearest_lengths, nearest_overlaps, segment_at
+from ..video.at_once import in_words, lanes_of
 from ..video.draft import draft_size, draft_steps
 from ..video.options import VideoOptions
 from ..video.plan_parser import Changes
 from .plan_costs import LATER, Estimate, costs
+from .plan_pieces import Piece, frames_text, piece, pieces, rest, segments_text
 
 _STATED_RATE = VideoOptions().fps
 _DECISIVE = ("segment_length", "overlap", "lengths", "scene_cuts")  # a plan needs all of these
@@ -98,26 +100,6 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Piece:
-    """A part of the bar, in frames. shown: how many the bar has of it, up to where the next segment takes over.
-    overlap, padding: of these, taken over from the segment before, and filled up. cut: a scene begins. changed, remade:
-    named by `plan` or `remake`. other: a stretch of the video that this node does not make."""
-
-    name: str
-    label: str
-    start: int
-    stop: int
-    length: int
-    overlap: int
-    shown: int
-    padding: int = 0
-    cut: bool = False
-    changed: bool = False
-    remade: bool = False
-    other: bool = False
-
-
-@dataclass(frozen=True)
 class View:
     """What is drawn. estimate: the costs that are in `lines`, None where the size is not known."""
 
@@ -167,9 +149,11 @@ def _whole_video(question: Question) -> View:
     estimate, cost = _costs(question, [segment.length for segment in segments])
     unsure = f" Scene cuts: {LATER}." if options.finds_cuts and found_cuts is None else ""
     rate = options.result_rate(video)
-    lines = [f"{_size_text(question)}{_frames_text(len(video), rate)}: {_segments_text(segments)}.{unsure}", cost]
-    pieces = [_piece(segments, index, rate, changed[index], remade[index]) for index in range(len(segments))]
-    return View(problems, lines, pieces, estimate)
+    lines = [f"{_size_text(question)}{frames_text(len(video), rate)}: {segments_text(segments)}.{unsure}", cost]
+    lanes = lanes_of(segments, question.machine.get("gpus") or 1)
+    if lanes:
+        lines.insert(1, f"Scenes at the same time: {in_words(lanes)}.")
+    return View(problems, lines, pieces(segments, rate, changed, remade, lanes), estimate)
 
 
 def _one_segment(question: Question) -> View:
@@ -193,9 +177,9 @@ def _one_segment(question: Question) -> View:
     if video is None:
         return View([], [f"{_size_text(question)}{text}; the video's end: {LATER}.", cost], estimate=estimate)
     rate = question.rate
-    pieces = [*_rest(0, segment.start, rate), replace(_piece([segment], 0, rate), name=""),
-              *_rest(segment.stop, total, rate)]
-    return View([], [f"{_size_text(question)}{_frames_text(total, rate)}: {text}.", cost], pieces, estimate)
+    shown = [*rest(0, segment.start, rate), replace(piece([segment], 0, rate), name=""),
+              *rest(segment.stop, total, rate)]
+    return View([], [f"{_size_text(question)}{frames_text(total, rate)}: {text}.", cost], shown, estimate)
 
 
 def _computed(missing: Sequence[str]) -> View:
@@ -258,43 +242,3 @@ def _size_text(question: Question) -> str:
         filmed = (question.video or {}).get("filmed")
         sizes.append("put into {}".format("{}×{}".format(*filmed) if filmed else "the driving video"))
     return "draft, " * bool(question.values.get("draft")) + (" ".join(sizes) + ", " if sizes else "")
-
-
-def _frames_text(frames: int, rate: Fraction | None) -> str:
-    return f"{frames} frames" + (f" at {round(float(rate), 2):g} fps ({float(frames / rate):.1f} s)" if rate else "")
-
-
-def _segments_text(segments: Sequence[Segment]) -> str:
-    """Number, lengths, scenes, overlap."""
-    lengths, last = [segment.length for segment in segments], segments[-1].length
-    if len(segments) == 1:
-        return f"1 segment of {last}"
-    same = len(set(lengths[:-1])) == 1
-    scenes, overlap = sum(not segment.overlap for segment in segments), max(segment.overlap for segment in segments)
-    return "".join((f"{len(segments)} segments of {lengths[0] if same else f'{min(lengths)} to {max(lengths)}'}",
-                    f" in {scenes} scenes" if scenes > 1 else "", f", overlap {overlap}" if overlap else "",
-                    f", last {last}" if same and last != lengths[0] else ""))
-
-
-def _piece(segments: Sequence[Segment], index: int, rate: Fraction | None, changed: bool = False,
-           remade: bool = False) -> Piece:
-    segment, later = segments[index], segments[index + 1 : index + 2]
-    taken_over = bool(later and later[0].overlap)
-    cut = index > 0 and not segment.overlap
-    more = (f"the first {segment.overlap} taken over" * bool(segment.overlap), "a new scene" * cut,
-            f"filled up to {segment.length}" * bool(segment.padding), "changed by plan" * changed,
-            "made again" * remade)
-    label = ", ".join((f"Segment {index + 1}: {_place(segment.start, segment.stop, rate)}", *filter(None, more)))
-    return Piece(str(index + 1), label, segment.start, segment.stop, segment.length, segment.overlap,
-                 (later[0].start if taken_over else segment.stop) - segment.start,
-                 0 if taken_over else segment.padding, cut, changed, remade)
-
-
-def _rest(start: int, stop: int, rate: Fraction | None) -> list[Piece]:
-    """What is beside the one segment of a node, if there is anything."""
-    return [Piece("", _place(start, stop, rate), start, stop, 0, 0, stop - start, other=True)] if start < stop else []
-
-
-def _place(start: int, stop: int, rate: Fraction | None) -> str:
-    time = f" ({float(start / rate):.1f} to {float(stop / rate):.1f} s)" if rate else ""
-    return f"frames {start} to {stop - 1}{time}"

@@ -43,6 +43,17 @@ def shared_out(plan: Sequence[Segment], unmade: Collection[int], lanes: int) -> 
     return sorted(map(sorted, given)) if _seconds(loads) < _together(sum(loads), lanes) else []
 
 
+def place_of(gpu: int) -> str:
+    """A GPU by its number, counted from 0, as it is called towards people."""
+    return f"GPU {gpu + 1}"
+
+
+def lanes_of(plan: Sequence[Segment], gpus: int) -> dict[str, list[int]]:
+    """By place of each lane the segments that it makes of a video of which nothing is made yet, where each GPU is one;
+    empty if scenes are not made at the same time."""
+    return {place_of(gpu): order for gpu, order in enumerate(shared_out(plan, range(len(plan)), gpus))}
+
+
 def in_words(lanes: Mapping[str, Sequence[int]]) -> str:
     """By place of a lane its segments, in words."""
     return "; ".join(f"segment{'s' * (len(order) > 1)} {_numbers(order)} on {place}" for place, order in lanes.items())

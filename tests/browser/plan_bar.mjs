@@ -60,6 +60,11 @@ export default async function planBar(page, { facts, screenshot }) {
     await change(sample, name, value);
     answer[name] = await read();
   }
+  await executed(page, sample, { scail2_plan: [{ ...facts, gpus: 2 }] });
+  answer.lanes = { ...await read(), colours: await panels.first().locator(".scail2-plan-lane").evaluateAll(
+    (lines) => lines.map((line) => line.offsetHeight > 0 && getComputedStyle(line).backgroundColor)) };
+  if (screenshot) await page.screenshot({ path: screenshot.replace(".png", "_lanes.png") });
+  await executed(page, sample, { scail2_plan: [{ ...facts, gpus: 1 }] });
   await change(sample, "plan", '[{"segments": "2-3", "seed": 7}]');
   await change(sample, "remake", "3");
   await drawn(page);

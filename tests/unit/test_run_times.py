@@ -72,7 +72,7 @@ def test_with_several_lanes_the_last_one_counts(clock):
         times.step(segment)
     times.finished(0)
     times.finished(1)
-    assert times.left() == pytest.approx((42 + 12) / (4 * 81 + 2 * 41) * 2 * 81)  # one lane is left, which has not begun
+    assert times.left() == pytest.approx((42 + 12) / (4 * 81 + 2 * 41) * 2 * 81)  # of the last lane
     clock.now += 4
     times.step(3)
     assert times.left() == pytest.approx(46)

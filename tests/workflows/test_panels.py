@@ -183,6 +183,12 @@ def test_plan_bar(plan):
     assert plan["overlap"]["lines"][0].endswith(": 10 segments of 41, overlap 9, last 17.")
     assert plan["lengths"]["lines"][0].endswith(": 10 segments of 41, overlap 9.")
     assert "in 3 scenes" in plan["scene_cuts"]["lines"][0]
+    lanes = plan["lanes"]
+    assert lanes["lines"][1].startswith("Scenes at the same time: segments ")
+    places = [label.rsplit(", ", 1)[1] for label in lanes["labels"]]
+    assert set(places) == {"on GPU 1", "on GPU 2"}
+    assert len(set(lanes["colours"])) == len(set(zip(places, lanes["colours"], strict=True))) == 2
+    assert "one colour for each GPU" in lanes["told"]
     assert plan["named"][:4] == ["1", "2 ✎", "3 ✎ ↻", "4"]
     assert "99" in plan["wrong_plan"]["problems"][0]
     assert len(plan["wrong_plan"]["labels"]) == len(plan["scene_cuts"]["labels"]), "the rest of the plan stays"

@@ -64,6 +64,18 @@ def test_segments_are_those_of_a_run(plan):
             index > 0 and not segment.overlap for index, segment in enumerate(expected)]
 
 
+def test_scenes_that_several_gpus_make_at_the_same_time_are_told_with_their_places(plan):
+    two = MACHINE | {"gpus": 2}
+    answer = plan(machine=two, scene_cuts="81, 220")  # 81 frames, 139 in two segments, 85 in two
+    assert [(piece["place"], piece["lane"]) for piece in answer["pieces"]] == [
+        ("GPU 1", 0), ("GPU 2", 1), ("GPU 2", 1), ("GPU 1", 0), ("GPU 1", 0)]
+    assert answer["pieces"][1]["label"].endswith(", a new scene, on GPU 2")
+    assert "Scenes at the same time: segments 1, 4 to 5 on GPU 1; segments 2 to 3 on GPU 2." in answer["lines"]
+    for alone in (plan(machine=two), plan(machine=MACHINE, scene_cuts="81, 220")):  # one scene; one GPU
+        assert {(piece["place"], piece["lane"]) for piece in alone["pieces"]} == {("", None)}
+        assert not any("same time" in line for line in alone["lines"])
+
+
 @pytest.mark.parametrize("rate", ["16", "24000/1001", "30000/1001", "12.5"])
 @pytest.mark.parametrize("text", ["120", "100, 0:09.5", "2s 7.25s,300", "0:04.0416667"])
 def test_times_of_cuts_are_read_as_in_a_run(plan, rate, text):

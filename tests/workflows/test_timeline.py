@@ -24,14 +24,15 @@ PICTURE = "data:image/gif;base64,R0lGODlhAQABAIAAAAUEBAAAACwAAAAAAQABAAACAkQBADs
 PLAN = '[{"guidance": 4.0}, {"segments": 2, "seed": 18446744073709551614}]'
 WHOLE = RUN | {"version": 1, "state": "running", "left": None, "segments": [
     {"index": index, "start": start, "stop": stop, "overlap": overlap, "state": "waiting", "step": 0, "steps": 4,
-     "seconds": None, "thumbnail": None, "part": None, "seam": None}
+     "seconds": None, "thumbnail": None, "part": None, "seam": None,
+     "place": None}
     for index, (start, stop, overlap) in enumerate([(0, 81, 0), (76, 157, 5), (152, 193, 5)])]}
 
 
 def changes():
     """Messages behind WHOLE; the second segment gets its verdict late."""
     done = {"state": "done", "thumbnail": PICTURE, "part": {"filename": "1.mp4", "subfolder": "x", "type": "output"}}
-    told = [(None, [{"index": 0, "state": "sampling"}]),
+    told = [(None, [{"index": 0, "state": "sampling", "place": "GPU 1"}]),
             (125.4, [{"index": 0, "step": 2, "seconds": 31.2}]),
             (90, [{"index": 0, **done, "step": 4}, {"index": 1, "state": "sampling", "step": 1}]),
             (40, [{"index": 1, **done, "step": 4, "seconds": 61}, {"index": 2, "state": "encoding"}]),
@@ -54,7 +55,8 @@ def test_made_up_events(page):
     assert [round(step["bar"], 3) for step in found["steps"]] == [
         0, round(40.5 / 203, 3), round(101.25 / 203, 3), *[round(162 / 203, 3)] * 3]
     assert found["steps"][-1]["blocks"] == [
-        "Segment 1, frames 0 to 80, done, 31 s", "Segment 2, frames 81 to 156, done, 1 min 1 s, ! seam visible",
+        "Segment 1, frames 0 to 80, done, on GPU 1, 31 s",
+        "Segment 2, frames 81 to 156, done, 1 min 1 s, ! seam visible",
         "Segment 3, frames 157 to 192, stopped"]
     assert found["steps"][-1]["open"] == [True, True, False]
     assert found["widths"][0] == pytest.approx(found["widths"][1], abs=2)
