@@ -2,6 +2,8 @@
 
 Whether two ways to compute give the same bits is decided by the convolutions that cuDNN chooses for a GPU and a size.
 So the first clip of each size begins both ways, and where they differ ComfyUI's own is kept.
+
+Several GPUs decode in stages (`gpus.pipeline`).
 """
 
 from __future__ import annotations
@@ -14,7 +16,9 @@ import comfy.sd
 import torch
 from torch import Tensor
 
+from ..gpus import pipeline
 from ..kernels import causal_video
+from ..preflight.budget import DECODING
 from . import wan_vae
 
 logger = logging.getLogger(__name__)
@@ -23,10 +27,11 @@ _COMPARED = 3  # latent frames: a clip's first, and two that have frames before 
 _equal: dict[tuple, bool] = {}  # what was found, by direction, device, dtype and size
 
 
-def decode(vae, latent: Tensor) -> Tensor:
-    """`vae.decode(latent)`: latent [1, 16, T', H', W'] -> frames [1, T, H, W, 3] in 0..1."""
+def decode(vae, latent: Tensor, others: Sequence[torch.device] = ()) -> Tensor:
+    """`vae.decode(latent)`: latent [1, 16, T', H', W'] -> frames [1, T, H, W, 3] in 0..1. others: GPUs that help the
+    VAE's own, where they have the memory for it."""
     faster = latent.shape[0] == 1 and latent.shape[2] > _COMPARED and _is_faster(vae)
-    found = _tried(vae, _decode, latent, latent.shape[3:]) if faster else None
+    found = _tried(vae, _decode, latent, latent.shape[3:], others) if faster else None
     return vae.decode(latent) if found is None else found
 
 
@@ -43,67 +48,110 @@ def _is_faster(vae) -> bool:
             and wan_vae.is_known(vae.first_stage_model) and causal_video.ready(vae.device))
 
 
-def _tried(vae, way: Callable[..., Tensor | None], given: Tensor, size: Sequence[int]) -> Tensor | None:
-    """None where the bits differ, or memory runs out: then ComfyUI works in tiles."""
-    key = (way.__name__, str(vae.device), vae.vae_dtype, tuple(size), torch.backends.cudnn.benchmark)
-    if not _equal.get(key, True):
-        return None
-    try:
-        with management.cuda_device_context(vae.device):
-            return way(vae, given, key)
-    except Exception as error:
-        management.raise_non_oom(error)
-    management.soft_empty_cache()  # outside of the exception, which holds on to what was allocated
+class _Differs(Exception):
+    """The faster way has other bits."""
+
+
+def _tried(vae, way: Callable[..., Tensor], given: Tensor, size: Sequence[int],
+           others: Sequence[torch.device] = ()) -> Tensor | None:
+    """On several GPUs or on one. None where the bits differ, or memory runs out: then ComfyUI works in tiles."""
+    helping = _helping(vae, others, size)
+    for devices in [(vae.device, *helping), (vae.device,)] if helping else [(vae.device,)]:
+        key = (way.__name__, devices, vae.vae_dtype, tuple(size), torch.backends.cudnn.benchmark)
+        if not _equal.get(key, True):
+            continue
+        try:
+            with management.cuda_device_context(vae.device):
+                return way(vae, given, key)
+        except _Differs:
+            continue
+        except Exception as error:
+            management.raise_non_oom(error)
+        logger.info("SCAIL-2: the VAE ran out of memory on %s and tries again with less.", _named(devices))
+        management.soft_empty_cache()  # outside of the exception, which holds on to what was allocated
     return None
+
+
+def _helping(vae, others: Sequence[torch.device], size: Sequence[int]) -> list[torch.device]:
+    """Those that can decode a part of frames of a latent's size, each once."""
+    needed, found = DECODING.bytes(8 * size[1], 8 * size[0], 4 * _COMPARED), []
+    for device in dict.fromkeys(others):
+        if device == vae.device:
+            continue
+        with management.cuda_device_context(device):
+            if not causal_video.ready(device):
+                continue
+            management.free_memory(needed, device)
+            free = management.get_free_memory(device)
+        if free >= needed:
+            found.append(device)
+        else:
+            logger.info("SCAIL-2: the VAE does without %s, which has %.1f GiB of memory free and would need %.1f GiB.",
+                        device, free / 2**30, needed / 2**30)
+    return found
+
+
+def _named(devices: Sequence[torch.device]) -> str:
+    return ", ".join(map(str, devices))
 
 
 def _load(vae, memory: float) -> None:
     management.load_models_gpu([vae.patcher], memory_required=memory, force_full_load=vae.disable_offload)
 
 
-def _decode(vae, latent: Tensor, key: tuple) -> Tensor | None:
+def _decode(vae, latent: Tensor, key: tuple) -> Tensor:
     _load(vae, vae.memory_used_decode(latent.shape, vae.vae_dtype))
     z = latent.to(device=vae.device, dtype=vae.vae_dtype)
     model = vae.first_stage_model
     begun = [] if key in _equal else [model.decode(z[:, :, :_COMPARED])]
-    pieces = wan_vae.Decoder(model, z).frames(z)
-    if begun:
-        pieces = _as_begun(begun.pop(), pieces, key)
+    decoder = wan_vae.Decoder(model, z, key[1])
     shape = (1, 3, 4 * z.shape[2] - 3, 8 * z.shape[3], 8 * z.shape[4])
     frames = torch.empty(shape, dtype=vae.vae_output_dtype(), device=vae.output_device)
-    _collect(frames, (vae.process_output(piece.to(frames.dtype, copy=True)) for piece in pieces))
-    return frames.movedim(1, -1) if _equal[key] else None
+
+    def collect(pieces: Iterable[Tensor]) -> None:
+        if begun:
+            pieces = _as_begun(begun.pop(), pieces, key)
+        _collect(frames, (vae.process_output(piece.to(frames.dtype, copy=True)) for piece in pieces))
+
+    pipeline.run(decoder.devices, decoder.stages, decoder.pieces(z), collect,
+                 management.throw_exception_if_processing_interrupted)
+    return frames.movedim(1, -1)
 
 
-def _as_begun(expected: Tensor, pieces: Iterator[Tensor], key: tuple) -> Iterator[Tensor]:
-    """The pieces, the first of which are compared; none after one that differs."""
+def _as_begun(expected: Tensor, pieces: Iterable[Tensor], key: tuple) -> Iterator[Tensor]:
+    """The pieces, the first of which are compared. Raises _Differs."""
     start = 0
     for piece in pieces:
         stop = start + piece.shape[2]
-        if start < expected.shape[2] and not _note(key, piece, expected[:, :, start:stop]):
-            return
+        if start < expected.shape[2]:
+            _compare(key, piece, expected[:, :, start:stop], last=stop >= expected.shape[2])
         yield piece
         start = stop
 
 
-def _encode(vae, pixels: Tensor, key: tuple) -> Tensor | None:
+def _encode(vae, pixels: Tensor, key: tuple) -> Tensor:
     pixels = pixels[: (len(pixels) - 1) // 4 * 4 + 1].movedim(-1, 0)[None]  # [1, 3, T, H, W]
     _load(vae, vae.memory_used_encode(pixels.shape, vae.vae_dtype))
     x = vae.process_input(pixels.to(vae.device)).to(vae.vae_dtype)
     model = vae.first_stage_model
     begun = [] if key in _equal else [model.encode(x[:, :, : 4 * _COMPARED - 3])]
     latent = wan_vae.Encoder(model, x).latent(x)
-    if begun and not _note(key, latent[:, :, :_COMPARED], begun[0]):
-        return None
+    if begun:
+        _compare(key, latent[:, :, :_COMPARED], begun[0], last=True)
     return latent.to(vae.output_device).to(vae.vae_output_dtype()).clone(memory_format=torch.contiguous_format)
 
 
-def _note(key: tuple, found: Tensor, expected: Tensor) -> bool:
-    _equal[key] = torch.equal(found, expected)
-    if not _equal[key]:
-        logger.info("SCAIL-2: the VAE runs as ComfyUI runs it, because the faster way differs by up to %g here "
-                    "(%s).", (found.float() - expected.float()).abs().max(), key[0].strip("_"))
-    return _equal[key]
+def _compare(key: tuple, found: Tensor, expected: Tensor, *, last: bool) -> None:
+    """Note that the bits are the same after the `last` comparison. Raises _Differs."""
+    expected = expected.to(found.device)
+    if torch.equal(found, expected):
+        if last:
+            _equal[key] = True
+        return
+    _equal[key] = False
+    logger.info("SCAIL-2: the VAE runs as ComfyUI runs it, because the faster way on %s differs by up to %g here "
+                "(%s).", _named(key[1]), (found.float() - expected.float()).abs().max(), key[0].strip("_"))
+    raise _Differs
 
 
 def _collect(frames: Tensor, pieces: Iterable[Tensor]) -> None:
@@ -113,7 +161,7 @@ def _collect(frames: Tensor, pieces: Iterable[Tensor]) -> None:
     spare: list[Tensor] = []
     for piece in pieces:
         stop = start + piece.shape[2]
-        if frames.device == piece.device:
+        if piece.device.type == "cpu" or frames.device.type != "cpu":
             frames[:, :, start:stop] = piece
         else:
             held = spare.pop() if spare and spare[-1].shape == piece.shape else torch.empty(

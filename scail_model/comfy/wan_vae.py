@@ -3,19 +3,22 @@
 ComfyUI's decoder stays what it is and where it is; its weights are read for one clip, and its parts at an eighth of the
 size, which cost little, run as they are. From its first upsampling on, the channels of a pixel lie side by side, as
 cuDNN wants them, a convolution's input is written where its last frames already stand, and what lies between two
-convolutions is one kernel (`kernels.causal_video`).
+convolutions is one kernel (`kernels.causal_video`). The decoder may be cut into stages on GPUs of their own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from itertools import chain
+from typing import Any, NamedTuple
 
 import comfy.ldm.wan.vae as core
 import comfy.ops
 import torch
 from torch import Tensor, nn
 
+from ..gpus import pipeline
 from ..kernels import causal_video
 
 _KNOWN = (core.WanVAE, core.Encoder3d, core.Decoder3d, core.CausalConv3d, core.RMS_norm, core.Resample,
@@ -29,16 +32,34 @@ def is_known(model: Any) -> bool:
         type(part) in _KNOWN and not {"forward", "encode", "decode"} & vars(part).keys() for part in model.modules())
 
 
-class Convolution:
-    """A convolution with its weights at hand. With `folded` its results lack the bias, which the next kernel adds."""
+class Place(NamedTuple):
+    """Where and how parts compute. home: where ComfyUI's weights are read, the VAE's device. folded: a convolution's
+    results lack the bias, which the next kernel adds."""
 
-    def __init__(self, layer: Any, x: Tensor, folded: bool) -> None:
-        weight, bias, lent = comfy.ops.cast_bias_weight(layer, dtype=x.dtype, device=x.device, bias_dtype=x.dtype,
-                                                        offloadable=True)
+    device: torch.device
+    home: torch.device
+    dtype: torch.dtype
+    folded: bool
+
+    @classmethod
+    def of(cls, x: Tensor, device: torch.device | None = None) -> Place:
+        """For a clip on the VAE's device, of parts on `device` or there too."""
+        folded = x.element_size() == 2 and causal_video.ready(x.device)
+        return cls(x.device if device is None else device, x.device, x.dtype, folded)
+
+
+class Convolution:
+    """A convolution with its weights at hand."""
+
+    def __init__(self, layer: Any, place: Place) -> None:
+        weight, bias, lent = comfy.ops.cast_bias_weight(layer, dtype=place.dtype, device=place.home,
+                                                        bias_dtype=place.dtype, offloadable=True)
         last = torch.channels_last_3d if weight.ndim == 5 else torch.channels_last
         # copies, because what was lent goes back
-        self.weight = torch.empty_like(weight, memory_format=last if folded else torch.contiguous_format).copy_(weight)
-        self.added, self.bias = (None, bias.clone()) if folded else (bias.clone(), None)
+        self.weight = torch.empty_like(weight, device=place.device, memory_format=last if place.folded
+                                       else torch.contiguous_format).copy_(weight)
+        copied = bias.to(place.device, copy=True)
+        self.added, self.bias = (None, copied) if place.folded else (copied, None)
         comfy.ops.uncast_bias_weight(layer, weight, bias, lent)
         self.layer = layer
 
@@ -53,8 +74,8 @@ class Convolution:
 class NormSilu:
     """RMS norm and SiLU before a convolution in time, whose last two input frames are kept."""
 
-    def __init__(self, norm: core.RMS_norm, x: Tensor) -> None:
-        self.gamma, self.scale = norm.gamma.to(x).flatten(), norm.scale
+    def __init__(self, norm: core.RMS_norm, place: Place) -> None:
+        self.gamma, self.scale = norm.gamma.to(place.device, place.dtype).flatten(), norm.scale
         self.before: Tensor | None = None
 
     def __call__(self, x: Tensor, bias: Tensor | None) -> Tensor:
@@ -65,11 +86,11 @@ class NormSilu:
 class Residual:
     """`core.ResidualBlock`."""
 
-    def __init__(self, block: core.ResidualBlock, x: Tensor, folded: bool) -> None:
+    def __init__(self, block: core.ResidualBlock, place: Place) -> None:
         norm1, _, conv1, norm2, _, _, conv2 = block.residual
-        self.norm1, self.norm2 = NormSilu(norm1, x), NormSilu(norm2, x)
-        self.conv1, self.conv2 = Convolution(conv1, x, folded), Convolution(conv2, x, folded)
-        self.shortcut = None if isinstance(block.shortcut, nn.Identity) else Convolution(block.shortcut, x, folded)
+        self.norm1, self.norm2 = NormSilu(norm1, place), NormSilu(norm2, place)
+        self.conv1, self.conv2 = Convolution(conv1, place), Convolution(conv2, place)
+        self.shortcut = None if isinstance(block.shortcut, nn.Identity) else Convolution(block.shortcut, place)
 
     def __call__(self, x: Tensor) -> Tensor:
         y = self.conv1(self.norm1(x, None))
@@ -82,9 +103,9 @@ class Residual:
 class Upsampling:
     """`core.Resample` of a decoder: twice the size and, but for the first frame, twice the frames."""
 
-    def __init__(self, part: core.Resample, x: Tensor, folded: bool) -> None:
-        self.in_time = Convolution(part.time_conv, x, folded) if part.mode == "upsample3d" else None
-        self.convolution = Convolution(part.resample[1], x, folded)
+    def __init__(self, part: core.Resample, place: Place) -> None:
+        self.in_time = Convolution(part.time_conv, place) if part.mode == "upsample3d" else None
+        self.convolution = Convolution(part.resample[1], place)
         self.first, self.before = True, None
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -116,11 +137,12 @@ class Encoder:
 
     def __init__(self, model: core.WanVAE, x: Tensor) -> None:
         self.model, encoder = model, model.encoder
-        self.folded = _folded(x)
+        place = Place.of(x)
+        self.folded = place.folded
         layers = list(encoder.downsamples)
         small = max(index for index, layer in enumerate(layers) if isinstance(layer, core.Resample)) + 1
-        self.first, self.before = Convolution(encoder.conv1, x, self.folded), None
-        self.large = [Downsampling(layer) if isinstance(layer, core.Resample) else Residual(layer, x, self.folded)
+        self.first, self.before = Convolution(encoder.conv1, place), None
+        self.large = [Downsampling(layer) if isinstance(layer, core.Resample) else Residual(layer, place)
                       for layer in layers[:small]]
         self.small = [*layers[small:], *encoder.middle]
         self.kept: list[Any] = [None] * core.count_cache_layers(encoder)
@@ -154,53 +176,99 @@ class Encoder:
         return convolution(x, before)
 
 
-class Decoder:
-    """`core.Decoder3d` for one clip."""
+class Start:
+    """The decoder's beginning at an eighth of the size: ComfyUI's own parts, as its decoder calls them."""
 
-    def __init__(self, model: core.WanVAE, z: Tensor) -> None:
-        self.model, decoder = model, model.decoder
-        self.folded = _folded(z)
-        layers = list(decoder.upsamples)
-        small = next(index for index, layer in enumerate(layers) if isinstance(layer, core.Resample))
-        self.small = [decoder.conv1, *decoder.middle, *layers[:small]]
-        self.large = [(Upsampling if isinstance(layer, core.Resample) else Residual)(layer, z, self.folded)
-                      for layer in layers[small:]]
-        norm, _, convolution = decoder.head
-        self.norm, self.head = NormSilu(norm, z), Convolution(convolution, z, self.folded)
+    def __init__(self, decoder: core.Decoder3d, blocks: Sequence[nn.Module], place: Place) -> None:
+        self.convolution, self.blocks = decoder.conv1, [*decoder.middle, *blocks]
         self.kept: list[Any] = [None] * core.count_cache_layers(decoder)
+        self.folded = place.folded
 
-    def frames(self, z: Tensor) -> Iterator[Tensor]:
-        """z [1, 16, T, H, W] -> pieces [1, 3, 1 or 2, 8H, 8W] in -1..1, not clamped; together 4T - 3 frames."""
-        x = self.model.conv2(z)
-        yield from self._enlarged(self._small(x[:, :, :1]), 0)
-        for start in range(1, z.shape[2], 2):
-            yield from self._enlarged(self._small(x[:, :, start : start + 2]), 0)
-
-    def _small(self, x: Tensor) -> Tensor:
-        """ComfyUI's own parts, as its decoder calls them."""
+    def __call__(self, x: Tensor) -> Tensor:
         place = [1]
-        convolution, *blocks = self.small
-        x, self.kept[0] = convolution(x, self.kept[0]), x[:, :, -core.CACHE_T :]
-        for block in blocks:
+        x, self.kept[0] = self.convolution(x, self.kept[0]), x[:, :, -core.CACHE_T :]
+        for block in self.blocks:
             x = block(x, self.kept, place)
         return _in_layout(x, self.folded)
 
-    def _enlarged(self, x: Tensor, first: int) -> Iterator[Tensor]:
-        """Through the parts from number `first` on; two frames at a time after each doubling in time."""
-        for index, part in enumerate(self.large[first:], first):
-            if isinstance(part, Residual):
+
+class Head:
+    """The decoder's end."""
+
+    def __init__(self, head: nn.Sequential, place: Place) -> None:
+        norm, _, convolution = head
+        self.norm, self.convolution = NormSilu(norm, place), Convolution(convolution, place)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        x = self.convolution(self.norm(x, None))
+        return causal_video.add_(x, self.convolution.bias)
+
+
+class Stage:
+    """Parts of a decoder, one after the other on one device."""
+
+    def __init__(self, parts: Sequence[Any]) -> None:
+        self.parts = parts
+
+    def __call__(self, pieces: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Through all parts; two frames at a time after each doubling in time."""
+        return chain.from_iterable(map(self._through, pieces))  # holds no piece, unlike a loop
+
+    def _through(self, x: Tensor, first: int = 0) -> Iterator[Tensor]:
+        for index, part in enumerate(self.parts[first:], first):
+            if not isinstance(part, Upsampling):
                 x = part(x)
                 continue
             pictures = part(x)
             for start in range(0, len(pictures), 2):
-                yield from self._enlarged(pictures[start : start + 2].movedim(0, 1)[None], index + 1)
+                yield from self._through(pictures[start : start + 2].movedim(0, 1)[None], index + 1)
             return
-        x = self.head(self.norm(x, None))
-        yield causal_video.add_(x, self.head.bias)
+        yield x
 
 
-def _folded(x: Tensor) -> bool:
-    return x.element_size() == 2 and causal_video.ready(x.device)
+class Decoder:
+    """`core.Decoder3d` for one clip, in a stage for each device of which the first is the VAE's. There may be fewer
+    stages than `devices`."""
+
+    def __init__(self, model: core.WanVAE, z: Tensor, devices: Sequence[torch.device] = ()) -> None:
+        self.model, decoder = model, model.decoder
+        layers = list(decoder.upsamples)
+        small = next(index for index, layer in enumerate(layers) if isinstance(layer, core.Resample))
+        beginning, large = layers[:small], layers[small:]
+        makers = [partial(Start, decoder, beginning),
+                  *(partial(Upsampling if isinstance(layer, core.Resample) else Residual, layer) for layer in large),
+                  partial(Head, decoder.head)]
+        cuts = pipeline.cuts(costs(decoder, beginning, large), max(len(devices), 1))
+        self.devices = tuple(devices[: len(cuts)]) or (z.device,)
+        self.stages = [Stage([make(Place.of(z, device)) for make in makers[cut]])
+                       for cut, device in zip(cuts, self.devices, strict=True)]
+
+    def pieces(self, z: Tensor) -> Iterator[Tensor]:
+        """z [1, 16, T, H, W] -> what the first stage reads: one latent frame, then two at a time."""
+        x = self.model.conv2(z)
+        yield x[:, :, :1]
+        for start in range(1, z.shape[2], 2):
+            yield x[:, :, start : start + 2]
+
+
+def costs(decoder: core.Decoder3d, beginning: Sequence[nn.Module], large: Sequence[nn.Module]) -> tuple[float, ...]:
+    """How long each part of a decoder takes for four frames, in multiplications for each pixel of the result."""
+    size, frames = 1 / 64, 1
+    found = [size * frames * _weights(decoder.conv1, decoder.middle, *beginning)]
+    for layer in large:
+        if isinstance(layer, core.Resample):
+            cost, doubles = 0.0, layer.mode == "upsample3d"
+            if doubles:
+                cost, frames = size * frames * _weights(layer.time_conv), 2 * frames
+            size *= 4
+            found.append(cost + size * frames * _weights(layer.resample))
+        else:
+            found.append(size * frames * _weights(layer))
+    return (*found, size * frames * _weights(decoder.head))
+
+
+def _weights(*modules: nn.Module) -> int:
+    return sum(parameter.numel() for module in modules for parameter in module.parameters())
 
 
 def _in_layout(x: Tensor, folded: bool) -> Tensor:

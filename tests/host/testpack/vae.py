@@ -24,7 +24,8 @@ class TestVae(io.ComfyNode):
         found = {"known": wan_vae.is_known(model), "state": list(vars(model))}
         with mock.patch.object(model, "decode", model.decode):
             found["known when patched"] = wan_vae.is_known(model)
-        found["decoded"] = {frames: cls.decoded(vae, video_vae, frames) for frames in (1, 2, 3, 4, 5, 6)}
+        found["decoded"] = {f"{frames} on {devices}": cls.decoded(vae, video_vae, frames, devices)
+                            for frames in (1, 2, 3, 4, 5, 6) for devices in (1, 2, 3, 4, 50)}
         found["encoded"] = {frames: cls.encoded(vae, video_vae, frames) for frames in (1, 5, 9, 13, 15)}
 
         latent, pixels = drawn(vae, 5), torch.rand(17, 32, 64, 3)
@@ -40,16 +41,16 @@ class TestVae(io.ComfyNode):
         return io.NodeOutput(json.dumps(found))
 
     @staticmethod
-    def decoded(vae, video_vae, frames):
+    def decoded(vae, video_vae, frames, devices):
         latent = drawn(vae, frames)
-        ours, core = video_vae._decode(vae, latent, ("_decode", frames)), vae.decode(latent)
-        return ours is not None and torch.equal(ours, core) and ours.stride() == core.stride()
+        ours, core = video_vae._decode(vae, latent, ("_decode", (vae.device,) * devices, frames)), vae.decode(latent)
+        return torch.equal(ours, core) and ours.stride() == core.stride()
 
     @staticmethod
     def encoded(vae, video_vae, frames):
         pixels = torch.rand(frames, 32, 64, 3)
-        ours, core = video_vae._encode(vae, pixels, ("_encode", frames)), vae.encode(pixels)
-        return ours is not None and torch.equal(ours, core) and ours.stride() == core.stride()
+        ours, core = video_vae._encode(vae, pixels, ("_encode", (vae.device,), frames)), vae.encode(pixels)
+        return torch.equal(ours, core) and ours.stride() == core.stride()
 
 
 def drawn(vae, frames):

@@ -1,0 +1,83 @@
+"""Work on a video in stages, each on a GPU of its own: pieces of the video pass from one to the next.
+
+Every stage computes what it would compute on a single GPU, from the same pieces in the same order, so the result is the
+same to the bit, however many stages there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
+from itertools import combinations
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from . import links
+from .team import Rank, Team
+
+R = TypeVar("R")
+Stage = Callable[[Iterable[Tensor]], Iterable[Tensor]]
+
+_AHEAD = 2  # pieces that a stage may have given and the next one not taken
+
+
+def run(devices: Sequence[torch.device], stages: Sequence[Stage], pieces: Iterable[Tensor],
+        use: Callable[[Iterable[Tensor]], R], tick: Callable[[], None]) -> R:
+    """What `use` returns of the last stage's pieces.
+
+    The first stage and `tick`, which may raise, run in the caller's thread; `use` runs in the last stage's and has to
+    take all pieces. Raises the first error of any stage when all have stopped.
+    """
+    last = len(stages) - 1
+
+    def work(rank: Rank) -> R | None:
+        given = _ticking(pieces, tick) if rank.number == 0 else _received(rank)
+        results = stages[rank.number](given)
+        if rank.number == last:
+            return use(results)
+        _send(rank, results)
+        return None
+
+    return Team(devices).run(work)[last]  # type: ignore[return-value]
+
+
+@lru_cache
+def cuts(costs: tuple[float, ...], count: int) -> tuple[slice, ...]:
+    """The parts of each of at most `count` stages, so that the longest stage is as short as it can be."""
+    count = min(count, len(costs))
+    bounds = ([0, *inner, len(costs)] for inner in combinations(range(1, len(costs)), count - 1))
+    found = (tuple(slice(*ends) for ends in zip(around, around[1:], strict=False)) for around in bounds)
+    return min(found, key=lambda parts: max(sum(costs[part]) for part in parts))
+
+
+def _ticking(pieces: Iterable[Tensor], tick: Callable[[], None]) -> Iterator[Tensor]:
+    for piece in pieces:
+        tick()
+        yield piece
+
+
+def _send(rank: Rank, pieces: Iterable[Tensor]) -> None:
+    """Give pieces to the next stage, no more than it can take soon: they lie in this GPU's memory until then."""
+    following = rank.number + 1
+    for number, piece in enumerate(pieces):
+        ready = links.mark(rank.device)
+        if number >= _AHEAD:
+            rank.get(following)
+        rank.put(following, (piece, ready))
+        del piece
+    rank.put(following, None)
+
+
+def _received(rank: Rank) -> Iterator[Tensor]:
+    """The pieces of the stage before, on this one's GPU."""
+    before = rank.number - 1
+    while (item := rank.get(before)) is not None:
+        source, ready = item
+        *moved, arrived = links.moved(source, rank.device, ready)
+        yield moved.pop()  # nothing here holds it while the stage computes
+        if arrived is not None:
+            arrived.synchronize()
+        del item, source
+        rank.put(before, None)
