@@ -238,7 +238,8 @@ class Decoder:
         makers = [partial(Start, decoder, beginning),
                   *(partial(Upsampling if isinstance(layer, core.Resample) else Residual, layer) for layer in large),
                   partial(Head, decoder.head)]
-        cuts = pipeline.cuts(costs(decoder, beginning, large), max(len(devices), 1))
+        parts = [nn.ModuleList([decoder.conv1, decoder.middle, *beginning]), *large, decoder.head]
+        cuts = pipeline.cuts(pipeline.vae_costs(parts), max(len(devices), 1))
         self.devices = tuple(devices[: len(cuts)]) or (z.device,)
         self.stages = [Stage([make(Place.of(z, device)) for make in makers[cut]])
                        for cut, device in zip(cuts, self.devices, strict=True)]
@@ -249,26 +250,6 @@ class Decoder:
         yield x[:, :, :1]
         for start in range(1, z.shape[2], 2):
             yield x[:, :, start : start + 2]
-
-
-def costs(decoder: core.Decoder3d, beginning: Sequence[nn.Module], large: Sequence[nn.Module]) -> tuple[float, ...]:
-    """How long each part of a decoder takes for four frames, in multiplications for each pixel of the result."""
-    size, frames = 1 / 64, 1
-    found = [size * frames * _weights(decoder.conv1, decoder.middle, *beginning)]
-    for layer in large:
-        if isinstance(layer, core.Resample):
-            cost, doubles = 0.0, layer.mode == "upsample3d"
-            if doubles:
-                cost, frames = size * frames * _weights(layer.time_conv), 2 * frames
-            size *= 4
-            found.append(cost + size * frames * _weights(layer.resample))
-        else:
-            found.append(size * frames * _weights(layer))
-    return (*found, size * frames * _weights(decoder.head))
-
-
-def _weights(*modules: nn.Module) -> int:
-    return sum(parameter.numel() for module in modules for parameter in module.parameters())
 
 
 def _in_layout(x: Tensor, folded: bool) -> Tensor:

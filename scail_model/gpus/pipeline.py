@@ -12,7 +12,7 @@ from itertools import combinations
 from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from . import links
 from .team import Rank, Team
@@ -50,6 +50,18 @@ def cuts(costs: tuple[float, ...], count: int) -> tuple[slice, ...]:
     bounds = ([0, *inner, len(costs)] for inner in combinations(range(1, len(costs)), count - 1))
     found = (tuple(slice(*ends) for ends in zip(around, around[1:], strict=False)) for around in bounds)
     return min(found, key=lambda parts: max(sum(costs[part]) for part in parts))
+
+
+def vae_costs(parts: Iterable[nn.Module]) -> tuple[float, ...]:
+    """How long each part of a Wan VAE's encoder or decoder takes: its multiplications, for any unit. Parts in between
+    whose `mode` is one of downsample2d, downsample3d, upsample2d, upsample3d change the size, 3d the frames too."""
+    pixels, found = 1.0, []
+    for part in parts:
+        mode = getattr(part, "mode", "")
+        pixels *= {"up": 4, "do": 1 / 4, "": 1}[mode[:2]] * (2 if mode == "upsample3d" else 1)
+        found.append(pixels * sum(parameter.numel() for parameter in part.parameters()))
+        pixels /= 2 if mode == "downsample3d" else 1  # its convolution in time reads all frames
+    return tuple(found)
 
 
 def _ticking(pieces: Iterable[Tensor], tick: Callable[[], None]) -> Iterator[Tensor]:

@@ -8,9 +8,10 @@ when it is needed, and text encoder and CLIP are given up after, because umT5 al
 from __future__ import annotations
 
 import html
+import logging
 import pickle
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,10 @@ from torch import Tensor
 from ..files.content_keys import digest
 from . import official_names
 from .file_keys import file_key
-from .kept_models import CLIP, TEXT, KeptModels
+from .kept_models import CLIP, TEXT, KeptModels, free
+from .vae_stages import Stages
+
+logger = logging.getLogger(__name__)
 
 # part -> (name in a diffusers folder, name in the official folder)
 _PLACES = {
@@ -120,24 +124,45 @@ def encode_clip(files: EncoderFiles, pixels: Tensor, device: torch.device, model
 
 
 class VAE:
-    """Wan 2.1's video VAE: pixels 0..1 to latents and back, in float32. The transformer reads normalised latents."""
+    """Wan 2.1's video VAE: pixels 0..1 to latents and back, in float32. The transformer reads normalised latents.
 
-    def __init__(self, files: EncoderFiles, device: torch.device) -> None:
+    gpus: several that encode and decode together, `device` first; with the same results to the bit.
+    """
+
+    def __init__(self, files: EncoderFiles, device: torch.device, gpus: Sequence[torch.device] = ()) -> None:
         self.model = _load_vae(files.vae).to(device)
         self.device = device
         config = self.model.config
         self.mean, self.std = (torch.tensor(values, device=device).view(1, -1, 1, 1, 1)
                                for values in (config.latents_mean, config.latents_std))
+        self._encoder, self._decoder = (Stages(coder, gpus) if len(gpus) > 1 else None
+                                        for coder in (self.model.encoder, self.model.decoder))
 
     def encode(self, pixels: Tensor) -> Tensor:
         """[T, 3, H, W] in 0..1 -> the latent's mean, [1, 16, (T-1)/4+1, H/8, W/8]."""
         video = (pixels.to(self.device) * 2 - 1).movedim(0, 1)[None]  # [1, 3, T, H, W]
-        return self.model.encode(video).latent_dist.mean
+        if video.shape[2] == 1 or (mean := self._together(self._encoder, _encode, video)) is None:
+            mean = self.model.encode(video).latent_dist.mean
+        return mean
 
     def decode(self, latent: Tensor) -> Tensor:
         """[1, 16, T', H', W'] -> [4T'-3, 3, 8H', 8W'] in 0..1, on the CPU."""
-        video = self.model.decode(latent).sample  # [1, 3, T, H, W], clamped to -1..1
-        return (video[0].movedim(1, 0) / 2 + 0.5).cpu()
+        if latent.shape[2] == 1 or (frames := self._together(self._decoder, _decode, latent)) is None:
+            frames = _as_frames(self.model.decode(latent).sample)
+        return frames
+
+    def _together(self, stages: Stages | None, way: Callable[[Any, Stages, Tensor], Tensor],
+                  given: Tensor) -> Tensor | None:
+        """On several GPUs; None where there is one, or where memory runs out."""
+        if stages is None:
+            return None
+        try:
+            return way(self.model, stages, given)
+        except torch.OutOfMemoryError as error:
+            logger.warning("SCAIL-2: the VAE works on one GPU, because memory ran out on several (%s).",
+                           str(error).split("\n")[0])
+        free()  # outside of the exception, which holds on to what was allocated
+        return None
 
     def normalised(self, latent: Tensor) -> Tensor:
         """As the transformer reads it."""
@@ -146,6 +171,34 @@ class VAE:
     def denormalised(self, latent: Tensor) -> Tensor:
         """As the VAE reads it."""
         return latent * self.std + self.mean
+
+
+def _encode(model: Any, stages: Stages, video: Tensor) -> Tensor:
+    pieces = (video[:, :, max(stop - 4, 0) : stop] for stop in range(1, video.shape[2] + 1, 4))
+    found: list[Tensor] = []
+    stages.run(pieces, lambda encoded: found.extend(piece.to(video.device) for piece in encoded))
+    return model.quant_conv(torch.cat(found, dim=2)).chunk(2, dim=1)[0]
+
+
+def _decode(model: Any, stages: Stages, latent: Tensor) -> Tensor:
+    _, _, frames, height, width = latent.shape
+    video = torch.empty(3, 4 * frames - 3, 8 * height, 8 * width).movedim(1, 0)
+
+    def collect(pieces: Iterable[Tensor]) -> None:
+        start = 0
+        for piece in pieces:
+            stop = start + piece.shape[2]
+            video[start:stop] = _as_frames(piece.clamp(-1, 1))
+            start = stop
+
+    z = model.post_quant_conv(latent)
+    stages.run((z[:, :, number : number + 1] for number in range(frames)), collect)
+    return video
+
+
+def _as_frames(video: Tensor) -> Tensor:
+    """[1, 3, T, H, W] in -1..1 -> [T, 3, H, W] in 0..1, on the CPU."""
+    return (video[0].movedim(1, 0) / 2 + 0.5).cpu()
 
 
 def _load_vae(path: Path) -> Any:

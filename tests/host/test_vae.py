@@ -30,3 +30,17 @@ def test_where_bits_differ_comfyui_computes(found):
     """The first clip of a size tells, once in each direction."""
     assert found["fallen back"]
     assert found["noted"][-2:] == [False, False]
+
+
+def test_several_gpus_decode_together(found):
+    """The devices that worked are as many as there are, the VAE's own counted once."""
+    assert found["together"] == [True, [3]]
+    assert found["one without memory"] == [True, [2]]
+
+
+def test_a_gpu_that_cannot_leaves_the_others_with_nothing(found):
+    """One GPU decodes where memory runs out on several, or where their bits differ."""
+    assert found["no room"] == [True, [1]]
+    assert found["differs"] == [True, [1]]
+    assert found["interrupted after"] < 5
+    assert not found["threads left"]

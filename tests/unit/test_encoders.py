@@ -176,6 +176,36 @@ def test_vae_latents_are_normalised_with_wans_numbers(files):
     torch.testing.assert_close(frames, expected[0].movedim(0, 1) / 2 + 0.5, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize(("gpus", "length"), [(2, 1), (2, 13), (3, 5), (4, 9), (40, 9)])
+def test_several_gpus_encode_and_decode_to_the_bit(diffusers_folder, gpus, length):
+    found = encoders.find_encoders(diffusers_folder)
+    alone, together = encoders.VAE(found, CPU), encoders.VAE(found, CPU, [CPU] * gpus)
+    pixels = torch.rand(length, 3, 32, 64, generator=torch.Generator().manual_seed(length))
+    with torch.inference_mode():
+        for _ in range(2):  # nothing of a clip is left for the next one
+            latents, frames = zip(*((vae.encode(pixels), vae.decode(vae.encode(pixels))) for vae in (alone, together)),
+                                  strict=True)
+            for one, several in (latents, frames):
+                assert torch.equal(one, several)
+                assert one.stride() == several.stride()
+            assert frames[0].shape == pixels.shape
+
+
+def test_where_memory_runs_out_on_several_gpus_one_works_alone(diffusers_folder, monkeypatch, caplog):
+    def no_room(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+
+    vae = encoders.VAE(encoders.find_encoders(diffusers_folder), CPU, [CPU] * 3)
+    pixels = torch.rand(9, 3, 32, 64, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected = vae.encode(pixels), vae.decode(vae.encode(pixels))
+        for stages in filter(None, (vae._encoder, vae._decoder)):
+            monkeypatch.setattr(stages._stages[1][0], "forward", no_room)
+        found = vae.encode(pixels), vae.decode(vae.encode(pixels))
+    assert all(map(torch.equal, found, expected))
+    assert caplog.text.count("the VAE works on one GPU, because memory ran out on several (CUDA out of memory.") == 2
+
+
 def test_folders_saved_by_older_transformers_load(diffusers_folder, tmp_path):
     """Wan's own image_encoder has its names under `vision_model.`, as transformers before 5 wrote them."""
     for path in diffusers_folder.iterdir():

@@ -1,8 +1,11 @@
 """Wan's VAE in the pack's way and in ComfyUI's, on this machine's device."""
 
 import json
+import threading
+import time
 from unittest import mock
 
+import comfy.model_management as management
 import torch
 from comfy_api.latest import io
 
@@ -37,8 +40,53 @@ class TestVae(io.ComfyNode):
         found["fallen back"] = all(map(torch.equal, plain, fallen))
         found["noted"] = list(video_vae._equal.values())
         video_vae._equal.clear()
+        found |= cls.together(vae, video_vae, wan_vae)
         found["unchanged"] = found.pop("state") == list(vars(model))
         return io.NodeOutput(json.dumps(found))
+
+    @staticmethod
+    def together(vae, video_vae, wan_vae):
+        """What happens to a decoder on three devices that has to stop, and afterwards."""
+        latent, head, found, asked = drawn(vae, 9), wan_vae.Head.__call__, {}, []
+        expected, here = vae.decode(latent), threading.current_thread()
+        others = [torch.device("cpu", 1), vae.device, torch.device("cpu", 2), torch.device("cpu", 1)]
+
+        def decoded():
+            video_vae._equal.clear()
+            same = torch.equal(video_vae.decode(vae, latent, others), expected)
+            return same, [len(key[1]) for key, equal in video_vae._equal.items() if equal]
+
+        def interrupts(self, x):
+            if not asked and threading.current_thread() is not here:
+                asked.append(management.interrupt_current_processing())
+            return head(self, x)
+
+        def no_room(self, x):
+            if threading.current_thread() is not here:
+                raise torch.OutOfMemoryError("no room")
+            return head(self, x)
+
+        def differs(self, x):
+            return head(self, x) + (threading.current_thread() is not here)
+
+        with mock.patch.object(video_vae, "_is_faster", return_value=True), \
+                mock.patch.object(video_vae.causal_video, "ready", return_value=True):
+            with mock.patch.object(wan_vae.Head, "__call__", interrupts):
+                begun = time.monotonic()
+                try:
+                    decoded()
+                except management.InterruptProcessingException:
+                    found["interrupted after"] = time.monotonic() - begun
+            for name, call in {"together": head, "no room": no_room, "differs": differs}.items():
+                with mock.patch.object(wan_vae.Head, "__call__", call):
+                    found[name] = decoded()
+            free = management.get_free_memory
+            with mock.patch.object(management, "get_free_memory",
+                                   lambda device, *more, **named: device.index != 2 and free(device, *more, **named)):
+                found["one without memory"] = decoded()
+        video_vae._equal.clear()
+        found["threads left"] = [thread.name for thread in threading.enumerate() if thread.name.startswith("SCAIL-2")]
+        return found
 
     @staticmethod
     def decoded(vae, video_vae, frames, devices):

@@ -1,0 +1,146 @@
+"""Stages on devices of their own give what one device gives, in order, and stop together."""
+
+import threading
+import time
+
+import pytest
+import torch
+
+from scail_model.gpus import pipeline
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left():
+    before = threading.active_count()
+    yield
+    assert threading.active_count() == before
+
+
+def nothing():
+    pass
+
+
+def sums(pieces):
+    """What every stage does here: it keeps something from piece to piece, and gives two pieces for each."""
+    total = torch.zeros(1)
+    for piece in pieces:
+        total = total * 0.7 + piece
+        yield total.sin()
+        yield total.cos()
+
+
+def pieces(count):
+    return (torch.full((1,), float(number)) for number in range(count))
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 7])
+@pytest.mark.parametrize("stages", [1, 2, 3, 5])
+def test_pieces_arrive_in_order_and_equal(count, stages):
+    expected = pieces(count)
+    for _ in range(stages):
+        expected = sums(expected)
+    found = pipeline.run([CPU] * stages, [sums] * stages, pieces(count), list, nothing)
+    assert torch.equal(torch.cat(found or [torch.zeros(0)]), torch.cat(list(expected) or [torch.zeros(0)]))
+
+
+def test_stages_work_at_the_same_time():
+    meet = threading.Barrier(2, timeout=10)
+
+    def first(given):
+        for number, piece in enumerate(given):
+            if number > 0:
+                meet.wait()
+            yield piece
+
+    def second(given):
+        for number, piece in enumerate(given):
+            if number < 4:
+                meet.wait()  # with the first stage, which makes the piece after this one
+            yield piece
+
+    assert len(pipeline.run([CPU] * 2, [first, second], pieces(5), list, nothing)) == 5
+
+
+def test_a_fast_stage_waits_for_a_slow_one():
+    made, ahead = [], []
+
+    def fast(given):
+        for piece in given:
+            made.append(piece)
+            yield piece
+
+    def slow(given):
+        for number, piece in enumerate(given):
+            time.sleep(0.02)
+            ahead.append(len(made) - number)
+            yield piece
+
+    pipeline.run([CPU] * 2, [fast, slow], pieces(20), list, nothing)
+    assert max(ahead) <= 4  # this one, two that are given, and one that is made
+
+
+@pytest.mark.parametrize("broken", [0, 1, 2, 3])
+def test_an_error_in_one_stage_ends_all(broken):
+    def fails(given):
+        for number, piece in enumerate(given):
+            if number == 3:
+                raise MemoryError(f"stage {broken}")
+            yield piece
+
+    def endless(given):
+        yield from given
+
+    stages = [fails if number == broken else endless for number in range(4)]
+    begun = time.monotonic()
+    with pytest.raises(MemoryError, match=f"stage {broken}"):
+        pipeline.run([CPU] * 4, stages, pieces(1000), list, nothing)
+    assert time.monotonic() - begun < 5
+    assert len(pipeline.run([CPU] * 4, [endless] * 4, pieces(5), list, nothing)) == 5
+
+
+def test_who_takes_the_pieces_may_fail():
+    def use(given):
+        next(iter(given))
+        raise ValueError("no room for frames")
+
+    with pytest.raises(ValueError, match="no room for frames"):
+        pipeline.run([CPU] * 3, [sums] * 3, pieces(100), use, nothing)
+
+
+def test_the_caller_is_asked_and_can_cancel():
+    asked = []
+
+    def tick():
+        asked.append(threading.current_thread())
+        if len(asked) == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.run([CPU] * 3, [sums] * 3, pieces(100), list, tick)
+    assert set(asked) == {threading.current_thread()}
+
+
+@pytest.mark.parametrize("inference", [True, False])
+def test_stages_are_in_the_callers_inference_mode(inference):
+    def stage(given):
+        for piece in given:
+            yield piece + 0 if torch.is_inference_mode_enabled() else -1 - piece
+
+    with torch.inference_mode(inference):
+        found = pipeline.run([CPU] * 2, [stage] * 2, pieces(2), list, nothing)
+    assert [piece.is_inference() for piece in found] == [inference] * 2
+
+
+@pytest.mark.parametrize(("costs", "count", "sizes"), [
+    ((1, 1, 1, 1), 2, [2, 2]),
+    ((1, 2, 3, 6, 5), 2, [3, 2]),
+    ((5, 1, 1, 1, 5), 3, [1, 3, 1]),
+    ((1, 9, 1), 5, [1, 1, 1]),
+    ((3, 2), 1, [2]),
+])
+def test_the_longest_stage_is_as_short_as_it_can_be(costs, count, sizes):
+    cuts = pipeline.cuts(costs, count)
+    assert [cut.stop - cut.start for cut in cuts] == sizes
+    assert [cut.start for cut in cuts] == [0, *(cut.stop for cut in cuts[:-1])]
