@@ -58,6 +58,20 @@ def fetched(source: Tensor, device: torch.device, ready: Event) -> Tensor:
     return target
 
 
+def moved(source: Tensor, device: torch.device, ready: Event) -> tuple[Tensor, Event]:
+    """A dense tensor of another GPU in memory of its own on `device`, for what is computed from now on. It arrives
+    beside what is computed before. `source` must be held until the event has happened."""
+    if source.device.type != "cuda":
+        return source.to(device, copy=True), None
+    _, arriving = _streams(source.device, device)
+    with torch.cuda.stream(arriving):  # the memory is free for this stream, not only after what the GPU now computes
+        target = torch.empty_like(source, device=device)
+    arrived = copy(source, target, (ready,))
+    wait(device, arrived)
+    target.record_stream(torch.cuda.current_stream(device))
+    return target, arrived
+
+
 @contextmanager
 def streams(current: Sequence[torch.cuda.Stream]) -> Iterator[None]:
     """Make these the current streams of their GPUs; the last one's GPU becomes the current one."""

@@ -30,7 +30,7 @@ class Stages:
         for number in range(1, len(cuts)):
             self._stages[number] = copy.deepcopy(self._stages[number]).to(self.devices[number])
 
-    def run(self, pieces: Iterable[Tensor], use: Callable[[Iterator[Tensor]], None]) -> None:
+    def run(self, pieces: Iterable[Tensor], use: Callable[[Iterable[Tensor]], None]) -> None:
         """Hand `use` what comes of the pieces, on the last device; it runs in a thread."""
         stages = [partial(_through, stage) for stage in self._stages]
         pipeline.run(self.devices, stages, pieces, use, lambda: None)
@@ -55,8 +55,8 @@ class _Convolution(nn.Module):
 def _parts(coder: WanEncoder3d | WanDecoder3d) -> list[nn.Module]:
     """Everything that can stand on a device of its own, in order; called with (x, feat_cache, feat_idx)."""
     if isinstance(coder, WanDecoder3d):
-        blocks = [coder.mid_block, *(part for block in coder.up_blocks
-                                     for part in (*block.resnets, *(block.upsamplers or [])))]
+        ups: Any = coder.up_blocks
+        blocks = [coder.mid_block, *(part for block in ups for part in (*block.resnets, *(block.upsamplers or [])))]
     else:
         blocks = [*coder.down_blocks, coder.mid_block]
     return [_Convolution(convolution=coder.conv_in), *blocks,
