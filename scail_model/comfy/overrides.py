@@ -128,8 +128,8 @@ class PatchedAttention:
         return self.attention.backend.needs_all_queries(transformer_options)
 
     def queries_together(self, transformer_options: dict[str, Any]) -> bool:
-        """See `Backend.queries_together`. What other nodes' functions do is not known."""
-        return bool(set_by(transformer_options)) or self.attention.backend.queries_together(transformer_options)
+        """See `Backend.queries_together`. Of other nodes' functions `needs_all_queries` says enough."""
+        return not set_by(transformer_options) and self.attention.backend.queries_together(transformer_options)
 
 
 def set_by(transformer_options: dict[str, Any]) -> list[Callable]:

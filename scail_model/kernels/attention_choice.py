@@ -16,9 +16,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import cudnn_attention, flash_attention, fp8_attention, int8_attention, sol_attention, sparse_attention
+from . import (
+    cudnn_attention,
+    elementwise,
+    flash_attention,
+    fp8_attention,
+    int8,
+    int8_attention,
+    sol_attention,
+    sparse_attention,
+)
 from .attention_backends import AUTOMATIC, BACKENDS, CORE, CUDNN, FLASH4, FP8, INT8, SOL, SPARSE, fastest
-from .precision import EIGHT_BIT, EXACT, FAST
+from .backends import one_at_a_time
+from .precision import EIGHT_BIT, EXACT, FAST, int8_storage
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +99,23 @@ def choose(name: str, device: torch.device, precision: str, host: HostAttention)
     return _build(name, device, "as asked", host)
 
 
+def prepare(backend: Backend, precision: str, device: torch.device) -> str | None:
+    """Get a further device ready to compute with a backend that was chosen for another: kernels are loaded and tried,
+    and operations find them. Returns None, or why it does not work there, as the end of a sentence.
+
+    Call it for one device after the other, before threads compute on several.
+    """
+    elementwise.prepare(device)
+    if int8_storage(precision):
+        int8.ready(device)
+    row = next((row for row in BACKENDS if row.name == backend.name), None)
+    if row is None:  # the host's own
+        return None
+    if row.precision != EXACT:
+        fastest(EXACT, device)  # what computes where this one does not
+    return row.why_not(device)
+
+
 def _automatic(device: torch.device, precision: str, host: HostAttention) -> Backend:
     backend, reasons = fastest(precision, device)
     if precision == FAST and backend.precision != FAST:
@@ -103,7 +130,7 @@ def _automatic(device: torch.device, precision: str, host: HostAttention) -> Bac
 
 def _build(name: str, device: torch.device, reason: str, host: HostAttention) -> Backend:
     if name == CORE:
-        return Backend(host.name, host.function, reason)
+        return Backend(host.name, one_at_a_time(host.function), reason)
     if name == CUDNN:
         return Backend(CUDNN, _where_it_fits(cudnn_attention.attention, host), reason)
     if name == FLASH4:
@@ -121,24 +148,27 @@ def _build(name: str, device: torch.device, reason: str, host: HostAttention) ->
 def _where_it_fits(function: Callable[[Tensor, Tensor, Tensor, int], Tensor], host: HostAttention
                    ) -> AttentionFunction:
     """With the host's attention for dtypes and heads that a kernel does not take."""
+    by_host = one_at_a_time(host.function)
 
     def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_options: dict[str, Any] | None = None,
                   **options: Any) -> Tensor:
         if _fits(q, heads):
             return function(q, k, v, heads)
-        return host.function(q, k, v, heads, transformer_options, **options)
+        return by_host(q, k, v, heads, transformer_options, **options)
 
     return attention
 
 
-def _in_8_bits(name: str, reason: str, prepare: Callable[[Tensor, Tensor, int], QueryFunction | None],
+def _in_8_bits(name: str, reason: str,
+               prepare: Callable[[Tensor, Tensor, int, dict[str, Any] | None], QueryFunction | None],
                exact: AttentionFunction) -> Backend:
     """Attention in 8 bits, and the exact one for few keys and for large ones, which `prepare` refuses."""
 
+    @_item_by_item
     def prepare_kv(k: Tensor, v: Tensor, heads: int, transformer_options: dict[str, Any] | None) -> QueryFunction:
         in_8_bits = None
         if k.shape[1] >= _FEW_KEYS and _fits(k, heads):
-            in_8_bits = prepare(k, v, heads)
+            in_8_bits = prepare(k, v, heads, transformer_options)
             if in_8_bits is None:
                 _log_large_keys()
         return in_8_bits or (lambda q: exact(q, k, v, heads, transformer_options))
@@ -147,31 +177,54 @@ def _in_8_bits(name: str, reason: str, prepare: Callable[[Tensor, Tensor, int], 
                   **options: Any) -> Tensor:
         return prepare_kv(k, v, heads, transformer_options)(q)
 
-    return Backend(name, attention, reason, prepare_kv, together=True)
+    return Backend(name, attention, reason, prepare_kv, together=name == FP8)
 
 
-def _sparse(backend: Backend, takes: Callable[[Tensor, int], bool],
+def _sparse(backend: Backend, takes: Callable[[Tensor, int, dict[str, Any] | None], bool],
             prepare: Callable[[Tensor, Tensor, int], sparse_attention.SparseFunction]) -> Backend:
     """An exact backend made sparse as far as the sampling's `SparseRun` says; not without one, nor for keys that the
     kernels do not take."""
 
+    @_item_by_item
     def prepare_kv(k: Tensor, v: Tensor, heads: int, transformer_options: dict[str, Any] | None) -> QueryFunction:
         def of_all(q: Tensor) -> Tensor:
             return backend.function(q, k, v, heads, transformer_options)
 
         options = transformer_options or {}
-        if sparse_attention.RUN not in options or not takes(k, heads):
+        if sparse_attention.RUN not in options or not takes(k, heads, options):
             return of_all
-        return options[sparse_attention.RUN].attention(options["block_index"], k.shape[1], prepare(k, v, heads), of_all)
+        return options[sparse_attention.RUN].attention(options["block_index"], k.shape[1], prepare(k, v, heads), of_all,
+                                                       options)
 
     return replace(backend, prepare_kv=prepare_kv)
 
 
-def _fit_sol(k: Tensor, heads: int) -> bool:
+def _item_by_item(prepare: PrepareFunction) -> PrepareFunction:
+    """Each item of a batch by itself, with the options that it would have alone, so that it has the bits that it has
+    alone: two prompts are computed in one batch, one after the other, or on two GPUs."""
+
+    def prepare_kv(k: Tensor, v: Tensor, heads: int, transformer_options: dict[str, Any] | None) -> QueryFunction:
+        if len(k) == 1:
+            return prepare(k, v, heads, transformer_options)
+        items = [prepare(k[item : item + 1], v[item : item + 1], heads, _of_item(item, len(k), transformer_options))
+                 for item in range(len(k))]
+        return lambda q: torch.cat([attend(part) for attend, part in zip(items, q.split(1), strict=True)])
+
+    return prepare_kv
+
+
+def _of_item(item: int, count: int, transformer_options: dict[str, Any] | None) -> dict[str, Any]:
+    """Hosts say which prompts are in a batch; each has as many items."""
+    options = transformer_options or {}
+    prompts = options.get(sparse_attention.PROMPTS, [0])
+    return options | {sparse_attention.PROMPTS: [prompts[item * len(prompts) // count]]}
+
+
+def _fit_sol(k: Tensor, heads: int, transformer_options: dict[str, Any] | None) -> bool:
     """Whether comfy-kitchen's sparse attention takes keys."""
     if not _fits(k, heads) or k.shape[1] < sol_attention.FEWEST_KEYS:
         return False
-    large = fp8_attention.keys_are_large(k)
+    large = fp8_attention.keys_are_large(k, transformer_options)
     if large:
         _log_large_keys()
     return not large

@@ -7,7 +7,9 @@ compute the same faster and are imported only when a GPU is prepared.
 
 from __future__ import annotations
 
+import functools
 import logging
+import threading
 from collections.abc import Callable
 from importlib import import_module
 from types import ModuleType
@@ -19,11 +21,43 @@ from torch import Tensor
 logger = logging.getLogger(__name__)
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+_TRYING, _CALLING = threading.RLock(), threading.RLock()
 
 
 def uncompiled(function: Function) -> Function:
     """A decorator for what a compiled network calls but does not trace. PyTorch's own hides the function's type."""
     return cast(Function, torch.compiler.disable(function))
+
+
+def once_a_device(function: Callable[[torch.device], str | None]) -> Callable[[torch.device], str | None]:
+    """A decorator for what tries kernels on a device: once, and for one at a time, because compilers are not made for
+    several threads."""
+    found: dict[torch.device, str | None] = {}
+
+    @functools.wraps(function)
+    def answer(device: torch.device) -> str | None:
+        if device not in found:
+            with _TRYING:
+                if device not in found:
+                    found[device] = function(device)
+        return found[device]
+
+    return answer
+
+
+def one_at_a_time(function: Function) -> Function:
+    """A decorator for attention of others, which is not made for several threads: PyTorch chooses among its kernels by
+    flags of the whole process, which such a function may set while it starts one. On a GPU the lock is held for the
+    start alone."""
+
+    @functools.wraps(function)
+    def attention(*arguments: Any, **options: Any) -> Any:
+        if torch.compiler.is_compiling():  # a lock cannot be traced
+            return function(*arguments, **options)
+        with _CALLING:
+            return function(*arguments, **options)
+
+    return cast(Function, attention)
 
 
 def why_wrong(distance: Callable[[], float], most: float, packages: str) -> str | None:
@@ -63,7 +97,9 @@ class Backends:
         otherwise: what happens without it, the end of the line in the log.
         """
         if device not in self.prepared:
-            self.prepared[device] = device.type == "cuda" and self._try_triton(device, otherwise)
+            with _TRYING:
+                if device not in self.prepared:
+                    self.prepared[device] = device.type == "cuda" and self._try_triton(device, otherwise)
         return self.prepared[device]
 
     def _try_triton(self, device: torch.device, otherwise: str) -> bool:

@@ -5,20 +5,16 @@ On one H200 at 48,832 tokens a layer of the 14B network takes 85 ms.
 
 from __future__ import annotations
 
-import functools
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from .backends import does_not_run
+from .backends import does_not_run, once_a_device
 from .flash_attention import HEAD
 
 _CAPABILITY = 9  # on others it was not measured
 
 
-@functools.cache
+@once_a_device
 def why_not(device: torch.device) -> str | None:
     """None if cuDNN's attention works on a device and is worth it, else the reason, as the end of a sentence."""
     if device.type != "cuda" or torch.version.hip:
@@ -37,5 +33,7 @@ def why_not(device: torch.device) -> str | None:
 def attention(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
     """q [B, L, heads * 128], k and v [B, M, heads * 128] in bfloat16 or float16 -> [B, L, heads * 128]."""
     q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v))  # [B, heads, L, 128]
-    with sdpa_kernel(SDPBackend.CUDNN_ATTENTION):
-        return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+    # called by name: to choose it with `sdpa_kernel` would set flags of the whole process, where other threads compute
+    out, *_ = torch.ops.aten._scaled_dot_product_cudnn_attention(
+        q, k, v, None, any(x.requires_grad for x in (q, k, v)))  # the last: what gradients need
+    return out.transpose(1, 2).flatten(2)

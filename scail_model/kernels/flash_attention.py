@@ -6,19 +6,19 @@ two bfloat16 kernels do.
 
 from __future__ import annotations
 
-import functools
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from .backends import does_not_run
+from .backends import does_not_run, once_a_device, one_at_a_time
 
 # compute capabilities; on older GPUs it was not tried
 _CAPABILITIES = (9, 10, 11)
 HEAD = 128  # channels
 
 
-@functools.cache
+@once_a_device
 def why_not(device: torch.device) -> str | None:
     """None if FlashAttention 4 works on a device, else the reason, as the end of a sentence."""
     if device.type != "cuda" or torch.version.hip:
@@ -27,10 +27,8 @@ def why_not(device: torch.device) -> str | None:
     if major not in _CAPABILITIES:
         return f"it was not tried on GPUs of compute capability {major}.x"
     try:
-        from flash_attn.cute.interface import flash_attn_func
-
-        row = torch.zeros(1, 128, 1, HEAD, device=device, dtype=torch.bfloat16)
-        flash_attn_func(row, row, row)  # compiles, which is where a broken installation shows
+        row = torch.zeros(1, 128, HEAD, device=device, dtype=torch.bfloat16)
+        attention(row, row, row, 1)  # compiles, which is where a broken installation shows
     except ImportError as error:
         return f"flash-attn-4 is not installed ({error})"
     except Exception as error:  # whatever it is, there is another attention
@@ -40,8 +38,14 @@ def why_not(device: torch.device) -> str | None:
 
 def attention(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
     """q [B, L, heads * 128], k and v [B, M, heads * 128] in bfloat16 or float16 -> [B, L, heads * 128]."""
-    from flash_attn.cute.interface import flash_attn_func
-
-    out = flash_attn_func(*(x.unflatten(-1, (heads, -1)) for x in (q, k, v)))
+    out = call(q, k, v, heads)
     # versions differ in whether they return the row sums too
     return (out[0] if isinstance(out, tuple) else out).flatten(-2)
+
+
+@one_at_a_time  # a first call compiles, for which the package is not made in several threads at once
+def call(q: Tensor, k: Tensor, v: Tensor, heads: int, **options: Any) -> Any:
+    """What the package's function returns, with options of its own."""
+    from flash_attn.cute.interface import flash_attn_func
+
+    return flash_attn_func(*(x.unflatten(-1, (heads, -1)) for x in (q, k, v)), **options)

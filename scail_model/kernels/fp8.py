@@ -5,13 +5,14 @@ A scale, float32 [], is what one unit of a float8 tensor stands for.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from .backends import Backends
 from .eager.fp8 import LARGEST
+from .ranks import of_all_heads
 
 _QUANTIZING, _PRODUCT = Backends("fp8"), Backends("fp8")
 
@@ -29,15 +30,25 @@ def use_pytorch(device: torch.device) -> None:
 
 
 class Stats(NamedTuple):
-    """Of x [L, C], in float32: the mean of each column [C], the largest absolute value [], and the mean square []."""
+    """Of each column of x [L, C]: its mean, its largest absolute value and its mean square, each float32 [C]. They do
+    not depend on how many columns there are."""
 
     mean: Tensor
     largest: Tensor
     square: Tensor
 
+    def of_all_heads(self, transformer_options: dict[str, Any] | None) -> Stats:
+        """Where x is of some heads: of those of all ranks (`ranks.of_all_heads`)."""
+        return Stats(*of_all_heads(torch.stack(self), transformer_options))
+
     def size(self) -> Tensor:
         """Root mean square of x less its columns' means, []."""
-        return (self.square - self.mean.square().mean()).clamp(min=0).sqrt()
+        return (self.square.mean() - self.mean.square().mean()).clamp(min=0).sqrt()
+
+    def bound(self) -> Tensor:
+        """What no value of x less its columns' means is beyond, []: floats do not lose digits by a scale that is
+        somewhat too large."""
+        return self.largest.amax() + self.mean.abs().amax()
 
 
 def stats(x: Tensor) -> Stats:

@@ -17,24 +17,24 @@ two sets of keys is the two results, weighted by their sums.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from . import fp8
-from .backends import why_wrong
+from .backends import once_a_device, why_wrong
 from .eager.fp8 import HEAD
 from .fp8 import Stats
+from .ranks import of_all_heads
 
 KEYS = 256  # cuDNN computes a multiple of this many
 LARGEST_KEYS = 1.6  # scores are off by 0.1, if queries are as large as keys, so probabilities by a tenth
 
 
-@functools.cache
+@once_a_device
 def why_not(device: torch.device) -> str | None:
     """None if the kernels work on a device, which then computes with them; else the reason, the end of a sentence."""
     if device.type != "cuda" or torch.version.hip:
@@ -62,33 +62,41 @@ def _distance(device: torch.device) -> float:
 def attention(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
     """q [B, L, heads * 128], k and v [B, M, heads * 128], M at least 256 -> [B, L, heads * 128] of q's dtype, however
     large the keys."""
-    return _prepare_kv(k, v, heads, [fp8.stats(item) for item in k])(q)
+    stats = [fp8.stats(item) for item in k]
+    return _prepare_kv(k, v, heads, stats, stats, None)(q)
 
 
 @torch.no_grad()
-def prepare_kv(k: Tensor, v: Tensor, heads: int) -> Callable[[Tensor], Tensor] | None:
+def prepare_kv(k: Tensor, v: Tensor, heads: int, transformer_options: dict[str, Any] | None = None
+               ) -> Callable[[Tensor], Tensor] | None:
     """`attention` to these keys and values as a function of q, for any number of calls; it keeps them in 8 bits, and
-    not k and v. None if the keys are too large."""
+    not k and v. None if the keys are too large, those of all heads where several ranks have some each."""
     stats = [fp8.stats(item) for item in k]
-    if any(float(item.size()) > LARGEST_KEYS for item in stats):  # waits for the GPU, which has enough to do
+    of_all = [item.of_all_heads(transformer_options) for item in stats]
+    if any(float(item.size()) > LARGEST_KEYS for item in of_all):  # waits for the GPU, which has enough to do
         return None
-    return _prepare_kv(k, v, heads, stats)
+    return _prepare_kv(k, v, heads, stats, of_all, transformer_options)
 
 
-def keys_are_large(k: Tensor) -> bool:
+def keys_are_large(k: Tensor, transformer_options: dict[str, Any] | None = None) -> bool:
     """Whether `prepare_kv` would refuse keys k [B, M, heads * 128], or they hold NaN, which int8 would hide. Waits for
     the GPU."""
-    sizes = k.var(1, correction=0).float().mean(-1).sqrt()  # [B], as `Stats.size`, without a float32 copy of k
+    # as `Stats.size`, without a float32 copy of k; a head at a time, as a sum of rows has other bits in another width
+    squares = [torch.cat([head.var(0, correction=0).float() for head in item.split(HEAD, -1)]) for item in k]
+    sizes = of_all_heads(torch.stack(squares), transformer_options).mean(-1).sqrt()  # [B]
     return not bool((sizes <= LARGEST_KEYS).all())
 
 
-def _prepare_kv(k: Tensor, v: Tensor, heads: int, key_stats: Sequence[Stats]) -> Callable[[Tensor], Tensor]:
+def _prepare_kv(k: Tensor, v: Tensor, heads: int, stats: Sequence[Stats], of_all: Sequence[Stats],
+                transformer_options: dict[str, Any] | None) -> Callable[[Tensor], Tensor]:
+    """stats: of the keys. of_all: the same of all heads."""
     # item by item, so that the scales of one do not touch another
-    sources = [_KeysAndValues.of(*item, heads) for item in zip(k, v, key_stats, strict=True)]
+    sources = [_KeysAndValues.of(keys, values, own.mean, every.bound(), heads, transformer_options)
+               for keys, values, own, every in zip(k, v, stats, of_all, strict=True)]
 
     @torch.no_grad()
     def attention(q: Tensor) -> Tensor:
-        items = [source.attend(x) for source, x in zip(sources, q, strict=True)]
+        items = [source.attend(x, transformer_options) for source, x in zip(sources, q, strict=True)]
         return torch.stack(items) if len(items) > 1 else items[0][None]
 
     return attention
@@ -105,16 +113,16 @@ class _KeysAndValues(NamedTuple):
     heads: int
 
     @classmethod
-    def of(cls, k: Tensor, v: Tensor, key_stats: Stats, heads: int) -> _KeysAndValues:
-        keys, key_scale = _quantize_hadamard(k, key_stats.largest + key_stats.mean.abs().amax(), key_stats.mean)
+    def of(cls, k: Tensor, v: Tensor, key_mean: Tensor, key_bound: Tensor, heads: int,
+           transformer_options: dict[str, Any] | None) -> _KeysAndValues:
+        keys, key_scale = _quantize_hadamard(k, key_bound, key_mean)
         stats = fp8.stats(v)
-        # a bound is enough: floats do not lose digits by a scale that is somewhat too large
-        value_scale = fp8.scale_for(stats.largest + stats.mean.abs().amax())
+        value_scale = fp8.scale_for(stats.of_all_heads(transformer_options).bound())
         return cls(keys, key_scale, fp8.quantize(v, stats.mean, value_scale), value_scale, stats.mean, heads)
 
-    def attend(self, q: Tensor) -> Tensor:
+    def attend(self, q: Tensor, transformer_options: dict[str, Any] | None) -> Tensor:
         """q [L, heads * 128] -> the same shape."""
-        q8, q_scale = _quantize_hadamard(q, fp8.stats(q).largest)
+        q8, q_scale = _quantize_hadamard(q, fp8.stats(q).of_all_heads(transformer_options).largest.amax())
         most = len(self.keys) // KEYS * KEYS
         main, sums = fp8.attention(q8, self.keys[:most], self.values[:most], self.heads, q_scale, self.key_scale,
                                    self.value_scale)

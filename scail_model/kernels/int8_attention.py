@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from torch import Tensor
 
@@ -26,9 +27,10 @@ def attention(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
     return comfy_kitchen.int8_attention(q, k, v).transpose(1, 2).flatten(2)
 
 
-def prepare_kv(k: Tensor, v: Tensor, heads: int) -> Callable[[Tensor], Tensor] | None:
+def prepare_kv(k: Tensor, v: Tensor, heads: int, transformer_options: dict[str, Any] | None = None
+               ) -> Callable[[Tensor], Tensor] | None:
     """`attention` to these keys and values as a function of q; None if the keys are too large."""
-    return None if keys_are_large(k) else partial(attention, k=k, v=v, heads=heads)
+    return None if keys_are_large(k, transformer_options) else partial(attention, k=k, v=v, heads=heads)
 
 
 _candidate = Candidate("int8", attention, partial(kitchen_lacks, "int8_attention"))

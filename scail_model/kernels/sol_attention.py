@@ -45,7 +45,7 @@ def prepare_kv(k: Tensor, v: Tensor, heads: int) -> SparseFunction:
     that is computed, without those that always are."""
 
     def sparse(q: Tensor, density: float) -> tuple[Tensor, Tensor]:
-        return attention(q, k, v, heads, density), torch.tensor(density)
+        return attention(q, k, v, heads, density), torch.full((len(q), heads), density, device=q.device)
 
     return sparse
 

@@ -10,23 +10,26 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from . import flash_attention, sparse
-from .backends import uncompiled, why_wrong
+from .backends import once_a_device, uncompiled, why_wrong
 from .eager.fp8 import HEAD
 
 KEYS, PIECE = 128, 16  # rows of a block, and of the parts of it that are compared
 RUN = "scail2_sparse"  # the key in `transformer_options` of what decides how much a layer computes (`sparse.run`)
+# ComfyUI's name of the option that says whose items are in a batch, as many of each prompt: 0, and 1 the negative one
+PROMPTS = "cond_or_uncond"
 FEWEST_KEYS = 8 * KEYS  # with fewer there is nothing to choose from
 
 SparseFunction = Callable[[Tensor, float], tuple[Tensor, Tensor]]
 
 
-@functools.cache
+@once_a_device
 def why_not(device: torch.device) -> str | None:
     """None if it works on a device, which then computes with the kernels; else the reason, the end of a sentence."""
     if device.type == "cpu":
@@ -48,7 +51,7 @@ def _distance(device: torch.device) -> float:
 
 
 @uncompiled
-def takes(k: Tensor, heads: int) -> bool:
+def takes(k: Tensor, heads: int, transformer_options: dict[str, Any] | None = None) -> bool:
     """Whether there is something to choose among keys k [B, M, heads * 128], of a dtype that the kernels compute in."""
     fits = k.device.type == "cpu" or k.dtype in (torch.bfloat16, torch.float16)
     # every GPU is asked, because each has to be prepared
@@ -60,7 +63,7 @@ def prepare_kv(k: Tensor, v: Tensor, heads: int) -> SparseFunction:
     """Attention to k and v [B, M, heads * 128] as a function of queries [B, L, heads * 128] and a density.
 
     The density is the share of the blocks that is computed. Returned are the result [B, L, heads * 128], and the share
-    that was computed, a tensor [].
+    that was computed of each head, float32 [B, heads].
     """
     length = k.shape[1]
     pieces = sparse.pool(k, heads, PIECE)
@@ -75,7 +78,7 @@ def prepare_kv(k: Tensor, v: Tensor, heads: int) -> SparseFunction:
         chosen = sparse.choose(shares, _least(shares, density))
         out, sums = sparse.attend(q, k, v, heads, chosen, (size, KEYS))
         out = sparse.add_rest_(out, sums, q, *means, logarithms, chosen.kept, size)
-        return out, chosen.counts.sum() / chosen.kept.numel()
+        return out, chosen.counts.sum(-1) / chosen.kept[0, 0].numel()
 
     return attention
 

@@ -4,18 +4,24 @@ The error of a layer is measured on two thousand rows of queries from all over t
 too. In the first step of a video all layers are measured, and then get their share of the blocks by that; afterwards a
 eighth of them is measured in each step. A layer whose error is over the limit computes the same again with twice the
 blocks, in the end with all of them, and goes on with that.
+
+All of that is kept and decided for each prompt by itself, so it is the same whether two prompts are computed in one
+batch, one after the other, or on two GPUs. Ranks that have some of the heads each decide by the error over all heads.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..kernels.backends import uncompiled
+from ..kernels.eager.fp8 import HEAD
+from ..kernels.ranks import of_all_heads
+from ..kernels.sparse_attention import PROMPTS
 from .calibration import Calibration
 from .settings import SparseSettings, more
 
@@ -25,6 +31,7 @@ _GOLDEN = 0.6180339887498949
 
 SparseFunction = Callable[[Tensor, float], tuple[Tensor, Tensor]]
 ExactFunction = Callable[[Tensor], Tensor]
+Options = dict[str, Any] | None
 
 
 class LayerError(NamedTuple):
@@ -38,81 +45,122 @@ class LayerError(NamedTuple):
 
 
 class SparseRun:
-    """The state of one sampling. calibration: of the video's first one; None for that one itself."""
+    """The state of one sampling. calibration: of the video's first one; None for that one itself.
+
+    Threads that compute different prompts may use one run at the same time.
+    """
 
     def __init__(self, settings: SparseSettings, calibration: Calibration | None = None) -> None:
-        self.settings, self.calibrated = settings, calibration is not None
-        self.given = calibration
-        self._densities: dict[int, float] = {}
-        self._length = 0
+        self.settings, self.given = settings, calibration
         self._steps: dict[float, int] = {}
-        self._step = 0
-        self._sums: dict[tuple[int, int], _Sums] = {}
+        self._prompts: dict[int, _Prompt] = {}
+        self._ranks: dict[int, SparseRun] = {}
 
-    def begin(self, timestep: float) -> None:
+    def of_rank(self, number: int) -> SparseRun:
+        """The run of one of several ranks that compute a call together. All of them measure and decide the same, but
+        not at the same moment, so each has one of its own for as long as this one lives; the first has this one."""
+        return self if number == 0 else self._ranks.setdefault(number, SparseRun(self.settings, self.given))
+
+    def begin(self, timestep: float, transformer_options: Options = None) -> None:
         """A forward begins. Timesteps count as steps in the order in which they come."""
-        self._step = self._steps.setdefault(timestep, len(self._steps))
-        if self._step and not self.calibrated:
-            self._calibrate()
+        step = self._steps.setdefault(timestep, len(self._steps))
+        for prompt in sorted(set(_prompts_of(transformer_options))):
+            self._prompt(prompt).begin(step)
+
+    def attention(self, layer: int, length: int, sparse: SparseFunction, exact: ExactFunction,
+                  transformer_options: Options = None) -> ExactFunction:
+        """Attention of a layer to `length` keys of one item as a function of queries [1, L, heads * 128]. sparse,
+        exact: the same in both ways. transformer_options: whose item it is, and of which rank."""
+        prompt = self._prompt(_prompts_of(transformer_options)[0])
+        return prompt.attention(layer, length, sparse, exact, transformer_options)
 
     def calibration(self) -> Calibration:
         """What the layers compute by now."""
-        return Calibration(self._length, {layer: self._densities[layer] for layer in sorted(self._densities)})
+        found = {number: dict(sorted(self._prompts[number].densities.items())) for number in sorted(self._prompts)}
+        length = max((prompt.length for prompt in self._prompts.values()), default=0)
+        return Calibration(length, found.pop(0, {}), found)
 
     @property
     def errors(self) -> list[LayerError]:
         """All measurements, in order, with those of dense layers, whose error is 0; none if nothing was left out."""
-        if not any(sums.size for sums in self._sums.values()):
+        found: dict[tuple[int, int], _Sums] = {}
+        for number in sorted(self._prompts):
+            _merge(found, self._prompts[number].sums)
+        if not any(sums.size for sums in found.values()):
             return []
-        return [LayerError(step, layer, sums.error(), sums.density()) for (step, layer), sums in self._sums.items()]
+        return [LayerError(step, layer, found[step, layer].error(), found[step, layer].density())
+                for step, layer in sorted(found)]
 
     def merge(self, other: SparseRun) -> None:
-        """Add what was measured on another GPU."""
-        for place, sums in other._sums.items():
-            self._sums.setdefault(place, _Sums()).merge(sums)
+        """Add what was measured, and decided for other prompts, on another GPU."""
+        for number, prompt in other._prompts.items():
+            mine = self._prompt(number)
+            mine.length = mine.length or prompt.length
+            mine.densities = prompt.densities | mine.densities
+            _merge(mine.sums, prompt.sums)
 
-    def attention(self, layer: int, length: int, sparse: SparseFunction, exact: ExactFunction) -> ExactFunction:
-        """Attention of a layer to `length` keys as a function of queries [B, L, heads * 128]. sparse, exact: the same
-        in both ways."""
+    def _prompt(self, number: int) -> _Prompt:
+        return self._prompts.setdefault(number, _Prompt(number, self.settings, self.given))
 
+
+class _Prompt:
+    """What is known of one prompt: 0, or 1 for the negative one."""
+
+    def __init__(self, number: int, settings: SparseSettings, calibration: Calibration | None) -> None:
+        self.settings, self.calibrated = settings, calibration is not None
+        self.given_length = 0 if calibration is None else calibration.length
+        self.given = {} if calibration is None else calibration.of_prompt(number)
+        self.densities: dict[int, float] = {}
+        self.sums: dict[tuple[int, int], _Sums] = {}
+        self.length = 0
+        self._step = 0
+
+    def begin(self, step: int) -> None:
+        self._step = step
+        if self.sums and not self.calibrated and (step, 0) > max(self.sums):
+            self._calibrate()
+
+    def attention(self, layer: int, length: int, sparse: SparseFunction, exact: ExactFunction, options: Options
+                  ) -> ExactFunction:
         @uncompiled
         def attend(q: Tensor) -> Tensor:
-            self._length = self._length or length
-            density = self._densities.setdefault(layer, self._first(layer, length))
+            self.length = self.length or length
+            density = self.densities.setdefault(layer, self._first(layer, length))
             turn = not self.calibrated or (layer + self._step) % _TURNS == 0
             if density >= 1:
                 if turn:
-                    self._sums.setdefault((self._step, layer), _Sums()).add(0.0, 0.0, 1.0)
+                    self.sums.setdefault((self._step, layer), _Sums()).add(0.0, 0.0, 1.0)
                 return exact(q)
             out, computed = sparse(q, density)
             if turn:
-                out = self._measured(layer, q, out, computed, sparse, exact)
+                out = self._measured(layer, q, out, computed, sparse, exact, options)
             return out
 
         return attend
 
     def _first(self, layer: int, length: int) -> float:
         """The density of a layer at first, for `length` keys."""
-        usual, given = self.settings.first(length), self.given
-        if given is None or layer not in given.densities:
+        usual = self.settings.first(length)
+        if layer not in self.given:
             return usual
         # a segment of another length has another density for as many keys
-        return min(given.densities[layer] * (usual / self.settings.first(given.length)), 1.0)
+        return min(self.given[layer] * (usual / self.settings.first(self.given_length)), 1.0)
 
     def _measured(self, layer: int, q: Tensor, out: Tensor, computed: Tensor, sparse: SparseFunction,
-                  exact: ExactFunction) -> Tensor:
+                  exact: ExactFunction, options: Options) -> Tensor:
         """`out`, or the same with more blocks if its error is over the limit."""
         rows = sampled_rows(q.shape[1], layer + self._step, q.device)
-        expected = exact(q[:, rows]).float()
-        off, size = _squares(out[:, rows], expected)
+        expected = exact(q[:, rows])
+        off, size = _squares(out[:, rows], expected, options)
         while self.settings.error_limit and off > self.settings.error_limit**2 * size:
-            self._densities[layer] = density = more(self._densities[layer])
+            self.densities[layer] = density = more(self.densities[layer])
             if density >= 1:
-                out, computed, off = exact(q), torch.ones(()), 0.0
+                out, computed, off = exact(q), torch.ones_like(computed), 0.0
             else:
                 out, computed = sparse(q, density)
-                off, size = _squares(out[:, rows], expected)
-        self._sums.setdefault((self._step, layer), _Sums()).add(off, size, float(computed))
+                off, size = _squares(out[:, rows], expected, options)
+        share = float(of_all_heads(computed, options).double().mean())
+        self.sums.setdefault((self._step, layer), _Sums()).add(off, size, share)
         return out
 
     def _calibrate(self) -> None:
@@ -122,21 +170,22 @@ class SparseRun:
         goes with the root of the error. Less than half and more than twice is not trusted to that rule.
         """
         self.calibrated = True
-        roots = {error.layer: (error.error * error.density**1.5) ** 0.5 for error in self.errors
-                 if error.density < 1 and math.isfinite(error.error)}  # NaN is the sampler's to tell
+        found = {layer: (sums.error(), sums.density()) for (_, layer), sums in self.sums.items()}
+        roots = {layer: (error * density**1.5) ** 0.5 for layer, (error, density) in found.items()
+                 if density < 1 and math.isfinite(error)}  # NaN is the sampler's to tell
         if not any(roots.values()):
             return
         mean = sum(roots.values()) / len(roots)
-        first = self.settings.first(self._length)
+        first = self.settings.first(self.length)
         for layer, root in roots.items():
             share = min(max(root / mean, 0.5), 2.0) * first
             # a layer that was over the limit keeps what it took
-            raised = self._densities[layer] > first
-            self._densities[layer] = min(max(share, self._densities[layer] if raised else 0.0), 1.0)
+            raised = self.densities[layer] > first
+            self.densities[layer] = min(max(share, self.densities[layer] if raised else 0.0), 1.0)
 
 
 class _Sums:
-    """Squares over all calls of a layer in a step: chunks of rows, both prompts, windows."""
+    """Squares over all calls of a layer in a step: chunks of rows, items, windows."""
 
     def __init__(self, off: float = 0.0, size: float = 0.0, densities: float = 0.0, calls: int = 0) -> None:
         self.off, self.size, self.densities, self.calls = off, size, densities, calls
@@ -161,6 +210,18 @@ def sampled_rows(length: int, turn: int, device: torch.device) -> Tensor:
     return ((torch.arange(count, device=device) + turn * _GOLDEN % 1) * (length / count)).long()
 
 
-def _squares(out: Tensor, expected: Tensor) -> tuple[float, float]:
-    """Sums of squares of the difference and of what was expected. Waits for the GPU."""
-    return tuple(torch.stack(((out.float() - expected).square().sum(), expected.square().sum())).tolist())
+def _prompts_of(transformer_options: Options) -> list[int]:
+    return (transformer_options or {}).get(PROMPTS, [0])
+
+
+def _merge(sums: dict[tuple[int, int], _Sums], others: dict[tuple[int, int], _Sums]) -> None:
+    for place, other in others.items():
+        sums.setdefault(place, _Sums()).merge(other)
+
+
+def _squares(out: Tensor, expected: Tensor, options: Options) -> tuple[float, float]:
+    """_Sums of squares of the difference and of what was expected, over all heads. Waits for the GPU."""
+    both = torch.stack((out.float() - expected.float(), expected.float())).square()  # [2, 1, rows, heads * 128]
+    of_heads = both.unflatten(-1, (-1, HEAD)).sum(-1)
+    off, size = of_all_heads(of_heads, options).double().sum((1, 2, 3)).tolist()
+    return off, size

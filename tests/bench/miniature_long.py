@@ -54,13 +54,25 @@ class Checked(SparseRun):
         super().__init__(settings)
         self.true: list[tuple[float, float]] = []  # estimated, true
 
-    def _measured(self, layer, q, out, computed, sparse, exact):
-        out = super()._measured(layer, q, out, computed, sparse, exact)
-        expected = exact(q).float()
-        true = float((out.float() - expected).norm() / expected.norm())
-        if true:
-            self.true.append((self._sums[self._step, layer].error(), true))
-        return out
+    def attention(self, layer, length, sparse, exact, transformer_options=None):
+        attend = super().attention(layer, length, sparse, exact, transformer_options)
+
+        def checked(q):
+            before = self._of(layer)
+            out = attend(q)
+            (off, size), expected = self._of(layer), exact(q).float()
+            true = float((out.float() - expected).norm() / expected.norm())
+            if true and size > before[1]:
+                self.true.append((((off - before[0]) / (size - before[1])) ** 0.5, true))
+            return out
+
+        return checked
+
+    def _of(self, layer: int) -> tuple[float, float]:
+        """The sums of squares that were measured of a layer in all steps."""
+        every = [place for prompt in self._prompts.values() for place in prompt.sums.items()]
+        found = [sums for (_, other), sums in every if other == layer]
+        return sum(sums.off for sums in found), sum(sums.size for sums in found)
 
 
 class Network:

@@ -192,9 +192,17 @@ def test_stats(backend):
     x = torch.randn(700, 600).bfloat16() + 3  # strips and spans that are not full
     stats = fp8.Stats(*backend("fp8").stats(x))
     torch.testing.assert_close(stats.mean, x.float().mean(0), rtol=1e-5, atol=1e-5)
-    assert stats.largest == x.float().abs().max()
+    assert torch.equal(stats.largest, x.float().abs().amax(0))
+    torch.testing.assert_close(stats.square, x.float().square().mean(0), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(stats.size().double(), (x.double() - x.double().mean(0)).square().mean().sqrt(),
                                rtol=1e-5, atol=1e-5)
+
+
+def test_stats_of_a_column_do_not_depend_on_how_many_there_are(backend):
+    x = torch.randn(1700, 640).bfloat16() + 3
+    run = backend("fp8").stats
+    parts = [torch.stack(run(x[:, start : start + 128].contiguous())) for start in range(0, 640, 128)]
+    assert torch.equal(torch.cat(parts, -1), torch.stack(run(x)))
 
 
 @pytest.mark.parametrize("operation", ["quantize", "quantize_hadamard"])

@@ -128,7 +128,7 @@ def test_the_network_computes_with_it_in_every_block_and_in_chunks(built, kitche
     inputs, _ = arguments("A4_batch2_t3_8x12", "repl_add1_hist_t12_12")
     backend, exact = built("sol")
     monkeypatch.setattr(attention_choice, "_SIXTEEN_BITS", (torch.float32,))
-    monkeypatch.setattr(attention_choice.fp8_attention, "keys_are_large", lambda k: False)
+    monkeypatch.setattr(attention_choice.fp8_attention, "keys_are_large", lambda *_: False)
     network = golden.tiny_transformer(attention=backend)
     monkeypatch.setattr(network, "rows_at_once", lambda *_: rows)
     run = SparseRun(SparseSettings(density=0.3))

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from typing import Any, NamedTuple
 
 import cudnn
@@ -19,31 +20,38 @@ def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, q_scale: Tensor, k_sc
               v_scale: Tensor) -> tuple[Tensor, Tensor]:
     """See `fp8.attention`."""
     out, sums = torch.empty_like(q), torch.empty(heads, len(q), dtype=torch.float32, device=q.device)
-    graph = _graph(len(q), len(k), heads, q.device)
+    with _BUILDING:
+        graph = _graph(len(q), len(k), heads, q.device)
     # a result is a mean of values, so the values' own scale holds it
     graph.run({"q": q, "k": k, "v": v, "o": out, "stats": sums, "descale_q": q_scale, "descale_k": k_scale,
                "descale_v": v_scale, "scale_o": 1 / v_scale})
     return out, sums
 
 
+_BUILDING = threading.Lock()
+
+
 class _Graph(NamedTuple):
-    """A prepared product: its tensors by name, and those that are the same in every call."""
+    """A prepared product: its tensors by name, and those that are the same in every call. Its handle knows one stream,
+    so one thread at a time starts it."""
 
     graph: Any
     tensors: dict[str, Any]
     handle: Any
     constants: dict[str, Tensor]
     workspace: int
+    starting: threading.Lock
 
     def run(self, tensors: dict[str, Tensor]) -> None:
         device = tensors["q"].device
-        cudnn.set_stream(self.handle, torch.cuda.current_stream(device).cuda_stream)
         workspace = torch.empty(max(self.workspace, 1), dtype=torch.uint8, device=device)
-        self.graph.execute({self.tensors[name]: tensor for name, tensor in {**tensors, **self.constants}.items()},
-                           workspace, handle=self.handle)
+        with self.starting:
+            cudnn.set_stream(self.handle, torch.cuda.current_stream(device).cuda_stream)
+            self.graph.execute({self.tensors[name]: tensor for name, tensor in {**tensors, **self.constants}.items()},
+                               workspace, handle=self.handle)
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=64)  # a few for each GPU
 def _graph(length: int, keys: int, heads: int, device: torch.device) -> _Graph:
     kinds = cudnn.data_type
     with torch.cuda.device(device):
@@ -77,4 +85,4 @@ def _graph(length: int, keys: int, heads: int, device: torch.device) -> _Graph:
                  "descale_s": torch.tensor(1 / PROBABILITIES, device=device),
                  "amax_s": torch.zeros((), device=device), "amax_o": torch.zeros((), device=device)}
     return _Graph(graph, {**named, "o": out, "stats": stats, "amax_s": amax_s, "amax_o": amax_o}, handle, constants,
-                  graph.get_workspace_size())
+                  graph.get_workspace_size(), threading.Lock())

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from .. import flash_attention
+
 if TYPE_CHECKING:
     from ..sparse import Chosen
 
@@ -15,11 +17,9 @@ def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, chosen: Chosen, sizes: t
            ) -> tuple[Tensor, Tensor]:
     """See `sparse.attend`. The blocks must be in rising order: the last one is masked where the keys end."""
     from flash_attn.cute.block_sparsity import BlockSparseTensorsTorch
-    from flash_attn.cute.interface import flash_attn_func
 
     none = torch.zeros_like(chosen.counts)
     # no block is masked; without masked blocks their list is not read
     tensors = BlockSparseTensorsTorch(none, chosen.blocks, chosen.counts, chosen.blocks, block_size=sizes)
-    out, sums, *_ = flash_attn_func(*(x.unflatten(-1, (heads, -1)) for x in (q, k, v)), block_sparse_tensors=tensors,
-                                    return_lse=True)
+    out, sums, *_ = flash_attention.call(q, k, v, heads, block_sparse_tensors=tensors, return_lse=True)
     return out.flatten(-2), sums

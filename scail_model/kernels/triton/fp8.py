@@ -15,6 +15,7 @@ from torch import Tensor
 _BLOCK = 8192
 _HEAD, _KEYS = 128, 64
 _STRIP, _SPAN = 512, 1024  # rows and columns that one program of `_stats` reads
+_WHOLE_SPAN = 64  # columns of a program of `_whole`
 _QUANTIZED_ROWS, _MERGED_ROWS = 128, 64  # of one program
 
 
@@ -23,11 +24,13 @@ def stats(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     x = x.contiguous()
     length, width = x.shape
     down, across = triton.cdiv(length, _STRIP), triton.cdiv(width, _SPAN)
-    sums = torch.empty(down, width, dtype=torch.float32, device=x.device)
-    largest, squares = torch.empty(2, down, across, dtype=torch.float32, device=x.device)
-    _stats[(down, across)](x, sums, largest, squares, length, width, across, STRIP=_STRIP, ROWS=8, SPAN=_SPAN,
-                           num_warps=4)
-    return sums.sum(0) / length, largest.amax(), squares.sum() / x.numel()
+    strips = torch.empty(3, down, width, dtype=torch.float32, device=x.device)
+    _stats[(down, across)](x, *strips, length, width, STRIP=_STRIP, ROWS=8, SPAN=_SPAN, num_warps=4)
+    mean, largest, square = torch.empty(3, width, dtype=torch.float32, device=x.device)
+    # a kernel of our own: PyTorch adds up rows in an order that depends on the width
+    _whole[(triton.cdiv(width, _WHOLE_SPAN),)](*strips, mean, largest, square, length, down, width, ROWS=32,
+                                               SPAN=_WHOLE_SPAN, num_warps=4)
+    return mean, largest, square
 
 
 def quantize(x: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
@@ -64,8 +67,7 @@ def merge_tail(main: Tensor, sums: Tensor, main_scale: Tensor, q: Tensor, k: Ten
 
 
 @triton.jit
-def _stats(x, sums, largest, squares, length, width, across, STRIP: tl.constexpr, ROWS: tl.constexpr,
-           SPAN: tl.constexpr):
+def _stats(x, sums, largest, squares, length, width, STRIP: tl.constexpr, ROWS: tl.constexpr, SPAN: tl.constexpr):
     column = tl.program_id(1) * SPAN + tl.arange(0, SPAN)
     total = tl.zeros((ROWS, SPAN), tl.float32)
     most, square = tl.zeros((ROWS, SPAN), tl.float32), tl.zeros((ROWS, SPAN), tl.float32)
@@ -77,10 +79,29 @@ def _stats(x, sums, largest, squares, length, width, across, STRIP: tl.constexpr
         total += values
         most = tl.maximum(most, tl.abs(values))
         square += values * values
-    tl.store(sums + tl.program_id(0) * width + column, tl.sum(total, axis=0), mask=column < width)
-    place = tl.program_id(0) * across + tl.program_id(1)
-    tl.store(largest + place, tl.max(tl.max(most, axis=1), axis=0))
-    tl.store(squares + place, tl.sum(tl.sum(square, axis=1), axis=0))
+    place, there = tl.program_id(0) * width + column, column < width
+    tl.store(sums + place, tl.sum(total, axis=0), mask=there)
+    tl.store(largest + place, tl.max(most, axis=0), mask=there)
+    tl.store(squares + place, tl.sum(square, axis=0), mask=there)
+
+
+@triton.jit
+def _whole(sums, largest, squares, mean, most, square, length, strips, width, ROWS: tl.constexpr, SPAN: tl.constexpr):
+    """From strips of rows to the whole."""
+    column = tl.program_id(0) * SPAN + tl.arange(0, SPAN)
+    totals, found = tl.zeros((ROWS, SPAN), tl.float32), tl.zeros((ROWS, SPAN), tl.float32)
+    totals_of_squares = tl.zeros((ROWS, SPAN), tl.float32)
+    for start in range(0, strips, ROWS):
+        strip = start + tl.arange(0, ROWS)
+        inside = (strip[:, None] < strips) & (column[None, :] < width)
+        place = strip[:, None] * width + column[None, :]
+        totals += tl.load(sums + place, mask=inside, other=0.0)
+        found = tl.maximum(found, tl.load(largest + place, mask=inside, other=0.0))
+        totals_of_squares += tl.load(squares + place, mask=inside, other=0.0)
+    there = column < width
+    tl.store(mean + column, tl.sum(totals, axis=0) / length, mask=there)
+    tl.store(most + column, tl.max(found, axis=0), mask=there)
+    tl.store(square + column, tl.sum(totals_of_squares, axis=0) / length, mask=there)
 
 
 @triton.jit

@@ -1,0 +1,165 @@
+"""Attention whose heads lie on several ranks, threads that compute at the same time, has the bits that it has on one:
+in 8 bits, sparse, and while layers are over the limit of their error."""
+
+import threading
+
+import pytest
+import torch
+from test_sparse_attention import tokens
+
+from scail_model.attention import sdpa
+from scail_model.gpus.team import Team
+from scail_model.kernels import attention_choice, fp8_attention, sparse_attention
+from scail_model.kernels.attention_choice import HostAttention
+from scail_model.kernels.backends import one_at_a_time
+from scail_model.kernels.precision import EIGHT_BIT, FAST
+from scail_model.kernels.ranks import RANK, of_all_heads
+from scail_model.kernels.sparse_attention import PROMPTS, RUN
+from scail_model.sparse.run import SparseRun
+from scail_model.sparse.settings import SparseSettings
+
+CPU, HEADS = torch.device("cpu"), 4
+HOST = HostAttention("pytorch", "pytorch", sdpa)
+
+
+def together(count, work):
+    """What each rank's thread returns."""
+    return Team([CPU] * count).run(work)
+
+
+def attended(backend, q, k, v, count, options=None, heads=HEADS):
+    """Attention with the heads split over so many ranks: [B, L, heads * 128]."""
+    share = q.shape[-1] // count
+
+    def work(rank):
+        own = slice(rank.number * share, (rank.number + 1) * share)
+        mine = dict(options or {})
+        if RUN in mine:
+            mine[RUN] = mine[RUN].of_rank(rank.number)
+            mine[RUN].begin(mine["timestep"], mine)
+        if count > 1:
+            mine[RANK] = rank
+        attend = backend.prepare_kv(k[..., own].contiguous(), v[..., own].contiguous(), heads // count, mine)
+        return attend(q[..., own].contiguous())
+
+    with torch.no_grad():
+        return torch.cat(together(count, work), -1)
+
+
+def test_what_ranks_gather_is_in_the_order_of_the_heads():
+    x = torch.arange(24).view(2, 12)
+    found = together(4, lambda rank: of_all_heads(x[:, 3 * rank.number :][:, :3], {RANK: rank}))
+    assert all(torch.equal(each, x) for each in found)
+    assert of_all_heads(x, {}) is of_all_heads(x, None) is x
+
+
+@pytest.fixture
+def in_8_bits(monkeypatch):
+    """Attention in float8, its definition, for few keys and on any device."""
+    monkeypatch.setattr(attention_choice, "_FEW_KEYS", 100)
+    monkeypatch.setattr(attention_choice, "_fits", lambda q, heads: True)
+    return attention_choice._build("cudnn_fp8", CPU, "", HOST)
+
+
+@pytest.mark.parametrize("count", [2, 4])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_attention_in_8_bits(in_8_bits, count, dtype):
+    q, k, v = (x.to(dtype) * 0.6 for x in tokens(700, HEADS, batch=2))
+    loud = torch.linspace(0.5, 1.5, HEADS).repeat_interleave(128).to(dtype)  # every head has another scale of its own
+    q, k, v = q * loud, k * loud.flip(0), v * loud
+    alone = attended(in_8_bits, q, k, v, 1)
+    assert not torch.equal(alone, sdpa(q, k, v, HEADS))
+    assert torch.equal(attended(in_8_bits, q, k, v, count), alone)
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_keys_are_too_large_for_all_ranks_or_for_none(in_8_bits, count):
+    """One head has keys that would be refused by themselves, all heads together have not, or have too."""
+    q, k, v = torch.randn(3, 1, 300, HEADS * 128, generator=torch.Generator().manual_seed(0))
+    for factor, exact in ((2.0, False), (4.0, True)):
+        k[..., :128] = factor * k[..., 128:256]
+        found = attended(in_8_bits, q, k, v, count)
+        assert torch.equal(found, attended(in_8_bits, q, k, v, 1))
+        assert torch.equal(found, sdpa(q, k, v, HEADS)) == exact
+        assert (fp8_attention.prepare_kv(k[..., :128], v[..., :128], 1) is None), "by itself it is refused"
+
+
+@pytest.mark.parametrize("count", [2, 4])
+@pytest.mark.parametrize("limit", [0.0, 1.1, 0.5])  # one of the layers takes twice as much, or both take all
+def test_sparse_attention(count, limit):
+    """Over three steps, with layers that reach the limit: results, errors and what later takes begin with."""
+    backend = attention_choice.choose("automatic", CPU, FAST, HOST)
+    parts = torch.tensor([0.2, 1.0, 0.5, 1.2]).repeat_interleave(128)  # heads differ in how much they can leave out
+    layers = [[x * factor for x, factor in zip(tokens(1200, HEADS, seed=seed), (parts, parts, 1), strict=True)]
+              for seed in range(2)]
+    found = {}
+    for ranks in (1, count):
+        run = SparseRun(SparseSettings(0.2, limit))
+        outs = [attended(backend, *layers[layer], ranks, {RUN: run, "block_index": layer, "timestep": 1000.0 - step})
+                for step in range(3) for layer in range(2)]
+        found[ranks] = outs, run.errors, run.calibration()
+        twins = [run.of_rank(number) for number in range(ranks)]
+        assert all(twin.errors == run.errors and twin.calibration() == run.calibration() for twin in twins)
+    alone, several = found[1], found[count]
+    assert alone[1:] == several[1:]
+    assert all(torch.equal(*pair) for pair in zip(alone[0], several[0], strict=True))
+    assert (max(alone[2].densities.values()) > 0.35) == bool(limit), "or the limit is not at work"
+
+
+def test_prompts_in_one_batch_one_after_the_other_and_at_the_same_time():
+    """Also where one is over the limit and the other is not."""
+    backend = attention_choice.choose("automatic", CPU, FAST, HOST)
+    positive = tokens(1200, 2, seed=1)
+    negative = [x * factor for x, factor in zip(tokens(1200, 2), (0.3, 0.3, 1), strict=True)]
+    both = [torch.cat(pair) for pair in zip(positive, negative, strict=True)]
+    ways = {}
+
+    def in_a_batch(run, step):
+        return attended(backend, *both, 1, options(run, step, [0, 1]), heads=2)
+
+    def options(run, step, prompts):
+        return {RUN: run, "block_index": 0, "timestep": 1000.0 - step, PROMPTS: prompts}
+
+    def one_by_one(run, step):
+        return torch.cat([attended(backend, *given, 1, options(run, step, [prompt]), heads=2)
+                          for prompt, given in enumerate((positive, negative))])
+
+    def at_once(run, step):
+        given = positive, negative
+        return torch.cat(together(2, lambda rank: attended(
+            backend, *given[rank.number], 1, options(run, step, [rank.number]), heads=2)))
+
+    for way in (in_a_batch, one_by_one, at_once):
+        run = SparseRun(SparseSettings(0.1, 1.1))
+        ways[way] = [way(run, step) for step in range(3)], run.errors, run.calibration()
+    outs, errors, calibration = ways[in_a_batch]
+    assert calibration.densities[0] > 2 * calibration.others[1][0], "or the prompts need the same"
+    for other in (one_by_one, at_once):
+        assert ways[other][1:] == (errors, calibration)
+        assert all(torch.equal(*pair) for pair in zip(outs, ways[other][0], strict=True))
+    later = SparseRun(SparseSettings(0.1, 1.1), calibration)
+    in_a_batch(later, 0)
+    assert later.calibration() == calibration
+
+
+def test_only_one_thread_at_a_time_is_in_a_function_of_others():
+    inside, most = [0], [0]
+
+    @one_at_a_time
+    def attention():
+        inside[0] += 1
+        most[0] = max(most[0], inside[0])
+        threading.Event().wait(0.01)
+        inside[0] -= 1
+
+    together(4, lambda rank: attention())
+    assert most == [1]
+
+
+def test_a_backend_says_whether_its_queries_must_come_together(in_8_bits):
+    sparse, host = (attention_choice.choose("automatic", CPU, precision, HOST) for precision in (FAST, EIGHT_BIT))
+    assert in_8_bits.queries_together({})
+    assert not host.queries_together({RUN: None})
+    assert sparse.queries_together({RUN: None})
+    assert not sparse.queries_together({}), "without a run it is exact"
+    assert sparse_attention.RUN == RUN
