@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import combinations
-from typing import TypeVar
+from itertools import chain, combinations
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ from .team import Rank, Team
 R = TypeVar("R")
 Stage = Callable[[Iterable[Tensor]], Iterable[Tensor]]
 
+_PIXELS = {"upsample2d": 4.0, "upsample3d": 8.0, "downsample2d": 1 / 4, "downsample3d": 1 / 8}
 _AHEAD = 2  # pieces that a stage may have given and the next one not taken
 
 
@@ -45,23 +46,28 @@ def run(devices: Sequence[torch.device], stages: Sequence[Stage], pieces: Iterab
 
 @lru_cache
 def cuts(costs: tuple[float, ...], count: int) -> tuple[slice, ...]:
-    """The parts of each of at most `count` stages, so that the longest stage is as short as it can be."""
-    count = min(count, len(costs))
-    bounds = ([0, *inner, len(costs)] for inner in combinations(range(1, len(costs)), count - 1))
-    found = (tuple(slice(*ends) for ends in zip(around, around[1:], strict=False)) for around in bounds)
-    return min(found, key=lambda parts: max(sum(costs[part]) for part in parts))
+    """The parts of each of at most `count` stages, so that the longest stage is as short as it can be, in as few stages
+    as do that."""
+    inner = chain.from_iterable(combinations(range(1, len(costs)), stages) for stages in range(min(count, len(costs))))
+    found = (tuple(map(slice, (0, *bounds), (*bounds, len(costs)))) for bounds in inner)
+    return min(found, key=lambda parts: (max(sum(costs[part]) for part in parts), len(parts)))
 
 
 def vae_costs(parts: Iterable[nn.Module]) -> tuple[float, ...]:
-    """How long each part of a Wan VAE's encoder or decoder takes: its multiplications, for any unit. Parts in between
-    whose `mode` is one of downsample2d, downsample3d, upsample2d, upsample3d change the size, 3d the frames too."""
+    """How long each part of a Wan VAE's encoder or decoder takes: its multiplications, in any unit. Parts that change
+    the size have a `mode`, as ComfyUI's and diffusers' have."""
     pixels, found = 1.0, []
     for part in parts:
-        mode = getattr(part, "mode", "")
-        pixels *= {"up": 4, "do": 1 / 4, "": 1}[mode[:2]] * (2 if mode == "upsample3d" else 1)
-        found.append(pixels * sum(parameter.numel() for parameter in part.parameters()))
-        pixels /= 2 if mode == "downsample3d" else 1  # its convolution in time reads all frames
+        mode, before = getattr(part, "mode", ""), pixels
+        pixels *= _PIXELS.get(mode, 1.0)
+        in_time = _weights(part.time_conv) if mode.endswith("3d") else 0  # where there are fewer pixels
+        frames = 2 if mode == "downsample3d" else 1  # which are halved after the size is
+        found.append(min(before, pixels) * in_time + frames * pixels * (_weights(part) - in_time))
     return tuple(found)
+
+
+def _weights(part: Any) -> int:
+    return sum(parameter.numel() for parameter in part.parameters())
 
 
 def _ticking(pieces: Iterable[Tensor], tick: Callable[[], None]) -> Iterator[Tensor]:

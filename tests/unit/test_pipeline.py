@@ -139,6 +139,7 @@ def test_stages_are_in_the_callers_inference_mode(inference):
     ((5, 1, 1, 1, 5), 3, [1, 3, 1]),
     ((1, 9, 1), 5, [1, 1, 1]),
     ((3, 2), 1, [2]),
+    ((1, 1, 4, 1, 1), 5, [2, 1, 2]),
 ])
 def test_the_longest_stage_is_as_short_as_it_can_be(costs, count, sizes):
     cuts = pipeline.cuts(costs, count)
