@@ -1,10 +1,16 @@
 """What n GPUs bring: reckoned by hand for a layer of round numbers."""
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from scail_model.config import TransformerConfig
 from scail_model.gpus.gain import ALONE, NVLINK, Layer, Together, largest_share, layer_seconds
+from scail_model.kernels.precision import FAST as FAST_PRECISION
+from scail_model.preflight.budget import token_count, token_seconds
+from scail_model.sparse.settings import SparseSettings
 
 # 4096 rows of 1000: 2048 on each of two, whose halves of the heads are 2.048 MB for each tensor
 LAYER = Layer(tokens=4096, dim=1000, linears=8e-3, projection=1e-3, context=1e-3, attention=16e-3, one_call=False)
@@ -54,3 +60,21 @@ def test_the_gpu_with_most_rows(tokens, count, rows):
     (1, 1, 1, 1), (1, 2, 2, 1), (2, 1, 1, 2), (2, 2, 1, 1), (4, 2, 1, 2), (5, 2, 2, 5), (8, 2, 1, 4)])
 def test_guidance_is_shared_before_rows(gpus, conditionings, rounds, each):
     assert Together(gpus).shared(conditionings) == (rounds, Together(each, NVLINK))
+
+
+PAGE = (Path(__file__).parents[2] / "docs/gpus.md").read_text(encoding="utf-8")
+ROWS = re.findall(r"^\| (\d+)x(\d+), (\d+) frames, (exact|fast) \| (.*) \|$", PAGE, re.MULTILINE)
+
+
+@pytest.mark.parametrize(("height", "width", "frames", "precision", "gains"), ROWS)
+def test_the_page_says_what_the_check_reckons(height, width, frames, precision, gains):
+    config, tokens = TransformerConfig(), token_count(int(width), int(height), int(frames), 0)
+    how = {"int8": True, "density": SparseSettings().first(tokens)} if precision == FAST_PRECISION else {}
+    alone = token_seconds(config, tokens, **how)
+    for count, gain in zip((2, 4, 5, 8), gains.split(" | "), strict=True):
+        assert float(gain) == pytest.approx(alone / token_seconds(config, tokens, together=Together(count), **how),
+                                            abs=0.006)
+
+
+def test_the_page_has_both_sizes_and_precisions():
+    assert len(ROWS) == 4
