@@ -14,7 +14,7 @@ from .job import Transformer
 
 def check(transformer: Transformer) -> list[Finding]:
     """Fewer GPUs than asked for."""
-    return [] if transformer.fewer is None else [warning("gpus", transformer.fewer)]
+    return [] if transformer.fewer is None else [warning("fewer_gpus", transformer.fewer)]
 
 
 def facts(transformer: Transformer, work: Work, machine: Machine) -> Iterator[Finding]:

@@ -206,7 +206,7 @@ def test_what_several_gpus_bring():
 
 def test_fewer_gpus_than_asked_for_are_a_doubt():
     sentence = "gpus is 4, but there is one here: 1 GPU is used."
-    assert texts(large(transformer=replace(REAL, fewer=sentence))) == {"gpus": sentence}
+    assert texts(large(transformer=replace(REAL, fewer=sentence))) == {"fewer_gpus": sentence}
 
 
 def test_too_little_memory_on_each_of_several_gpus():
