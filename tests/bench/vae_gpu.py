@@ -6,9 +6,9 @@
 
 ComfyUI's own VAE object with random weights of the real size, called as its nodes call it and as the pack does, in
 turn: frames come from and go to main memory, and seconds are by the clock, transfers included. "equal" is to the bit.
-`--profile` adds the operations by their time on the GPU; `--convolutions` adds every shape of convolution in a decode,
-in both memory layouts: milliseconds, and whether the results are equal. `diffusers`: the command line's VAE, in
-float32, with its weights in either layout.
+With several GPUs decoding is measured on 2, 4 and 8 of them too. `--profile` adds the operations by their time on the
+GPU; `--convolutions` adds every shape of convolution in a decode, in both memory layouts: milliseconds, and whether the
+results are equal. `diffusers`: the command line's VAE, in float32, with its weights in either layout.
 """
 
 from __future__ import annotations
@@ -139,6 +139,12 @@ def load_vae(comfyui: str):
     return comfy.sd.VAE(sd=vae_weights())
 
 
+def gpus_but_one(device: torch.device, count: int) -> list[torch.device]:
+    """The others of `count` GPUs."""
+    gpus = [torch.device("cuda", number) for number in range(torch.cuda.device_count())]
+    return [gpu for gpu in gpus if gpu != device][: count - 1]
+
+
 def diffusers_rows(sizes: list[tuple[int, ...]], repeats: int) -> None:
     from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 
@@ -191,6 +197,9 @@ def main() -> None:
             calls = {"core": partial(getattr(vae, name), given)}
             if hasattr(our_vae, name):
                 calls["ours"] = partial(getattr(our_vae, name), vae, given)
+            if name == "decode":
+                calls |= {f"{count} GPUs": partial(our_vae.decode, vae, given, gpus_but_one(vae.device, count))
+                          for count in (2, 4, 8) if count <= torch.cuda.device_count()}
             row: dict = {"what": name, "size": [height, width, frames]}
             report["rows"].append(row)
             results = {}
@@ -200,7 +209,7 @@ def main() -> None:
                 synchronize()
                 results[way], row[way] = measure(call, options.repeats)
                 row[way]["first"] = round(time.perf_counter() - start - sum(row[way]["all"]), 3)
-            row["equal"] = torch.equal(results["core"], results.get("ours", results["core"]))
+            row["equal"] = all(torch.equal(results["core"], result) for result in results.values())
             results.clear()
             print(json.dumps(row), flush=True)
             for call in calls.values():

@@ -45,6 +45,15 @@ def test_pieces_arrive_in_order_and_equal(count, stages):
     assert torch.equal(torch.cat(found or [torch.zeros(0)]), torch.cat(list(expected) or [torch.zeros(0)]))
 
 
+def test_a_piece_keeps_its_layout():
+    """On which depends what computes a convolution."""
+    piece = torch.rand(4, 6, 5, 3)[1:3].movedim(0, 1)[None]
+    (found,) = pipeline.run([CPU] * 2, [iter] * 2, [piece], list, nothing)
+    assert torch.equal(found, piece)
+    assert found.stride() == piece.stride()
+    assert found.data_ptr() != piece.data_ptr()
+
+
 def test_stages_work_at_the_same_time():
     meet = threading.Barrier(2, timeout=10)
 
