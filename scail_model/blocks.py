@@ -6,8 +6,7 @@ the modulation and every norm are float32; linears and attention compute in the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable, Generator, Iterator
 from typing import Any, cast
 
 import torch
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 
 from .attention import AttentionFunction, CrossAttention, ParametersFunction, Rotation, SelfAttention, across_of
 from .config import CLIP_DIM, TransformerConfig
-from .gpus.attention import Projections
+from .gpus.attention import Across
 from .kernels import elementwise
 from .kernels.linears import FullPrecision, Input
 
@@ -86,9 +85,10 @@ class Block(nn.Module):
         linear."""
         module, across = self.self_attn, across_of(transformer_options)
         if across is not None:
-            return module.attended_across(across, Projections(*(
-                lambda part, compute=compute: compute(y[:, part], _rows(rotation, part))
-                for compute in (module.keys, module.values, module.queries))), transformer_options)
+            asked = slice(0, len(rotation[0])) if module.needs_all_queries(transformer_options) else queries
+            projections = _projections(module, y, rotation, asked)
+            del y  # so that it goes when it has been read
+            return module.attended_across(across, projections, transformer_options)
         attention = module.prepare_kv(*module.keys_and_values(y, rotation), transformer_options)
         if module.needs_all_queries(transformer_options):
             return attention(module.queries(y, rotation))[:, queries]
@@ -142,8 +142,10 @@ class Block(nn.Module):
             return collected
 
         if across is not None:
-            attended = module.attended_across(across, Projections(*(
-                partial(collect, compute) for compute in (module.keys, module.values, module.queries))),
+            asked = everything if module.needs_all_queries(transformer_options) else queries
+            attended = module.attended_across(across, (
+                collect(compute, part) for compute, part in (
+                    (module.keys, everything), (module.values, everything), (module.queries, asked))),
                 transformer_options)
             return lambda part: attended[:, part.start - queries.start : part.stop - queries.start]
         attention = module.prepare_kv(collect(module.keys), collect(module.values), transformer_options)
@@ -165,6 +167,14 @@ def modulation_parameter(rows: int, dim: int, device=None, dtype=None) -> nn.Par
     """[1, rows, dim], with the spread of the official initialisation."""
     # drawn in float32, because PyTorch draws no random numbers in 8-bit dtypes
     return nn.Parameter((torch.randn(1, rows, dim, device=device) / dim**0.5).to(dtype=dtype))
+
+
+def _projections(module: SelfAttention, y: Input, rotation: Rotation, queries: slice
+                 ) -> Generator[Tensor, None, None]:
+    """Keys and values of rows y [B, n, dim], and the queries of some of them."""
+    yield module.keys(y, rotation)
+    yield module.values(y, rotation)
+    yield module.queries(y[:, queries], _rows(rotation, queries))
 
 
 def _chunks(part: slice, rows: int) -> Iterator[slice]:
@@ -196,10 +206,13 @@ class Head(nn.Module):
         self.head = operations.Linear(config.dim, t * h * w * config.out_dim, device=device, dtype=dtype)
         self.modulation = modulation_parameter(2, config.dim, device, dtype)
 
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """x float32 [B, L, dim], time embedding float32 [B, dim] -> float32 [B, L, patch values]."""
+    def forward(self, x: Tensor, embedding: Tensor, across: Across | None = None) -> Tensor:
+        """x float32 [B, L, dim], time embedding float32 [B, dim] -> float32 [B, L, patch values]. Where x lies across
+        GPUs, the first one multiplies all rows: how float32 is rounded depends on their number."""
         shift, scale = (self.modulation.to(x.device, torch.float32) + embedding[:, None]).chunk(2, dim=1)
         x = elementwise.layer_norm(x, 1 + scale, shift, self.eps, torch.float32)
+        if across is not None:
+            x = across.collected(x)
         return F.linear(x, *self.parameters_of(self.head, x))
 
 

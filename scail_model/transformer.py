@@ -147,11 +147,9 @@ class SCAIL2Transformer(nn.Module):
         around = Surroundings(modulation, (cos[rows], sin[rows]), context, layout, embedding,
                               _with_channels(x, history_mask))
         tokens = self.run_blocks(tokens, around, transformer_options)
-        patches = self.head(tokens, embedding)
-        if across is not None:
-            patches = across.collected(patches)
-            if across.rank.number:
-                return patches
+        patches = self.head(tokens, embedding, across)
+        if across is not None and across.rank.number:
+            return patches
         _, patch_height, patch_width = self.config.patch_size
         return rearrange(patches, "b (t h w) (p q c) -> b c t (h p) (w q)", t=layout.frames,
                          h=layout.height // patch_height, p=patch_height, q=patch_width)

@@ -8,8 +8,7 @@ rows comes first, while the others' queries arrive, and half last, while the oth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Generator, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -23,14 +22,6 @@ ACROSS = "scail2_across"  # the key of an `Across` in `transformer_options`
 _TILE = 256  # what parts of rows are multiples of, see `rows_of`
 
 Attend = Callable[[Tensor], Tensor]
-
-
-class Projections(NamedTuple):
-    """Functions of the own rows, counted from the first one: [B, n, dim]."""
-
-    keys: Callable[[slice], Tensor]
-    values: Callable[[slice], Tensor]
-    queries: Callable[[slice], Tensor]
 
 
 class Across:
@@ -49,93 +40,116 @@ class Across:
         self.asked = [within(rows, self.video) for rows in self.rows]
         return shifted(self.asked[self.rank.number], -self.own.start)
 
-    def attended(self, project: Projections, prepare: Callable[[Tensor, Tensor], Attend], *, of_all: bool,
-                 together: bool) -> Tensor:
+    def attended(self, projections: Generator[Tensor, None, None], prepare: Callable[[Tensor, Tensor], Attend], *,
+                 of_all: bool, together: bool) -> Tensor:
         """Attention of the own rows that are asked for, [B, n, dim].
 
-        prepare: keys and values [B, L, own heads * 128] -> attention as a function of queries. together: whether
-        it must get all queries at once; of_all: those of all rows, whatever is asked for.
+        projections: keys and values of the own rows, and the queries that are asked for, [B, n, dim] each, computed as
+        they are taken. prepare: keys and values [B, L, own heads * 128] -> attention as a function of queries.
+        together: whether it must get all queries at once; of_all: those of all rows, whatever is asked for.
         """
         asked = self.rows if of_all else self.asked
-        exchange = _Exchange(self.rank, self.rows, asked, project.keys(slice(0, size(self.own))))
-        exchange.send(_VALUES, project.values(slice(0, size(self.own))))
-        exchange.send(_QUERIES, project.queries(shifted(asked[self.rank.number], -self.own.start)))
-        attend = prepare(*exchange.keys_and_values())
+        exchange = _Exchange(self.rank, self.rows, asked)
+        exchange.send(_KEYS, next(projections))
+        exchange.send(_VALUES, next(projections))
+        exchange.send(_QUERIES, next(projections))
+        projections.close()  # what they are computed from is not needed any more
+        exchange.open_results()
+        attend = prepare(exchange.arrived(_KEYS), exchange.arrived(_VALUES))
         for part in exchange.parts(together or of_all):
-            exchange.send_back(part, attend(exchange.queries(part)))
+            exchange.send_back(part, attend(exchange.queries[:, part]))
+        del attend  # with keys and values
         return exchange.result()[:, shifted(self.asked[self.rank.number], -asked[self.rank.number].start)]
 
-    def collected(self, patches: Tensor) -> Tensor:
+    def collected(self, x: Tensor) -> Tensor:
         """The video's rows [B, n, C] of all ranks on the first one; no rows on the others."""
         rank = self.rank
         if rank.number:
-            rank.put(0, (patches, links.mark(rank.device)))
-            rank.get(0)  # until then the memory is needed
-            return patches[:, :0]
-        pieces = [patches]
-        for other in range(1, rank.count):
-            piece, ready = rank.get(other)
-            pieces.append(links.fetched(piece, rank.device, ready))
-            rank.put(other, None)
-        return torch.cat(pieces, dim=1)
+            target, ready = rank.get(0)
+            event = links.copy(x.contiguous(), target, (links.mark(rank.device), ready))
+            rank.put(0, event)
+            links.wait(rank.device, event)
+            return x[:, :0]
+        whole = x.new_empty(x.shape[0], size(self.video), x.shape[2])
+        ready = links.mark(rank.device)
+        places = [shifted(within(rows, self.video), -self.video.start) for rows in self.rows]
+        for other in rank.others:
+            rank.put(other, (whole[:, places[other]], ready))
+        whole[:, places[0]] = x
+        for other in rank.others:
+            links.wait(rank.device, rank.get(other))
+        return whole
 
 
-_KEYS, _VALUES, _QUERIES = "keys", "values", "queries"
+_KEYS, _VALUES, _QUERIES, _RESULTS = "keys", "values", "queries", "results"
+_Memory = tuple[Tensor, links.Event]  # and when it may be written
 
 
 class _Exchange:
-    """One block's. rows, asked: of the whole sequence, by rank. keys: of the own rows, [B, n, dim].
+    """One block's. rows, asked: of the whole sequence, by rank.
 
-    Each rank has memory [B, rows, own heads * 128] for the keys and values of all rows and for the queries that are
-    asked for, and for the results of its own rows by the rank whose heads they are. The others write there.
+    Each rank has memory for the keys and values of all rows and for the queries that are asked for, [B, rows, own heads
+    * 128], and for the results of its own rows, by the rank whose heads they are. The others write there.
     """
 
-    def __init__(self, rank: Rank, rows: Sequence[slice], asked: Sequence[slice], keys: Tensor) -> None:
+    def __init__(self, rank: Rank, rows: Sequence[slice], asked: Sequence[slice]) -> None:
         self.rank, self.rows = rank, rows
         self.asked = [shifted(part, -asked[0].start) for part in asked]
-        self.width = keys.shape[-1] // rank.count
+        self._own: dict[str, Tensor] = {}
+        self._arriving: dict[str, list[links.Event]] = {}
         self._leaving: list[tuple[Tensor, links.Event]] = []
-        self._arriving: list[links.Event] = []
+        self._results: list[Tensor] = []
+        self._theirs: dict[int, _Memory] = {}
         self._returned: dict[int, links.Event] = {}
-
-        def empty(count: int) -> Tensor:
-            return keys.new_empty(keys.shape[0], count, self.width)
-
-        tokens = rows[-1].stop
-        self.own = {_KEYS: empty(tokens), _VALUES: empty(tokens), _QUERIES: empty(self.asked[-1].stop)}
-        self.results = [empty(size(self._mine)) for _ in range(rank.count)]
-        ready = links.mark(rank.device)
-        for other in rank.others:
-            rank.put(other, (dict(self.own), self.results[other], ready))
-        self.theirs: dict[int, tuple[dict[str, Tensor], Tensor, links.Event]] = {
-            other: rank.get(other) for other in rank.others}
-        self.send(_KEYS, keys)
 
     @property
     def _mine(self) -> slice:
         return self.asked[self.rank.number]
 
+    @property
+    def queries(self) -> Tensor:
+        """That are asked for, of all ranks' rows: [B, n, own heads * 128]."""
+        return self._own[_QUERIES]
+
     def send(self, what: str, x: Tensor) -> None:
         """Own rows x [B, n, dim] of all heads, each head to its rank."""
-        heads = x.split(self.width, dim=-1)
-        place = self._mine if what == _QUERIES else self.rows[self.rank.number]
-        self.own[what][:, place] = heads[self.rank.number]
-        for other in self.rank.others:
-            memory, _, ready = self.theirs[other]
-            self.rank.put(other, self._give(heads[other].contiguous(), memory.pop(what)[:, place], ready))
+        heads = x.split(x.shape[-1] // self.rank.count, dim=-1)
+        rows = self.asked if what == _QUERIES else self.rows
+        place = rows[self.rank.number]
+        own = self._own[what] = x.new_empty(x.shape[0], rows[-1].stop, heads[0].shape[-1])
+        theirs = self._swapped({other: own for other in self.rank.others})
+        self._release()  # what was sent before has left by now
+        for other, (memory, ready) in theirs.items():
+            self.rank.put(other, self._give(heads[other].contiguous(), memory[:, place], ready))
+        own[:, place] = heads[self.rank.number]
+        self._arriving[what] = [self.rank.get(other) for other in self.rank.others]
+
+    def _swapped(self, own: dict[int, Tensor]) -> dict[int, _Memory]:
+        """What the other ranks give in exchange for memory here."""
+        ready = links.mark(self.rank.device)
+        for other, memory in own.items():
+            self.rank.put(other, (memory, ready))
+        return {other: self.rank.get(other) for other in own}
 
     def _give(self, x: Tensor, target: Tensor, ready: links.Event) -> links.Event:
         arrived = links.copy(x, target, (links.mark(self.rank.device), ready))
         self._leaving.append((x, arrived))
         return arrived
 
-    def keys_and_values(self) -> tuple[Tensor, Tensor]:
-        """Of all rows and own heads, for what is computed from now on."""
-        for _ in (_KEYS, _VALUES):
-            for other in self.rank.others:
-                links.wait(self.rank.device, self.rank.get(other))
-        self._arriving = [self.rank.get(other) for other in self.rank.others]  # queries, before attention gathers
-        return self.own.pop(_KEYS), self.own.pop(_VALUES)
+    def arrived(self, what: str) -> Tensor:
+        """Of all rows and own heads, for what is computed from now on; it is not kept here."""
+        self._await(what)
+        return self._own.pop(what)
+
+    def _await(self, what: str) -> None:
+        for event in self._arriving.pop(what):
+            links.wait(self.rank.device, event)
+
+    def open_results(self) -> None:
+        """Memory for the results of the own rows, before attention begins."""
+        like, own = self.queries, size(self._mine)
+        self._results = [like.new_empty(like.shape[0], own, like.shape[2]) for _ in range(self.rank.count)]
+        self._theirs = self._swapped({other: self._results[other] for other in self.rank.others})
 
     def parts(self, together: bool) -> Iterator[slice]:
         """The rows that are asked for, in the order in which they are attended."""
@@ -145,15 +159,10 @@ class _Exchange:
                                           slice(mine.stop, whole.stop), slice(middle, mine.stop)]
         for place, part in enumerate(order):
             if together or place == 1:
-                for event in self._arriving:
-                    links.wait(self.rank.device, event)
+                self._await(_QUERIES)
                 self._release()
             if size(part):
                 yield part
-
-    def queries(self, part: slice) -> Tensor:
-        """[B, n, own heads * 128]."""
-        return self.own[_QUERIES][:, part]
 
     def send_back(self, part: slice, y: Tensor) -> None:
         """Attention y [B, n, own heads * 128] of rows that are asked for, each row to its rank."""
@@ -161,19 +170,20 @@ class _Exchange:
             there = within(part, rows)
             piece, place = y[:, shifted(there, -part.start)], shifted(there, -rows.start)
             if number == self.rank.number:
-                self.results[number][:, place] = piece
+                self._results[number][:, place] = piece
             elif size(there):
-                _, results, ready = self.theirs[number]
-                self._returned[number] = self._give(piece, results[:, place], ready)
+                memory, ready = self._theirs[number]
+                self._returned[number] = self._give(piece, memory[:, place], ready)
 
     def result(self) -> Tensor:
         """The own rows that are asked for, of all heads: [B, n, dim]."""
+        self._own.clear()
         for other in self.rank.others:
             self.rank.put(other, self._returned.get(other))
         for other in self.rank.others:
             links.wait(self.rank.device, self.rank.get(other))
         self._release()
-        return torch.cat(self.results, dim=-1)
+        return torch.cat(self._results, dim=-1)
 
     def _release(self) -> None:
         """Give back the memory of what has left, to what is computed from now on."""

@@ -1,23 +1,20 @@
-"""Several GPUs at one piece of work: a thread for each, in the process that is there anyway.
-
-Threads live as long as the work, some seconds, so that nothing of them is ever left. The first error in one of them,
-which may be a user's cancel, ends all.
-"""
+"""Several GPUs at one piece of work: a thread for each, in the process that is there anyway. The first error in one of
+them, which may be a user's cancel, ends all."""
 
 from __future__ import annotations
 
-import contextvars
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from . import links
+from . import links, workers
 
 T = TypeVar("T")
 
@@ -45,22 +42,25 @@ class Team:
             except BaseException as error:
                 run.end(error)
 
-        threads = [threading.Thread(target=contextvars.copy_context().run, args=(in_thread, rank), daemon=True,
-                                    name=f"SCAIL-2 {rank.device}") for rank in others]
+        done: list[threading.Event] = []
         try:
-            for thread in threads:
-                thread.start()
+            for rank in others:
+                done.append(workers.start(rank.device, partial(in_thread, rank)))
             results[0] = work(first)
-            _join(threads)
+            _wait(done)
         except BaseException as error:
             run.end(error)
-        _join(threads)
+        _wait(done)
         if run.error is None:
             return [results[number] for number in range(len(self.devices))]
         for device in self.devices:  # copies may still be on their way into memory that was given back
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
-        raise run.error
+        error, run.error = run.error, None  # nothing else may hold what its traceback holds
+        try:
+            raise error
+        finally:
+            del error
 
 
 class Ended(Exception):
@@ -161,7 +161,6 @@ class _ThreadState:
             yield
 
 
-def _join(threads: Sequence[threading.Thread]) -> None:
-    for thread in threads:
-        if thread.ident is not None:
-            thread.join()
+def _wait(events: Sequence[threading.Event]) -> None:
+    for event in events:
+        event.wait()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 
 import pytest
 import torch
 
 from scail_model.config import TransformerConfig
+from scail_model.gpus import workers
 from scail_model.gpus.forward import forward_together
 from scail_model.gpus.rows import rows_of, within
 from scail_model.gpus.team import Rank, Team
@@ -110,7 +112,6 @@ class Cancelled(BaseException):
 @pytest.mark.parametrize("failing", [0, 1, 3])
 @pytest.mark.parametrize("error", [Cancelled("by the user"), torch.OutOfMemoryError("of one GPU"), KeyboardInterrupt()])
 def test_an_error_in_one_thread_ends_all_and_the_next_run_works(failing, error):
-    before = threading.active_count()
     team = Team([CPU] * 4)
 
     def work(rank: Rank) -> int:
@@ -122,7 +123,6 @@ def test_an_error_in_one_thread_ends_all_and_the_next_run_works(failing, error):
 
     with pytest.raises(type(error)):
         team.run(work)
-    assert threading.active_count() == before
     assert team.run(lambda rank: rank.number) == [0, 1, 2, 3]
 
 
@@ -152,17 +152,30 @@ def test_the_end_of_an_outer_team_ends_an_inner_one():
         Team([CPU] * 2).run(outer)
 
 
-def test_two_hundred_starts_and_cancels_leave_nothing():
-    before = threading.active_count()
+def test_two_hundred_starts_and_cancels_leave_nothing(monkeypatch):
+    monkeypatch.setattr(workers, "IDLE_SECONDS", 0.2)
     for number in range(200):
-        def work(rank: Rank, failing: int = number % 4) -> None:
+        held = torch.zeros(1)
+
+        def work(rank: Rank, failing: int = number % 4, held: torch.Tensor = held) -> None:
             if rank.number == failing:
                 raise Cancelled
             rank.get(failing)
 
         with pytest.raises(Cancelled):
-            Team([CPU] * 4).run(work)
-    assert threading.active_count() == before
+            Team([torch.device("cpu", 7)] * 4).run(work)
+    assert len(waiting()) <= 3
+    kept = weakref.ref(held)
+    del held, work
+    assert kept() is None
+    until = time.monotonic() + 20
+    while waiting() and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not waiting()
+
+
+def waiting() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name == "SCAIL-2 cpu:7"]
 
 
 def test_gathered_in_the_order_of_the_ranks():
