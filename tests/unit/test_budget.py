@@ -266,12 +266,12 @@ def test_a_slow_gpu_waits_less_for_the_same_link():
 
 
 def test_each_gpu_holds_its_rows():
-    """Beside them what is on its way: half of keys, values and queries, and results."""
+    """Beside them what is on its way: half of the queries."""
     config, tokens = TransformerConfig(), 48640  # 190 times 256
     rows = tokens // 2 * config.dim
-    assert activation_bytes(config, tokens, gpus=2) == pytest.approx((14.05 + 2 + 6 / 2) * rows)
+    assert activation_bytes(config, tokens, gpus=2) == pytest.approx((14.05 + 2 / 2) * rows)
     assert activation_bytes(config, tokens, gpus=1) == activation_bytes(config, tokens)
     small = 8 * GIB
     chunk = chunks.rows_at_once(tokens, config.dim, small)
     assert activation_bytes(config, tokens, total_vram=small, gpus=2) == pytest.approx(
-        chunks.chunked_bytes(tokens // 2, config.dim, chunk) + (2 + 3) * rows)
+        chunks.chunked_bytes(tokens // 2, config.dim, chunk) + (4 + 1) * rows)
