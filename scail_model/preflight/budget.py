@@ -15,7 +15,7 @@ width f, c = 769 context tokens, A pixels in a frame:
     attention     N * 4 * L * (L + c) * d FLOP at 588 TFLOP/s
     in int8       0.78 of the linears' time, with the Triton kernels
     sparse        for a share s of self-attention that is computed, 0.05 + 0.9 * s of its time
-    on n GPUs     R = L / n rows on each: in a block (14.05 + 2 * (n - 1) / n) * R * d bytes, the latter being queries on
+    on n GPUs     R = L / n rows on each: in a block (14.05 + 2 * (n - 1) / n) * R * d bytes, the latter for queries on
                   their way to the others; 4 more in chunks, for queries of all rows. Not measured. Time: `gpus.gain`
     decoding      A * (7923 + 6.15 * frames) bytes, A * (42.9 + 52.9 * (frames - 1)) nanoseconds
     encoding      A * (5561 + 6.20 * frames) bytes, A * (27.1 + 33.5 * (frames - 1)) nanoseconds
