@@ -8,6 +8,7 @@ from ..scail_model.comfy import attention as comfy_attention
 from ..scail_model.comfy import loader
 from ..scail_model.comfy.progress import working
 from ..scail_model.comfy.schema import CATEGORY
+from ..scail_model.gpus.choice import OFFERED, wanted_gpus
 from ..scail_model.kernels.attention_backends import AUTOMATIC, HELP
 from ..scail_model.kernels.precision import EXACT, PRECISIONS
 
@@ -44,6 +45,10 @@ class SCAIL2LoadModel(io.ComfyNode):
                                advanced=True,
                                tooltip=" ".join(f"{name}: {text}" for name, text in HELP.items())
                                        + " The log says what was chosen and why."),
+                io.Combo.Input("gpus", options=list(OFFERED), default=OFFERED[0], optional=True,
+                               tooltip="How many GPUs of this machine make one video together: they share the tokens, "
+                                       "and the result is the same to the bit. Each holds the whole model. If so many "
+                                       "cannot work together, fewer do, and the log and the report say why."),
             ],
             outputs=[io.Model.Output(tooltip="The SCAIL-2 transformer, for LoRA loaders and any sampler.")],
             hidden=[io.Hidden.unique_id],
@@ -52,7 +57,8 @@ class SCAIL2LoadModel(io.ComfyNode):
     @classmethod
     @working("loading the model")
     def execute(cls, model_name: str, weight_dtype: str, precision: str = EXACT,
-                attention: str = AUTOMATIC) -> io.NodeOutput:
+                attention: str = AUTOMATIC, gpus: str = OFFERED[0]) -> io.NodeOutput:
+        wanted = wanted_gpus(gpus)
         path = folder_paths.get_full_path_or_raise("diffusion_models", model_name)
         how = {"precision": precision, "attention": attention}
-        return io.NodeOutput(loader.load(path, _WEIGHT_DTYPES[weight_dtype] | how))
+        return io.NodeOutput(loader.load(path, _WEIGHT_DTYPES[weight_dtype] | how, wanted_gpus=wanted))

@@ -92,7 +92,8 @@ class SCAIL2SampleVideo(io.ComfyNode):
             lines = [*(f"warning: {finding.text}" for finding in of_level(findings, WARNING)),
                      *(finding.text for finding in reported(findings)),
                      *(compared.lines if compared else ()),
-                     f"job folder: {job.folder}", f"computed with {host.description}",
+                     f"job folder: {job.folder}",
+                     f"computed with {', '.join(filter(None, (host.description, host.gpus)))}",
                      *(sparse_lines(made.errors) if host.sparse else ()), *plate_lines(made.plate),
                      *(f"removed for jobs_limit: {other.line()}" for other in removed),
                      f"{len(frames)} frames of {task.sizes} in {len(task.plan)} segment(s){kept}, "

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ..attention import Rotation, negative_of, rotation_matrices
 from ..blocks import Block
 from ..kernels import elementwise
+from ..transformer import Surroundings
 from .patches import origin
 
 Patch = Callable[[dict[str, Any]], Any]
@@ -90,3 +91,25 @@ def run_patches(patches: Iterable[Patch], x: Tensor, dtype: torch.dtype,
         found = run(patch, given.clone())
         x = found if dtype == torch.float32 else x + (found - given)
     return x
+
+
+def run_replaced(block: Callable[..., Tensor], replacement, tokens: Tensor, around: Surroundings,
+                  transformer_options: dict[str, Any]) -> Tensor:
+    """Call a block replacement with the arguments it has in core's Wan models."""
+
+    def original_block(args: dict[str, Any]) -> dict[str, Tensor]:
+        # a copy: the block overwrites its input, and a replacement may compare it with the output
+        return {"img": block(args["img"].clone(), args["vec"], args["pe"], args["txt"],
+                             transformer_options=args["transformer_options"])}
+
+    arguments = {"img": tokens, "txt": around.context, "vec": around.modulation, "pe": around.rotation,
+                 "transformer_options": transformer_options}
+    return replacement(arguments, {"original_block": original_block})["img"]
+
+
+def run_after_block(index: int, tokens: Tensor, around: Surroundings, transformer_options: dict[str, Any]) -> Tensor:
+    """Run the `double_block` patches with the arguments they have in core's Wan models."""
+    dtype = around.context.dtype
+    return run_patches(patches(transformer_options, "double_block"), tokens, dtype, lambda patch, stream: patch({
+        "img": stream, "x": around.latent, "vec": around.embedding[:, None].to(dtype), "block_index": index,
+        "img_offset": around.layout.video.start, "transformer_options": transformer_options})["img"])

@@ -28,8 +28,9 @@ from ..sparse.run import SparseRun
 from . import attention, conditioning, loader
 from .loras import config_of
 from .model import ComfyTransformer, weight_format
+from .patches import NETWORK
 from .preflight import check_model, in_chunks, machine
-from .shared_network import NETWORK, with_our_network
+from .shared_network import with_our_network
 from .sparse import is_sparse
 
 _GGUF_FOLDERS = ("unet_gguf",)

@@ -19,7 +19,7 @@ from ..inputs.reference import Pictures, Reference, encode_reference
 from ..video.host import Host, SampleRequest
 from ..video.plan_parser import Change
 from ..video.task import SegmentInputs, Settings
-from . import conditioning, keys, not_finite, sparse, video_vae
+from . import conditioning, gpus, keys, not_finite, sparse, video_vae
 from .model import describe
 from .sampler import check_sampler, sampler_key, sampler_name, segment_sampler, segment_seed
 from .shared_network import with_our_network
@@ -39,6 +39,11 @@ class ComfyHost:
     def description(self) -> str:
         sampler = "" if self.sampler is None else f", sampler {sampler_name(self.sampler)}"
         return f"{describe(self.model)}{sampler}"
+
+    @property
+    def gpus(self) -> str:
+        """Those that make the video, for reports: "on 2 GPUs (cuda:0, cuda:1)", and why they are fewer than asked."""
+        return gpus.line(self.model)
 
     @property
     def sparse(self) -> bool:
@@ -131,12 +136,14 @@ class ComfyHost:
         return frames.reshape(-1, *frames.shape[-3:])
 
     def reset_peak(self) -> None:
-        if self.model.load_device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self.model.load_device)
+        for device in gpus.gpus_of(self.model).devices:
+            if device.type == "cuda":
+                torch.cuda.reset_peak_memory_stats(device)
 
     def memory(self) -> str:
-        device = self.model.load_device
-        if device.type != "cuda":
-            return f"{comfy.model_management.get_free_memory(device) / 2**30:.1f} GiB of main memory free"
+        devices = gpus.gpus_of(self.model).devices
+        if devices[0].type != "cuda":
+            return f"{comfy.model_management.get_free_memory(devices[0]) / 2**30:.1f} GiB of main memory free"
         # weights that ComfyUI's dynamic memory holds are none of PyTorch's
-        return f"at most {torch.cuda.max_memory_allocated(device) / 2**30:.1f} GiB of GPU memory in PyTorch"
+        peaks = " and ".join(f"{torch.cuda.max_memory_allocated(device) / 2**30:.1f}" for device in devices)
+        return f"at most {peaks} GiB of GPU memory in PyTorch"

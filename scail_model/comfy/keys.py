@@ -12,12 +12,13 @@ from torch import Tensor, nn
 
 from ..files.content_keys import digest, sampled_digest
 from ..inputs.reference import Pictures, Reference
-from .patches import without_ours
+from .patches import COPIES, without_ours
 from .shared_network import own_network
 
 # attributes of a MODEL's patcher that hold what other nodes have done to it
 _PATCHES = ("patches", "weight_wrapper_patches", "object_patches", "model_options", "attachments", "additional_models",
             "callbacks", "wrappers", "injections", "hook_patches")
+_COPIES_OPTIONS = "multigpu_options"  # core's notes on them
 # settings of ComfyUI-GGUF's loader that it keeps on its layers
 _GGUF_SETTINGS = ("dequant_dtype", "patch_dtype")
 
@@ -76,8 +77,13 @@ class _Known:
 
 
 def _patches(patcher) -> Sequence[Any]:
+    held = {name: getattr(patcher, name) for name in _PATCHES}
     # our own are in every model of ours, and change nothing
-    return [without_ours(patcher.wrappers) if name == "wrappers" else getattr(patcher, name) for name in _PATCHES]
+    held |= {name: without_ours(held[name]) for name in ("wrappers", "callbacks")}
+    # nor does the number of GPUs
+    held |= {name: {key: value for key, value in held[name].items() if key not in (COPIES, _COPIES_OPTIONS)}
+             for name in ("additional_models", "model_options")}
+    return list(held.values())
 
 
 def vae_key(vae) -> str:

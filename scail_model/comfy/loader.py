@@ -19,7 +19,7 @@ from ..checkpoint import load_checkpoint, open_index, with_official_names
 from ..config import TransformerConfig, refuse_other_models
 from ..kernels.attention_backends import AUTOMATIC, SPARSE
 from ..kernels.precision import EXACT, FAST, int8_linears, int8_storage
-from . import attention, int8, patches, sparse
+from . import attention, gpus, int8, patches, sparse
 from .model import SCAIL2Config
 
 log = logging.getLogger(__name__)
@@ -28,19 +28,20 @@ _SAFETENSORS = (".safetensors", ".sft")
 _ATTENTION_PREFERENCE = ".comfy_attention.config"
 
 
-def load(path: str | os.PathLike, model_options: dict[str, Any] | None = None,
-         disable_dynamic: bool = False) -> comfy.model_patcher.ModelPatcher:
+def load(path: str | os.PathLike, model_options: dict[str, Any] | None = None, disable_dynamic: bool = False, *,
+         wanted_gpus: int | None = 1) -> comfy.model_patcher.ModelPatcher:
     """Load a SCAIL-2 transformer from any file that `load_checkpoint` accepts, also fp8 and int8 files.
 
     model_options: `dtype` (storage) and `fp8_optimizations`, as in core's loader; `precision` (one of PRECISIONS) and
-    `attention` (a name of `comfy_attention.names()`), as in the node.
+    `attention` (a name of `comfy_attention.names()`), as in the node. wanted_gpus: how many make a video together, None
+    for all.
     Raises RuntimeError for files that cannot be read and ValueError, naming the model, for files of another one.
     """
     state_dict, metadata = _read(os.fspath(path))
     patcher = load_state_dict(state_dict, metadata, model_options, disable_dynamic, called=os.fspath(path))
     # compile, weight hooks and several GPUs build the model again, without dynamic memory
     patcher.cached_patcher_init = (load, (path, model_options))
-    return patcher
+    return gpus.with_copies(patcher, wanted_gpus)
 
 
 def load_state_dict(state_dict: dict[str, Tensor], metadata: dict[str, str],
@@ -70,6 +71,7 @@ def load_state_dict(state_dict: dict[str, Tensor], metadata: dict[str, str],
     patcher_class = comfy.model_patcher.ModelPatcher if disable_dynamic else comfy.model_patcher.CoreModelPatcher
     patcher = patcher_class(model, load_device=load_device, offload_device=offload_device, **patcher_options)
     patches.add_check(patcher)
+    gpus.add_sharing(patcher)
     if backend.sparse:
         sparse.add_runs(patcher)
     if not comfy.model_management.is_device_cpu(offload_device):

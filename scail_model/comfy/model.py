@@ -6,7 +6,8 @@ conditioning keys of core's own SCAIL-2, so that either's conditioning nodes wor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
 from typing import Any, cast
@@ -22,16 +23,20 @@ from torch import Tensor, nn
 
 from ..blocks import Block
 from ..config import TransformerConfig
+from ..gpus.forward import forward_together
 from ..kernels.attention_choice import Backend
 from ..kernels.chunks import rows_at_once
 from ..kernels.precision import EXACT
 from ..rope import Positions, Stretch
 from ..transformer import SCAIL2Transformer, Surroundings
-from . import int8, overrides
-from .blocks import PatchableBlock, is_patched, patches, run_patches
+from . import batches, int8, overrides
+from .blocks import PatchableBlock, is_patched, patches
+from .blocks import run_after_block as _run_after_block
+from .blocks import run_replaced as _run_replaced
 from .conditioning import NEGATIVE_STRENGTH, NEGATIVE_TEXT
 from .overrides import Attention, PatchedAttention, Rows
 from .patches import check_options
+from .sharing import group_of, sharing_of
 from .sparse import on_this_gpu
 
 # What a sampler passes under core's names, and what to connect if it is missing.
@@ -71,6 +76,7 @@ class ComfyTransformer(SCAIL2Transformer):
                          device=device, dtype=dtype)
         self._dtype: Any = dtype  # None: as in the file
         self._attention, self.precision = attention, EXACT
+        self.fewer_gpus: str | None = None  # why fewer work together than the user has asked for, a sentence
         if dtype is not None and dtype.itemsize == 1:
             self._widen_small_parameters()
         for block in cast("Iterable[Block]", self.blocks):
@@ -116,13 +122,27 @@ class ComfyTransformer(SCAIL2Transformer):
         options = on_this_gpu({} if transformer_options is None else transformer_options)
         wrappers = comfy.patcher_extension.get_all_wrappers(comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, options)
         executor = comfy.patcher_extension.WrapperExecutor.new_class_executor(self._forward, self, wrappers)
-        # caches look for the options as the last positional argument
-        return executor.execute(x, timestep, context, clip_fea, options, **conditions)
+        sharing = sharing_of(options)
+        with nullcontext() if sharing is None else sharing.ended_by_errors():
+            # caches look for the options as the last positional argument
+            return executor.execute(x, timestep, context, clip_fea, options, **conditions)
 
     def _forward(self, x: Tensor, timestep: Tensor, context: Tensor, clip_fea: Tensor | None,
                  transformer_options: dict[str, Any], **conditions: Any) -> Tensor:
         _refuse_missing(conditions)
         check_options(transformer_options)
+        group = group_of(transformer_options)
+        if len(group) > 1:
+            return forward_together([copy.load_device for copy in group],
+                                    [copy.model.diffusion_model._forward for copy in group], x, timestep, context,
+                                    clip_fea, transformer_options=transformer_options, **conditions)
+        if not batches.separable(x.shape[0], cast("Iterable[Block]", self.blocks), transformer_options):
+            return self._velocity(x, timestep, context, clip_fea, transformer_options, **conditions)
+        return batches.one_by_one(self._velocity, x, timestep, context, clip_fea,
+                                  transformer_options=transformer_options, **conditions)
+
+    def _velocity(self, x: Tensor, timestep: Tensor, context: Tensor, clip_fea: Tensor | None,
+                  transformer_options: dict[str, Any], **conditions: Any) -> Tensor:
         # core stacks the references, additional ones first, and appends four channels of ones, which are ours to add
         references, masks = conditions["reference_latent"][:, :16], conditions["ref_mask_latents"]
         extra = references.shape[2] - 1
@@ -170,6 +190,13 @@ class ComfyTransformer(SCAIL2Transformer):
         # a replaced or patched last block returns the whole sequence
         return tokens if tokens.shape[1] == video.stop - video.start else tokens[:, video]
 
+    def block_queued(self, transformer_options: dict[str, Any]) -> None:
+        """As in the base class; where several GPUs compute, also where the user has cancelled."""
+        super().block_queued(transformer_options)
+        sharing = sharing_of(transformer_options)
+        if sharing is not None:
+            sharing.check()
+
     def rows_at_once(self, tokens: Tensor, transformer_options: dict[str, Any]) -> int | None:
         """All rows, unless they take too much of the GPU's memory."""
         if needs_whole_sequence(transformer_options):
@@ -208,28 +235,6 @@ def _positions(transformer_options: dict[str, Any]) -> Positions:
     """ScaleROPE's options, by core's names."""
     options = transformer_options.get("rope_options") or {}
     return Positions(*(Stretch(options.get(f"scale_{axis}", 1.0), options.get(f"shift_{axis}", 0.0)) for axis in "tyx"))
-
-
-def _run_replaced(block: Callable[..., Tensor], replacement, tokens: Tensor, around: Surroundings,
-                  transformer_options: dict[str, Any]) -> Tensor:
-    """Call a block replacement with the arguments it has in core's Wan models."""
-
-    def original_block(args: dict[str, Any]) -> dict[str, Tensor]:
-        # a copy: the block overwrites its input, and a replacement may compare it with the output
-        return {"img": block(args["img"].clone(), args["vec"], args["pe"], args["txt"],
-                             transformer_options=args["transformer_options"])}
-
-    arguments = {"img": tokens, "txt": around.context, "vec": around.modulation, "pe": around.rotation,
-                 "transformer_options": transformer_options}
-    return replacement(arguments, {"original_block": original_block})["img"]
-
-
-def _run_after_block(index: int, tokens: Tensor, around: Surroundings, transformer_options: dict[str, Any]) -> Tensor:
-    """Run the `double_block` patches with the arguments they have in core's Wan models."""
-    dtype = around.context.dtype
-    return run_patches(patches(transformer_options, "double_block"), tokens, dtype, lambda patch, stream: patch({
-        "img": stream, "x": around.latent, "vec": around.embedding[:, None].to(dtype), "block_index": index,
-        "img_offset": around.layout.video.start, "transformer_options": transformer_options})["img"])
 
 
 def _refuse_missing(conditions: dict[str, Any]) -> None:

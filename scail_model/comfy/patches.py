@@ -10,7 +10,10 @@ from typing import Any
 import comfy.model_patcher
 from comfy.patcher_extension import WrappersMP
 
-CHECK, RUNS = "scail2_check", "scail2_sparse"  # the keys of our own wrappers, which nobody has set
+CHECK, RUNS, GPUS = "scail2_check", "scail2_sparse", "scail2_gpus"  # the keys of our own wrappers and callbacks
+_OURS = {CHECK, RUNS, GPUS}
+NETWORK = "diffusion_model"
+COPIES = "multigpu"  # core's key of a MODEL's copies on other GPUs
 
 _KINDS = ("attn1_patch", "attn2_patch", "double_block")
 _REPLACEMENTS = ("dit",)
@@ -70,10 +73,10 @@ def add_check(patcher: comfy.model_patcher.ModelPatcher) -> None:
     patcher.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, CHECK, _checked)
 
 
-def without_ours(wrappers: dict[str, dict]) -> dict[str, dict]:
-    """A patcher's wrappers as they would be without ours."""
-    return {kind: {key: held for key, held in of_kind.items() if key not in (CHECK, RUNS)}
-            for kind, of_kind in wrappers.items() if not of_kind.keys() <= {CHECK, RUNS}}
+def without_ours(held: dict[str, dict]) -> dict[str, dict]:
+    """A patcher's wrappers or callbacks as they would be without ours."""
+    return {kind: {key: functions for key, functions in of_kind.items() if key not in _OURS}
+            for kind, of_kind in held.items() if not of_kind.keys() <= _OURS}
 
 
 def _checked(executor, model, *rest, **options):

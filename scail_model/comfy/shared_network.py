@@ -14,14 +14,15 @@ from weakref import WeakKeyDictionary
 
 import comfy.model_base
 import comfy.ops
+from comfy.patcher_extension import CallbacksMP
 from torch import nn
 
 from ..kernels.attention_backends import AUTOMATIC
-from . import attention, patches
+from . import attention, gpus, patches
 from .loras import config_of
 from .model import ComfyTransformer
+from .patches import COPIES, GPUS, NETWORK
 
-NETWORK = "diffusion_model"
 _LAYERS = (nn.Linear, nn.Conv3d, nn.LayerNorm, nn.RMSNorm)
 # patches that bring blocks, or the whole network, of core's own kind
 _WHOLE = re.compile(rf"{NETWORK}(\.blocks\.\d+)?")
@@ -34,16 +35,21 @@ def with_our_network(model):
     network = own_network(model)
     if isinstance(network, ComfyTransformer) or not isinstance(model.model, comfy.model_base.WAN21_SCAIL2):
         return model
-    # copies for other GPUs have layers of their own, which one network cannot stand for
-    copies = model.get_additional_models_with_key("multigpu")
-    if copies or any(_WHOLE.fullmatch(name) for name in model.object_patches) or not _runs(model):
+    if any(_WHOLE.fullmatch(name) for name in model.object_patches) or not _runs(model):
         return model
-    if network not in _made:
-        _made[network] = _sharing(network, model)
     patcher = model.clone()
     # first: what other nodes exchange within the network is then exchanged in ours
-    patcher.object_patches = {NETWORK: _made[network], **patcher.object_patches}
+    patcher.object_patches = {NETWORK: _ours(network, model), **patcher.object_patches}
+    if patcher.get_additional_models_with_key(COPIES):
+        gpus.add_sharing(patcher)
+        patcher.add_callback_with_key(CallbacksMP.ON_MATCH_MULTIGPU_CLONES, GPUS, _with_layers_of_its_own)
     return patcher
+
+
+def _with_layers_of_its_own(model, copy) -> None:
+    """A copy for another GPU gets our network on its layers, where core has given it the first one's."""
+    copy.object_patches[NETWORK] = ours = _ours(own_network(copy), copy)
+    ours.use_attention(model.object_patches[NETWORK].backend)
 
 
 def own_network(model) -> nn.Module:
@@ -58,6 +64,13 @@ def _runs(model) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _ours(network: nn.Module, model) -> ComfyTransformer:
+    """Of each network one."""
+    if network not in _made:
+        _made[network] = _sharing(network, model)
+    return _made[network]
 
 
 def _sharing(network: Any, model) -> ComfyTransformer:

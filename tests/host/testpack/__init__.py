@@ -23,6 +23,7 @@ from .attention_overrides import TestOverrides
 from .bodies import TestBodies, TestDrawnBodies, TestDrawnKeyPoints, TestSavePoses, missing_of_core
 from .doors import TestRecordDoor, TestTwoHosts
 from .expanded import TestExpandedSample
+from .gpus import TestDevices, TestFailingGpu, TestGpusOf, TestPatchedGpus
 from .loading import TestLoading
 from .packed import TestLoadPacked
 from .patched import TestPatched
@@ -462,7 +463,7 @@ class TestExtension(ComfyExtension):
                 TestRecord, TestReplaceBlock, TestAttention, TestSaveTensors, TestDrawnTrack, TestDrawnDetect,
                 TestTextEncoder, TestTextModel, TestLatent, TestAnything, TestDefaults, TestStoredDtypes, TestPath,
                 TestRecordDoor, TestTwoHosts, TestLoadPacked, TestReadVideo, TestNotingPatch, TestOtherNag, TestPatched,
-                TestLoading, TestSleep,
+                TestLoading, TestSleep, TestDevices, TestFailingGpu, TestGpusOf, TestPatchedGpus,
                 TestSlowSampler, TestOverrides, TestExpandedSample, TestBodies, TestDrawnBodies, TestDrawnKeyPoints,
                 TestSavePoses, TestWithoutBodyRender, TestPoses, TestKeyPoints, TestPlateLock, TestSparse, TestVae,
                 *missing_of_core()]

@@ -1,0 +1,235 @@
+"""Several GPUs at one video in a real ComfyUI, over CPU devices (testpack/gpus.py): equal to one to the bit."""
+
+import itertools
+import json
+import time
+
+import assets
+import pytest
+import torch
+from graphs import Graph, add_inputs, add_ksampler, add_motion, add_sample_video, load
+from safetensors.torch import save_file
+from sampling import sampled
+
+from scail_model.config import TransformerConfig
+
+SIDE = 192  # pixels: of 9 frames there are 684 tokens, which two GPUs share in parts of 256 and four in smaller ones
+FOUR_HEADS = "four_heads.safetensors"
+_count = itertools.count()
+
+
+def set_devices(comfy, count):
+    """Let ComfyUI find so many; returns the threads of ours that it has now."""
+    graph = Graph(comfy.images)
+    graph.add("devices", "TestDevices", count=count, asked=next(_count))
+    graph.add("threads", "PreviewAny", source=["devices", 0])
+    return comfy.run(graph)["threads"]["text"][0]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def machine(comfy):
+    """One with eight GPUs, and a model of four heads."""
+    config = TransformerConfig(dim=512, ffn_dim=512, num_heads=4, num_layers=3)
+    generator = torch.Generator().manual_seed(0)
+    weights = {name: torch.randn(shape, generator=generator) * (shape[-1] ** -0.5 if len(shape) == 2 else 0.1)
+               + ("norm" in name and name.endswith("weight")) for name, shape in config.parameter_shapes().items()}
+    save_file(weights, comfy.base / "models/diffusion_models" / FOUR_HEADS)
+    set_devices(comfy, 8)
+    yield
+    set_devices(comfy, 1)
+
+
+def lora(graph, model):
+    return graph.add("lora", "LoraLoaderModelOnly", model=model, lora_name="lora.safetensors",
+                     strength_model=assets.LORA_STRENGTH)
+
+
+def multigpu(graph, model, gpus=2):
+    return graph.add("multigpu", "MultiGPU_WorkUnits", model=model, max_gpus=gpus)
+
+
+def multigpu_of_4(graph, model):
+    return multigpu(graph, model, 4)
+
+
+def attention_patch(graph, model):
+    return graph.add("patched", "TestAttention", model=model, way="attn1_patch", scale=0.5, path="/dev/null")
+
+
+def unchanged(graph, model):
+    return model
+
+
+@pytest.fixture
+def latent(graph, tensors):
+    """What KSampler makes: patch(graph, model) -> model."""
+
+    def run(gpus="1", patch=unchanged, guidance=1.0, file="fp32.safetensors", history=False, steps=2, seed=3, **inputs):
+        graph.clear()
+        add_inputs(graph, width=SIDE, height=SIDE, **inputs)
+        model = patch(graph, load(graph, file, gpus=gpus))
+        before = {"previous_frames": graph.pictures("previous", "driving1"), "start_frame": 5} if history else {}
+        add_motion(graph, length=9, **before)
+        return tensors(graph, latent=add_ksampler(graph, model, steps=steps, guidance=guidance, seed=seed))["samples"]
+
+    return run
+
+
+def assert_equal(one, other):
+    assert one.isfinite().all()
+    assert one.std() > 0.1
+    torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+KINDS = {
+    "guidance 1": {},
+    "guidance": {"guidance": 5.0},
+    "history": {"history": True, "guidance": 5.0},
+    "replacement": {"mode": "replacement"},
+    "additional reference": {"additional": True, "guidance": 5.0},
+    "LoRA": {"patch": lora},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_gpus_give_the_latent_of_one(latent, kind):
+    assert_equal(latent("2", **KINDS[kind]), latent(**KINDS[kind]))
+
+
+@pytest.mark.parametrize("guidance", [1.0, 5.0])
+def test_four_gpus_give_the_latent_of_one(latent, guidance):
+    how = {"file": FOUR_HEADS, "guidance": guidance}
+    assert_equal(latent("4", **how), latent(**how))
+
+
+# How they are asked for
+
+@pytest.mark.parametrize("patch", [multigpu, multigpu_of_4], ids=["2", "4"])
+@pytest.mark.parametrize("guidance", [1.0, 5.0])
+def test_cores_node_alone_shares_what_guidance_leaves(comfy, latent, patch, guidance):
+    size, how = comfy.log_size(), {"file": FOUR_HEADS, "guidance": guidance}
+    assert_equal(latent(patch=patch, **how), latent(**how))
+    assert "SCAIL-2: rows of tokens are shared by cpu, cpu:1" in comfy.log_since(size)
+
+
+def test_cores_node_after_ours(latent):
+    assert_equal(latent("2", multigpu_of_4, 5.0, FOUR_HEADS), latent(guidance=5.0, file=FOUR_HEADS))
+
+
+def test_the_model_of_another_loader(comfy, graph, tmp_path):
+    """Copies that core has made of a MODEL with its own network are sampled with ours, and share."""
+    sampled = {}
+    for gpus in (1, 2):
+        graph.clear()
+        add_inputs(graph, width=SIDE, height=SIDE)
+        model = graph.add("model", "UNETLoader", unet_name="fp32.safetensors", weight_dtype="default")
+        sampled[gpus] = sample_video(comfy, graph, multigpu(graph, model, gpus))
+    assert "on 2 GPUs (cpu, cpu:1)" in sampled[2].report
+    assert sampled[1].folder == sampled[2].folder  # so the second run has found the first one's segments
+
+
+GPUS_OF = {
+    "as asked": ("2", unchanged, "on 2 GPUs (cpu, cpu:1)"),
+    "one": ("1", unchanged, ""),
+    "heads": ("4", unchanged, "on 2 GPUs (cpu, cpu:1), gpus is 4, but the model's 2 attention heads cannot be shared "
+                              "equally by 4: 2 GPUs are used."),
+    "a patch": ("2", attention_patch, "TestAttention (testpack) has put a patch of kind attn1_patch on the model, so each "
+                                      "prompt is computed on one GPU: remove that node from the model's line, or set "
+                                      "gpus to 1."),
+}
+
+
+@pytest.mark.parametrize("kind", GPUS_OF)
+def test_what_is_said_of_them_and_the_key_of_a_job(comfy, graph, kind):
+    gpus, patch, line = GPUS_OF[kind]
+
+    def facts(gpus):
+        graph.clear()
+        model = patch(graph, load(graph, gpus=gpus))
+        graph.add("facts", "TestGpusOf", model=model)
+        for place, name in enumerate(("line", "key")):
+            graph.add(name, "PreviewAny", source=["facts", place])
+        outputs = comfy.run(graph)
+        return [outputs[name]["text"][0] for name in ("line", "key")]
+
+    found, key = facts(gpus)
+    assert found == line
+    assert key == facts("1")[1]
+
+
+def test_what_other_nodes_do(comfy):
+    """Patches that need the whole sequence, or that hold layers of one GPU: the result of one GPU, and a sentence."""
+    graph = Graph(comfy.images)
+    graph.add("facts", "TestPatchedGpus", path=str(comfy.base / "models/diffusion_models/fp32.safetensors"))
+    graph.add("text", "PreviewAny", source=["facts", 0])
+    facts = json.loads(comfy.run(graph)["text"]["text"][0])
+    assert {name: fact["equal"] for name, fact in facts.items()} == dict.fromkeys(facts, True)
+    told = {name: fact["told"].removeprefix("SCAIL-2: ").split(": ")[0] for name, fact in facts.items()}
+    assert told.pop("scale_rope") == "rows of tokens are shared by cpu, cpu:1."
+    on_one = {name for name, line in told.items() if line.endswith("so one GPU computes all")}
+    assert on_one == {"nag", "enhance", "wrapped", "chunked_feed_forward", "linear", "compiled", "several"}
+    assert {line.endswith("so each prompt is computed on one GPU") for name, line in told.items()
+            if name not in on_one} == {True}
+
+
+# A video
+
+def sample_video(comfy, graph, model, **options):
+    add_sample_video(graph, model, **{"segment_length": 9, "overlap": 5} | options)
+    graph.add("report", "PreviewAny", source=["sampled", 1])
+    return sampled(comfy.run(graph)["report"]["text"][0])
+
+
+def test_a_job_goes_on_with_another_number(comfy, graph):
+    """The video of four GPUs is that of one, to the byte, and each finds the other's segments."""
+    videos = {}
+    for seed, gpus, kept in ((11, "4", 0), (11, "1", 3), (12, "1", 0), (12, "2", 3)):
+        graph.clear()
+        add_inputs(graph, width=SIDE, height=SIDE, frames=17)
+        run = sample_video(comfy, graph, load(graph, FOUR_HEADS, gpus=gpus), seed=seed, guidance=3.0)
+        assert run.kept == kept
+        videos.setdefault(seed, set()).add(run.video.read_bytes())
+    assert {seed: len(contents) for seed, contents in videos.items()} == {11: 1, 12: 1}
+
+
+# What ends a run
+
+def failing(place, how):
+    def patch(graph, model):
+        return graph.add("failing", "TestFailingGpu", model=model, place=place, how=how, asked=next(_count))
+
+    return patch
+
+
+@pytest.fixture
+def next_run_works(comfy, latent):
+    """The right latent, and no thread is left."""
+
+    def check(guidance):
+        same = {"file": FOUR_HEADS, "guidance": guidance}
+        assert_equal(latent("4", **same), latent("1", **same))
+        assert set_devices(comfy, 8) == ""
+
+    return check
+
+
+@pytest.mark.parametrize(("place", "guidance"), [(0, 1.0), (3, 1.0), (1, 5.0), (2, 5.0)])
+@pytest.mark.parametrize(("how", "message"), [("error", "this GPU is broken"), ("memory", "no room on this GPU")])
+def test_an_error_on_one_gpu_ends_the_run(latent, next_run_works, how, message, place, guidance):
+    with pytest.raises(RuntimeError, match=message):
+        latent("4", failing(place, how), guidance, FOUR_HEADS)
+    next_run_works(guidance)
+
+
+@pytest.mark.parametrize(("place", "guidance"), [(0, 1.0), (3, 1.0), (1, 5.0), (2, 5.0)])
+def test_a_cancel_in_the_middle_of_a_forward(comfy, graph, next_run_works, place, guidance):
+    add_inputs(graph, width=SIDE, height=SIDE)
+    add_motion(graph)
+    add_ksampler(graph, failing(place, "cancel")(graph, load(graph, FOUR_HEADS, gpus="4")), guidance=guidance)
+    size, prompt = comfy.log_size(), comfy.queue(graph.save("/dev/null", latent=["sampled", 0]))
+    end = time.monotonic() + 60
+    while "in the middle of a forward" not in comfy.log_since(size) and time.monotonic() < end:
+        time.sleep(0.02)
+    comfy.post("/interrupt", {})
+    assert comfy.wait(prompt)["status"]["messages"][-1][0] == "execution_interrupted"
+    next_run_works(guidance)

@@ -1,0 +1,115 @@
+"""Several GPUs without any: CPU devices with numbers, which PyTorch computes on as on the one that there is."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from unittest import mock
+
+import comfy.model_management as management
+import torch
+from comfy_api.latest import io
+from comfy_api.torch_helpers import set_torch_compile_wrapper
+
+from . import patched, sparse
+from .loading import module
+
+_all_devices = management.get_all_torch_devices
+
+
+class TestDevices(io.ComfyNode):
+    """Let ComfyUI find so many devices from now on, and say which of our threads are left."""
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(node_id="TestDevices", category="test", is_output_node=True, inputs=[
+            io.Int.Input("count"), io.Int.Input("asked")], outputs=[io.String.Output()])
+
+    @classmethod
+    def execute(cls, count, asked):
+        def devices(exclude_current=False):
+            return [torch.device("cpu"), *(torch.device("cpu", number) for number in range(1, count))][exclude_current:]
+
+        management.get_all_torch_devices = devices if count > 1 else _all_devices
+        return io.NodeOutput(" ".join(sorted(thread.name for thread in threading.enumerate()
+                                             if thread.name.startswith("SCAIL-2") or "worker_loop" in thread.name)))
+
+
+class TestFailingGpu(io.ComfyNode):
+    """A MODEL whose GPU with this place does something in the middle of one forward: it runs out of memory, fails, or
+    computes until the user cancels."""
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(node_id="TestFailingGpu", category="test", inputs=[
+            io.Model.Input("model"), io.Int.Input("place"),
+            io.Combo.Input("how", options=["memory", "error", "cancel"]), io.Int.Input("asked")],
+            outputs=[io.Model.Output()])
+
+    @classmethod
+    def execute(cls, model, place, how, asked):
+        patcher = [model, *model.get_additional_models_with_key("multigpu")][place]
+
+        def fail(*_):
+            hook.remove()
+            if how == "memory":
+                raise torch.OutOfMemoryError("no room on this GPU")
+            if how == "error":
+                raise RuntimeError("this GPU is broken")
+            cancelled = threading.Event()
+            interrupt = management.interrupt_current_processing
+
+            def heard(value=True):
+                interrupt(value)
+                cancelled.set()
+
+            with mock.patch.object(management, "interrupt_current_processing", heard):
+                logging.info("in the middle of a forward")  # here the user cancels
+                assert cancelled.wait(60)
+
+        hook = patcher.model.diffusion_model.blocks[0].register_forward_pre_hook(fail)
+        return io.NodeOutput(model)
+
+
+class TestGpusOf(io.ComfyNode):
+    """What is said of a MODEL's GPUs, and its key."""
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(node_id="TestGpusOf", category="test", inputs=[io.Model.Input("model")],
+                         outputs=[io.String.Output(), io.String.Output()])
+
+    @classmethod
+    def execute(cls, model):
+        return io.NodeOutput(module(".comfy.gpus").line(model), module(".comfy.keys").model_key(model))
+
+
+def compiled(model):
+    model = model.clone(disable_dynamic=True)
+    set_torch_compile_wrapper(model=model, backend="eager")
+    return model
+
+
+class TestPatchedGpus(io.ComfyNode):
+    """JSON: for each kind of patch whether two GPUs give what one gives, and what is told of them."""
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(node_id="TestPatchedGpus", category="test", is_output_node=True,
+                         inputs=[io.String.Input("path")], outputs=[io.String.Output()])
+
+    @classmethod
+    def execute(cls, path):
+        load, facts = module(".comfy.loader").load, {}
+        one, two = load(path), load(path, wanted_gpus=2)
+        names = ("double_block", "attn2_patch", "attn1_patch", "override", "scale_rope", "replaced_block", "nag",
+                 "enhance", "wrapped", "chunked_feed_forward", "linear", "several")
+        for patch in (*(patched.KINDS[name] for name in names), compiled):
+            lines = []
+            expected = sparse.sample(patch(one), guidance=1.0, steps=1)
+            with sparse.heard(lines):
+                found = sparse.sample(patch(two), guidance=1.0, steps=1)
+            (told,) = [line for line in lines if "computes all" in line or "on one GPU" in line or "rows of" in line]
+            facts[patch.__name__] = {"equal": torch.equal(found, expected), "told": told}
+        return io.NodeOutput(json.dumps(facts))
