@@ -30,9 +30,7 @@ from ..kernels.precision import EXACT
 from ..rope import Positions, Stretch
 from ..transformer import SCAIL2Transformer, Surroundings
 from . import batches, int8, overrides
-from .blocks import PatchableBlock, is_patched, patches
-from .blocks import run_after_block as _run_after_block
-from .blocks import run_replaced as _run_replaced
+from .blocks import PatchableBlock, is_patched, patches, run_after_block, run_replaced
 from .conditioning import NEGATIVE_STRENGTH, NEGATIVE_TEXT
 from .overrides import Attention, PatchedAttention, Rows
 from .patches import check_options
@@ -179,12 +177,12 @@ class ComfyTransformer(SCAIL2Transformer):
             run = partial(block, patched=is_patched(block, transformer_options))
             replacement = replacements.get(("double_block", index))
             if replacement is not None:
-                tokens = _run_replaced(run, replacement, tokens, around, transformer_options)
+                tokens = run_replaced(run, replacement, tokens, around, transformer_options)
             else:
                 queries = video if index + 1 == len(self.blocks) and not whole else None
                 tokens = run(tokens, around.modulation, around.rotation, around.context, queries, transformer_options,
                              rows)
-            tokens = _run_after_block(index, tokens, around, transformer_options)
+            tokens = run_after_block(index, tokens, around, transformer_options)
             self.block_queued(transformer_options)
         comfy.model_prefetch.prefetch_queue_pop(queue, tokens.device, None)
         # a replaced or patched last block returns the whole sequence
