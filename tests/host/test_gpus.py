@@ -13,7 +13,7 @@ from sampling import sampled
 
 from scail_model.config import TransformerConfig
 
-SIDE = 192  # pixels: of 9 frames there are 684 tokens, which two GPUs share in parts of 256 and four in smaller ones
+SIDE = 160  # pixels: of 9 frames there are 475 tokens
 FOUR_HEADS = "four_heads.safetensors"
 _count = itertools.count()
 

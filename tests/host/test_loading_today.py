@@ -34,7 +34,7 @@ def test_attention_named_by_a_file_is_left_to_the_node(facts):
 def test_rotated_int8_computes_as_core_does(facts):
     """In one kernel with GELU, where ComfyUI has that."""
     assert facts["rotated_int8"]["from core"] < 0.01
-    assert facts["rotated_int8"]["fused"] in (None, 2)
+    assert facts["rotated_int8"]["fused"] in (None, 4)  # two blocks for each of two prompts
 
 
 def test_attention_to_the_image_is_never_in_few_bits(facts):
