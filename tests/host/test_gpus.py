@@ -131,8 +131,8 @@ def test_the_model_of_another_loader(comfy, graph, tmp_path):
 GPUS_OF = {
     "as asked": ("2", unchanged, "on 2 GPUs (cpu, cpu:1)"),
     "one": ("1", unchanged, ""),
-    "heads": ("4", unchanged, "on 2 GPUs (cpu, cpu:1), gpus is 4, but the model's 2 attention heads cannot be shared "
-                              "equally by 4: 2 GPUs are used."),
+    "heads": ("4", unchanged, "on 2 GPUs (cpu, cpu:1), gpus is 4, but the model's 2 attention heads cannot be "
+                              "shared equally by 4: 2 GPUs are used."),
     "a patch": ("2", attention_patch, "TestAttention (testpack) has put a patch of kind attn1_patch on the model, so each "
                                       "prompt is computed on one GPU: remove that node from the model's line, or set "
                                       "gpus to 1."),
