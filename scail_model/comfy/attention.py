@@ -19,6 +19,7 @@ from ..kernels import attention_choice
 from ..kernels.attention_backends import CORE, CUDNN, FLASH4, HELP, INT8, SOL
 from ..kernels.attention_choice import AttentionFunction, Backend, HostAttention
 from ..kernels.attention_probe import PROBE_BYTES
+from ..kernels.backends import one_at_a_time
 from ..kernels.precision import EXACT
 
 _START = re.compile(r"use_\w+_attention")  # options that ComfyUI is started with; newer ones have more of them
@@ -52,6 +53,7 @@ def _before() -> tuple[Collection[str], str]:
     return (CUDNN,), f"ComfyUI computes with {CORE_NAME}"
 
 
+@one_at_a_time
 def core_attention(q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_options: dict[str, Any],
                    **options: Any) -> Tensor:
     """The attention that ComfyUI was started with."""
@@ -59,7 +61,7 @@ def core_attention(q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_opti
 
 
 def _registered(name: str) -> AttentionFunction:
-    function = core.REGISTERED_ATTENTION_FUNCTIONS[name]
+    function = one_at_a_time(core.REGISTERED_ATTENTION_FUNCTIONS[name])
 
     def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, transformer_options: dict[str, Any],
                   **options: Any) -> Tensor:

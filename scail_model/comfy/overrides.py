@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ..attention import QueryFunction
 from ..kernels.attention_choice import Backend
-from ..kernels.backends import uncompiled
+from ..kernels.backends import one_at_a_time, uncompiled
 from .attention import CORE_BACKEND
 from .blocks import patches
 from .patches import origin
@@ -162,8 +162,8 @@ def attend(backend: Backend, q: Tensor, k: Tensor, v: Tensor, heads: int, transf
         return backend.function(q, k, v, heads, **options)
 
     # the mark of core's own wrapper, without which core's functions would call the override once more
-    return override(attention, q, k, v, heads=heads, transformer_options=transformer_options,
-                    _inside_attn_wrapper=True, **options)
+    return one_at_a_time(override)(attention, q, k, v, heads=heads, transformer_options=transformer_options,
+                                   _inside_attn_wrapper=True, **options)
 
 
 def _without_override(transformer_options: dict[str, Any]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from . import fp8
-from .backends import once_a_device, why_wrong
+from .backends import once_a_device, uncompiled, why_wrong
 from .eager.fp8 import HEAD
 from .fp8 import Stats
 from .ranks import of_all_heads
@@ -45,6 +45,12 @@ def why_not(device: torch.device) -> str | None:
     if reason is not None:
         fp8.use_pytorch(device)
     return reason
+
+
+@uncompiled
+def _load_kernels(device: torch.device) -> None:
+    """The backend was chosen on one GPU, and others may compute with it."""
+    why_not(device)
 
 
 def _distance(device: torch.device) -> float:
@@ -71,6 +77,7 @@ def prepare_kv(k: Tensor, v: Tensor, heads: int, transformer_options: dict[str, 
                ) -> Callable[[Tensor], Tensor] | None:
     """`attention` to these keys and values as a function of q, for any number of calls; it keeps them in 8 bits, and
     not k and v. None if the keys are too large, those of all heads where several ranks have some each."""
+    _load_kernels(k.device)
     stats = [fp8.stats(item) for item in k]
     of_all = [item.of_all_heads(transformer_options) for item in stats]
     if any(float(item.size()) > LARGEST_KEYS for item in of_all):  # waits for the GPU, which has enough to do

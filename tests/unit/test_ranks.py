@@ -9,9 +9,9 @@ from test_sparse_attention import tokens
 
 from scail_model.attention import sdpa
 from scail_model.gpus.team import Team
-from scail_model.kernels import attention_choice, fp8_attention, sparse_attention
+from scail_model.kernels import attention_choice, cudnn_attention, fp8_attention, sparse_attention
 from scail_model.kernels.attention_choice import HostAttention
-from scail_model.kernels.backends import one_at_a_time
+from scail_model.kernels.backends import once_a_device, one_at_a_time
 from scail_model.kernels.precision import EIGHT_BIT, FAST
 from scail_model.kernels.ranks import RANK, of_all_heads
 from scail_model.kernels.sparse_attention import PROMPTS, RUN
@@ -163,3 +163,29 @@ def test_a_backend_says_whether_its_queries_must_come_together(in_8_bits):
     assert sparse.queries_together({RUN: None})
     assert not sparse.queries_together({}), "without a run it is exact"
     assert sparse_attention.RUN == RUN
+
+
+def test_a_further_device_is_tried_once_whoever_asks():
+    asked = []
+
+    @once_a_device
+    def why_not(device):
+        asked.append(device)
+        threading.Event().wait(0.05)
+        return f"not on {device}"
+
+    assert together(4, lambda rank: why_not(CPU)) == ["not on cpu"] * 4
+    assert why_not(torch.device("meta")) == "not on meta"
+    assert asked == [CPU, torch.device("meta")]
+
+
+def test_a_further_device_is_prepared_or_says_why_not(in_8_bits):
+    sparse = attention_choice.choose("automatic", CPU, FAST, HOST)
+    assert attention_choice.prepare(sparse, FAST, CPU) is None
+    assert attention_choice.prepare(attention_choice.choose("automatic", CPU, EIGHT_BIT, HOST), EIGHT_BIT, CPU) is None
+    assert attention_choice.prepare(in_8_bits, EIGHT_BIT, CPU) == "it needs an NVIDIA GPU"
+
+
+def test_cudnn_is_called_with_what_it_takes():
+    q, k = (torch.empty(2, length, 256, dtype=torch.bfloat16, device="meta") for length in (300, 100))
+    assert cudnn_attention.attention(q, k, k, 2).shape == q.shape
