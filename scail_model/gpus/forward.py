@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from ..kernels.ranks import RANK
-from .team import Rank, Team
+from .team import Checked, Rank, Team
 
 
 def forward_together(devices: Sequence[torch.device], forwards: Sequence[Callable[..., Tensor]], *inputs: Any,
-                     transformer_options: dict[str, Any], within: Rank | None = None, **conditions: Any) -> Tensor:
+                     transformer_options: dict[str, Any], within: Checked | None = None, **conditions: Any) -> Tensor:
     """`SCAIL2Transformer.forward` of a network that is on each of `devices`, with the same weights. forwards: of each;
     called with the inputs on its device and with its rank in the options. within: as in `Team`. The velocity is on the
     first device.

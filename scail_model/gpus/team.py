@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -21,11 +21,17 @@ T = TypeVar("T")
 _LAYERS_AHEAD = 2  # of its GPU that a thread may be: what is queued there still runs after a cancel
 
 
+class Checked(Protocol):
+    def check(self) -> None:
+        """Raise if the work has to end; asked by the threads of all ranks."""
+        ...
+
+
 class Team:
     """devices: of each rank. The first one's rank works in the thread that calls `run`. within: another team's rank
-    as which it works, whose end is this one's."""
+    as which it works, or whoever else knows when it has to end."""
 
-    def __init__(self, devices: Sequence[torch.device], within: Rank | None = None) -> None:
+    def __init__(self, devices: Sequence[torch.device], within: Checked | None = None) -> None:
         self.devices, self.within = tuple(devices), within
 
     def run(self, work: Callable[[Rank], T]) -> list[T]:
@@ -127,7 +133,7 @@ _END = object()
 
 
 class _Run:
-    def __init__(self, count: int, within: Rank | None) -> None:
+    def __init__(self, count: int, within: Checked | None) -> None:
         self.count, self.within = count, within
         self.error: BaseException | None = None
         self._lock = threading.Lock()

@@ -5,6 +5,8 @@ Models are loaded when something asks for them, one after the other; a run whose
 
 from __future__ import annotations
 
+import contextlib
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +25,7 @@ from ..kernels.attention_backends import AUTOMATIC
 from ..kernels.precision import EXACT, int8_storage
 from ..transformer import SCAIL2Transformer
 from ..video import not_finite
+from ..video.at_once import place_of
 from ..video.host import Host, SampleRequest
 from ..video.plan_parser import Change
 from ..video.segment_inputs import prompt_texts
@@ -32,7 +35,7 @@ from .attention import choose
 from .encoders import VAE, EncoderFiles, encode_clip, encode_texts, tokenize
 from .file_keys import file_key
 from .kept_models import KeptModels, free
-from .sampling import sample_latent
+from .sampling import reference_conditions, sample_latent
 from .several_gpus import SeveralGpus, fill
 from .weights import Weights
 
@@ -54,10 +57,11 @@ class HeadlessHost:
     def __init__(self, encoders: EncoderFiles, weights: Weights, device: torch.device, dtype: torch.dtype, *,
                  offload: bool, stage: Callable[[str], None], precision: str = EXACT, attention: str = AUTOMATIC,
                  models: KeptModels | None = None, choice: GpuChoice | None = None) -> None:
-        self.encoders, self.weights, self.device, self.dtype = encoders, weights, device, dtype
+        self.encoders, self.weights, self.dtype = encoders, weights, dtype
         self.offload, self.stage = offload, stage
         self.precision, self.attention = precision, choose(attention, device, precision)
         self.choice = choice or GpuChoice((device,))
+        self._places = range(len(self.choice.devices))  # in that choice: of the GPUs that work here
         # each GPU has to be prepared
         self._attentions = [self.attention, *(choose(self.attention.name, gpu, precision) for gpu in self.devices[1:])]
         self.models = models or KeptModels()
@@ -74,7 +78,11 @@ class HeadlessHost:
     @property
     def devices(self) -> Sequence[torch.device]:
         """The GPUs that sample together; the first computes everything else."""
-        return self.choice.devices
+        return [self.choice.devices[place] for place in self._places]
+
+    @property
+    def device(self) -> torch.device:
+        return self.devices[0]
 
     @property
     def gpus(self) -> str:
@@ -88,17 +96,28 @@ class HeadlessHost:
 
     @property
     def lanes(self) -> Sequence[Host]:
-        return ()
+        return [self._lane(place) for place in self._places] if len(self._places) > 1 else []
+
+    def _lane(self, place: int) -> HeadlessHost:
+        """One of the GPUs, with the same prompts, references and weights, and a VAE of its own."""
+        lane = copy.copy(self)
+        lane._places = range(place, place + 1)
+        return lane
 
     def prepare(self, inputs: Sequence[SegmentInputs]) -> None:
         for one in inputs:
             for prompt in (one.positive, one.negative):
                 self._embedding(prompt)
             self._reference(one.reference)
+        for place in self._places:
+            _ = self._lane(place)._vae, self._network(place)
 
     @property
     def place(self) -> str:
-        return ""
+        count = len(self._places)
+        if len(self.choice.devices) == 1:
+            return ""
+        return f"{count} GPUs" if count > 1 else place_of(self._places[0])
 
     @property
     def key(self) -> str:
@@ -143,25 +162,30 @@ class HeadlessHost:
     # The engine's four requests
 
     def encode(self, frames: Tensor) -> Tensor:
-        return self._vae.encode(frames.movedim(-1, 1))
+        with self._current():
+            return self._vae.encode(frames.movedim(-1, 1))
 
     def sample(self, request: SampleRequest) -> Tensor:
+        with self._current():
+            return self._sampled(request)
+
+    def _sampled(self, request: SampleRequest) -> Tensor:
         inputs = request.inputs
         positive, negative = self._embedding(inputs.positive), self._embedding(inputs.negative)
         reference, normalised = self._reference(inputs.reference), self._vae.normalised
         # the strength multiplies what the VAE gives, as core's pose_strength does
-        conditions = {**_reference_conditions(reference, list(map(normalised, reference.latents)), self.device),
+        conditions = {**reference_conditions(reference, list(map(normalised, reference.latents)), self.device),
                       "replacement": request.replacement,
                       "driving_latents": normalised(request.driving * inputs.driving_strength),
                       "driving_masks": request.driving_mask[None].to(self.device)}
-        latent = sample_latent(self._placed(), positive, negative if inputs.guidance > 1 else None, reference.clip,
-                               conditions, request.noise.to(self.device), request.settings, guidance=inputs.guidance,
-                               steered_from=negative,
+        latent = sample_latent(self._placed(request.check), positive, negative if inputs.guidance > 1 else None,
+                               reference.clip.to(self.device), conditions, request.noise.to(self.device),
+                               request.settings, guidance=inputs.guidance, steered_from=negative,
                                history=None if request.history is None else normalised(request.history),
                                history_strength=inputs.history_strength, on_step=request.on_step,
                                sparse=request.sparse, lock=request.lock and request.lock.normalised(normalised))
         if self.offload:
-            self._left()
+            self._leave()
         return self._vae.denormalised(latent)
 
     def find_not_finite(self, inputs: SegmentInputs) -> str:
@@ -175,11 +199,16 @@ class HeadlessHost:
             return not_finite.in_prompt(prompt)
         reference = self._reference(inputs.reference)
         part = not_finite.first([*(("VAE", latent) for latent in reference.latents),
-                                 ("CLIP", reference.clip["penultimate_hidden_states"])])
+                                 ("CLIP", reference.clip)])
         return not_finite.AROSE if part is None else not_finite.in_reference(part)
 
     def decode(self, latent: Tensor) -> Tensor:
-        return self._vae.decode(latent.to(self.device)).movedim(1, -1)
+        with self._current():
+            return self._vae.decode(latent.to(self.device)).movedim(1, -1)
+
+    def _current(self) -> contextlib.AbstractContextManager[Any]:
+        """Kernels are launched on the thread's current GPU."""
+        return torch.cuda.device(self.device) if self.device.type == "cuda" else contextlib.nullcontext()
 
     def reset_peak(self) -> None:
         if self.device.type == "cuda":
@@ -194,48 +223,57 @@ class HeadlessHost:
 
     # Models
 
-    @cached_property
+    @property
     def _vae(self) -> VAE:
         def load() -> VAE:
             self.stage("loading the VAE")
             return VAE(self.encoders, self.device)
 
-        return self.models.of(kept_models.VAE, digest(file_key(self.encoders.vae), str(self.device)), load)
+        kind = f"{kept_models.VAE} {self._places[0]}"
+        return self.models.of(kind, digest(file_key(self.encoders.vae), str(self.device)), load)
 
-    @cached_property
+    @property
     def _transformer(self) -> SCAIL2Transformer:
+        """The first GPU's network."""
+        first = self.choice.devices[0]
+
         def load() -> SCAIL2Transformer:
             self.stage("loading the transformer")
-            return self.weights.build(self.device, self.dtype, self.attention, self.precision,
-                                      home=torch.device("cpu") if self.offload else self.device)
+            return self.weights.build(first, self.dtype, self.attention, self.precision,
+                                      home=torch.device("cpu") if self.offload else first)
 
-        return self.models.of(kept_models.TRANSFORMER, self._network_key(self.device), load)
+        return self.models.of(kept_models.TRANSFORMER, self._network_key(first), load)
 
-    @cached_property
+    @property
     def _replicas(self) -> nn.ModuleList:
-        """The networks of further GPUs, without weights at first."""
+        """The networks of the other GPUs, without weights at first."""
         def load() -> nn.ModuleList:
             return nn.ModuleList(self.weights.empty(attention, self.precision) for attention in self._attentions[1:])
 
-        return self.models.of(kept_models.REPLICAS, self._network_key(*self.devices), load)
+        return self.models.of(kept_models.REPLICAS, self._network_key(*self.choice.devices), load)
 
-    def _network_key(self, *gpus: torch.device) -> str:
-        return digest(self.weights.key, str(self.dtype), *map(str, gpus), self.precision, self.attention.name)
+    def _network_key(self, *devices: torch.device) -> str:
+        return digest(self.weights.key, str(self.dtype), *map(str, devices), self.precision, self.attention.name)
 
-    def _placed(self) -> SCAIL2Transformer | SeveralGpus:
+    def _network(self, place: int) -> SCAIL2Transformer:
+        replicas = self._replicas  # asked for with one GPU too: those of a run before are given up
+        return cast(SCAIL2Transformer, replicas[place - 1]) if place else self._transformer
+
+    def _placed(self, check: Callable[[], None]) -> SCAIL2Transformer | SeveralGpus:
         """The network with its weights on its GPUs. In main memory they lie once at most: further GPUs are given those
         of the first."""
-        first, others = self._transformer.to(self.device), cast("Sequence[SCAIL2Transformer]", self._replicas)
-        if not len(others):
-            return first
-        for network, gpu in zip(others, self.devices[1:], strict=True):
-            fill(network, first, gpu)
-        return SeveralGpus((first, *others), self.devices)
+        networks = [self._network(place) for place in self._places]
+        for place, network, device in zip(self._places, networks, self.devices, strict=True):
+            if place:
+                fill(network, self._transformer, device)
+            else:
+                network.to(device)
+        return networks[0] if not self.place else SeveralGpus(networks, self.devices, check)
 
-    def _left(self) -> None:
-        """The weights leave the GPUs."""
-        self._transformer.to("cpu")
-        self._replicas.to("meta")
+    def _leave(self) -> None:
+        """Make room for the VAE."""
+        for place in self._places:
+            self._network(place).to("meta" if place else "cpu")
 
     def _embedding(self, prompt: Prompt) -> Tensor:
         if prompt.embedding is not None:
@@ -246,7 +284,7 @@ class HeadlessHost:
             tokens = [cast(Tensor, known.tokens) for known in waiting]
             texts = encode_texts(self.encoders, tokens, self.device, self.dtype, self.models)
             self._embeddings |= dict(zip(waiting, texts, strict=True))
-        return self._embeddings[prompt]
+        return self._embeddings[prompt].to(self.device)
 
     def _reference(self, pictures: Pictures) -> Reference:
         if pictures not in self._references:
@@ -257,14 +295,3 @@ class HeadlessHost:
 
     def _clip(self, pixels: Tensor) -> Tensor:
         return encode_clip(self.encoders, pixels, self.device, self.models)
-
-
-def _reference_conditions(reference: Reference, latents: Sequence[Tensor], device: torch.device) -> dict[str, Any]:
-    """The transformer's arguments for the references, the primary apart from the others. latents: the reference's,
-    normalised."""
-    masks = reference.masks[0].movedim(0, 1)[None].to(device)  # [1, 28, n, h, w], the primary last
-    conditions = {"reference_latents": latents[0], "reference_masks": masks[:, :, -1:]}
-    if len(latents) > 1:
-        conditions["additional_latents"] = torch.cat(tuple(latents[1:]), dim=2)  # [1, 16, n, H, W]
-        conditions["additional_masks"] = masks[:, :, :-1]
-    return conditions

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -22,15 +23,17 @@ class KeptModels:
 
     def __init__(self, *, encoders: bool = False) -> None:
         self.encoders = encoders
+        self._lock = threading.RLock()  # several GPUs ask at the same time
         self._models: dict[str, tuple[str, Any]] = {}
 
     def of(self, kind: str, key: str, load: Callable[[], Any]) -> Any:
         """The model of a kind: the one that is there, if it has this key, or a new one, in whose favour that is given
         up first."""
-        if kind not in self._models or self._models[kind][0] != key:
-            self.give_up(kind)
-            self._models[kind] = key, load()
-        return self._models[kind][1]
+        with self._lock:
+            if kind not in self._models or self._models[kind][0] != key:
+                self.give_up(kind)
+                self._models[kind] = key, load()
+            return self._models[kind][1]
 
     @contextmanager
     def used(self, kind: str, key: str, load: Callable[[], Any], device: torch.device) -> Iterator[Any]:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..inputs.reference import Reference
 from ..kernels.sparse_attention import RUN
 from ..plate.lock import Holding, PlateLock
 from ..sparse.run import SparseRun
@@ -78,3 +79,13 @@ def _velocities(transformer: SCAIL2Transformer | SeveralGpus, calls: Sequence[Ca
     if isinstance(transformer, SeveralGpus):
         return transformer.velocities(calls)
     return [transformer(**call) for call in calls]
+
+def reference_conditions(reference: Reference, latents: Sequence[Tensor], device: torch.device) -> dict[str, Any]:
+    """The transformer's arguments for the references, the primary apart from the others. latents: the reference's,
+    normalised."""
+    masks = reference.masks[0].movedim(0, 1)[None].to(device)  # [1, 28, n, h, w], the primary last
+    conditions = {"reference_latents": latents[0], "reference_masks": masks[:, :, -1:]}
+    if len(latents) > 1:
+        conditions["additional_latents"] = torch.cat(tuple(latents[1:]), dim=2)  # [1, 16, n, H, W]
+        conditions["additional_masks"] = masks[:, :, :-1]
+    return conditions

@@ -6,7 +6,7 @@ otherwise all GPUs share the rows of one after the other. Either way the numbers
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..gpus.forward import forward_together
-from ..gpus.team import Rank, Team
+from ..gpus.team import Checked, Rank, Team
 from ..transformer import SCAIL2Transformer
 
 Call = dict[str, Any]  # the transformer's arguments, on the first GPU
@@ -22,25 +22,27 @@ Call = dict[str, Any]  # the transformer's arguments, on the first GPU
 
 @dataclass(frozen=True)
 class SeveralGpus:
-    """networks: one on each of the devices, with equal weights."""
+    """networks: one on each of the devices, which may be one, with equal weights. check: called between blocks by each
+    GPU's thread; what it raises ends all."""
 
     networks: Sequence[SCAIL2Transformer]
     devices: Sequence[torch.device]
+    check: Callable[[], None] = lambda: None
 
     def velocities(self, calls: Sequence[Call]) -> list[Tensor]:
         """Of each call, on the first GPU. Raises the first error of any GPU when all have stopped."""
         half, odd = divmod(len(self.devices), 2)
         if len(calls) != 2 or odd:
-            return [self._velocity(call, slice(None)) for call in calls]
+            return [self._velocity(call, slice(None), self) for call in calls]
 
         def of_half(rank: Rank) -> Tensor:
             first = half * rank.number
             return self._velocity(calls[rank.number], slice(first, first + half), rank)
 
-        halves = Team(self.devices[::half]).run(of_half)
+        halves = Team(self.devices[::half], self).run(of_half)
         return [velocity.to(self.devices[0]) for velocity in halves]
 
-    def _velocity(self, call: Call, part: slice, within: Rank | None = None) -> Tensor:
+    def _velocity(self, call: Call, part: slice, within: Checked) -> Tensor:
         """By some of the GPUs, on the first of them."""
         return forward_together(self.devices[part], self.networks[part], within=within, **call)
 

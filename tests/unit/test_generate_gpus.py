@@ -126,6 +126,16 @@ def test_what_is_no_number_is_refused(models, tmp_path, capsys, text):
     assert f'gpus is "{text}": use a number of GPUs from 1, or "all"' in capsys.readouterr().err
 
 
+def test_scenes_are_made_on_different_gpus_at_once(make, tmp_path, capsys):
+    """Three of them, on two: the one that is left has both."""
+    changes = {"scene_cuts": "4, 8", "sample_steps": 1, "codec": "lossless"}
+    expected = make(tmp_path / "one" / "out.mp4", 1, **changes).read_bytes()
+    for gpus in (2, 3):
+        out = make(tmp_path / str(gpus) / "out.mp4", gpus, **changes)
+        assert out.read_bytes() == expected
+        assert "GPU 2" in capsys.readouterr().err
+
+
 # The host
 
 def host(models, gpus, kept=None, **how) -> HeadlessHost:
@@ -142,12 +152,12 @@ def test_further_gpus_hold_weights_only_while_they_sample(models):
     kept = KeptModels()
     with torch.inference_mode():
         several = host(models, 4, kept)
-        first, *others = several._placed().networks
+        first, *others = several._placed(print).networks
         assert not any(value.is_meta for network in others for value in network.parameters())
         copies = [dict(network.named_parameters()) for network in others]
         for name, value in first.named_parameters():
             assert all(torch.equal(value, copy[name]) for copy in copies)
-        several._left()
+        several._leave()
         assert all(value.is_meta for network in others for value in network.parameters())
         assert not any(value.is_meta for value in first.parameters())
 
@@ -155,10 +165,10 @@ def test_further_gpus_hold_weights_only_while_they_sample(models):
 def test_models_are_kept_for_the_next_run_with_as_many_gpus(models):
     kept = KeptModels()
     with torch.inference_mode():
-        first, second = (host(models, 2, kept, offload=False)._placed() for _ in range(2))
+        first, second = (host(models, 2, kept, offload=False)._placed(print) for _ in range(2))
         assert all(one is other for one, other in zip(first.networks, second.networks, strict=True))
         gone = weakref.ref(first.networks[1])
-        alone = host(models, 1, kept, offload=False)._placed()
+        alone = host(models, 1, kept, offload=False)._placed(print)
         assert alone is first.networks[0]
         del first, second
         gc.collect()

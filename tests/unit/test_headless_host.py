@@ -22,7 +22,7 @@ from scail_model.inputs.reference import Pictures
 from scail_model.masks import pack_driving_mask, pack_mask
 from scail_model.preflight.budget import OFFLOADED, RESIDENT, Work, estimate
 from scail_model.segments import plan_segments
-from scail_model.video import open_clip
+from scail_model.video import not_finite, open_clip
 from scail_model.video.engine import make_video
 from scail_model.video.options import VideoOptions
 from scail_model.video.segment_inputs import Given
@@ -108,6 +108,7 @@ def test_the_engine_makes_what_a_plain_loop_makes(tmp_path, frames, replacement)
         task, name = make_task(options, 7, (), Given(*prompts, [pictures]), inputs.driving, inputs.identities, host)
         job = Job(tmp_path / name, {})
         made = make_video(task, host, job, watch)
+        assert host.find_not_finite(task.inputs[0]) == not_finite.AROSE
         texts = encoders.encode_texts(files, [prompt.tokens for prompt in prompts], CPU, torch.float32)
         pixels = conditioning.reference_pixels(inputs.references[0], inputs.identities, 0, 64, 96, cut_out=replacement)
         clip = encoders.encode_clip(files, conditioning.clip_input(pixels), CPU)
