@@ -18,3 +18,11 @@ CHOICES = {PYTORCH if name == CORE else name: "PyTorch's attention, which runs e
 def choose(name: str, device: torch.device, precision: str) -> Backend:
     """The attention of a name in CHOICES. Raises ValueError for one that does not run on the device."""
     return attention_choice.choose(name, device, precision, HostAttention(PYTORCH, PYTORCH, sdpa))
+
+
+def prepare_further(device: torch.device, backend: Backend, precision: str) -> None:
+    """Get another GPU of the same kind ready for an attention. Raises ValueError if it does not run there."""
+    reason = attention_choice.prepare(backend, precision, device)
+    if reason is not None:
+        raise ValueError(f"attention is {backend.name}, but on {device} {reason}: use one GPU (--gpus 1), or attention "
+                         f"{PYTORCH}.")

@@ -31,7 +31,7 @@ from ..video.plan_parser import Change
 from ..video.segment_inputs import prompt_texts
 from ..video.task import SegmentInputs
 from . import int8, kept_models
-from .attention import choose
+from .attention import choose, prepare_further
 from .encoders import VAE, EncoderFiles, encode_clip, encode_texts, tokenize
 from .file_keys import file_key
 from .kept_models import KeptModels, free
@@ -62,8 +62,8 @@ class HeadlessHost:
         self.precision, self.attention = precision, choose(attention, device, precision)
         self.choice = choice or GpuChoice((device,))
         self._places = range(len(self.choice.devices))  # in that choice: of the GPUs that work here
-        # each GPU has to be prepared
-        self._attentions = [self.attention, *(choose(self.attention.name, gpu, precision) for gpu in self.devices[1:])]
+        for gpu in self.choice.devices[1:]:
+            prepare_further(gpu, self.attention, precision)
         self.models = models or KeptModels()
         self._usual = precision == EXACT and attention == AUTOMATIC
         self._prompts: list[Prompt] = []
@@ -114,10 +114,14 @@ class HeadlessHost:
 
     @property
     def place(self) -> str:
-        count = len(self._places)
-        if len(self.choice.devices) == 1:
-            return ""
-        return f"{count} GPUs" if count > 1 else place_of(self._places[0])
+        if not self._is_whole:
+            return place_of(self._places[0])
+        return f"{len(self._places)} GPUs" if len(self._places) > 1 else ""
+
+    @property
+    def _is_whole(self) -> bool:
+        """Not one of several lanes."""
+        return len(self._places) == len(self.choice.devices)
 
     @property
     def key(self) -> str:
@@ -227,10 +231,10 @@ class HeadlessHost:
     def _vae(self) -> VAE:
         def load() -> VAE:
             self.stage("loading the VAE")
-            return VAE(self.encoders, self.device)
+            return VAE(self.encoders, self.device, self.devices)
 
-        kind = f"{kept_models.VAE} {self._places[0]}"
-        return self.models.of(kind, digest(file_key(self.encoders.vae), str(self.device)), load)
+        kind = kept_models.VAE if self._is_whole else f"{kept_models.VAE} of {self.place}"
+        return self.models.of(kind, digest(file_key(self.encoders.vae), *map(str, self.devices)), load)
 
     @property
     def _transformer(self) -> SCAIL2Transformer:
@@ -247,10 +251,8 @@ class HeadlessHost:
     @property
     def _replicas(self) -> nn.ModuleList:
         """The networks of the other GPUs, without weights at first."""
-        def load() -> nn.ModuleList:
-            return nn.ModuleList(self.weights.empty(attention, self.precision) for attention in self._attentions[1:])
-
-        return self.models.of(kept_models.REPLICAS, self._network_key(*self.choice.devices), load)
+        return self.models.of(kept_models.REPLICAS, self._network_key(*self.choice.devices), lambda: nn.ModuleList(
+            self.weights.empty(self.attention, self.precision) for _ in self.choice.devices[1:]))
 
     def _network_key(self, *devices: torch.device) -> str:
         return digest(self.weights.key, str(self.dtype), *map(str, devices), self.precision, self.attention.name)

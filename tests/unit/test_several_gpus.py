@@ -36,6 +36,8 @@ CASES = {
     "with additional references": {"additional": 2, "history": True},
     "driven for a part": {"driving_end": 0.4},
     "8-bit": {"precision": EIGHT_BIT, "replacement": True, "history": True},
+    "sparse": {"precision": FAST, "large": True, "history": True},
+    "sparse without guidance": {"precision": FAST, "large": True, "guidance": 1.0},
 }
 
 
