@@ -146,12 +146,13 @@ class Accident(Exception):
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("full"), KeyboardInterrupt(), Accident()], ids=repr)
 def test_an_error_on_one_gpu_ends_all_and_the_next_run_works(count, guidance, at, error):
     group = networks(EXACT)[:count]
-    threads = threading.active_count()
+    expected = sampled(on_gpus(group), guidance=guidance)[0]
+    threads = threading.active_count()  # some wait a while for more work
     with hooked((group[at], 0, failing(error))), pytest.raises(type(error)) as raised:
         sampled(on_gpus(group), guidance=guidance)
     assert raised.value is error
-    assert threading.active_count() == threads
-    assert torch.equal(sampled(on_gpus(group), guidance=guidance)[0], sampled(group[0], guidance=guidance)[0])
+    assert threading.active_count() <= threads
+    assert torch.equal(sampled(on_gpus(group), guidance=guidance)[0], expected)
 
 
 @pytest.mark.parametrize("count", [2, 4])
@@ -171,17 +172,21 @@ def test_an_error_in_one_half_is_heard_in_the_other(count):
 
 
 def test_ctrl_c_ends_all():
-    group, threads = networks(EXACT), threading.active_count()
+    group = networks(EXACT)
+    expected, threads = sampled(on_gpus(group))[0], threading.active_count()
     with hooked((group[3], 0, lambda: os.kill(os.getpid(), signal.SIGINT))), pytest.raises(KeyboardInterrupt):
         sampled(on_gpus(group))
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads
+    assert torch.equal(sampled(on_gpus(group))[0], expected)
 
 
 def test_a_hundred_starts_and_cancels_leave_nothing():
     def stop(step, denoised):
         raise Accident
 
-    group, threads, lives = networks(EXACT), threading.active_count(), weakref.WeakSet()
+    group, lives = networks(EXACT), weakref.WeakSet()
+    sampled(on_gpus(group))
+    threads = threading.active_count()
     for number in range(100):
         several = on_gpus(group[: 2 + number % 2 * 2])
         lives.add(several)
@@ -189,4 +194,5 @@ def test_a_hundred_starts_and_cancels_leave_nothing():
             sampled(several, guidance=1.0 + number % 3, on_step=stop)
     del several
     gc.collect()
-    assert (threading.active_count(), len(lives)) == (threads, 0)
+    assert threading.active_count() <= threads
+    assert not lives
