@@ -41,7 +41,7 @@ def with_copies(patcher, wanted: int | None):
     """A MODEL with copies of itself on other GPUs, `wanted` in all, None for as many as there are. Why they are fewer
     is logged, and kept with the network."""
     network = patcher.model.diffusion_model
-    choice = choose_here(wanted, network.config.num_heads, devices(), free=_can_be_free)
+    choice = choose_here(wanted, network.config.num_heads, devices(), free=can_be_free)
     network.fewer_gpus = choice.fewer
     if choice.fewer:
         log.info("SCAIL-2: %s", choice.fewer)
@@ -56,7 +56,7 @@ def with_copies(patcher, wanted: int | None):
     return patcher
 
 
-def _can_be_free(device: torch.device) -> int:
+def can_be_free(device: torch.device) -> int:
     """Bytes that are free on a device when ComfyUI has unloaded all models from it."""
     loaded = sum(each.model_loaded_memory() for each in comfy.model_management.current_loaded_models
                  if each.model is not None and each.device == device)
@@ -75,18 +75,19 @@ def _like_the_first(patcher, copy) -> None:
     copy.model.diffusion_model.use_attention(patcher.model.diffusion_model.backend)
 
 
-def gpus_of(model) -> GpuChoice:
-    """The GPUs that share the rows of a MODEL's tokens, and a sentence if they are fewer than asked for."""
+def gpus_of(model, hooked: bool = False) -> GpuChoice:
+    """The GPUs that share the rows of a MODEL's tokens, and a sentence if they are fewer than asked for. hooked:
+    whether prompts turn LoRAs on and off."""
     all_devices = [model.load_device, *(copy.load_device for copy in model.get_additional_models_with_key(COPIES))]
     network = model.get_model_object(NETWORK)
     if not isinstance(network, ComfyTransformer):
         return GpuChoice((model.load_device,))
     if len(all_devices) == 1:
         return GpuChoice((model.load_device,), network.fewer_gpus)
-    reason = _reason_for_one(model)
+    reason = _HOOKED if hooked else _reason_for_one(model)
     if reason is not None:
         return GpuChoice((model.load_device,), reason)
-    choice = choose_here(len(all_devices), network.config.num_heads, all_devices, free=_can_be_free)
+    choice = choose_here(len(all_devices), network.config.num_heads, all_devices, free=can_be_free)
     return GpuChoice(choice.devices, choice.fewer or network.fewer_gpus)
 
 
@@ -130,6 +131,7 @@ def _bound(model) -> str | None:
 _REMEDY = "remove that node from the model's line, or set gpus to 1."
 _EACH_ON_ONE = "{}, so each prompt is computed on one GPU: " + _REMEDY
 _ALL_ON_ONE = "{}, so one GPU computes all: " + _REMEDY
+_HOOKED = _EACH_ON_ONE.format("A node turns LoRAs on while the model samples")
 
 
 # One sampling
@@ -139,9 +141,7 @@ def _with_devices(executor, *arguments, **options):
     model = guider.model_patcher
     if not model.get_additional_models_with_key(COPIES):
         return executor(*arguments, **options)
-    choice = gpus_of(model)
-    if any("hooks" in entry for entries in guider.conds.values() for entry in entries):
-        choice = GpuChoice((model.load_device,), _EACH_ON_ONE.format("A node turns LoRAs on while the model samples"))
+    choice = gpus_of(model, any("hooks" in entry for entries in guider.conds.values() for entry in entries))
     log.info("SCAIL-2: %s", choice.fewer or f"rows of tokens are shared by {', '.join(map(str, choice.devices))}.")
     # core has copied them for this sampling
     guider.model_options.setdefault("transformer_options", {})[_DEVICES] = choice.devices

@@ -9,10 +9,13 @@ import comfy.model_base
 import comfy.model_management
 
 from ..config import TransformerConfig
+from ..gpus.gain import ALONE, NVLINK, Together
+from ..gpus.probe import link_rate
 from ..inputs.reference import Pictures, Reference
 from ..media.clips import Clip
 from ..media.retiming import PickedClip, retimed
 from ..preflight.budget import DECODING, Work, sampling_seconds
+from .gpus import gpus_of
 
 _SIZES = ("dim", "ffn_dim", "num_heads", "num_layers")
 
@@ -36,7 +39,9 @@ def plan_facts(clip: Clip, reference: Reference, rate: float, *, found_cuts: Seq
     }
     if model is not None and isinstance(model.model, comfy.model_base.WAN21_SCAIL2):
         config = _config(model)
-        facts |= {"weight_bytes": model.model_size(), "model": {name: getattr(config, name) for name in _SIZES}}
+        gpus = gpus_of(model).devices
+        facts |= {"weight_bytes": model.model_size(), "model": {name: getattr(config, name) for name in _SIZES},
+                  "gpus": len(gpus), "link": link_rate(gpus)}
     return {"scail2_plan": [facts]}
 
 
@@ -47,15 +52,18 @@ def _every(clip: Clip) -> dict[str, Any]:
     return {"frames": len(usual), "fps": fps, "seconds": None if fps is None else float(stored.times()[-1])}
 
 
-def measured_pace(model, reference: Reference | Pictures, guidance: float, steps: Mapping[int, int], spent: float
-                  ) -> float | None:
-    """Seconds here for one on an NVIDIA H200, by sampling steps of a run; None if it had none.
+def measured_pace(model, reference: Reference | Pictures, guidance: float, steps: Mapping[int, int], spent: float, *,
+                  alone: bool = False) -> float | None:
+    """Seconds here for one on an NVIDIA H200, or on as many as the MODEL has; None if the run had no sampling steps.
 
-    steps: number of timed steps by frames of their segment. spent: seconds of all of them together.
+    steps: number of timed steps by frames of their segment. spent: seconds of all of them together. alone: whether each
+    segment was made by one GPU.
     """
-    width, height = reference.width, reference.height
+    width, height, gpus = reference.width, reference.height, gpus_of(model).devices
+    together = ALONE if alone else Together(len(gpus), link_rate(gpus) or NVLINK)
     expected = sum(sampling_seconds(Work(_config(model), width, height, (length,), reference.masks.shape[1] - 1, count,
-                                         guidance, 0, width, height)) for length, count in steps.items())
+                                         guidance, 0, width, height, together=together))
+                   for length, count in steps.items())
     return spent / expected if expected else None
 
 

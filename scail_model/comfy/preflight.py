@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import shutil
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -15,6 +16,8 @@ import comfy.model_management
 import comfy.model_sampling
 import torch
 
+from ..gpus.choice import GpuChoice
+from ..gpus.probe import link_rate
 from ..identity.identities import Identities
 from ..inputs.reference import Pictures, Reference
 from ..kernels.attention_choice import Backend
@@ -33,6 +36,7 @@ from ..video.denoising import driven_steps
 from ..video.task import LATENTS, Settings
 from . import conditioning, loras, overrides, patches
 from .blocks import not_steered
+from .gpus import can_be_free, gpus_of
 from .model import ComfyTransformer
 from .sampler import check_sampler, sampler_name
 
@@ -68,12 +72,14 @@ def check(model, positive: list, negative: list, vae, reference: Reference | Pic
         found += [*checks.not_sparse(network.precision, network.backend), *_not_used(model, network.backend)]
     found += checks.without_effect(sparse, settings.sparse)
     hooked = any("hooks" in options for entries in prompts.values() for _, options in entries)
+    choice = gpus_of(model, hooked)
     return found + checks.check(Job(
         identities, driving, fps, reference.width, reference.height, reference.masks[0],
         {name: _tokens(entries) for name, entries in prompts.items()},
         settings.solver if sampler is None else sampler_name(sampler), settings.steps, settings.schedule,
         settings.guidance, settings.segment_length, settings.overlap, settings.black_background,
-        _transformer(model, hooked), machine(model.load_device, timed=timed), settings.lengths, settings.cuts,
+        _transformer(model, hooked, choice), machine(model.load_device, choice.devices, timed=timed), settings.lengths,
+        settings.cuts,
         settings.colour_match != OFF, settings.history == LATENTS, lossless, _free_disk(folder),
         None if settings.always_driven else driven_steps(settings, conditioning.driving_levels(settings, model)),
         full, settings.sparse, plate, settings.negative_strength))
@@ -128,16 +134,16 @@ def check_noise_levels(model, settings: Settings) -> None:
                          f"setting shift is {settings.shift:g}: set it to {patch.shift:g}, or remove that node.")
 
 
-def machine(device: torch.device, *, timed: bool) -> Machine:
-    """Memory in bytes, as it is when ComfyUI has unloaded what it can; the GPU's speed only if `timed`."""
+def machine(device: torch.device, gpus: Sequence[torch.device] = (), *, timed: bool) -> Machine:
+    """Memory in bytes, as it is when ComfyUI has unloaded what it can; the GPU's speed, and the link between several,
+    only if `timed`. gpus: all that compute together, of which the fullest one's memory counts."""
     free_ram = comfy.model_management.get_free_memory(torch.device("cpu"))
     if device.type != "cuda":
         return Machine(0, 0, free_ram, None)
     total = comfy.model_management.get_total_memory(device)
-    free = comfy.model_management.get_free_memory(device) + sum(
-        loaded.model_loaded_memory() for loaded in comfy.model_management.current_loaded_models
-        if loaded.model is not None and loaded.device == device)
-    return Machine(total, min(free, total), free_ram, _tflops(device) if timed else None)
+    free = min(map(can_be_free, gpus or (device,)))
+    return Machine(total, min(free, total), free_ram, _tflops(device) if timed else None,
+                   link_rate(tuple(gpus)) if timed else None)
 
 
 @cache
@@ -146,12 +152,13 @@ def _tflops(device: torch.device) -> float:
     return probe_tflops(device)
 
 
-def _transformer(model, hooked: bool) -> Transformer | None:
+def _transformer(model, hooked: bool, choice: GpuChoice) -> Transformer | None:
     if not isinstance(model.model, comfy.model_base.WAN21_SCAIL2):
         return None
     patched = len(loras.fitting(model))
     return Transformer(loras.config_of(model), model.model_size(), patched,
-                       bool(patched or model.injections or hooked), in_chunks(model), int8=_in_int8(model))
+                       bool(patched or model.injections or hooked), in_chunks(model), int8=_in_int8(model),
+                       gpus=choice.devices, fewer=choice.fewer)
 
 
 def _in_int8(model) -> bool:

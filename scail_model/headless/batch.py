@@ -48,5 +48,5 @@ def _card(name: str | None) -> Card | None:
     device = torch.device("cuda")
     found = torch.cuda.get_device_name(device)
     known = next((card for card in CARDS if card.name == found), None)
-    measured = machine(device, timed=known is None)
+    measured = machine((device,), timed=known is None)
     return known or Card(found, measured.matmul_tflops, measured.total_vram)

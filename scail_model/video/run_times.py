@@ -29,6 +29,11 @@ class RunTimes:
         self._lanes = [_Lane(order, self.lengths, self.steps) for order in lanes]
         self._lane_of = {index: lane for lane in self._lanes for index in lane.order}
 
+    @property
+    def lanes(self) -> int:
+        """How many make segments at the same time."""
+        return len(self._lanes)
+
     def stage(self, segment: int, *, decoding: bool) -> None:
         """A segment has entered another stage, and has left the one before."""
         now = self._clock()

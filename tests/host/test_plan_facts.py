@@ -15,6 +15,7 @@ SIZES = {"width": 96, "height": 64}
 MODEL = {"dim": TINY.dim, "ffn_dim": TINY.ffn_dim, "num_heads": TINY.num_heads,
          "num_layers": TINY.num_layers}
 CPU = {"gpu_bytes": 0}
+ONE = {"gpus": 1, "link": None}
 
 
 @pytest.fixture
@@ -84,7 +85,7 @@ def test_a_check_tells_of_the_model_too(graph, told, weights):
     assert facts == CPU | SIZES | {"frames": 17, "fps": None, "found_cuts": None, "additional": 1, "pace": None,
                                    "rate": 0.0, "every": {"frames": 17, "fps": None, "seconds": None},
                                    "filmed": [96, 64],
-                                   "coder_pace": None, "weight_bytes": weights, "model": MODEL}
+                                   "coder_pace": None, "weight_bytes": weights, "model": MODEL} | ONE
 
 
 def test_a_video_tells_how_fast_it_was_made(graph, two_scenes, told, weights):
@@ -94,7 +95,7 @@ def test_a_video_tells_how_fast_it_was_made(graph, two_scenes, told, weights):
     assert facts == CPU | SIZES | {"frames": FRAMES, "fps": "25/2", "found_cuts": None, "additional": 0, "rate": 0.0,
                                    "every": {"frames": FRAMES, "fps": "25/2", "seconds": FRAMES / 12.5},
                                    "filmed": [96, 64],
-                                   "weight_bytes": weights, "model": MODEL}
+                                   "weight_bytes": weights, "model": MODEL} | ONE
     # no faster than the matrix products alone on an H200 at its peak, 989 TFLOPS, and no slower than the whole run
     tokens = 3 * (SIZES["width"] // 16) * (SIZES["height"] // 16)  # of 9 frames, which are fewer than a segment has
     least = 2 * TINY.num_layers * tokens * (8 * TINY.dim**2 + 2 * TINY.dim * TINY.ffn_dim) / 989e12
