@@ -132,7 +132,8 @@ class ComfyHost:
         return not_finite.find(self.model, replace(inputs, reference=self._reference(inputs.reference)))
 
     def decode(self, latent: Tensor) -> Tensor:
-        frames = video_vae.decode(self.vae, latent).cpu()
+        devices = gpus.gpus_of(self.model).devices
+        frames = video_vae.decode(self.vae, latent, devices if len(devices) > 1 else ()).cpu()
         return frames.reshape(-1, *frames.shape[-3:])
 
     def reset_peak(self) -> None:

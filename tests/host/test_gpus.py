@@ -233,3 +233,11 @@ def test_a_cancel_in_the_middle_of_a_forward(comfy, graph, next_run_works, place
     comfy.post("/interrupt", {})
     assert comfy.wait(prompt)["status"]["messages"][-1][0] == "execution_interrupted"
     next_run_works(guidance)
+
+
+@pytest.mark.parametrize("gpus", ["1", "2", "4"])
+def test_the_gpus_of_a_model_decode_its_videos(comfy, graph, gpus):
+    model = load(graph, FOUR_HEADS, gpus=gpus)
+    vae = graph.add("vae", "VAELoader", vae_name="wan_tiny.safetensors")
+    graph.add("text", "PreviewAny", source=graph.add("found", "TestDecodingHost", model=model, vae=vae))
+    assert json.loads(comfy.run(graph)["text"]["text"][0]) == [int(gpus), True]

@@ -33,7 +33,7 @@ from .poses import TestKeyPoints, TestPoses, TestWithoutBodyRender
 from .sam3 import TestDrawnDetect, TestDrawnTrack
 from .sparse import TestSparse
 from .text_models import TestTextModel
-from .vae import TestVae
+from .vae import TestDecodingHost, TestVae
 from .videos import TestReadVideo
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "demo"))
@@ -466,6 +466,7 @@ class TestExtension(ComfyExtension):
                 TestLoading, TestSleep, TestDevices, TestFailingGpu, TestGpusOf, TestPatchedGpus,
                 TestSlowSampler, TestOverrides, TestExpandedSample, TestBodies, TestDrawnBodies, TestDrawnKeyPoints,
                 TestSavePoses, TestWithoutBodyRender, TestPoses, TestKeyPoints, TestPlateLock, TestSparse, TestVae,
+                TestDecodingHost,
                 *missing_of_core()]
 
 

@@ -101,5 +101,24 @@ class TestVae(io.ComfyNode):
         return torch.equal(ours, core) and ours.stride() == core.stride()
 
 
+class TestDecodingHost(io.ComfyNode):
+    """How many devices decode for ComfyUI's host, and whether the frames are ComfyUI's; as JSON."""
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(node_id="TestDecodingHost", category="test", outputs=[io.String.Output()],
+                         inputs=[io.Model.Input("model"), io.Vae.Input("vae")])
+
+    @classmethod
+    def execute(cls, model, vae):
+        video_vae, latent = pack("comfy.video_vae"), drawn(vae, 5)
+        with mock.patch.object(video_vae, "_is_faster", return_value=True), \
+                mock.patch.object(video_vae.causal_video, "ready", return_value=True):
+            frames = pack("comfy.host").ComfyHost(model, vae).decode(latent)
+        ((_, devices, *_),) = video_vae._equal
+        video_vae._equal.clear()
+        return io.NodeOutput(json.dumps([len(devices), torch.equal(frames, vae.decode(latent)[0])]))
+
+
 def drawn(vae, frames):
     return torch.randn(1, 16, frames, 4, 6, generator=torch.Generator().manual_seed(frames))
