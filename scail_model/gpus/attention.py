@@ -94,7 +94,9 @@ class _Exchange:
 
     def __init__(self, rank: Rank, rows: Sequence[slice], asked: Sequence[slice]) -> None:
         self.rank, self.rows = rank, rows
-        self.asked = [shifted(part, -asked[0].start) for part in asked]
+        some = [part for part in asked if size(part)]
+        whole = slice(some[0].start, some[-1].stop)  # a rank that has none of them may lie before or after
+        self.asked = [shifted(within(whole, part), -whole.start) for part in asked]
         self._own: dict[str, Tensor] = {}
         self._arriving: dict[str, list[links.Event]] = {}
         self._leaving: list[tuple[Tensor, links.Event]] = []

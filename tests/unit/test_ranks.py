@@ -5,9 +5,12 @@ import threading
 
 import pytest
 import torch
+from test_gpus import inputs
+from test_gpus import together as together_in
 from test_sparse_attention import tokens
 
 from scail_model.attention import sdpa
+from scail_model.config import TransformerConfig
 from scail_model.gpus.team import Team
 from scail_model.kernels import attention_choice, cudnn_attention, fp8_attention, sparse_attention
 from scail_model.kernels.attention_choice import HostAttention
@@ -17,6 +20,7 @@ from scail_model.kernels.ranks import RANK, of_all_heads
 from scail_model.kernels.sparse_attention import PROMPTS, RUN
 from scail_model.sparse.run import SparseRun
 from scail_model.sparse.settings import SparseSettings
+from scail_model.transformer import SCAIL2Transformer
 
 CPU, HEADS = torch.device("cpu"), 4
 HOST = HostAttention("pytorch", "pytorch", sdpa)
@@ -104,6 +108,41 @@ def test_sparse_attention(count, limit):
     assert alone[1:] == several[1:]
     assert all(torch.equal(*pair) for pair in zip(alone[0], several[0], strict=True))
     assert (max(alone[2].densities.values()) > 0.35) == bool(limit), "or the limit is not at work"
+
+
+@pytest.mark.parametrize("rows", [None, 128])
+@pytest.mark.parametrize("count", [2, 4])
+@pytest.mark.parametrize("kind", ["8 bits", "sparse"])
+def test_the_whole_network(in_8_bits, monkeypatch, kind, count, rows):
+    """Three steps on one device and on several, all rows at once and in chunks."""
+    monkeypatch.setattr(sparse_attention, "FEWEST_KEYS", 0)
+    monkeypatch.setattr(attention_choice, "_FEW_KEYS", 600)  # more than those of the text, fewer than the tokens
+    torch.manual_seed(0)
+    backend = in_8_bits if kind == "8 bits" else attention_choice.choose("automatic", CPU, FAST, HOST)
+    network = SCAIL2Transformer(TransformerConfig(dim=HEADS * 128, num_heads=HEADS, ffn_dim=256, num_layers=2,
+                                                  text_dim=256), attention=backend)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.02 if parameter.ndim > 1 else 0.3)
+    monkeypatch.setattr(network, "rows_at_once", lambda *_: rows)
+    (x, timestep, *texts), conditions = inputs(additional=2)
+    found = []
+    for devices in (1, count):
+        run, outs = SparseRun(SparseSettings(0.25, 0.2)), []
+        for step in range(3):
+            options = {RUN: run, PROMPTS: [0]} if kind == "sparse" else {}
+            given = [x, timestep - step, *texts]
+            with torch.no_grad():
+                outs.append(network(*given, **conditions, transformer_options=options) if devices == 1 else
+                            together_in(network, devices, given, conditions, options))
+        found.append((outs, run.errors, run.calibration()))
+    (alone, *facts), (several, *others) = found
+    assert facts == others
+    assert all(torch.equal(*pair) for pair in zip(alone, several, strict=True))
+    with torch.no_grad():
+        network.blocks[0].self_attn.attention = network.blocks[1].self_attn.attention = sdpa
+        assert not torch.equal(alone[0], network(x, timestep, *texts, **conditions)), "or it was exact"
+    if kind == "sparse":
+        assert {error.layer for error in facts[0]} == {0, 1}
 
 
 def test_prompts_in_one_batch_one_after_the_other_and_at_the_same_time():
