@@ -13,9 +13,11 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(autouse=True)
 def no_thread_is_left():
+    """Those of a first run wait for more work; there are never more."""
+    pipeline.run([CPU] * 5, [iter] * 5, [], list, nothing)
     before = threading.active_count()
     yield
-    assert threading.active_count() == before
+    assert threading.active_count() <= before
 
 
 def nothing():
