@@ -19,7 +19,6 @@ import torch
 
 from ..files import jobs
 from ..files.content_keys import digest
-from ..gpus.choice import all_gpus, choose_here
 from ..inputs.reference import STILL_VIDEO, Pictures
 from ..plate.facts import lines as plate_lines
 from ..preflight import findings
@@ -133,10 +132,9 @@ def _prepare(arguments: argparse.Namespace, terminal: Terminal, *, timed: bool, 
     options.check()
     weights = open_weights(transformer_file(arguments))
     device, dtype = usual_device()
-    choice = choose_here(arguments.gpus, weights.config.num_heads, all_gpus(device))
-    host = HeadlessHost(find_encoders(Path(arguments.ckpt_dir)), weights, choice.devices[0], dtype,
+    host = HeadlessHost(find_encoders(Path(arguments.ckpt_dir)), weights, device, dtype,
                         offload=arguments.offload_model, stage=terminal.say, precision=arguments.precision,
-                        attention=arguments.attention, models=models, choice=choice)
+                        attention=arguments.attention, models=models)
     prompts = host.encode_text(arguments.prompt, ""), host.encode_text(arguments.negative_prompt, "negative")
     weights.loras = opened_loras(arguments, weights)
     terminal.say("reading pictures, videos and masks")
@@ -151,7 +149,7 @@ def _prepare(arguments: argparse.Namespace, terminal: Terminal, *, timed: bool, 
                                                *(([picture], bound) for picture, bound in inputs.plan_references))]
     found = check_inputs(inputs, options.sized(references[0]), options,
                          options.settings(0, cuts, sigmas, sparse=host.sparse), host, prompts, _jobs_folder(arguments),
-                         full=options.full(references[0], sigmas), timed=timed)
+                         gpus=arguments.gpus, full=options.full(references[0], sigmas), timed=timed)
     return Prepared(options, inputs, cuts, host, Given(*prompts, references, sigmas, inputs.plate_masks,
                                                           inputs.crop), found)
 
@@ -247,5 +245,6 @@ def _plan_lines(arguments: argparse.Namespace, prepared: Prepared, task: VideoTa
     lines.append(f"{settings.solver}, {settings.schedule}, "
                  f"guidance {settings.guidance:g}, seed {settings.seed}"
                  f"{f', negative_strength {settings.negative_strength:g}' if settings.negative_strength else ''}")
-    gpus = prepared.host.gpus
-    return [*lines, f"computed with {prepared.host.description}{gpus and f', on {gpus}'}", f"into {target}"]
+    host = prepared.host  # its description goes into the file, which does not depend on the GPUs
+    where = host.place and f", on {host.place} ({', '.join(map(str, host.devices))})"
+    return [*lines, f"computed with {host.description}{where}", f"into {target}"]

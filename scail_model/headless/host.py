@@ -60,15 +60,20 @@ class HeadlessHost:
         self.encoders, self.weights, self.dtype = encoders, weights, dtype
         self.offload, self.stage = offload, stage
         self.precision, self.attention = precision, choose(attention, device, precision)
-        self.choice = choice or GpuChoice((device,))
-        self._places = range(len(self.choice.devices))  # in that choice: of the GPUs that work here
-        for gpu in self.choice.devices[1:]:
-            prepare_further(gpu, self.attention, precision)
+        self.use(choice or GpuChoice((device,)))
         self.models = models or KeptModels()
         self._usual = precision == EXACT and attention == AUTOMATIC
         self._prompts: list[Prompt] = []
         self._embeddings: dict[Prompt, Tensor] = {}
         self._references: dict[Pictures, Reference] = {}
+
+    def use(self, choice: GpuChoice, *, alone: bool = True) -> None:
+        """Work on these GPUs from now on. alone: whether each of them has room for a segment by itself. Raises
+        ValueError as the constructor."""
+        for gpu in choice.devices[1:]:
+            prepare_further(gpu, self.attention, self.precision)
+        self.choice, self._alone = choice, alone
+        self._places = range(len(choice.devices))  # in that choice: of the GPUs that work here
 
     @property
     def description(self) -> str:
@@ -85,18 +90,12 @@ class HeadlessHost:
         return self.devices[0]
 
     @property
-    def gpus(self) -> str:
-        """The same in words, for reports; "" for one. Not for the file's metadata: the file does not depend on it."""
-        count = len(self.devices)
-        return f"{count} GPUs ({', '.join(map(str, self.devices))})" if count > 1 else ""
-
-    @property
     def sparse(self) -> bool:
         return self.attention.sparse
 
     @property
     def lanes(self) -> Sequence[Host]:
-        return [self._lane(place) for place in self._places] if len(self._places) > 1 else []
+        return [self._lane(place) for place in self._places] if self._alone and len(self._places) > 1 else []
 
     def _lane(self, place: int) -> HeadlessHost:
         """One of the GPUs, with the same prompts, references and weights, and a VAE of its own."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gc
 import json
+import re
 import weakref
 from fractions import Fraction
 from pathlib import Path
@@ -15,8 +16,9 @@ from safetensors.torch import save_file
 from test_generate import SIZE, command
 
 from scail_model.config import TransformerConfig
-from scail_model.gpus.choice import GpuChoice
-from scail_model.headless import generate
+from scail_model.gpus import choice
+from scail_model.gpus.choice import Gpu, GpuChoice
+from scail_model.headless import checks
 from scail_model.headless.cli import main
 from scail_model.headless.encoders import find_encoders
 from scail_model.headless.host import HeadlessHost
@@ -38,7 +40,7 @@ CASES = {
 def four_gpus():
     """The machine has four."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(generate, "all_gpus", lambda first: [first] * 4)
+        patch.setattr(checks, "all_gpus", lambda first: [first] * 4)
         yield
 
 
@@ -116,6 +118,18 @@ def test_a_number_that_cannot_be_had_is_said(make, tmp_path, capsys, asked, used
     said = capsys.readouterr().out
     assert f"warning: gpus is {asked}, but {why}: {used} GPUs are used." in said
     assert f"on {used} GPUs" in said
+
+
+def test_gpus_without_room_are_left_out(make, tmp_path, capsys, monkeypatch):
+    """Two of the four have a megabyte."""
+    kinds = [Gpu(CPU, "card", (9, 0), 1 << 40, 1 << 39 if place < 2 else 1 << 20, {})
+             for place in range(4)]
+    monkeypatch.setattr(choice, "gpu_facts", lambda devices, free: kinds[: len(devices)])
+    make(tmp_path / "out.mp4", "all", sample_steps=1)
+    said = capsys.readouterr().out
+    assert re.search(r'gpus is "all", but about \d.\d GiB are needed on each GPU and 0.0 GiB are free on cpu: '
+                     "2 GPUs are used", said)
+    assert "on 2 GPUs" in said
 
 
 @pytest.mark.parametrize("text", ["0", "two", "-1", "1.5"])
