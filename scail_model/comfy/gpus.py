@@ -153,7 +153,9 @@ def _in_groups(executor, model, conds: Sequence, x: Tensor, timestep: Tensor, mo
     shared_by = options.get(_DEVICES, ())
     if not copies or (len(shared_by) < 2 and _bound(model.current_patcher) is None):
         return executor(model, conds, x, timestep, model_options)
-    prompts = _prompts(conds, float(timestep[0]))
+    asked = _forwards(conds, float(timestep[0]))
+    # several of one prompt, as with areas, come one after the other: each may learn from the one before
+    prompts = sum(asked) if max(asked) == 1 else 1
     count = len(shared_by) if prompts >= len(copies) else groups(prompts, len(shared_by))
     size = len(shared_by) // count
     sharing = Sharing({shared_by[first]: tuple(copies[device] for device in shared_by[first : first + size])
@@ -169,10 +171,10 @@ def _in_groups(executor, model, conds: Sequence, x: Tensor, timestep: Tensor, mo
         raise
 
 
-def _prompts(conds: Sequence, sigma: float) -> int:
-    """How many forwards core would do in a step, if each had one prompt."""
-    return sum(entry.get("timestep_end", sigma) <= sigma <= entry.get("timestep_start", sigma)
-               for entries in conds if entries is not None for entry in entries)
+def _forwards(conds: Sequence, sigma: float) -> list[int]:
+    """For each prompt, how many forwards of it core would do in a step."""
+    return [sum(entry.get("timestep_end", sigma) <= sigma <= entry.get("timestep_start", sigma)
+                for entry in entries or ()) for entries in conds]
 
 
 def groups(prompts: int, gpus: int) -> int:

@@ -35,7 +35,6 @@ from .conditioning import NEGATIVE_STRENGTH, NEGATIVE_TEXT
 from .overrides import Attention, PatchedAttention, Rows
 from .patches import check_options
 from .sharing import group_of, sharing_of
-from .sparse import on_this_gpu
 
 # What a sampler passes under core's names, and what to connect if it is missing.
 _CONDITIONS = {
@@ -117,7 +116,7 @@ class ComfyTransformer(SCAIL2Transformer):
                 clip_fea: Tensor | None = None, transformer_options: dict[str, Any] | None = None,
                 **conditions: Any) -> Tensor:
         """x [B, 16 + 4, T, H, W]; the conditions are those of core's `WAN21_SCAIL2`."""
-        options = on_this_gpu({} if transformer_options is None else transformer_options)
+        options = {} if transformer_options is None else transformer_options
         wrappers = comfy.patcher_extension.get_all_wrappers(comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, options)
         executor = comfy.patcher_extension.WrapperExecutor.new_class_executor(self._forward, self, wrappers)
         sharing = sharing_of(options)

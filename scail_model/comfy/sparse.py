@@ -2,17 +2,14 @@
 options.
 
 Sample SCAIL-2 Video gives the run. For KSampler and all other samplers a wrapper of the MODEL makes one with the usual
-settings, and logs what the errors were. With core's MultiGPU every GPU computes in a thread, and has its own run.
+settings, and logs what the errors were. On several GPUs all of them have it: it keeps apart what it knows of each
+prompt.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
 
-import torch
 from comfy.patcher_extension import WrappersMP
 
 from ..kernels.sparse_attention import RUN
@@ -23,9 +20,6 @@ from .overrides import set_by
 from .patches import RUNS
 
 log = logging.getLogger(__name__)
-
-_RUNS = "scail2_sparse_runs"  # of the other GPUs, by device
-_DEVICE = "multigpu_thread_device"  # core's name of the GPU that a thread computes on
 
 
 def is_sparse(model) -> bool:
@@ -49,12 +43,6 @@ def with_run(model, run: SparseRun | None):
     return patcher
 
 
-def on_this_gpu(transformer_options: dict[str, Any]) -> dict[str, Any]:
-    """The options of one forward with the run of the GPU that computes it."""
-    other = transformer_options.get(_RUNS, {}).get(transformer_options.get(_DEVICE))
-    return transformer_options if other is None else transformer_options | {RUN: other}
-
-
 def _with_a_run(executor, *arguments, **options):
     guider = executor.class_obj
     if not is_sparse(guider.model_patcher):  # another node has exchanged the network or its attention
@@ -63,18 +51,7 @@ def _with_a_run(executor, *arguments, **options):
     transformer_options = guider.model_options.setdefault("transformer_options", {})
     given = transformer_options.get(RUN)
     run = transformer_options[RUN] = given or SparseRun(SparseSettings())
-    with _other_gpus(guider.model_patcher, transformer_options, run):
-        result = executor(*arguments, **options)
+    result = executor(*arguments, **options)
     if given is None and run.errors:
         log.info("SCAIL-2: %s", report.line(run.errors))
     return result
-
-
-@contextmanager
-def _other_gpus(patcher, transformer_options: dict[str, Any], run: SparseRun) -> Iterator[None]:
-    """Runs for the copies of the MODEL on other GPUs, whose errors are told to the first one's."""
-    devices: list[torch.device] = [copy.load_device for copy in patcher.get_additional_models_with_key("multigpu")]
-    runs = transformer_options[_RUNS] = {device: SparseRun(run.settings, run.given) for device in devices}
-    yield
-    for other in runs.values():
-        run.merge(other)

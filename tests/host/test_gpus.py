@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 import time
 
 import assets
@@ -133,9 +134,9 @@ GPUS_OF = {
     "one": ("1", unchanged, ""),
     "heads": ("4", unchanged, "on 2 GPUs (cpu, cpu:1), gpus is 4, but the model's 2 attention heads cannot be "
                               "shared equally by 4: 2 GPUs are used."),
-    "a patch": ("2", attention_patch, "TestAttention (testpack) has put a patch of kind attn1_patch on the model, so each "
-                                      "prompt is computed on one GPU: remove that node from the model's line, or set "
-                                      "gpus to 1."),
+    "a patch": ("2", attention_patch, "TestAttention (testpack) has put a patch of kind attn1_patch on the model, so "
+                                      "each prompt is computed on one GPU: remove that node from the model's line, or "
+                                      "set gpus to 1."),
 }
 
 
@@ -190,6 +191,26 @@ def test_a_job_goes_on_with_another_number(comfy, graph):
         assert run.kept == kept
         videos.setdefault(seed, set()).add(run.video.read_bytes())
     assert {seed: len(contents) for seed, contents in videos.items()} == {11: 1, 12: 1}
+
+
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+@pytest.mark.parametrize("how", [{"precision": "8-bit"}, {"attention": "sparse"}], ids=["8-bit", "sparse"])
+def test_other_precisions(comfy, graph, how, guidance):
+    """Scales and blocks follow from all heads, wherever these are computed, and so do errors."""
+    runs = {}
+    for gpus in ("1", "2", "4"):
+        graph.clear()
+        add_inputs(graph, width=256, height=256)
+        run = sample_video(comfy, graph, load(graph, FOUR_HEADS, gpus=gpus, **how), seed=21, guidance=guidance,
+                           sparse_density=0.3, steps=3)
+        assert run.kept == 0
+        errors = [line for line in run.report.splitlines() if "sparse attention" in line]
+        assert bool(errors) == ("attention" in how)
+        runs[gpus] = run.latent(1), errors
+        shutil.rmtree(run.folder)
+    for gpus in ("2", "4"):
+        assert_equal(runs[gpus][0], runs["1"][0])
+        assert runs[gpus][1] == runs["1"][1]
 
 
 # What ends a run

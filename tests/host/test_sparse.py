@@ -51,10 +51,5 @@ def test_attention_of_other_nodes_comes_first_and_is_told(facts):
     assert len(facts["other_attention"]["told"]) == 2
 
 
-def test_every_gpu_has_a_run_of_its_own(facts):
-    assert facts["other_gpus"] == {"first": True, "second": False, "settings": True, "density": 0.25,
-                                   "errors": 1}
-
-
 def test_keys(facts):
     assert facts["keys"] == [True, False]

@@ -152,34 +152,6 @@ def other_attention(model, exact):
     return {"distance": found, "told": [line for line in lines if "comes before attention" in line]}
 
 
-def other_gpus(model):
-    """Runs of the copies of a MODEL on other GPUs, and errors that are told to the first one's."""
-    sparse, seen = module(".comfy.sparse"), {}
-    second = SimpleNamespace(load_device=torch.device("cuda", 1))
-    patcher = model.clone()
-    patcher.additional_models = {"multigpu": [second]}
-    calibration = module("scail_model.sparse.calibration").Calibration(9, {0: 0.25})
-    run = new_run(DENSITY, calibration=calibration)
-    guider = SimpleNamespace(model_patcher=patcher, model_options={"transformer_options": {"scail2_sparse": run}})
-    (wrapper,) = patcher.get_wrappers(WrappersMP.OUTER_SAMPLE, module(".comfy.patches").RUNS)
-
-    class Executor:
-        class_obj = guider
-
-        def __call__(self):
-            options = guider.model_options["transformer_options"]
-            for name, device in (("first", torch.device("cuda", 0)), ("second", second.load_device)):
-                seen[name] = sparse.on_this_gpu(options | {"multigpu_thread_device": device})["scail2_sparse"]
-            seen["second"].begin(1000.0)
-            attend = seen["second"].attention(0, 9, lambda q, density: (q, torch.tensor(density)), lambda q: 1.1 * q)
-            attend(torch.ones(1, 9, 128))
-            seen["density"] = seen["second"].calibration().densities[0]
-
-    wrapper(Executor())
-    return {"first": seen["first"] is run, "second": seen["second"] is run,
-            "settings": seen["second"].settings == run.settings, "density": seen["density"], "errors": len(run.errors)}
-
-
 def keys(model, exact):
     """Whether the wrapper of ours is part of a MODEL's key, and whether precisions have their own."""
     model_key = module(".comfy.keys").model_key
@@ -199,6 +171,6 @@ class TestSparse(io.ComfyNode):
         load = module(".comfy.loader").load
         model, exact = load(path, {"attention": "sparse"}), load(path, {"attention": "pytorch"})
         facts = {fact.__name__: fact(model) for fact in (
-            any_sampler, given_run, batched_or_not, context_windows, lora_hook, compiled, other_gpus)}
+            any_sampler, given_run, batched_or_not, context_windows, lora_hook, compiled)}
         facts |= {fact.__name__: fact(model, exact) for fact in (density_acts, other_attention, keys)}
         return io.NodeOutput(json.dumps(facts))
