@@ -166,9 +166,13 @@ def _in_groups(executor, model, conds: Sequence, x: Tensor, timestep: Tensor, mo
     try:
         return executor(model, conds, x, timestep, given)
     except BaseException:
-        if sharing.error is not None:  # of the thread that failed first, not of the one that core has waited for
-            raise sharing.error from None
-        raise
+        first = sharing.taken_error()  # not that of the thread which core has waited for
+        try:
+            if first is not None:
+                raise first from None
+            raise
+        finally:
+            del first  # with all that its traceback holds
 
 
 def _forwards(conds: Sequence, sigma: float) -> list[int]:

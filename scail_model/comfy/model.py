@@ -27,6 +27,7 @@ from ..gpus.forward import forward_together
 from ..kernels.attention_choice import Backend
 from ..kernels.chunks import rows_at_once
 from ..kernels.precision import EXACT
+from ..kernels.ranks import rank_of
 from ..rope import Positions, Stretch
 from ..transformer import SCAIL2Transformer, Surroundings
 from . import batches, int8, overrides
@@ -132,7 +133,8 @@ class ComfyTransformer(SCAIL2Transformer):
         if len(group) > 1:
             return forward_together([copy.load_device for copy in group],
                                     [copy.model.diffusion_model._forward for copy in group], x, timestep, context,
-                                    clip_fea, transformer_options=transformer_options, **conditions)
+                                    clip_fea, within=sharing_of(transformer_options),
+                                    transformer_options=transformer_options, **conditions)
         if not batches.separable(x.shape[0], cast("Iterable[Block]", self.blocks), transformer_options):
             return self._velocity(x, timestep, context, clip_fea, transformer_options, **conditions)
         return batches.one_by_one(self._velocity, x, timestep, context, clip_fea,
@@ -188,10 +190,10 @@ class ComfyTransformer(SCAIL2Transformer):
         return tokens if tokens.shape[1] == video.stop - video.start else tokens[:, video]
 
     def block_queued(self, transformer_options: dict[str, Any]) -> None:
-        """As in the base class; where several GPUs compute, also where the user has cancelled."""
+        """As in the base class, where a rank asks the `Sharing`; and so does a GPU that has a prompt to itself."""
         super().block_queued(transformer_options)
         sharing = sharing_of(transformer_options)
-        if sharing is not None:
+        if sharing is not None and rank_of(transformer_options) is None:
             sharing.check()
 
     def rows_at_once(self, tokens: Tensor, transformer_options: dict[str, Any]) -> int | None:

@@ -28,6 +28,7 @@ class Sharing:
 
     groups: dict[torch.device, tuple[Any, ...]]
     error: BaseException | None = None
+    ended: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @contextmanager
@@ -37,13 +38,19 @@ class Sharing:
             yield
         except BaseException as error:
             with self._lock:
-                self.error = self.error or error
+                if not self.ended:
+                    self.error, self.ended = error, True
             raise
+
+    def taken_error(self) -> BaseException | None:
+        with self._lock:
+            error, self.error = self.error, None
+        return error
 
     def check(self) -> None:
         """Raise if the user has cancelled, or a group has failed."""
         comfy.model_management.throw_exception_if_processing_interrupted()
-        if self.error is not None:
+        if self.ended:
             raise Stopped
 
 

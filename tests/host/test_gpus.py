@@ -20,11 +20,11 @@ _count = itertools.count()
 
 
 def set_devices(comfy, count):
-    """Let ComfyUI find so many; returns the threads of ours that it has now."""
+    """Let ComfyUI find so many; returns the names of threads that work or wait for several GPUs."""
     graph = Graph(comfy.images)
     graph.add("devices", "TestDevices", count=count, asked=next(_count))
     graph.add("threads", "PreviewAny", source=["devices", 0])
-    return comfy.run(graph)["threads"]["text"][0]
+    return json.loads(comfy.run(graph)["threads"]["text"][0])
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -224,12 +224,14 @@ def failing(place, how):
 
 @pytest.fixture
 def next_run_works(comfy, latent):
-    """The right latent, and no thread is left."""
+    """The right latent; at most one thread of a GPU waits for more work, and no other is left."""
 
     def check(guidance):
         same = {"file": FOUR_HEADS, "guidance": guidance}
         assert_equal(latent("4", **same), latent("1", **same))
-        assert set_devices(comfy, 8) == ""
+        threads = set_devices(comfy, 8)
+        assert len(threads) == len(set(threads))
+        assert set(threads) <= {f"SCAIL-2 cpu:{number}" for number in range(1, 4)}
 
     return check
 

@@ -20,7 +20,7 @@ _all_devices = management.get_all_torch_devices
 
 
 class TestDevices(io.ComfyNode):
-    """Let ComfyUI find so many devices from now on, and say which of our threads are left."""
+    """Let ComfyUI find so many devices from now on, and name the threads of several GPUs that there are."""
 
     @classmethod
     def define_schema(cls):
@@ -33,8 +33,8 @@ class TestDevices(io.ComfyNode):
             return [torch.device("cpu"), *(torch.device("cpu", number) for number in range(1, count))][exclude_current:]
 
         management.get_all_torch_devices = devices if count > 1 else _all_devices
-        return io.NodeOutput(" ".join(sorted(thread.name for thread in threading.enumerate()
-                                             if thread.name.startswith("SCAIL-2") or "worker_loop" in thread.name)))
+        return io.NodeOutput(json.dumps([thread.name for thread in threading.enumerate()
+                                         if thread.name.startswith("SCAIL-2") or "worker_loop" in thread.name]))
 
 
 class TestFailingGpu(io.ComfyNode):
