@@ -147,7 +147,7 @@ def test_what_is_said_of_them_and_the_key_of_a_job(comfy, graph, kind):
     def facts(gpus):
         graph.clear()
         model = patch(graph, load(graph, gpus=gpus))
-        graph.add("facts", "TestGpusOf", model=model)
+        graph.add("facts", "TestGpusOf", model=model, asked=next(_count))
         for place, name in enumerate(("line", "key")):
             graph.add(name, "PreviewAny", source=["facts", place])
         outputs = comfy.run(graph)

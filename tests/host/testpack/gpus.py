@@ -78,11 +78,11 @@ class TestGpusOf(io.ComfyNode):
 
     @classmethod
     def define_schema(cls):
-        return io.Schema(node_id="TestGpusOf", category="test", inputs=[io.Model.Input("model")],
-                         outputs=[io.String.Output(), io.String.Output()])
+        return io.Schema(node_id="TestGpusOf", category="test", outputs=[io.String.Output(), io.String.Output()],
+                         inputs=[io.Model.Input("model"), io.Int.Input("asked")])
 
     @classmethod
-    def execute(cls, model):
+    def execute(cls, model, asked):
         return io.NodeOutput(module(".comfy.gpus").line(model), module(".comfy.keys").model_key(model))
 
 
