@@ -228,3 +228,17 @@ def test_a_further_device_is_prepared_or_says_why_not(in_8_bits):
 def test_cudnn_is_called_with_what_it_takes():
     q, k = (torch.empty(2, length, 256, dtype=torch.bfloat16, device="meta") for length in (300, 100))
     assert cudnn_attention.attention(q, k, k, 2).shape == q.shape
+
+
+def test_keys_for_int8_are_too_large_for_all_ranks_or_for_none():
+    k = torch.randn(2, 300, HEADS * 128, generator=torch.Generator().manual_seed(0)).half()
+
+    def answers():
+        return together(HEADS, lambda rank: fp8_attention.keys_are_large(
+            k[..., 128 * rank.number :][..., :128], {RANK: rank}))
+
+    k[1, :, :128] *= 2
+    assert fp8_attention.keys_are_large(k[..., :128]), "by itself it is refused"
+    assert answers() == [False] * HEADS == [fp8_attention.keys_are_large(k)] * HEADS
+    k[1, :, :128] *= 2
+    assert answers() == [True] * HEADS == [fp8_attention.keys_are_large(k)] * HEADS
