@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
+from functools import partial
 from typing import Any, cast
 
 import comfy.model_management
@@ -20,9 +22,11 @@ from ..video.host import Host, SampleRequest
 from ..video.plan_parser import Change
 from ..video.task import SegmentInputs, Settings
 from . import conditioning, gpus, keys, not_finite, sparse, video_vae
+from .lanes import Lane, lanes_of
 from .model import describe
-from .sampler import check_sampler, sampler_key, sampler_name, segment_sampler, segment_seed
+from .sampler import check_sampler, is_ours, sampler_key, sampler_name, segment_sampler, segment_seed
 from .shared_network import with_our_network
+from .sharing import ticking
 
 
 class ComfyHost:
@@ -34,6 +38,7 @@ class ComfyHost:
         self._given, self.model = model, with_our_network(model)
         self.vae, self.clip, self.sampler = vae, clip, sampler
         self._references: dict[Pictures, Reference] = {}  # of drafts
+        self._lane: Lane | None = None
 
     @property
     def description(self) -> str:
@@ -51,7 +56,14 @@ class ComfyHost:
 
     @property
     def lanes(self) -> Sequence[Host]:
-        return ()
+        if self.sampler is not None and not is_ours(self.sampler):
+            return ()  # it may draw noise from the generator that all threads share
+        return [self._on(lane) for lane in lanes_of(self.model, self.vae)]
+
+    def _on(self, lane: Lane) -> ComfyHost:
+        host = copy(self)
+        host.model, host.vae, host._lane = lane.model, lane.vae, lane
+        return host
 
     def prepare(self, inputs: Sequence[SegmentInputs]) -> None:
         for one in inputs:
@@ -59,7 +71,10 @@ class ComfyHost:
 
     @property
     def place(self) -> str:
-        return ""
+        if self._lane is not None:
+            return self._lane.place
+        count = len(gpus.gpus_of(self.model).devices)
+        return f"{count} GPUs" if count > 1 else ""
 
     @property
     def key(self) -> str:
@@ -97,6 +112,11 @@ class ComfyHost:
         return video_vae.encode(self.vae, frames)
 
     def sample(self, request: SampleRequest) -> Tensor:
+        if self._lane is not None:
+            return self._lane.sample(partial(self._sample, request))
+        return self._sample(request, self.model)
+
+    def _sample(self, request: SampleRequest, model) -> Tensor:
         inputs, settings = request.inputs, request.settings
         sampler, sigmas = segment_sampler(self.sampler, settings, inputs.history_strength)
         seed = settings.seed if inputs.seed is None else inputs.seed
@@ -105,12 +125,13 @@ class ComfyHost:
                                      driving_strength=inputs.driving_strength, lock=request.lock)
         positive, negative = (self._conditioned(prompt, motion, settings)
                               for prompt in (inputs.positive, inputs.negative))
+        model = ticking(sparse.with_run(model, request.sparse), request.check)
         return comfy.sample.sample_custom(
-            sparse.with_run(self.model, request.sparse), request.noise, inputs.guidance, sampler, sigmas,
+            model, request.noise, inputs.guidance, sampler, sigmas,
             conditioning.steered(positive, inputs.negative, settings.negative_strength), negative,
             motion.latent["samples"], noise_mask=motion.latent.get("noise_mask"),
             callback=lambda step, denoised, x, total: request.on_step(step, denoised),
-            disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+            disable_pbar=self._lane is not None or not comfy.utils.PROGRESS_BAR_ENABLED,
             seed=segment_seed(self.sampler, seed, request.segment.start))
 
     def _reference(self, reference: Reference | Pictures) -> Reference:

@@ -35,7 +35,7 @@ from .blocks import PatchableBlock, is_patched, patches, run_after_block, run_re
 from .conditioning import NEGATIVE_STRENGTH, NEGATIVE_TEXT
 from .overrides import Attention, PatchedAttention, Rows
 from .patches import check_options
-from .sharing import group_of, sharing_of
+from .sharing import TICK, group_of, sharing_of
 
 # What a sampler passes under core's names, and what to connect if it is missing.
 _CONDITIONS = {
@@ -190,11 +190,14 @@ class ComfyTransformer(SCAIL2Transformer):
         return tokens if tokens.shape[1] == video.stop - video.start else tokens[:, video]
 
     def block_queued(self, transformer_options: dict[str, Any]) -> None:
-        """As in the base class, where a rank asks the `Sharing`; and so does a GPU that has a prompt to itself."""
+        """As in the base class, where a rank asks the `Sharing`; and so does a GPU that has a prompt to itself. All ask
+        whoever waits for the sampling."""
         super().block_queued(transformer_options)
         sharing = sharing_of(transformer_options)
         if sharing is not None and rank_of(transformer_options) is None:
             sharing.check()
+        if tick := transformer_options.get(TICK):
+            tick()
 
     def rows_at_once(self, tokens: Tensor, transformer_options: dict[str, Any]) -> int | None:
         """All rows, unless they take too much of the GPU's memory."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +14,7 @@ import torch
 from ..kernels.ranks import rank_of
 
 SHARING = "scail2_sharing"  # where `transformer_options` hold a `Sharing`
+TICK = "scail2_tick"  # where they hold what ends a sampling that nobody waits for any more
 _DEVICE = "multigpu_thread_device"  # core's name of the GPU that a thread computes on
 
 
@@ -52,6 +53,14 @@ class Sharing:
         comfy.model_management.throw_exception_if_processing_interrupted()
         if self.ended:
             raise Stopped
+
+
+def ticking(model, tick: Callable[[], None]):
+    """A MODEL whose next sampling calls `tick` after each block, whatever GPU computes it, and ends with what that
+    raises."""
+    patcher = model.clone()
+    patcher.model_options.setdefault("transformer_options", {})[TICK] = tick
+    return patcher
 
 
 def sharing_of(transformer_options: dict[str, Any]) -> Sharing | None:

@@ -9,6 +9,7 @@ Several GPUs decode in stages (`gpus.pipeline`).
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import comfy.model_management as management
@@ -23,6 +24,7 @@ from . import wan_vae
 
 logger = logging.getLogger(__name__)
 
+loading = threading.RLock()  # held while models are loaded or freed: core's memory management knows no threads
 _COMPARED = 3  # latent frames: a clip's first, and two that have frames before them
 _equal: dict[tuple, bool] = {}  # what was found, by direction, device, dtype and size
 
@@ -32,7 +34,10 @@ def decode(vae, latent: Tensor, others: Sequence[torch.device] = ()) -> Tensor:
     VAE's own, where they have the memory for it."""
     faster = latent.shape[0] == 1 and latent.shape[2] > _COMPARED and _is_faster(vae)
     found = _tried(vae, _decode, latent, latent.shape[3:], others) if faster else None
-    return vae.decode(latent) if found is None else found
+    if found is not None:
+        return found
+    with loading:  # in which it loads its weights
+        return vae.decode(latent)
 
 
 def encode(vae, pixels: Tensor) -> Tensor:
@@ -40,7 +45,10 @@ def encode(vae, pixels: Tensor) -> Tensor:
     faster = (pixels.ndim == 4 and len(pixels) > 4 * _COMPARED and pixels.dtype == torch.float32
               and not any(size % 8 for size in pixels.shape[1:3]) and pixels.shape[3] == 3 and _is_faster(vae))
     found = _tried(vae, _encode, pixels, pixels.shape[1:3]) if faster else None
-    return vae.encode(pixels) if found is None else found
+    if found is not None:
+        return found
+    with loading:
+        return vae.encode(pixels)
 
 
 def _is_faster(vae) -> bool:
@@ -96,7 +104,8 @@ def _named(devices: Sequence[torch.device]) -> str:
 
 
 def _load(vae, memory: float) -> None:
-    management.load_models_gpu([vae.patcher], memory_required=memory, force_full_load=vae.disable_offload)
+    with loading:
+        management.load_models_gpu([vae.patcher], memory_required=memory, force_full_load=vae.disable_offload)
 
 
 def _decode(vae, latent: Tensor, key: tuple) -> Tensor:

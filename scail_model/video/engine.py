@@ -46,8 +46,9 @@ def make_video(task: VideoTask, host: Host, job: Job, watch: Watch, target: Path
 class _Engine:
     def __init__(self, task: VideoTask, host: Host, job: Job, watch: Watch, target: Path | None) -> None:
         self.task, self.host, self.job, self.watch, self.target = task, host, job, Relay(watch), target
+        self.hosts = tuple(host.lanes)
         self.files = SegmentFiles(job, task.driving, task.rate, task.encoding, self.watch.tick,
-                                  f"SCAIL-2, {host.description}", writers=max(1, len(host.lanes)))
+                                  f"SCAIL-2, {host.description}", writers=max(1, len(self.hosts)))
         self.lanes: list[Lane] = []
         self._working, self._lock = 0, Lock()  # how many lanes have something to make
 
@@ -71,15 +72,14 @@ class _Engine:
     def _lanes(self) -> list[Lane]:
         """One, or those that make scenes at the same time."""
         whole = self._lane(lambda: self.host, range(len(self.task.plan)))
-        hosts = self.host.lanes
-        orders = shared_out(self.task.plan, whole.unmade(), len(hosts)) if hosts else []
+        orders = shared_out(self.task.plan, whole.unmade(), len(self.hosts)) if self.hosts else []
         if not orders:
             return [whole]
         whole.stop()
-        self.watch.at_once({host.place: order for host, order in zip(hosts, orders, strict=True)})
+        self.watch.at_once({host.place: order for host, order in zip(self.hosts, orders, strict=True)})
         self.host.prepare([*self.task.inputs, *filter(None, self.task.solo)])
         self._working = len(orders)
-        return [self._lane(partial(self._host, host), order) for host, order in zip(hosts, orders, strict=True)]
+        return [self._lane(partial(self._host, host), order) for host, order in zip(self.hosts, orders, strict=True)]
 
     def _lane(self, host: Callable[[], Host], order: Sequence[int]) -> Lane:
         return Lane(self.task, host, self.job, self.watch, self.files, order)

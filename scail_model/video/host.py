@@ -25,8 +25,9 @@ class SampleRequest:
     W / 16]. history: clean latent frames [1, 16, t, H / 8, W / 8] that the segment begins with, or None. on_step: told
     the step, from 0, and the estimate of the clean latent after each step; what it raises ends the sampling. sparse:
     what guides sparse attention and learns its errors, for a host whose attention is sparse. lock: where the latent is
-    held to what was filmed, None where nothing is. check: to be called between the blocks of the network by a host that
-    is one of several lanes; raises when the others have ended.
+    held to what was filmed, None where nothing is. check: to be called between the blocks of the network, in
+    any thread; raises when nobody waits for the result any more, because the user has cancelled or another lane has
+    failed.
     """
 
     segment: Segment

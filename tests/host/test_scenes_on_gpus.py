@@ -1,0 +1,105 @@
+"""Scenes that several GPUs make at the same time in a real ComfyUI, over CPU devices (testpack/gpus.py)."""
+
+import itertools
+import shutil
+import time
+
+import pytest
+from graphs import Graph, add_inputs, add_sample_video, load
+
+SIDE, FRAMES, CUTS = 64, 19, "5, 14"  # segments 1 | 2, 3 | 4
+FILE = "fp32.safetensors"
+_count = itertools.count()
+
+
+def set_devices(comfy, count):
+    """Let ComfyUI find so many; returns the threads of ours that it has now."""
+    graph = Graph(comfy.images)
+    graph.add("devices", "TestDevices", count=count, asked=next(_count))
+    graph.add("threads", "PreviewAny", source=["devices", 0])
+    return comfy.run(graph)["threads"]["text"][0]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def machine(comfy):
+    set_devices(comfy, 2)
+    yield
+    set_devices(comfy, 1)
+
+
+@pytest.fixture(autouse=True)
+def folder(comfy):
+    """Where the jobs are; empty at first."""
+    jobs = comfy.base / "output/scail2_jobs"
+    shutil.rmtree(jobs, ignore_errors=True)
+    return jobs
+
+
+def video(graph, gpus, patch=lambda graph, model: model, **options):
+    graph.clear()
+    add_inputs(graph, width=SIDE, height=SIDE, frames=FRAMES)
+    add_sample_video(graph, patch(graph, load(graph, FILE, gpus=gpus)),
+                     **{"segment_length": 5, "overlap": 1, "scene_cuts": CUTS, "guidance": 3.0} | options)
+    graph.add("report", "PreviewAny", source=["sampled", 1])
+    return graph
+
+
+def contents(folder):
+    """Of the one job, by name."""
+    return {path.name: path.read_bytes() for path in folder.glob("*/*") if path.suffix != ".json"}
+
+
+@pytest.fixture(scope="module")
+def expected(comfy):
+    """The files of one GPU."""
+    jobs = comfy.base / "output/scail2_jobs"
+    shutil.rmtree(jobs, ignore_errors=True)
+    comfy.run(video(Graph(comfy.images), "1"))
+    return contents(jobs)
+
+
+def places(comfy):
+    """Of the segments of the last run, as a page is told."""
+    return [segment["place"] for segment in comfy.get("/scail2/progress")["runs"][-1]["segments"]]
+
+
+def test_two_gpus_make_the_files_of_one(comfy, graph, folder, expected):
+    size = comfy.log_size()
+    comfy.run(video(graph, "2"))
+    assert contents(folder) == expected
+    assert places(comfy) == ["GPU 1", "GPU 2", "GPU 2", "GPU 1"]
+    lines = [line for line in comfy.log_since(size).splitlines() if "SCAIL-2: segment " in line]
+    assert sum("GPU 1" in line for line in lines) == sum("GPU 2" in line for line in lines) == 2
+    assert set_devices(comfy, 2) == ""
+
+
+def test_with_one_scene_all_gpus_make_it(comfy, graph):
+    comfy.run(video(graph, "2", scene_cuts="", guidance=1.0))
+    assert set(places(comfy)) == {"2 GPUs"}
+
+
+def failing(how):
+    def patch(graph, model):
+        return graph.add("failing", "TestFailingGpu", model=model, place=1, how=how, asked=next(_count))
+
+    return patch
+
+
+def test_an_error_on_one_gpu_ends_both_and_the_next_run_goes_on(comfy, graph, folder, expected):
+    with pytest.raises(RuntimeError, match="this GPU is broken"):
+        comfy.run(video(graph, "2", failing("error")))
+    assert set_devices(comfy, 2) == ""
+    comfy.run(video(graph, "2"))
+    assert {name: content for name, content in contents(folder).items() if name != "so-far.mp4"} == expected
+
+
+def test_a_cancel_ends_both_in_the_middle_of_a_forward(comfy, graph, folder, expected):
+    size, prompt = comfy.log_size(), comfy.queue(video(graph, "2", failing("cancel")))
+    end = time.monotonic() + 60
+    while "in the middle of a forward" not in comfy.log_since(size) and time.monotonic() < end:
+        time.sleep(0.02)
+    comfy.post("/interrupt", {})
+    assert comfy.wait(prompt)["status"]["messages"][-1][0] == "execution_interrupted"
+    assert set_devices(comfy, 2) == ""
+    comfy.run(video(graph, "1"))
+    assert {name: content for name, content in contents(folder).items() if name != "so-far.mp4"} == expected
