@@ -47,7 +47,7 @@ _PROJECTION_BYTES = 6 * 4  # per square of the width
 
 # In main memory, per pixel of the result: decoded frames in float32 twice, driving frames, and the latter at half size
 # in float32.
-_FRAME_BYTES = 2 * 12 + 3 + 3
+FRAME_BYTES = 2 * 12 + 3 + 3
 # On disk, per pixel: H.264 at CRF 14, and lossless 12-bit RGB with its noise.
 _ENCODED_BYTES, _LOSSLESS_BYTES = 0.15, 3.0
 
@@ -173,7 +173,7 @@ def estimate(work: Work, total_vram: int = 0) -> Need:
     encoding = 1 if work.locked else 2
     vae = max(work.decoder.bytes(work.width, work.height, longest),
               ENCODING.bytes(work.width // encoding, work.height // encoding, longest))
-    frame = (_FRAME_BYTES + 3 * work.locked) * work.width * work.height + 3 * work.driving_width * work.driving_height
+    frame = (FRAME_BYTES + 3 * work.locked) * work.width * work.height + 3 * work.driving_width * work.driving_height
     sampling = activations + 2 * block_weights(work)  # one block computes while the next one is loaded
     return Need(
         activations=activations,

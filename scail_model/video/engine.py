@@ -17,12 +17,16 @@ the same, so work that was begun on one GPU goes on with several, and the other 
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from threading import Lock
 
+import psutil
+
 from ..files.jobs import Job
+from ..preflight.budget import FRAME_BYTES
 from ..sparse import report as sparse_report
 from .at_once import shared_out
 from .host import Host, Watch
@@ -31,6 +35,8 @@ from .progress import JOINING
 from .relay import Relay
 from .segment_files import SegmentFiles
 from .task import Made, VideoTask
+
+log = logging.getLogger(__name__)
 
 
 def make_video(task: VideoTask, host: Host, job: Job, watch: Watch, target: Path | None = None) -> Made:
@@ -46,7 +52,7 @@ def make_video(task: VideoTask, host: Host, job: Job, watch: Watch, target: Path
 class _Engine:
     def __init__(self, task: VideoTask, host: Host, job: Job, watch: Watch, target: Path | None) -> None:
         self.task, self.host, self.job, self.watch, self.target = task, host, job, Relay(watch), target
-        self.hosts = tuple(host.lanes)
+        self.hosts = _with_room(host.lanes, task)
         self.files = SegmentFiles(job, task.driving, task.rate, task.encoding, self.watch.tick,
                                   f"SCAIL-2, {host.description}", writers=max(1, len(self.hosts)))
         self.lanes: list[Lane] = []
@@ -115,3 +121,15 @@ class _Engine:
         facts = [self.files.facts(segment.part) for segment in segments]
         return Made(self.files.joined(self.target), sum(segment.kept for segment in segments), errors,
                     list(itertools.chain(*facts)) if all(facts) else [])
+
+
+def _with_room(hosts: Sequence[Host], task: VideoTask) -> Sequence[Host]:
+    """The lanes of a host, if main memory holds a segment's frames for each of them."""
+    (height, width), (shown_height, shown_width) = task.size, task.shown_size
+    frame = FRAME_BYTES * height * width + 3 * shown_height * shown_width
+    needed, free = len(hosts) * max(segment.length for segment in task.plan) * frame, psutil.virtual_memory().available
+    if needed <= free:
+        return tuple(hosts)
+    log.info("SCAIL-2: no scenes are made at the same time, because the frames of %d segments need %.1f GiB of main "
+             "memory, but %.1f GiB are free.", len(hosts), needed / 2**30, free / 2**30)
+    return ()

@@ -1,25 +1,31 @@
-"""Scenes made at the same time by two hosts of real small models, each in a thread: the same file and the same job
-folder as by one host, whichever began and whichever goes on; and what ends one lane ends all of them."""
+"""Scenes made at the same time by two hosts of small models, each in a thread: the same file and the same job folder as
+by one host, whichever began and whichever goes on; and what ends one lane ends all of them."""
 
 from __future__ import annotations
 
 import copy
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from test_sparse_jobs import PooledVAE
 
 from scail_model.files.jobs import Job
 from scail_model.headless import encoders
+from scail_model.headless import host as host_module
 from scail_model.headless.host import HeadlessHost
-from scail_model.headless.inputs import Files, read_inputs
+from scail_model.headless.inputs import Files, Inputs, read_inputs
 from scail_model.headless.kept_models import KeptModels
 from scail_model.headless.weights import open_weights
 from scail_model.inputs.reference import Pictures
+from scail_model.kernels.precision import EXACT, FAST
 from scail_model.segments import plan_scenes
+from scail_model.video import engine
 from scail_model.video.at_once import shared_out
 from scail_model.video.engine import make_video
 from scail_model.video.options import VideoOptions
@@ -75,9 +81,9 @@ class Host(HeadlessHost):
     def __init__(self, *given, one, in_lane, **named):
         super().__init__(*given, **named)
         self.number, self.place_, self.in_lane, self.sampled = None, "" if one else "2 GPUs", in_lane, []
-        self.lanes_ = [] if one else [self._lane(number) for number in range(2)]
+        self.lanes_ = [] if one else [self._numbered(number) for number in range(2)]
 
-    def _lane(self, number):
+    def _numbered(self, number):
         lane = copy.copy(self)
         lane.number, lane.place_, lane.models, lane.lanes_ = number, f"GPU {number + 1}", KeptModels(), ()
         lane.weights = open_weights(self.weights.path)
@@ -98,24 +104,37 @@ class Host(HeadlessHost):
         return super().sample(request)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def pooled() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(host_module, "VAE", PooledVAE)
+        yield
+
+
 @pytest.fixture(scope="module")
 def given(models, tmp_path_factory):
-    """The host's arguments, and the inputs of a video of four segments in three scenes."""
-    job = drawing.write_job(tmp_path_factory.mktemp("job"), SIZE, FRAMES, tone=True)
-    inputs = read_inputs(Files([job["image"]], [job["mask_image"]], job["pose"], job["mask_video"]), *SIZE, False)
-    return models, inputs
+    """The models' folder, and the inputs of a video of four segments in three scenes."""
+    return models, inputs_of(tmp_path_factory.mktemp("job"), SIZE, FRAMES)
 
 
-def make(given, folder: Path, watch=None, *, cuts=CUTS, one=False, in_lane=None, **options):
+def inputs_of(folder: Path, size: tuple[int, int], frames: int) -> Inputs:
+    job = drawing.write_job(folder, size, frames, tone=True)
+    files = Files([job["image"]], [job["mask_image"]], job["pose"], job["mask_video"])
+    return read_inputs(files, size[0], size[1], False)
+
+
+def make(given, folder: Path, watch=None, *, cuts=CUTS, one=False, in_lane=None, precision=EXACT, **options):
     """Host, job and video of a run in a folder, by two lanes or by one host."""
     models, inputs = given
     arguments = [encoders.find_encoders(models / "encoders"), open_weights(models / "transformer.safetensors"),
                  torch.device("cpu"), torch.float32]
-    host = Host(*arguments, one=one, in_lane=in_lane, offload=False, stage=lambda text: None)
+    host = Host(*arguments, one=one, in_lane=in_lane, offload=False, stage=lambda text: None,
+                precision=precision)
     settings = VideoOptions(**{"solver": "euler", "steps": 2, "shift": 3.0, "guidance": 1.0, "segment_length": 9,
                               "overlap": 5, **options})
     prompts = host.encode_text("a word", ""), host.encode_text("", "negative")
-    pictures = Pictures(*SIZE, inputs.references, inputs.identities, cut_out=False, as_video=False)
+    pictures = Pictures(inputs.width, inputs.height, inputs.references, inputs.identities, cut_out=False,
+                        as_video=False)
     with torch.inference_mode():
         task, name = make_task(settings, 7, cuts, Given(*prompts, [pictures]), inputs.driving, inputs.identities, host)
         job = Job(folder / name, {})
@@ -179,6 +198,15 @@ def test_begun_on_one_and_finished_on_several_it_is_the_same(given, expected, tm
     assert {name: content for name, content in files(tmp_path).items() if name not in so_far} == expected
 
 
+def test_sparse_attention_is_calibrated_in_each_scene(models, tmp_path):
+    given = models, inputs_of(tmp_path / "job", (256, 256), 21)
+    how = {"cuts": (8,), "precision": FAST, "sparse_density": 0.15, "sparse_error": 0.3}  # segments 1 | 2, 3
+    for name, one in (("one", True), ("two", False)):
+        make(given, tmp_path / name, one=one, in_lane=None if one else meeting(), **how)
+    assert sum(name.endswith(".sparse.json") for name in files(tmp_path / "one")) == 3
+    assert files(tmp_path / "two") == files(tmp_path / "one")
+
+
 def test_what_is_there_is_not_made_again(given, expected, tmp_path):
     make(given, tmp_path, one=True, **LIKE)
     for path in tmp_path.glob("*/000[23]-*"):
@@ -198,6 +226,14 @@ def test_the_lane_that_is_left_alone_has_all_gpus(given, tmp_path):
     assert watch.places[0] == "GPU 1"
     assert watch.places[1] == "GPU 2"
     assert watch.places[5] == "2 GPUs"
+
+
+def test_without_main_memory_for_both_one_makes_all(given, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(engine.psutil, "virtual_memory", lambda: SimpleNamespace(available=500_000))
+    caplog.set_level("INFO")
+    host, *_ = make(given, tmp_path, steps=1)
+    assert {number for number, _ in host.sampled} == {None}
+    assert "the frames of 2 segments need 0.0 GiB of main memory, but 0.0 GiB are free" in caplog.text
 
 
 def test_an_error_in_one_lane_ends_the_other_and_keeps_what_is_finished(given, expected, tmp_path):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +13,7 @@ from scail_model.headless import terminal as terminal_module
 from scail_model.headless.terminal import Terminal
 from scail_model.segments import plan_scenes
 
-PART = None
+PART = Path()
 
 
 @pytest.fixture
@@ -19,7 +21,8 @@ def begun(monkeypatch):
     """A terminal in a video of four segments in three scenes, two steps each, that says everything."""
     monkeypatch.setattr(terminal_module, "_PAUSE", 0.0)
     with Terminal() as terminal:
-        terminal.begin(SimpleNamespace(plan=plan_scenes(31, (9, 22), 9, 5), settings=SimpleNamespace(steps=2)), None)
+        task: Any = SimpleNamespace(plan=plan_scenes(31, (9, 22), 9, 5), settings=SimpleNamespace(steps=2))
+        terminal.begin(task, PART)
         yield terminal
 
 
