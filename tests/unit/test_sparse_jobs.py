@@ -33,7 +33,7 @@ SETTINGS = {"precision": FAST, "target_w": SIZE[0], "target_h": SIZE[1], "sample
 class PooledVAE:
     """In the place of Wan's, which would take minutes at this size: means of 8x8 pixels of every fourth frame."""
 
-    def __init__(self, files, device) -> None:
+    def __init__(self, files, device, gpus=()) -> None:
         pass
 
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:

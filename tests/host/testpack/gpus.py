@@ -34,7 +34,8 @@ class TestDevices(io.ComfyNode):
 
         management.get_all_torch_devices = devices if count > 1 else _all_devices
         return io.NodeOutput(json.dumps([thread.name for thread in threading.enumerate()
-                                         if thread.name.startswith("SCAIL-2") or "worker_loop" in thread.name]))
+                                         if thread.name.startswith(("SCAIL-2", "scail2-lane"))
+                                         or "worker_loop" in thread.name]))
 
 
 class TestFailingGpu(io.ComfyNode):
