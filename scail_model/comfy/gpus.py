@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 _DEVICES = "scail2_devices"  # where `transformer_options` hold the GPUs of a sampling
 _CLONES = "multigpu_clones"  # core's name of its copies, by device
 _COMPILED = "torch.compile"  # core's key of its wrapper
+_BLOCKS = 2  # whose weights are on a GPU at the least: the one that computes, and the next one
 
 
 def devices() -> list[torch.device]:
@@ -41,7 +42,8 @@ def with_copies(patcher, wanted: int | None):
     """A MODEL with copies of itself on other GPUs, `wanted` in all, None for as many as there are. Why they are fewer
     is logged, and kept with the network."""
     network = patcher.model.diffusion_model
-    choice = choose_here(wanted, network.config.num_heads, devices(), free=can_be_free)
+    streamed = _BLOCKS * patcher.model_size() // network.config.num_layers
+    choice = choose_here(wanted, network.config.num_heads, devices(), lambda count: streamed, can_be_free)
     network.fewer_gpus = choice.fewer
     if choice.fewer:
         log.info("SCAIL-2: %s", choice.fewer)
