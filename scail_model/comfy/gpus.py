@@ -9,7 +9,7 @@ tokens computed by all of the group. What another node has set may need all rows
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import comfy.model_management
@@ -38,20 +38,22 @@ def devices() -> list[torch.device]:
     return [first, *(other for other in comfy.model_management.get_all_torch_devices() if other != first)]
 
 
-def with_copies(patcher, wanted: int | None):
+def with_copies(patcher, wanted: int | None, build: Callable[[], Any]):
     """A MODEL with copies of itself on other GPUs, `wanted` in all, None for as many as there are. Why they are fewer
-    is logged, and kept with the network."""
+    is logged, and kept with the network. build: makes the MODEL once more."""
     network = patcher.model.diffusion_model
     streamed = _BLOCKS * patcher.model_size() // network.config.num_layers
     choice = choose_here(wanted, network.config.num_heads, devices(), lambda count: streamed, can_be_free)
     network.fewer_gpus = choice.fewer
     if choice.fewer:
         log.info("SCAIL-2: %s", choice.fewer)
+    patcher.cached_patcher_init = (build, ())  # which core asks for a copy
     copies = []
     for device in choice.devices[1:]:
         copy = patcher.deepclone_multigpu(new_load_device=device)
-        copy.is_multigpu_base_clone = True
+        copy.is_multigpu_base_clone, copy.cached_patcher_init = True, None
         copies.append(copy)
+    patcher.cached_patcher_init = None
     if copies:
         patcher.set_additional_models(COPIES, copies)
         patcher.match_multigpu_clones()
@@ -70,11 +72,18 @@ def add_sharing(patcher) -> None:
     patcher.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, GPUS, _with_devices)
     patcher.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, GPUS, _in_groups)
     patcher.add_callback_with_key(CallbacksMP.ON_DEEPCLONE_MULTIGPU, GPUS, _like_the_first)
+    patcher.add_callback_with_key(CallbacksMP.ON_MATCH_MULTIGPU_CLONES, GPUS, _offloaded_at_home)
 
 
 def _like_the_first(patcher, copy) -> None:
     """A copy has chosen its attention for the first GPU, and a measured choice may differ from one time to the next."""
     copy.model.diffusion_model.use_attention(patcher.model.diffusion_model.backend)
+
+
+def _offloaded_at_home(patcher, copy) -> None:
+    """Where ComfyUI keeps models that do not compute on the GPU, a copy stays on its own, not on the first one."""
+    if patcher.offload_device == patcher.load_device:
+        copy.offload_device = copy.load_device
 
 
 def gpus_of(model, hooked: bool = False) -> GpuChoice:

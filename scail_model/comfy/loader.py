@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import zipfile
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -18,6 +19,7 @@ from torch import Tensor
 from ..checkpoint import load_checkpoint, open_index, with_official_names
 from ..config import TransformerConfig, refuse_other_models
 from ..kernels.attention_backends import AUTOMATIC, SPARSE
+from ..kernels.attention_choice import Backend
 from ..kernels.precision import EXACT, FAST, int8_linears, int8_storage
 from . import attention, gpus, int8, patches, sparse
 from .model import SCAIL2Config
@@ -38,15 +40,17 @@ def load(path: str | os.PathLike, model_options: dict[str, Any] | None = None, d
     Raises RuntimeError for files that cannot be read and ValueError, naming the model, for files of another one.
     """
     state_dict, metadata = _read(os.fspath(path))
-    patcher = load_state_dict(state_dict, metadata, model_options, disable_dynamic, called=os.fspath(path))
-    # compile, weight hooks and several GPUs build the model again, without dynamic memory
-    patcher.cached_patcher_init = (load, (path, model_options))
-    return gpus.with_copies(patcher, wanted_gpus)
+    patcher = load_state_dict(state_dict, metadata, model_options, disable_dynamic, called=os.fspath(path),
+                              wanted_gpus=wanted_gpus)
+    for each in (patcher, *patcher.get_additional_models_with_key(patches.COPIES)):
+        # compile, weight hooks and core's MultiGPU build the model again, without dynamic memory
+        each.cached_patcher_init = (load, (path, model_options))
+    return patcher
 
 
 def load_state_dict(state_dict: dict[str, Tensor], metadata: dict[str, str],
                     model_options: dict[str, Any] | None = None, disable_dynamic: bool = False, *,
-                    called: str = "The checkpoint") -> comfy.model_patcher.ModelPatcher:
+                    called: str = "The checkpoint", wanted_gpus: int | None = 1) -> comfy.model_patcher.ModelPatcher:
     """`load` for tensors under official names; the dict is emptied. called: how messages name the file."""
     options = {} if model_options is None else model_options
     patcher_options = _disk(state_dict)
@@ -58,9 +62,23 @@ def load_state_dict(state_dict: dict[str, Tensor], metadata: dict[str, str],
     backend = attention.choose(options.get("attention", AUTOMATIC), load_device, precision)
     if int8_storage(precision):
         _store_in_int8(state_dict, config, options, load_device)
+    build = partial(_build, config, options, backend, disable_dynamic, patcher_options)
+    offload_device = comfy.model_management.unet_offload_device()
+    if wanted_gpus == 1:
+        return build(offload_device, state_dict)
+    # With dynamic memory all copies hold the same tensors in main memory, so these are read and converted once. Copies
+    # begin there in any case: a ComfyUI that keeps all on the GPU names the first one.
+    return gpus.with_copies(build(offload_device, dict(state_dict)), wanted_gpus,
+                            lambda: build(torch.device("cpu"), dict(state_dict)))
+
+
+def _build(config: TransformerConfig, options: dict[str, Any], backend: Backend, disable_dynamic: bool,
+           patcher_options: dict[str, Any], offload_device: torch.device, state_dict: dict[str, Tensor]
+           ) -> comfy.model_patcher.ModelPatcher:
+    """A MODEL around the tensors of a file, as they are to be stored."""
+    load_device, precision = comfy.model_management.get_torch_device(), options.get("precision", EXACT)
     model_config = SCAIL2Config(config)
     model_config.quant_config = comfy.utils.detect_layer_quantization(state_dict, "")
-    offload_device = comfy.model_management.unet_offload_device()
     _choose_dtypes(model_config, state_dict, options, load_device)
 
     model = model_config.get_model(state_dict, "")
