@@ -78,6 +78,19 @@ def test_with_one_scene_all_gpus_make_it(comfy, graph):
     assert set(places(comfy)) == {"2 GPUs"}
 
 
+def test_copies_that_core_has_made_of_its_own_model(comfy, graph, folder):
+    """Core's loader and its MultiGPU node; our network stands in each copy's place."""
+    made = []
+    for gpus in (1, 2):
+        shutil.rmtree(folder, ignore_errors=True)
+        comfy.run(video(graph, "1", patch=lambda graph, _, gpus=gpus: graph.add(
+            "multigpu", "MultiGPU_WorkUnits", max_gpus=gpus,
+            model=graph.add("core", "UNETLoader", unet_name=FILE, weight_dtype="default"))))
+        made.append(contents(folder))
+    assert made[0] == made[1]
+    assert places(comfy) == ["GPU 1", "GPU 2", "GPU 2", "GPU 1"]
+
+
 def failing(how):
     def patch(graph, model):
         return graph.add("failing", "TestFailingGpu", model=model, place=1, how=how, asked=next(_count))
