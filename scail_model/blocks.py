@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from .attention import AttentionFunction, CrossAttention, ParametersFunction, Rotation, SelfAttention, across_of
 from .config import CLIP_DIM, TransformerConfig
-from .gpus.attention import Across
+from .gpus.rows import TILE
 from .kernels import elementwise
 from .kernels.linears import FullPrecision, Input
 
@@ -173,8 +173,10 @@ def _projections(module: SelfAttention, y: Input, rotation: Rotation, queries: s
                  ) -> Generator[Tensor, None, None]:
     """Keys and values of rows y [B, n, dim], and the queries of some of them."""
     yield module.keys(y, rotation)
-    yield module.values(y, rotation)
-    yield module.queries(y[:, queries], _rows(rotation, queries))
+    values = module.values(y, rotation)
+    yield values
+    # products in 8 bits do not take no rows at all
+    yield module.queries(y[:, queries], _rows(rotation, queries)) if queries.stop > queries.start else values[:, :0]
 
 
 def _chunks(part: slice, rows: int) -> Iterator[slice]:
@@ -206,14 +208,22 @@ class Head(nn.Module):
         self.head = operations.Linear(config.dim, t * h * w * config.out_dim, device=device, dtype=dtype)
         self.modulation = modulation_parameter(2, config.dim, device, dtype)
 
-    def forward(self, x: Tensor, embedding: Tensor, across: Across | None = None) -> Tensor:
-        """x float32 [B, L, dim], time embedding float32 [B, dim] -> float32 [B, L, patch values]. Where x lies across
-        GPUs, the first one multiplies all rows: how float32 is rounded depends on their number."""
+    def forward(self, x: Tensor, embedding: Tensor, first: int = 0) -> Tensor:
+        """x float32 [B, L, dim], time embedding float32 [B, dim] -> float32 [B, L, patch values]. first: number of x's
+        first row in the whole sequence.
+
+        Which kernel multiplies in float32, and so the last bits, depends on the number of rows. Tiles at fixed rows
+        give the same wherever several GPUs cut the sequence.
+        """
         shift, scale = (self.modulation.to(x.device, torch.float32) + embedding[:, None]).chunk(2, dim=1)
-        x = elementwise.layer_norm(x, 1 + scale, shift, self.eps, torch.float32)
-        if across is not None:
-            x = across.collected(x)
-        return F.linear(x, *self.parameters_of(self.head, x))
+        weight, bias = self.parameters_of(self.head, x)
+        out = x.new_empty(*x.shape[:2], len(weight))
+        for start in range(first // TILE * TILE - first, x.shape[1], TILE):
+            tile = slice(max(start, 0), start + TILE)
+            normed = elementwise.layer_norm(x[:, tile], 1 + scale, shift, self.eps, torch.float32)
+            for item, rows in enumerate(normed):
+                out[item, tile] = F.linear(rows, weight, bias)
+        return out
 
 
 class ImageEmbedding(nn.Module):

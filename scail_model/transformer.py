@@ -147,9 +147,12 @@ class SCAIL2Transformer(nn.Module):
         around = Surroundings(modulation, (cos[rows], sin[rows]), context, layout, embedding,
                               _with_channels(x, history_mask))
         tokens = self.run_blocks(tokens, around, transformer_options)
-        patches = self.head(tokens, embedding, across)
-        if across is not None and across.rank.number:
-            return patches
+        if across is None:
+            patches = self.head(tokens, embedding, layout.video.start)
+        else:
+            patches = across.collected(self.head(tokens, embedding, across.first_of_video))
+            if across.rank.number:
+                return patches
         _, patch_height, patch_width = self.config.patch_size
         return rearrange(patches, "b (t h w) (p q c) -> b c t (h p) (w q)", t=layout.frames,
                          h=layout.height // patch_height, p=patch_height, q=patch_width)

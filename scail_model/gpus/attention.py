@@ -14,12 +14,10 @@ import torch
 from torch import Tensor
 
 from . import links
-from .rows import rows_of, shifted, size, within
+from .rows import TILE, rows_of, shifted, size, within
 from .team import Rank
 
 ACROSS = "scail2_across"  # the key of an `Across` in `transformer_options`
-
-_TILE = 256  # what parts of rows are multiples of, see `rows_of`
 
 Attend = Callable[[Tensor], Tensor]
 
@@ -39,6 +37,11 @@ class Across:
         """From now on only the video's rows are asked for. Returns the own ones, counted from the first own row."""
         self.asked = [within(rows, self.video) for rows in self.rows]
         return shifted(self.asked[self.rank.number], -self.own.start)
+
+    @property
+    def first_of_video(self) -> int:
+        """Number of the first own row of the video in the whole sequence."""
+        return within(self.own, self.video).start
 
     def attended(self, projections: Generator[Tensor, None, None], prepare: Callable[[Tensor, Tensor], Attend], *,
                  of_all: bool, together: bool) -> Tensor:
@@ -156,7 +159,7 @@ class _Exchange:
     def parts(self, together: bool) -> Iterator[slice]:
         """The rows that are asked for, in the order in which they are attended."""
         mine, whole = self._mine, slice(0, self.asked[-1].stop)
-        middle = mine.start + size(mine) // 2 // _TILE * _TILE
+        middle = mine.start + size(mine) // 2 // TILE * TILE
         order = [whole] if together else [slice(mine.start, middle), slice(0, mine.start),
                                           slice(mine.stop, whole.stop), slice(middle, mine.stop)]
         for place, part in enumerate(order):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-# Rows of a tile in attention's kernels, or a multiple: each tile then holds the rows that it holds on one GPU. Short
-# sequences are cut finer, so that every GPU has rows.
-_MULTIPLES = (256, 128, 32, 8, 1)
+# Rows of a tile in attention's kernels, or a multiple: each tile then holds the rows that it holds on one GPU.
+TILE = 256
+# Short sequences are cut finer, so that every GPU has rows.
+_MULTIPLES = (TILE, 128, 32, 8, 1)
 
 
 def rows_of(tokens: int, count: int) -> list[slice]:
