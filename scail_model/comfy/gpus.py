@@ -12,10 +12,11 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import comfy.model_management
 import torch
-from comfy.patcher_extension import CallbacksMP, WrappersMP
 from torch import Tensor
+
+import comfy.model_management
+from comfy.patcher_extension import CallbacksMP, WrappersMP
 
 from ..gpus.choice import GpuChoice, choose_here
 from . import overrides

@@ -10,10 +10,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import comfy.ops
 import torch
-from comfy.quant_ops import QuantizedTensor
 from torch import Tensor, nn
+
+import comfy.ops
+from comfy.quant_ops import QuantizedTensor
 
 from ..kernels import int8
 from ..kernels.eager import int8 as eager

@@ -7,10 +7,11 @@ import os
 from collections.abc import Iterator
 from typing import Any, cast
 
-import comfy.model_base
-import comfy.sd
 import torch
 from torch import Tensor, nn
+
+import comfy.model_base
+import comfy.sd
 
 from ..checkpoint import load_checkpoint
 from ..config import TransformerConfig

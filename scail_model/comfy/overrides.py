@@ -17,8 +17,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import comfy.ldm.modules.attention as core
 from torch import Tensor
+
+import comfy.ldm.modules.attention as core
 
 from ..attention import QueryFunction
 from ..kernels.attention_choice import Backend

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import comfy.model_management
 import torch
+
+import comfy.model_management
 
 from ..kernels.ranks import rank_of
 

@@ -7,6 +7,7 @@ import logging
 import threading
 from unittest import mock
 
+import comfy.hooks
 import comfy.model_management as management
 import comfy.sample
 import torch
@@ -87,10 +88,12 @@ class TestGpusOf(io.ComfyNode):
         return io.NodeOutput(module(".comfy.gpus").line(model), module(".comfy.keys").model_key(model))
 
 
-def sample(model):
+def sample(model, **more):
     """At guidance 1: with patches core's batch of two prompts is one, as it always was."""
+    positive = patched.conditioning(1)
+    positive[0][1].update(more)
     noise = patched.drawn(15, 1, 16, patched.FRAMES, patched.HEIGHT, patched.WIDTH)
-    return comfy.sample.sample(model, noise, 1, 1.0, "euler", "simple", patched.conditioning(1),
+    return comfy.sample.sample(model, noise, 1, 1.0, "euler", "simple", positive,
                                patched.conditioning(2), torch.zeros_like(noise), seed=0, disable_pbar=True)
 
 
@@ -99,6 +102,17 @@ def compiled(model):
     model = model.clone(disable_dynamic=True)
     set_torch_compile_wrapper(model=model, backend="eager", keys=["diffusion_model.blocks.0.ffn.0"])
     return model
+
+
+def unchanged(model):
+    return model
+
+
+def hook(model):
+    """A LoRA that is on for one prompt."""
+    weight = model.model.diffusion_model.blocks[0].ffn[2].weight
+    lora = {"diffusion_model.blocks.0.ffn.2.diff": 0.1 * patched.drawn(3, *weight.shape)}
+    return comfy.hooks.create_hook_lora(lora, 1.0, 0.0)
 
 
 class TestPatchedGpus(io.ComfyNode):
@@ -115,11 +129,13 @@ class TestPatchedGpus(io.ComfyNode):
         one, two = load(path), load(path, wanted_gpus=2)
         names = ("double_block", "attn2_patch", "attn1_patch", "override", "scale_rope", "replaced_block", "nag",
                  "enhance", "wrapped", "chunked_feed_forward", "linear", "several")
-        for patch in (*(patched.KINDS[name] for name in names), compiled):
+        kinds = {name: (patched.KINDS[name], {}) for name in names}
+        kinds |= {"compiled": (compiled, {}), "hook": (unchanged, {"hooks": hook(one)})}
+        for name, (patch, more) in kinds.items():
             lines = []
-            expected = sample(patch(one))
+            expected = sample(patch(one), **more)
             with sparse.heard(lines):
-                found = sample(patch(two))
+                found = sample(patch(two), **more)
             (told,) = [line for line in lines if "computes all" in line or "on one GPU" in line or "rows of" in line]
-            facts[patch.__name__] = {"equal": torch.equal(found, expected), "told": told}
+            facts[name] = {"equal": torch.equal(found, expected), "told": told}
         return io.NodeOutput(json.dumps(facts))
