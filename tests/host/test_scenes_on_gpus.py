@@ -91,6 +91,17 @@ def test_copies_that_core_has_made_of_its_own_model(comfy, graph, folder):
     assert places(comfy) == ["GPU 1", "GPU 2", "GPU 2", "GPU 1"]
 
 
+def test_the_gpu_that_is_left_alone_with_a_long_scene_is_helped(comfy, graph, folder):
+    made = []
+    for gpus in ("1", "2"):
+        shutil.rmtree(folder, ignore_errors=True)
+        comfy.run(video(graph, gpus, scene_cuts="5", guidance=1.0))  # one segment, and four in a chain
+        made.append(contents(folder))
+    assert made[0] == made[1]
+    assert places(comfy)[:2] == ["GPU 1", "GPU 2"]
+    assert places(comfy)[-1] == "2 GPUs"
+
+
 def failing(how):
     def patch(graph, model):
         return graph.add("failing", "TestFailingGpu", model=model, place=1, how=how, asked=next(_count))
