@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import torch
+from comfy.model_management import throw_exception_if_processing_interrupted
 from comfy_api.latest import io, ui
 from comfy_execution.graph_utils import ExecutionBlocker
-
-from comfy.model_management import throw_exception_if_processing_interrupted
 
 from ..scail_model.comfy.clip_video import ClipVideo
 from ..scail_model.comfy.faces import read_faces

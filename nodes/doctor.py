@@ -6,10 +6,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import comfy.model_management
 import folder_paths
 from comfy_api.latest import io, ui
-
-import comfy.model_management
 
 from ..scail_model.comfy import doctor, partial_output
 from ..scail_model.comfy.progress import Working

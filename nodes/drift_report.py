@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import comfy.utils
 import folder_paths
 import torch
 from comfy_api.latest import io, ui
-
-import comfy.utils
 
 from ..scail_model.comfy.schema import CATEGORY, IdentitiesType, as_clip
 from ..scail_model.comfy.shown_node import say

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
-from comfy_api.latest import io, ui
-
 from comfy.model_management import throw_exception_if_processing_interrupted
+from comfy_api.latest import io, ui
 
 from ..scail_model.comfy import partial_output
 from ..scail_model.comfy.mask_inputs import MASK_TYPES, more_masks, read_masks

@@ -1,8 +1,7 @@
 """Manage SCAIL-2 Jobs: list and clear what Sample SCAIL-2 Video keeps on disk."""
 
-from comfy_api.latest import io, ui
-
 from comfy.model_management import throw_exception_if_processing_interrupted
+from comfy_api.latest import io, ui
 
 from ..scail_model.comfy.emitted_videos import emitted
 from ..scail_model.comfy.schema import CATEGORY, jobs_folder

@@ -9,9 +9,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import folder_paths
-from comfy_api.latest import InputImpl, io, ui
-
 from comfy.model_management import throw_exception_if_processing_interrupted
+from comfy_api.latest import InputImpl, io, ui
 
 from ..scail_model.comfy.emitted_videos import emitted
 from ..scail_model.comfy.progress import working

@@ -9,12 +9,11 @@ import re
 from collections.abc import Collection
 from typing import Any
 
-import torch
-from torch import Tensor
-
 import comfy.cli_args
 import comfy.ldm.modules.attention as core
 import comfy.model_management
+import torch
+from torch import Tensor
 
 from ..kernels import attention_choice
 from ..kernels.attention_backends import CORE, CUDNN, FLASH4, HELP, INT8, SOL

@@ -9,14 +9,13 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import comfy.clip_vision
+import comfy.conds
+import comfy.model_management
 import node_helpers
 import numpy as np
 import torch
 from torch import Tensor
-
-import comfy.clip_vision
-import comfy.conds
-import comfy.model_management
 
 from .. import geometry
 from ..config import CLIP_DIM, CLIP_TOKENS, TransformerConfig

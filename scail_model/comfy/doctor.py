@@ -7,16 +7,15 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import comfyui_version
-import folder_paths
-import torch
-from torch import Tensor
-
 import comfy.clip_vision
 import comfy.memory_management
 import comfy.model_management
 import comfy.sample
 import comfy.samplers
+import comfyui_version
+import folder_paths
+import torch
+from torch import Tensor
 
 from ..doctor.inputs import SIGMA, Inputs
 from ..doctor.model_files import ROLES, TRANSFORMERS, At, FileFact, best_transformer, in_folders

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from comfy.model_management import throw_exception_if_processing_interrupted
 from comfy_execution.utils import get_executing_context
 from server import PromptServer
-
-from comfy.model_management import throw_exception_if_processing_interrupted
 
 from ..files.readers import Readers
 from .schema import jobs_folder

@@ -12,11 +12,10 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
-from torch import Tensor
-
 import comfy.model_management
+import torch
 from comfy.patcher_extension import CallbacksMP, WrappersMP
+from torch import Tensor
 
 from ..gpus.choice import GpuChoice, choose_here
 from . import overrides

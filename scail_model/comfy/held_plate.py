@@ -12,10 +12,9 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
-
 from comfy.controlnet import ControlBase
 from comfy.patcher_extension import WrappersMP
+from torch import Tensor
 
 from ..plate.lock import Holding, PlateLock
 

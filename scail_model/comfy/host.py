@@ -8,13 +8,12 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
-import folder_paths
-import torch
-from torch import Tensor
-
 import comfy.model_management
 import comfy.sample
 import comfy.utils
+import folder_paths
+import torch
+from torch import Tensor
 
 from ..files import prompts
 from ..files.content_keys import digest

@@ -10,11 +10,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-
 import comfy.ops
+import torch
 from comfy.quant_ops import QuantizedTensor
+from torch import Tensor, nn
 
 from ..kernels import int8
 from ..kernels.eager import int8 as eager

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import Any, cast
 from weakref import WeakKeyDictionary
 
-from torch import Tensor, nn
-
 from comfy.model_patcher import ModelPatcher
 from comfy.quant_ops import QuantizedTensor
+from torch import Tensor, nn
 
 from ..files.content_keys import digest, sampled_digest
 from ..inputs.reference import Pictures, Reference

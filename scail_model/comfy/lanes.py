@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
-import torch
-from torch import Tensor, nn
-
 import comfy.model_management
 import comfy.sd
+import torch
 from comfy.patcher_extension import WrappersMP
+from torch import Tensor, nn
 
 from ..gpus.team import Team
 from ..kernels.ranks import RANK

@@ -10,12 +10,11 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-import torch
-from torch import Tensor
-
 import comfy.model_management
 import comfy.model_patcher
 import comfy.utils
+import torch
+from torch import Tensor
 
 from ..checkpoint import load_checkpoint, open_index, with_official_names
 from ..config import TransformerConfig, refuse_other_models

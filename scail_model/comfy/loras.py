@@ -7,11 +7,10 @@ import os
 from collections.abc import Iterator
 from typing import Any, cast
 
-import torch
-from torch import Tensor, nn
-
 import comfy.model_base
 import comfy.sd
+import torch
+from torch import Tensor, nn
 
 from ..checkpoint import load_checkpoint
 from ..config import TransformerConfig

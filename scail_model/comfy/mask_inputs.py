@@ -6,10 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import torch
-from comfy_api.latest import io
-
 from comfy.model_management import throw_exception_if_processing_interrupted
 from comfy.utils import ProgressBar
+from comfy_api.latest import io
 
 from ..identity import binding, mask_sources
 from ..identity.binding import AS_GIVEN

@@ -12,15 +12,14 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any, cast
 
-import torch
-from torch import Tensor, nn
-
 import comfy.model_base
 import comfy.model_management
 import comfy.model_prefetch
 import comfy.ops
 import comfy.patcher_extension
 import comfy.supported_models
+import torch
+from torch import Tensor, nn
 
 from ..blocks import Block
 from ..config import TransformerConfig

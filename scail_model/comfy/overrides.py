@@ -17,9 +17,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from torch import Tensor
-
 import comfy.ldm.modules.attention as core
+from torch import Tensor
 
 from ..attention import QueryFunction
 from ..kernels.attention_choice import Backend

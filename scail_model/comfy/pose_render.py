@@ -5,11 +5,10 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 
-import torch
-from torch import Tensor
-
 import comfy.model_management
 import comfy.utils
+import torch
+from torch import Tensor
 
 from ..masks import paint
 from ..poses.mesh import render_mesh_people

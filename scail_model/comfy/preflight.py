@@ -11,11 +11,10 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-import torch
-
 import comfy.model_base
 import comfy.model_management
 import comfy.model_sampling
+import torch
 
 from ..gpus.choice import GpuChoice
 from ..gpus.probe import link_rate

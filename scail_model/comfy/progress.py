@@ -9,15 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial, wraps
 from pathlib import Path
 
+import comfy.model_management
+import comfy.utils
 import folder_paths
 import latent_preview
 from comfy_execution.utils import get_executing_context
 from PIL import Image
 from server import PromptServer
 from torch import Tensor
-
-import comfy.model_management
-import comfy.utils
 
 from ..drawing.filmstrip import data_url, filmstrip, thumbnail
 from ..media import encoding

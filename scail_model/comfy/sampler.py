@@ -6,11 +6,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import comfy.samplers
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
-
-import comfy.samplers
 
 from ..files.content_keys import digest
 from ..solvers import check_sigmas, make_schedule

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import Field
 from pathlib import Path
 
+import comfy.model_management
 import folder_paths
 from comfy_api.latest import io
 from torch import Tensor
-
-import comfy.model_management
 
 from ..files.jobs import FOLDER
 from ..media.clips import Clip, TensorClip

@@ -12,11 +12,10 @@ from dataclasses import asdict
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from torch import nn
-
 import comfy.model_base
 import comfy.ops
 from comfy.patcher_extension import CallbacksMP
+from torch import nn
 
 from ..kernels.attention_backends import AUTOMATIC
 from . import attention, gpus, patches

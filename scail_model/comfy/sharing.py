@@ -8,9 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-
 import comfy.model_management
+import torch
 
 from ..kernels.ranks import rank_of
 

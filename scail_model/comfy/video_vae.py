@@ -12,11 +12,10 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-import torch
-from torch import Tensor
-
 import comfy.model_management as management
 import comfy.sd
+import torch
+from torch import Tensor
 
 from ..gpus import pipeline
 from ..kernels import causal_video

@@ -13,11 +13,10 @@ from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple
 
-import torch
-from torch import Tensor, nn
-
 import comfy.ldm.wan.vae as core
 import comfy.ops
+import torch
+from torch import Tensor, nn
 
 from ..gpus import pipeline
 from ..kernels import causal_video
