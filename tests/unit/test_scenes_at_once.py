@@ -34,6 +34,7 @@ from scail_model.video.start import make_task
 from tests.demo import drawing
 
 SIZE, FRAMES = (32, 32), 31
+DEVICE, DTYPE = torch.device("cpu"), torch.float32
 CUTS = (9, 22)  # segments 1 | 2, 3 | 4
 LIKE: Any = {"colour_match": "first segment", "noise": "one generator"}  # what segments take from others
 LATE = 30.0  # seconds; whoever waits longer waits for ever
@@ -127,7 +128,7 @@ def make(given, folder: Path, watch=None, *, cuts=CUTS, one=False, in_lane=None,
     """Host, job and video of a run in a folder, by two lanes or by one host."""
     models, inputs = given
     arguments = [encoders.find_encoders(models / "encoders"), open_weights(models / "transformer.safetensors"),
-                 torch.device("cpu"), torch.float32]
+                 DEVICE, DTYPE]
     host = Host(*arguments, one=one, in_lane=in_lane, offload=False, stage=lambda text: None,
                 precision=precision)
     settings = VideoOptions(**{"solver": "euler", "steps": 2, "shift": 3.0, "guidance": 1.0, "segment_length": 9,
