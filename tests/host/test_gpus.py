@@ -264,3 +264,18 @@ def test_the_gpus_of_a_model_decode_its_videos(comfy, graph, gpus):
     vae = graph.add("vae", "VAELoader", vae_name="wan_tiny.safetensors")
     graph.add("text", "PreviewAny", source=graph.add("found", "TestDecodingHost", model=model, vae=vae))
     assert json.loads(comfy.run(graph)["text"]["text"][0]) == [int(gpus), True]
+
+
+@pytest.mark.slow
+def test_fifty_starts_and_cancels_leave_nothing(comfy, graph, next_run_works):
+    for number in range(50):
+        graph.clear()
+        add_inputs(graph, width=SIDE, height=SIDE)
+        add_motion(graph)
+        add_ksampler(graph, load(graph, FOUR_HEADS, gpus="4"), steps=1000, guidance=1.0 + number % 2, seed=number)
+        graph.save("/dev/null", latent=["sampled", 0])
+        with comfy.listen() as listener:
+            prompt = comfy.queue(graph, client_id=listener.client_id)
+            messages, _ = listener.until_done(prompt, lambda: comfy.post("/interrupt", {}))
+        assert messages[-1]["type"] == "execution_interrupted"
+    next_run_works(5.0)
