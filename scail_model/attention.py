@@ -6,7 +6,7 @@ function is injected; its convention is ComfyUI's: q, k, v [B, L, heads * 128] i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, cast
@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import CLIP_TOKENS, TransformerConfig
-from .gpus.attention import ACROSS, Across
+from .gpus.attention import ACROSS, Across, Projections
 from .kernels import elementwise
 from .kernels.attention_choice import AttentionFunction, QueryFunction
 from .kernels.linears import FullPrecision, Input
@@ -110,13 +110,13 @@ class SelfAttention(_Attention):
         together = getattr(self.attention, "queries_together", None)
         return together is not None and together(transformer_options)
 
-    def attended_across(self, across: Across, projections: Generator[Tensor, None, None],
+    def attended_across(self, across: Across, project: Projections,
                         transformer_options: dict[str, Any] | None) -> Tensor:
         """Attention to the whole sequence where it lies on several GPUs: [B, n, dim] of the own rows asked for, before
-        the output's linear. projections: see `Across.attended`."""
+        the output's linear. project: see `Across.attended`."""
         heads = self.num_heads // across.rank.count
         prepare = partial(self.prepare_kv, transformer_options=transformer_options, heads=heads)
-        return across.attended(projections, prepare, of_all=self.needs_all_queries(transformer_options),
+        return across.attended(project, prepare, of_all=self.needs_all_queries(transformer_options),
                                together=self.queries_together(transformer_options))
 
     def prepare_kv(self, keys: Tensor, values: Tensor, transformer_options: dict[str, Any] | None = None,

@@ -6,7 +6,8 @@ the modulation and every norm are float32; linears and attention compute in the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from .attention import AttentionFunction, CrossAttention, ParametersFunction, Rotation, SelfAttention, across_of
 from .config import CLIP_DIM, TransformerConfig
+from .gpus.attention import Projections
 from .gpus.rows import TILE
 from .kernels import elementwise
 from .kernels.linears import FullPrecision, Input
@@ -86,9 +88,9 @@ class Block(nn.Module):
         module, across = self.self_attn, across_of(transformer_options)
         if across is not None:
             asked = slice(0, len(rotation[0])) if module.needs_all_queries(transformer_options) else queries
-            projections = _projections(module, y, rotation, asked)
+            project = _projections(module, y, rotation, asked)
             del y  # so that it goes when it has been read
-            return module.attended_across(across, projections, transformer_options)
+            return module.attended_across(across, project, transformer_options)
         attention = module.prepare_kv(*module.keys_and_values(y, rotation), transformer_options)
         if module.needs_all_queries(transformer_options):
             return attention(module.queries(y, rotation))[:, queries]
@@ -143,9 +145,9 @@ class Block(nn.Module):
 
         if across is not None:
             asked = everything if module.needs_all_queries(transformer_options) else queries
-            attended = module.attended_across(across, (
-                collect(compute, part) for compute, part in (
-                    (module.keys, everything), (module.values, everything), (module.queries, asked))),
+            attended = module.attended_across(across, [
+                partial(collect, compute, part) for compute, part in (
+                    (module.keys, everything), (module.values, everything), (module.queries, asked))],
                 transformer_options)
             return lambda part: attended[:, part.start - queries.start : part.stop - queries.start]
         attention = module.prepare_kv(collect(module.keys), collect(module.values), transformer_options)
@@ -169,14 +171,11 @@ def modulation_parameter(rows: int, dim: int, device=None, dtype=None) -> nn.Par
     return nn.Parameter((torch.randn(1, rows, dim, device=device) / dim**0.5).to(dtype=dtype))
 
 
-def _projections(module: SelfAttention, y: Input, rotation: Rotation, queries: slice
-                 ) -> Generator[Tensor, None, None]:
-    """Keys and values of rows y [B, n, dim], and the queries of some of them."""
-    yield module.keys(y, rotation)
-    values = module.values(y, rotation)
-    yield values
-    # products in 8 bits do not take no rows at all
-    yield module.queries(y[:, queries], _rows(rotation, queries)) if queries.stop > queries.start else values[:, :0]
+def _projections(module: SelfAttention, y: Input, rotation: Rotation, queries: slice) -> Projections:
+    """Keys and values of rows y [B, n, dim], and the queries of some of them, which let go of y."""
+    held = [y]
+    return [lambda: module.keys(held[0], rotation), lambda: module.values(held[0], rotation),
+            lambda: module.queries(held.pop()[:, queries], _rows(rotation, queries))]
 
 
 def _chunks(part: slice, rows: int) -> Iterator[slice]:
@@ -217,12 +216,12 @@ class Head(nn.Module):
         """
         shift, scale = (self.modulation.to(x.device, torch.float32) + embedding[:, None]).chunk(2, dim=1)
         weight, bias = self.parameters_of(self.head, x)
+        x = elementwise.layer_norm(x, 1 + scale, shift, self.eps, torch.float32)
         out = x.new_empty(*x.shape[:2], len(weight))
-        for start in range(first // TILE * TILE - first, x.shape[1], TILE):
-            tile = slice(max(start, 0), start + TILE)
-            normed = elementwise.layer_norm(x[:, tile], 1 + scale, shift, self.eps, torch.float32)
-            for item, rows in enumerate(normed):
-                out[item, tile] = F.linear(rows, weight, bias)
+        for item, rows in enumerate(x):
+            for start in range(first // TILE * TILE - first, len(rows), TILE):
+                tile = slice(max(start, 0), start + TILE)
+                out[item, tile] = F.linear(rows[tile], weight, bias)
         return out
 
 

@@ -8,7 +8,7 @@ rows comes first, while the others' queries arrive, and half last, while the oth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from .team import Rank
 ACROSS = "scail2_across"  # the key of an `Across` in `transformer_options`
 
 Attend = Callable[[Tensor], Tensor]
+Projections = Sequence[Callable[[], Tensor]]
 
 
 class Across:
@@ -43,20 +44,18 @@ class Across:
         """Number of the first own row of the video in the whole sequence."""
         return within(self.own, self.video).start
 
-    def attended(self, projections: Generator[Tensor, None, None], prepare: Callable[[Tensor, Tensor], Attend], *,
-                 of_all: bool, together: bool) -> Tensor:
+    def attended(self, project: Projections, prepare: Callable[[Tensor, Tensor], Attend], *, of_all: bool,
+                 together: bool) -> Tensor:
         """Attention of the own rows that are asked for, [B, n, dim].
 
-        projections: keys and values of the own rows, and the queries that are asked for, [B, n, dim] each, computed as
-        they are taken. prepare: keys and values [B, L, own heads * 128] -> attention as a function of queries.
-        together: whether it must get all queries at once; of_all: those of all rows, whatever is asked for.
+        project: compute keys and values of the own rows and the queries that are asked for, [B, n, dim] each, in this
+        order. prepare: keys and values [B, L, own heads * 128] -> attention as a function of queries. together: whether
+        it must get all queries at once; of_all: those of all rows, whatever is asked for.
         """
         asked = self.rows if of_all else self.asked
         exchange = _Exchange(self.rank, self.rows, asked)
-        exchange.send(_KEYS, next(projections))
-        exchange.send(_VALUES, next(projections))
-        exchange.send(_QUERIES, next(projections))
-        projections.close()  # what they are computed from is not needed any more
+        for what, compute in zip((_KEYS, _VALUES, _QUERIES), project, strict=True):
+            exchange.send(what, compute())
         exchange.open_results()
         attend = prepare(exchange.arrived(_KEYS), exchange.arrived(_VALUES))
         for part in exchange.parts(together or of_all):
