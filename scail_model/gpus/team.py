@@ -52,7 +52,8 @@ class Team:
         try:
             for rank in others:
                 done.append(workers.start(rank.device, partial(in_thread, rank)))
-            results[0] = work(first)
+            with state.entered(first.device):  # the caller's GPU may be another one
+                results[0] = work(first)
             _wait(done)
         except BaseException as error:
             run.end(error)
