@@ -17,6 +17,8 @@ from ..scail_model.identity.mask_set import MaskSet
 from ..scail_model.media.clips import Clip
 from ..scail_model.preflight import findings
 from ..scail_model.preflight.budget import H200_TFLOPS
+from ..scail_model.segments import Segment
+from ..scail_model.video import at_once
 from ..scail_model.video.options import VideoOptions
 from ..scail_model.video.segment_inputs import check_changes, ordered_references
 
@@ -55,14 +57,14 @@ class SCAIL2Preflight(io.ComfyNode):
         options.check_values()
         frames, identities = options.timed(as_clip(driving), identities)
         host = ComfyHost(model, vae, clip, sampler)
-        cuts, wrong = _plan_errors(options, frames, reference, more_references, host)
+        cuts, plan, wrong = _plan_errors(options, frames, reference, more_references, host)
         people, unread = _plate_masks(plate_masks)
         found = wrong + unread + preflight.check(
             host.model, positive, negative, vae, options.sized(reference), frames, identities,
             options.settings(0, cuts, sigmas_of(sigmas), sparse=host.sparse), float(options.result_rate(frames)),
             sampler=sampler, history_strength=options.history_strength, lossless=options.encoding.lossless,
             folder=jobs_folder(), timed=True, full=options.full(reference, sigmas_of(sigmas)),
-            sparse=options.sparse, plate=options.plate_choice(people))
+            sparse=options.sparse, plate=options.plate_choice(people)) + at_once.findings(plan, host.lane_count)
         report = findings.report(found)
         facts = plan_facts(frames, reference, options.rate, found_cuts=options.found(cuts), model=model,
                            pace=_pace(model))
@@ -97,8 +99,8 @@ def _plate_masks(masks) -> tuple[MaskSet | None, list[findings.Finding]]:
 
 
 def _plan_errors(options: VideoOptions, frames: Clip, reference, more, host: ComfyHost
-                 ) -> tuple[tuple[int, ...], list[findings.Finding]]:
-    """The cuts, none if they are wrong; and what is wrong with cuts, plan and further references."""
+                 ) -> tuple[tuple[int, ...], list[Segment], list[findings.Finding]]:
+    """Cuts and segments, none if they are wrong; and what is wrong with cuts, plan and further references."""
     cuts: tuple[int, ...] = ()
     try:
         options.check()
@@ -107,10 +109,10 @@ def _plan_errors(options: VideoOptions, frames: Clip, reference, more, host: Com
     except (ValueError, RuntimeError) as error:
         # wrong lengths are found by the check itself
         wrong = [] if not options.scene_cuts.strip() else [findings.error("scene_cuts", str(error))]
-        return (), wrong
+        return (), [], wrong
     try:
         references = ordered_references(reference, more)
         check_changes(options.changes(frames, plan), len(references), host)
     except ValueError as error:
-        return cuts, [findings.error("plan", str(error))]
-    return cuts, []
+        return cuts, plan, [findings.error("plan", str(error))]
+    return cuts, plan, []

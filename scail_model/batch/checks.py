@@ -37,9 +37,9 @@ class Checked:
 
 
 def check_rows(manifest: Manifest, check_command_line: Callable[[Row], Checked], *, folders: ModelFolders | None = None,
-               card: Card | None = None) -> list[Checked]:
+               card: Card | None = None, gpus: int = 1) -> list[Checked]:
     """Check all rows, also those without a usable id. folders: of the ComfyUI that will make them, to look for model
-    files. card: that they are to fit on. Raises nothing for what rows hold."""
+    files. card: that they are to fit on. gpus: that each row gets. Raises nothing for what rows hold."""
     rows = (*manifest.rows, *manifest.unnamed)
     graphs = {index: (applied(row), applied(row, smaller=True) if row.smaller else None)
               for index, row in enumerate(rows) if row.workflow is not None}
@@ -53,6 +53,8 @@ def check_rows(manifest: Manifest, check_command_line: Callable[[Row], Checked],
             found = _of_graph(row, made, media, folders)
             if smaller is not None:
                 found = _with_smaller(found, _of_graph(row, smaller, media, folders))
+        if gpus > 1 and found.estimate is not None:
+            found = replace(found, estimate=found.estimate.on(gpus))
         checked.append(_fitting(found, card))
     return _with_twins(checked)
 

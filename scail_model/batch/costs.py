@@ -4,11 +4,13 @@ measured. Nothing is said of the time on another one, whose speed may lie anywhe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import torch
 
 from ..config import TransformerConfig
+from ..gpus.gain import Together
 from ..kernels.precision import FAST, int8_storage
 from ..media.clips import Clip
 from ..plate.choice import LOCK
@@ -49,7 +51,8 @@ def find_card(name: str) -> Card | None:
 @dataclass(frozen=True)
 class Estimate:
     """Of one row. frames: of the result. vram: bytes with weights streamed; whole: with all weights on the GPU.
-    ram: for the frames of a segment. disk: of the job folder. h200_seconds: of encoding, sampling and decoding."""
+    ram: for the frames of a segment. disk: of the job folder. h200_seconds: of encoding, sampling and decoding, by the
+    clock. gpus: that the row holds; memory is that of each. work: of the budget's."""
 
     frames: int
     segments: int
@@ -58,16 +61,27 @@ class Estimate:
     ram: int
     disk: int
     h200_seconds: float
+    gpus: int
+    work: budget.Work = field(repr=False)
 
     def seconds(self, card: Card | None = None) -> float | None:
-        """On a card, the H200 if there is none; None on one that was not measured."""
+        """Of all its GPUs together. On a card, the H200 if there is none; None on one that was not measured."""
         tflops = budget.H200_TFLOPS if card is None else card.tflops
-        return None if tflops is None else self.h200_seconds * budget.H200_TFLOPS / tflops
+        return None if tflops is None else self.gpus * self.h200_seconds * budget.H200_TFLOPS / tflops
+
+    def on(self, gpus: int) -> Estimate:
+        """Where a row holds this many GPUs, which make it together as far as they can share the heads."""
+        together = max(n for n in range(1, gpus + 1) if self.work.config.num_heads % n == 0)
+        return of_work(replace(self.work, together=Together(together)), self.frames, gpus)
+
+    def values(self) -> dict[str, Any]:
+        """For programs."""
+        return {each.name: getattr(self, each.name) for each in fields(self) if each.name != "work"}
 
 
 @dataclass(frozen=True)
 class Total:
-    """Of several rows. vram, whole, ram: of the largest. seconds: on the card, None where that is not known."""
+    """Of several rows. vram, whole, ram: of the largest. seconds: of all GPUs on the card, None where not known."""
 
     rows: int
     frames: int
@@ -109,12 +123,12 @@ def estimated(asked: Asked, clip: Clip, plan: Sequence[Segment], weight_bytes: i
         locked=options.plate == LOCK), len(clip))
 
 
-def of_work(work: budget.Work, frames: int) -> Estimate:
-    """An estimate of the budget's, in a batch's terms."""
+def of_work(work: budget.Work, frames: int, gpus: int = 1) -> Estimate:
+    """An estimate of the budget's, in a batch's terms. gpus: that are held, at least as many as make the video."""
     need = budget.estimate(work)
     h200 = budget.Machine(0, 0, 0, budget.H200_TFLOPS)
     return Estimate(frames, len(work.lengths), need.least, need.whole, need.ram, need.disk,
-                    budget.seconds(work, h200) or 0.0)
+                    budget.seconds(work, h200) or 0.0, gpus, work)
 
 
 def total(estimates: Sequence[Estimate], card: Card | None) -> Total:

@@ -74,7 +74,7 @@ def run_batch(rows: Sequence[Row], workers: Workers, folder: BatchFolder, *, att
               smaller: Collection[str] = ()) -> Summary:
     """Make rows, the longest first, until each is done or has failed.
 
-    attempts: the most that a row has. estimates: GPU-seconds by row, None where they are not known. clock: seconds, as
+    attempts: the most that a row has. estimates: seconds by row, None where they are not known. clock: seconds, as
     `workers.wait` passes them. smaller: rows that begin with their smaller values. The workers are stopped in the end,
     however it comes; KeyboardInterrupt goes through.
     """

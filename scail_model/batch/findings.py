@@ -46,7 +46,7 @@ def _values(checked: Checked, card: Card | None, price: float | None) -> dict:
     found = None
     if estimate is not None:
         seconds = estimate.seconds(card) if card else None
-        found = {**asdict(estimate), "seconds": seconds, "cost": cost_of(seconds, price)}
+        found = {**estimate.values(), "seconds": seconds, "cost": cost_of(seconds, price)}
     return {"id": row.id, "place": row.place, "workflow": None if row.workflow is None else str(row.workflow),
             "errors": list(checked.errors), "warnings": list(checked.warnings), "estimate": found,
             "unknown": checked.unknown or None}
@@ -72,8 +72,9 @@ def _table(known: Sequence[Checked], card: Card | None, price: float | None) -> 
 
 def _cells(id: str, estimate: Estimate, card: Card | None, price: float | None) -> list[str]:
     seconds = estimate.seconds(card) if card else None
+    each = "" if seconds is None or estimate.gpus == 1 else f" ({estimate.gpus} x {duration(seconds / estimate.gpus)})"
     return [id, str(estimate.frames), str(estimate.segments), gib(estimate.vram), gib(estimate.disk),
-            "" if seconds is None else duration(seconds), f"{cost_of(seconds, price) or 0:.2f}"]
+            "" if seconds is None else f"{duration(seconds)}{each}", f"{cost_of(seconds, price) or 0:.2f}"]
 
 
 def _sum(known: Sequence[Checked], card: Card | None, price: float | None) -> Iterator[str]:

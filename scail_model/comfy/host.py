@@ -22,7 +22,7 @@ from ..video.host import Host, SampleRequest
 from ..video.plan_parser import Change
 from ..video.task import SegmentInputs, Settings
 from . import conditioning, gpus, keys, not_finite, sparse, video_vae
-from .lanes import Lane, lanes_of
+from .lanes import Lane, gpus_of_lanes, lanes_of
 from .model import describe
 from .sampler import check_sampler, is_ours, sampler_key, sampler_name, segment_sampler, segment_seed
 from .shared_network import with_our_network
@@ -56,9 +56,14 @@ class ComfyHost:
 
     @property
     def lanes(self) -> Sequence[Host]:
+        return [self._on(lane) for lane in lanes_of(self.model, self.vae)] if self.lane_count else ()
+
+    @property
+    def lane_count(self) -> int:
+        """How many lanes there are, without making them."""
         if self.sampler is not None and not is_ours(self.sampler):
-            return ()  # it may draw noise from the generator that all threads share
-        return [self._on(lane) for lane in lanes_of(self.model, self.vae)]
+            return 0  # it may draw noise from the generator that all threads share
+        return len(gpus_of_lanes(self.model, self.vae))
 
     def _on(self, lane: Lane) -> ComfyHost:
         host = copy(self)

@@ -53,14 +53,21 @@ class Lane:
 def lanes_of(model, vae) -> list[Lane]:
     """One for each GPU of a MODEL; none where there is one GPU, where weights would come and go, or where the VAE is
     none of which another GPU can have its own."""
-    devices = gpus_of(model).devices
-    if len(devices) < 2 or not _has_copies(vae) or not all(_stays(model, device) for device in devices):
+    devices = gpus_of_lanes(model, vae)
+    if not devices:
         return []
     model = model.clone()
     model.match_multigpu_clones()
     models = {each.load_device: each for each in (model, *model.get_additional_models_with_key(COPIES))}
     return [Lane(place_of(number), _alone(models[device]), _vae_on(vae, device))
             for number, device in enumerate(devices)]
+
+
+def gpus_of_lanes(model, vae) -> tuple[torch.device, ...]:
+    """The GPU of each of the lanes."""
+    devices = gpus_of(model).devices
+    several = len(devices) > 1 and _has_copies(vae) and all(_stays(model, device) for device in devices)
+    return devices if several else ()
 
 
 def _stays(model, device: torch.device) -> bool:

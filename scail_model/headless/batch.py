@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from pathlib import Path
 
@@ -26,7 +27,8 @@ def check(arguments: argparse.Namespace) -> bool:
 def checked_rows(manifest: Manifest, arguments: argparse.Namespace, card: Card | None = None) -> list[Checked]:
     """All rows, checked for the ComfyUI that the command line names. ValueError for one that is not there."""
     folders = ModelFolders(Path(arguments.comfyui), arguments.comfyui_args) if arguments.comfyui else None
-    return check_rows(manifest, _check_command_line, folders=folders, card=card)
+    gpus = math.ceil(getattr(arguments, "gpus_per_video", 1))  # `scail2 batch row` has none
+    return check_rows(manifest, _check_command_line, folders=folders, card=card, gpus=gpus)
 
 
 def _check_command_line(row: Row) -> Checked:

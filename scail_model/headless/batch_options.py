@@ -64,6 +64,7 @@ def _add_check(command: argparse.ArgumentParser) -> None:
     add_comfyui(command)
     add_price(command)
     command.add_argument("--card", metavar="NAME", help="GPU to estimate for (default: the one of this machine)")
+    _add_share(command)
     command.add_argument("--json", action="store_true", help="print everything as JSON, for programs")
 
 
@@ -96,14 +97,18 @@ def _add_making(command: argparse.ArgumentParser) -> None:
     where.add_argument("--gpus", type=_count, metavar="N",
                        help="GPUs of this machine (default: all); on one without GPUs, how many rows at a time")
     where.add_argument("--address", metavar="ADDRESS", help="a Ray cluster: auto, or ray://HOST:10001")
-    command.add_argument("--gpus_per_video", type=_share, default=1.0, metavar="X",
-                         help="GPUs that make a row together; 0.5 makes two rows at a time on each GPU (default: 1)")
+    _add_share(command)
     command.add_argument("--workers", type=_count, metavar="N",
                          help="how many rows at a time, also where a cluster has to start machines for them (default: "
                               "as many as its GPUs carry)")
     add_price(command)
     add_attempts(command)
     _add_replace(command)
+
+
+def _add_share(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--gpus_per_video", type=_share, default=1.0, metavar="X",
+                         help="GPUs that make a row together; 0.5 makes two rows at a time on each GPU (default: 1)")
 
 
 def _add_replace(command: argparse.ArgumentParser) -> None:

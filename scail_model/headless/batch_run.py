@@ -125,7 +125,7 @@ def settle_others(folder: BatchFolder, rows: Sequence[Row], *, replace: bool) ->
 
 
 def _estimates(checked: Sequence[Checked]) -> dict[str, float | None]:
-    return {row.row.id: row.estimate.seconds() for row in checked if row.estimate is not None}
+    return {row.row.id: row.estimate.h200_seconds for row in checked if row.estimate is not None}
 
 
 def _last_words(summary: Summary, choice: Choice, page: Path, price: float | None) -> bool:

@@ -15,6 +15,7 @@ from ..preflight.findings import Finding, attempt, error, fact, warning
 from ..preflight.job import Full, Job, Transformer, work_of
 from ..preflight.memory_checks import check_folder, needed_on_each
 from ..segments import Segment
+from ..video import at_once
 from ..video.colour_match import OFF
 from ..video.denoising import driven_steps
 from ..video.options import VideoOptions
@@ -53,7 +54,7 @@ def check_inputs(inputs: Inputs, reference: Pictures | Reference, options: Video
             *checks.not_sparse(host.precision, host.attention),
             *checks.without_effect(options.sparse, settings.sparse)]
     return [*read, *attempt("disk", check_folder, folder), *_plan_errors(inputs, options, segments, host),
-            *_sound_errors(inputs, options), *found]
+            *_sound_errors(inputs, options), *found, *at_once.findings(segments, len(host.lanes))]
 
 
 def _segments(inputs: Inputs, options: VideoOptions, cuts: tuple[int, ...]) -> list[Segment]:

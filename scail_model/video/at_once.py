@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
+from ..preflight.findings import Finding, fact
 from ..segments import Segment
 
 # What each of several GPUs adds when all of them make one segment, as a share of what it does alone: the network's
@@ -52,6 +53,12 @@ def lanes_of(plan: Sequence[Segment], gpus: int) -> dict[str, list[int]]:
     """By place of each lane the segments that it makes of a video of which nothing is made yet, where each GPU is one;
     empty if scenes are not made at the same time."""
     return {place_of(gpu): order for gpu, order in enumerate(shared_out(plan, range(len(plan)), gpus))}
+
+
+def findings(plan: Sequence[Segment], gpus: int) -> list[Finding]:
+    """What a check says of `lanes_of`."""
+    lanes = lanes_of(plan, gpus)
+    return [fact("scenes", f"scenes at the same time: {in_words(lanes)}")] if lanes else []
 
 
 def in_words(lanes: Mapping[str, Sequence[int]]) -> str:

@@ -24,11 +24,11 @@ def three_devices(comfy):
 def checked(comfy, graph):
     """checked(gpus, guidance) -> findings by code, and the plan's facts."""
 
-    def run(gpus, guidance=1.0, patch=lambda model: model):
+    def run(gpus, guidance=1.0, patch=lambda model: model, **settings):
         add_inputs(graph, frames=17, **SIZES)
+        inputs = {name: [name, 0] for name in ("positive", "negative", "vae", "reference", "driving", "identities")}
         graph.add("check", "SCAIL2Preflight", model=patch(load(graph, gpus=gpus)), solver="unipc", steps=2, shift=3.0,
-                  guidance=guidance, **{name: [name, 0] for name in ("positive", "negative", "vae", "reference",
-                                                                     "driving", "identities")})
+                  guidance=guidance, **settings, **inputs)
         graph.add("values", "PreviewAny", source=["check", 1])
         results = comfy.run(graph)
         found = json.loads(results["values"]["text"][0])
@@ -67,3 +67,9 @@ def test_a_node_that_needs_all_rows_in_one_place(checked, graph):
         "patched", "TestAttention", model=model, way="attn1_patch", scale=0.5, path="/dev/null"))
     assert "so each prompt is computed on one GPU: remove that node" in found["fewer_gpus"]
     assert facts["gpus"] == 1
+
+
+def test_scenes_at_the_same_time_are_said(checked):
+    assert "scenes" not in checked("2")[0]
+    assert checked("2", scene_cuts="9")[0]["scenes"] == (
+        "scenes at the same time: segment 1 on GPU 1; segment 2 on GPU 2")

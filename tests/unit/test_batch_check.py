@@ -338,3 +338,24 @@ def test_where_the_driving_video_comes_from(inputs, workflow, frames):
     assert checked.errors == ()
     assert (checked.estimate.frames if checked.estimate else None) == frames
     assert bool(checked.unknown) == (frames is None)
+
+
+def test_rows_on_several_gpus(inputs, capsys):
+    """Two make a row sooner, for a little more GPU time; of three that a row holds two do."""
+
+    def estimated(*more):
+        path = write(inputs, [{"id": "a"}])
+        assert main(["batch", "check", path, "--card", "h200", "--gpu_hour_price", "2", *more]) == 0
+        return capsys.readouterr().out
+
+    one, two, three, half = (json.loads(estimated("--json", *more))["rows"][0]["estimate"] for more in (
+        (), ("--gpus_per_video", "2"), ("--gpus_per_video", "3"), ("--gpus_per_video", "0.5")))
+    assert half == one
+    assert [each["gpus"] for each in (one, two, three)] == [1, 2, 3]
+    assert 0.4 * one["seconds"] < two["seconds"] / 2 < 0.8 * one["seconds"]
+    assert two["seconds"] > one["seconds"]
+    assert three["seconds"] == pytest.approx(1.5 * two["seconds"])
+    assert two["cost"] == pytest.approx(two["seconds"] / 3600 * 2)
+    assert three["vram"] == two["vram"] <= one["vram"]
+    assert " (2 x " in estimated("--gpus_per_video", "2")
+    assert " x " not in estimated().splitlines()[2]

@@ -34,9 +34,9 @@ def said(models, two_heads, job, tmp_path, monkeypatch, capsys):
     """said(gpus) -> the report. The machine has three GPUs, the model two heads."""
     monkeypatch.setattr(checks, "all_gpus", lambda first: [first] * 3)
 
-    def check(gpus, guidance=1.0):
+    def check(gpus, guidance=1.0, **changes):
         _, *arguments = command(models, job, tmp_path / "out.mp4", gpus=gpus, scail_path=two_heads,
-                                sample_guide_scale=guidance)
+                                sample_guide_scale=guidance, **changes)
         assert main(["check", *arguments]) == 0
         return capsys.readouterr().out
 
@@ -56,3 +56,10 @@ def test_fewer_than_asked_for(said):
     text = said("all")
     assert '- gpus is "all", but the model\'s 2 attention heads cannot be shared equally by 3: 2 GPUs are used.' in text
     assert "- GPUs: 2 make one video (cpu, cpu)\n" in text
+
+
+def test_scenes_at_the_same_time_are_said(said):
+    """9 frames with a cut at 4: two scenes, for which two GPUs are enough."""
+    assert "- scenes at the same time: segment 1 on GPU 1; segment 2 on GPU 2\n" in said(2, scene_cuts="4")
+    assert "at the same time" not in said(1, scene_cuts="4")
+    assert "at the same time" not in said(2)
