@@ -78,10 +78,12 @@ def choose(wanted: int | None, heads: int, gpus: Sequence[Gpu], needed: Callable
         count, places = 1, (0,)
     fewer = None
     if count < asked:
-        used = "1 GPU is used" if count == 1 else f"{count} GPUs are used"
+        only = "the CPU" if gpus[0].device.type == "cpu" else "1 GPU"
+        used = f"{only} is used" if count == 1 else f"{count} GPUs are used"
         named = f'"{ALL}"' if wanted is None else str(wanted)
         next_smaller = next(n for n in range(min(asked - 1, len(gpus)), 0, -1) if heads % n == 0)
-        refused = [asked] if count == next_smaller else [asked, next_smaller]
+        refused = [asked, *([len(gpus)] if asked > len(gpus) and heads % len(gpus) else []),
+                   *([next_smaller] if count < next_smaller else [])]
         reasons = dict.fromkeys(_reason(n, heads, gpus, needed) for n in refused)
         fewer = f"gpus is {named}, but {', and '.join(reasons)}: {used}."
     return GpuChoice(tuple(gpus[place].device for place in places), fewer)
@@ -159,7 +161,8 @@ def _linked(count: int, gpus: Sequence[Gpu], places: Sequence[int]) -> Iterator[
 def _reason(asked: int, heads: int, gpus: Sequence[Gpu], needed: Callable[[int], int]) -> str:
     """Why `asked` GPUs are not to be had: the first rule that forbids them."""
     if asked > len(gpus):
-        return f"there are {len(gpus)} here" if len(gpus) > 1 else "there is one here"
+        one = "none" if gpus[0].device.type == "cpu" else "one"
+        return f"there are {len(gpus)} here" if len(gpus) > 1 else f"there is {one} here"
     if heads % asked:
         return f"the model's {heads} attention heads cannot be shared equally by {asked}"
     alike = _of_one_kind(gpus)

@@ -68,6 +68,13 @@ def test_the_miniature_has_two_heads():
 def test_fewer_than_asked_for():
     assert choose(4, 40, gpus([H200] * 2)).fewer == "gpus is 4, but there are 2 here: 2 GPUs are used."
     assert choose(2, 40, gpus([H200])).fewer == "gpus is 2, but there is one here: 1 GPU is used."
+    assert choose_here(2, 40, [torch.device("cpu")]).fewer == "gpus is 2, but there is none here: the CPU is used."
+
+
+def test_a_number_that_is_not_there_and_one_that_does_not_share_the_heads():
+    assert choose(8, 40, gpus([H200] * 7)).fewer == (
+        "gpus is 8, but there are 7 here, and the model's 40 attention heads cannot be shared equally by 7: 5 GPUs are "
+        "used.")
 
 
 def test_all_is_what_there_is():
