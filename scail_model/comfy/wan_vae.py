@@ -239,7 +239,7 @@ class Decoder:
                   *(partial(Upsampling if isinstance(layer, core.Resample) else Residual, layer) for layer in large),
                   partial(Head, decoder.head)]
         parts = [nn.ModuleList([decoder.conv1, decoder.middle, *beginning]), *large, decoder.head]
-        cuts = pipeline.cuts(pipeline.vae_costs(parts), max(len(devices), 1))
+        cuts = pipeline.cuts(pipeline.decoder_costs(parts), max(len(devices), 1))
         self.devices = tuple(devices[: len(cuts)]) or (z.device,)
         self.stages = [Stage([make(Place.of(z, device)) for make in makers[cut]])
                        for cut, device in zip(cuts, self.devices, strict=True)]

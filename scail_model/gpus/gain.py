@@ -10,6 +10,13 @@ GPU that has most (`rows`), and seconds of one GPU for the whole:
                 for the own rows; for queries and for results max(0, t - attention * R / L / n / 2) each, because half
                 of the own rows are attended meanwhile; t each where a layer's queries must come in one call, as in
                 8-bit and sparse attention
+    lost        a millisecond: kernels fill a GPU less with fewer rows and heads
+    launching   n times what a thread needs to launch a layer is the least that it takes, because Python lets one thread
+                run at a time
+
+Without travel and launching that is within 4 % of what one H200 took for the work of one GPU of n, 6 % in 8-bit on eight
+(`tests/bench/gpus_gpu.py --parts`). Launching is not measured for several threads: PyTorch gives the lock back while it
+launches, but threads that wait for it take longer than one alone.
 
 Where a prompt and its negative are sampled and n is even, each half of the GPUs computes one of them.
 """
@@ -24,20 +31,23 @@ from .rows import rows_of, size
 # (bench of two threads, both ways one after the other). What a probe measures takes its place.
 NVLINK = 180e9
 _COPY_RATE = 3.4e12  # bytes a second read and written within an H200
+_LOST = 1e-3  # seconds of an H200 in each layer: what its own work took beyond the formula, -0.4 to 2.1e-3
 _TYPE = 2  # bytes of a number in what travels
 
 
 @dataclass(frozen=True)
 class Together:
-    """GPUs of one forward. link: bytes a second that each of them sends to the others."""
+    """GPUs of one forward. link: bytes a second that each of them sends to the others. forwards: at the same time in
+    this process, each on as many GPUs."""
 
     gpus: int = 1
     link: float = NVLINK
+    forwards: int = 1
 
     def shared(self, conditionings: int) -> tuple[int, Together]:
         """How many forwards one after the other a step has, and the GPUs of each."""
         if conditionings == 2 and self.gpus % 2 == 0:
-            return 1, replace(self, gpus=self.gpus // 2)
+            return 1, replace(self, gpus=self.gpus // 2, forwards=2)
         return conditionings, self
 
 
@@ -47,7 +57,8 @@ ALONE = Together()
 @dataclass(frozen=True)
 class Layer:
     """Seconds of one layer on one GPU. linears: of its rows, without `context`: keys and values of text and image.
-    projection: one of the linears from width to width. one_call: whether attention needs all queries at once."""
+    projection: one of the linears from width to width. one_call: whether attention needs all queries at once.
+    launching: of a thread, whatever the size."""
 
     tokens: int
     dim: int
@@ -56,6 +67,7 @@ class Layer:
     context: float
     attention: float
     one_call: bool
+    launching: float = 0.0
 
     @property
     def seconds(self) -> float:
@@ -65,8 +77,9 @@ class Layer:
 def layer_seconds(layer: Layer, together: Together) -> float:
     """Seconds of a layer on these GPUs."""
     count = together.gpus
+    launching = count * together.forwards * layer.launching
     if count == 1:
-        return layer.seconds
+        return max(layer.seconds, launching)
     rows = largest_share(layer.tokens, count)
     share = rows / layer.tokens
     own = layer.linears * share + layer.context + layer.attention / count
@@ -74,7 +87,7 @@ def layer_seconds(layer: Layer, together: Together) -> float:
     travel = _TYPE * rows * layer.dim * (count - 1) / count / together.link
     hidden = 0.0 if layer.one_call else layer.attention * share / count / 2
     waiting = 2 * max(0.0, travel - layer.projection * share) + 2 * max(0.0, travel - hidden)
-    return own + copies + waiting
+    return max(own + copies + waiting + _LOST, launching)
 
 
 def largest_share(tokens: int, count: int) -> int:

@@ -15,8 +15,8 @@ width f, c = 769 context tokens, A pixels in a frame:
     attention     N * 4 * L * (L + c) * d FLOP at 588 TFLOP/s
     in int8       0.78 of the linears' time, with the Triton kernels
     sparse        for a share s of self-attention that is computed, 0.05 + 0.9 * s of its time
-    on n GPUs     R = L / n rows on each: in a block (14.05 + 2 * (n - 1) / n) * R * d bytes, the latter for queries on
-                  their way to the others; 4 more in chunks, for queries of all rows. Not measured. Time: `gpus.gain`
+    on n GPUs     R = L / n rows on each, in a block 2.45 + 4 * (n - 1) / n bytes more for each and channel: what any
+                  precision took at most (`tests/bench/gpus_h200.json`). 4 more in chunks. Time: `gpus.gain`
     decoding      A * (7923 + 6.15 * frames) bytes, A * (42.9 + 52.9 * (frames - 1)) nanoseconds
     encoding      A * (5561 + 6.20 * frames) bytes, A * (27.1 + 33.5 * (frames - 1)) nanoseconds
 
@@ -41,15 +41,15 @@ from ..sparse.settings import SparseSettings
 from .forward_time import H200_TFLOPS, forward_flops, token_seconds
 
 _BLOCK_BYTES, _BATCHED_BLOCK_BYTES = chunks.WHOLE_BYTES, 14.84  # per token and channel
-_LEAVING_BYTES, _QUERY_BYTES = 2, 4  # on several GPUs: queries on their way; in chunks: those of all rows, twice
+_RANK_BYTES, _TRAVEL_BYTES = 2.45, 4  # on several GPUs, more than on one
+_QUERY_BYTES = 4  # on several GPUs in chunks: queries of all rows, twice
 _STREAM_BYTES = 4  # of one GPU before the blocks
 _PROJECTION_BYTES = 6 * 4  # per square of the width
 
 # In main memory, per pixel of the result: decoded frames in float32 twice, driving frames, and the latter at half size
 # in float32.
 FRAME_BYTES = 2 * 12 + 3 + 3
-# On disk, per pixel: H.264 at CRF 14, and lossless 12-bit RGB with its noise.
-_ENCODED_BYTES, _LOSSLESS_BYTES = 0.15, 3.0
+_ENCODED_BYTES, _LOSSLESS_BYTES = 0.15, 3.0  # on disk, per pixel: H.264 at CRF 14, 12-bit RGB with its noise
 
 _PROBE_SIZES = (1024, 2048, 4096, 8192)
 _PROBE_SECONDS = 2e-3
@@ -237,7 +237,8 @@ def activation_bytes(config: TransformerConfig, tokens: int, batch: int = 1, tot
     else:
         blocks = chunks.chunked_bytes(own, config.dim, min(rows, own), batch)
         blocks += _QUERY_BYTES * (gpus > 1) * batch * own * config.dim
-    blocks += _LEAVING_BYTES * (gpus - 1) / gpus * batch * own * config.dim
+    if gpus > 1:
+        blocks += (_RANK_BYTES + _TRAVEL_BYTES * (gpus - 1) / gpus) * batch * own * config.dim
     embedding = _PROJECTION_BYTES * config.dim**2 + _STREAM_BYTES * batch * own * config.dim
     return round(max(blocks, embedding))
 

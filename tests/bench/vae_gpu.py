@@ -1,14 +1,15 @@
 """Wan's VAE as ComfyUI runs it: seconds, memory, where the time goes.
 
     python tests/bench/vae_gpu.py COMFYUI_DIR [--sizes 704x1280x61 512x896x81] [--profile] [--convolutions]
-        [--json FILE]
+        [--parts] [--json FILE]
     python tests/bench/vae_gpu.py diffusers [--sizes ...]
 
 ComfyUI's own VAE object with random weights of the real size, called as its nodes call it and as the pack does, in
 turn: frames come from and go to main memory, and seconds are by the clock, transfers included. "equal" is to the bit.
-With several GPUs decoding is measured on 2, 4 and 8 of them too. `--profile` adds the operations by their time on the
-GPU; `--convolutions` adds every shape of convolution in a decode, in both memory layouts: milliseconds, and whether the
-results are equal. `diffusers`: the command line's VAE, in float32, with its weights in either layout.
+With several GPUs decoding is measured on 2, 4 and 8 of them too. `--parts` adds milliseconds of the decoder's parts, of
+launching them and of all, and what stages on several GPUs would bring by that. `--profile` adds the operations by their
+time on the GPU; `--convolutions` adds every shape of convolution in a decode, in both memory layouts: milliseconds, and
+whether the results are equal. `diffusers`: the command line's VAE, in float32, with its weights in either layout.
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from unittest import mock
 
 import torch
 from torch import Tensor
@@ -113,6 +116,48 @@ def convolution_rows(vae, call: Callable[[], Tensor]) -> list[dict]:
     return rows
 
 
+def parts_row(vae, latent: Tensor) -> dict:
+    """The decoder's parts on one GPU, from the second of two clips; pictures are left there."""
+    from scail_model.comfy import wan_vae
+    from scail_model.gpus import pipeline
+
+    z = latent.to(vae.device, vae.vae_dtype)
+    row: dict = {}
+    for _ in range(2):
+        decoder = wan_vae.Decoder(vae.first_stage_model, z)
+        synchronize()
+        start = time.perf_counter()
+        for _ in decoder.stages[0](decoder.pieces(z)):
+            pass
+        row["launch_ms"] = round(1e3 * (time.perf_counter() - start), 1)
+        synchronize()
+        row["whole_ms"] = round(1e3 * (time.perf_counter() - start), 1)
+    decoder = wan_vae.Decoder(vae.first_stage_model, z)
+    stage, names = decoder.stages[0], [type(part).__name__ for part in decoder.stages[0].parts]
+    events: dict[int, list[tuple]] = {id(part): [] for part in stage.parts}
+
+    def timed(call: Callable) -> Callable:
+        def wrapped(part, x: Tensor) -> Tensor:
+            begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            begin.record()
+            y = call(part, x)
+            end.record()
+            events[id(part)].append((begin, end))
+            return y
+        return wrapped
+
+    with ExitStack() as patches:
+        for kind in {type(part) for part in stage.parts}:
+            patches.enter_context(mock.patch.object(kind, "__call__", timed(kind.__call__)))
+        for _ in stage(decoder.pieces(z)):
+            pass
+    synchronize()
+    times = tuple(sum(begin.elapsed_time(end) for begin, end in found) for found in events.values())
+    longest = {count: max(sum(times[cut]) for cut in pipeline.cuts(times, count)) for count in (2, 4, 5, 8)}
+    return row | {"parts": [[name, round(ms, 1)] for name, ms in zip(names, times, strict=True)],
+                  "times as fast": {count: round(sum(times) / ms, 2) for count, ms in longest.items()}}
+
+
 def profile(call: Callable[[], Tensor]) -> None:
     activities = [torch.profiler.ProfilerActivity.CPU]
     sort_by = "self_cpu_time_total"
@@ -176,6 +221,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--profile", action="store_true")
     parser.add_argument("--convolutions", action="store_true")
+    parser.add_argument("--parts", action="store_true")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     if options.comfyui == "diffusers":
@@ -215,6 +261,9 @@ def main() -> None:
             for call in calls.values():
                 if options.profile:
                     profile(call)
+            if options.parts and name == "decode":
+                row |= parts_row(vae, latent)
+                print(json.dumps(row), flush=True)
             if options.convolutions:
                 row["convolutions"] = convolution_rows(vae, calls["core"])
     if options.json:

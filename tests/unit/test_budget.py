@@ -37,6 +37,7 @@ from scail_model.rope import segment_rotations
 from scail_model.sparse.settings import SparseSettings
 
 GIB = 2**30
+SEVERAL = json.loads((Path(__file__).parents[1] / "bench/gpus_h200.json").read_text())["rows"]
 MEASURED, H100 = (json.loads((Path(__file__).parents[1] / "bench" / f"budget_{name}.json").read_text())
                   for name in ("h200", "h100"))
 WEIGHTS = 2 * sum(math.prod(shape) for shape in TransformerConfig().parameter_shapes().values())
@@ -266,12 +267,23 @@ def test_a_slow_gpu_waits_less_for_the_same_link():
 
 
 def test_each_gpu_holds_its_rows():
-    """Beside them what is on its way: half of the queries."""
+    """Beside them more for each than one GPU."""
     config, tokens = TransformerConfig(), 48640  # 190 times 256
     rows = tokens // 2 * config.dim
-    assert activation_bytes(config, tokens, gpus=2) == pytest.approx((14.05 + 2 / 2) * rows)
+    assert activation_bytes(config, tokens, gpus=2) == pytest.approx((14.05 + 2.45 + 4 / 2) * rows)
     assert activation_bytes(config, tokens, gpus=1) == activation_bytes(config, tokens)
     small = 8 * GIB
     chunk = chunks.rows_at_once(tokens, config.dim, small)
     assert activation_bytes(config, tokens, total_vram=small, gpus=2) == pytest.approx(
-        chunks.chunked_bytes(tokens // 2, config.dim, chunk) + (4 + 1) * rows)
+        chunks.chunked_bytes(tokens // 2, config.dim, chunk) + (4 + 2.45 + 4 / 2) * rows)
+
+
+@pytest.mark.parametrize("row", SEVERAL,
+                         ids=lambda row: " ".join(str(row[name]) for name in ("precision", "size", "batch")))
+def test_no_gpu_of_several_needs_more_than_is_reckoned(row):
+    height, width, frames = map(int, row["size"].split("x"))
+    tokens = token_count(width, height, frames, row["references"])
+    for count in (2, 4, 5, 8):
+        reckoned = activation_bytes(TransformerConfig(), tokens, row["batch"], gpus=count)
+        assert row[str(count)]["rank_gib_of_one"] * row["gib"] <= reckoned / GIB
+

@@ -1,7 +1,9 @@
 """Stages on devices of their own give what one device gives, in order, and stop together."""
 
+import json
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -156,3 +158,20 @@ def test_the_longest_stage_is_as_short_as_it_can_be(costs, count, sizes):
     cuts = pipeline.cuts(costs, count)
     assert [cut.stop - cut.start for cut in cuts] == sizes
     assert [cut.start for cut in cuts] == [0, *(cut.stop for cut in cuts[:-1])]
+
+
+DECODER = json.loads((Path(__file__).parents[1] / "bench/gpus_h200.json").read_text())["decoder"]
+
+
+@pytest.mark.parametrize("measured", DECODER, ids=lambda measured: measured["size"])
+@pytest.mark.parametrize("count", [2, 4, 5, 8])
+def test_a_decoder_is_cut_where_it_was_measured_to_be_fastest(measured, count):
+    times = tuple(ms for _, ms in measured["parts"])
+    longest, least = (max(sum(times[cut]) for cut in pipeline.cuts(costs, count))
+                      for costs in (pipeline.decoder_costs([torch.nn.Identity()] * 14), times))
+    assert longest == least
+
+
+def test_another_decoder_is_cut_by_its_multiplications():
+    parts = [torch.nn.Conv3d(width, width, 3) for width in (4, 2, 1)]
+    assert pipeline.decoder_costs(parts) == pipeline.vae_costs(parts)
