@@ -14,9 +14,9 @@ GPU that has most (`rows`), and seconds of one GPU for the whole:
     launching   n times what a thread needs to launch a layer is the least that it takes, because Python lets one thread
                 run at a time
 
-Without travel and launching that is within 4 % of what one H200 took for the work of one GPU of n, 6 % in 8-bit on eight
-(`tests/bench/gpus_gpu.py --parts`). Launching is not measured for several threads: PyTorch gives the lock back while it
-launches, but threads that wait for it take longer than one alone.
+Without travel and launching that is within 4 % of what one H200 took for the work of one GPU of n, 6 % in 8-bit on
+eight (`tests/bench/gpus_gpu.py --parts`). Launching is not measured for several GPUs: PyTorch gives Python's lock back
+while it launches, but threads that wait for it take longer than one alone.
 
 Where a prompt and its negative are sampled and n is even, each half of the GPUs computes one of them.
 """

@@ -114,7 +114,7 @@ def row(nets: Sequence[SCAIL2Transformer], devices: Sequence[torch.device], give
             lambda o, used=used, own=own: forward_together(used, own, **given, transformer_options=o), used,
             lambda: options_of(precision), repeats)
         of_one = most / gib / (1 if spread else count) if gib else None
-        found[str(count)] = {"gpus": len(set(used)) if spread else 1, "equal": torch.equal(expected, velocity),
+        found[str(count)] = {"gpus": count if spread else 1, "equal": torch.equal(expected, velocity),
                              "seconds": round(seconds, 3), "rank_gib_of_one": of_one and round(of_one, 3),
                              "times" if spread else "over": round(alone / seconds if spread else seconds / alone, 3)}
         if precision == FAST:

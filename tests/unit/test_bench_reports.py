@@ -6,11 +6,16 @@ import sys
 from pathlib import Path
 
 import forward_gpu
+import gpus_gpu
+import gpus_parts
 import memory_table
 import numpy as np
 import pytest
 import speed_plot
+import torch
 
+from scail_model.config import TransformerConfig
+from scail_model.headless.attention import choose
 from scail_model.preflight.budget import token_count
 
 BENCH = Path(__file__).parents[1] / "bench"
@@ -101,3 +106,18 @@ def test_scripts_run_from_the_command_line(script, tmp_path):
     (tmp_path / "in.json").write_text(json.dumps(report()))
     done = subprocess.run([sys.executable, BENCH / script, *arguments], capture_output=True, text=True, check=True)
     assert done.stdout.count("|---") > 3
+
+
+@pytest.mark.parametrize(("devices", "gpus", "ratio"), [(2, 2, "times"), (1, 1, "over")])
+def test_a_forward_on_several_gpus_is_compared_with_one(devices, gpus, ratio):
+    """On GPUs of their own where there are as many, else all ranks on the first."""
+    cpu = [torch.device("cpu")] * devices
+    config = TransformerConfig(dim=256, ffn_dim=64, num_heads=2, num_layers=2)
+    nets = [gpus_parts.network(config, "exact", choose("pytorch", device, "exact"), device) for device in cpu]
+    given = gpus_gpu.inputs(config, (64, 64, 2, 1), cpu[0], 1)
+    with torch.inference_mode():
+        found = gpus_gpu.row(nets, cpu, given, "exact", [2], repeats=1)
+    assert found["batch_equal"]
+    assert found["2"]["equal"]
+    assert found["2"]["gpus"] == gpus
+    assert found["2"][ratio] > 0
