@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..kernels.ranks import RANK
+from ..kernels.sparse_attention import RUN
 from .team import Checked, Rank, Team
 
 
@@ -26,6 +27,8 @@ def forward_together(devices: Sequence[torch.device], forwards: Sequence[Callabl
         return forwards[rank.number](*(_moved(value, rank.device) for value in inputs),
                                      transformer_options={**transformer_options, RANK: rank}, **there)
 
+    if RUN in transformer_options:
+        transformer_options[RUN].share(len(devices), transformer_options)
     return Team(devices, within).run(work)[0]
 
 

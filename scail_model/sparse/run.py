@@ -11,7 +11,9 @@ batch, one after the other, or on two GPUs. Ranks that have some of the heads ea
 
 from __future__ import annotations
 
+import copy
 import math
+import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -59,7 +61,18 @@ class SparseRun:
     def of_rank(self, number: int) -> SparseRun:
         """The run of one of several ranks that compute a call together. All of them measure and decide the same, but
         not at the same moment, so each has one of its own for as long as this one lives; the first has this one."""
-        return self if number == 0 else self._ranks.setdefault(number, SparseRun(self.settings, self.given))
+        if number == 0:
+            return self
+        twin = self._ranks.setdefault(number, SparseRun(self.settings, self.given))
+        twin._steps = self._steps
+        return twin
+
+    def share(self, count: int, transformer_options: Options) -> None:
+        """Before so many ranks compute a call: tell each what is known of its prompts. Calls before may have had more
+        or fewer ranks, or none: how many prompts a step has decides how many GPUs compute each."""
+        for number in range(1, count):
+            for prompt in _prompts_of(transformer_options):
+                self.of_rank(number)._prompts[prompt] = self._prompt(prompt).copied()
 
     def begin(self, timestep: float, transformer_options: Options = None) -> None:
         """A forward begins. Timesteps count as steps in the order in which they come."""
@@ -91,14 +104,6 @@ class SparseRun:
         return [LayerError(step, layer, found[step, layer].error(), found[step, layer].density())
                 for step, layer in sorted(found)]
 
-    def merge(self, other: SparseRun) -> None:
-        """Add what was measured, and decided for other prompts, on another GPU."""
-        for number, prompt in other._prompts.items():
-            mine = self._prompt(number)
-            mine.length = mine.length or prompt.length
-            mine.densities = prompt.densities | mine.densities
-            _merge(mine.sums, prompt.sums)
-
     def _prompt(self, number: int) -> _Prompt:
         return self._prompts.setdefault(number, _Prompt(number, self.settings, self.given))
 
@@ -115,6 +120,11 @@ class _Prompt:
         self.length = 0
         self._step = 0
 
+    def copied(self) -> _Prompt:
+        twin = copy.copy(self)
+        twin.densities, twin.sums = dict(self.densities), dict(self.sums)
+        return twin
+
     def begin(self, step: int) -> None:
         self._step = step
         if self.sums and not self.calibrated and (step, 0) > max(self.sums):
@@ -129,7 +139,7 @@ class _Prompt:
             turn = not self.calibrated or (layer + self._step) % _TURNS == 0
             if density >= 1:
                 if turn:
-                    self.sums.setdefault((self._step, layer), _Sums()).add(0.0, 0.0, 1.0)
+                    self._note(layer, 0.0, 0.0, 1.0)
                 return exact(q)
             out, computed = sparse(q, density)
             if turn:
@@ -160,8 +170,11 @@ class _Prompt:
                 out, computed = sparse(q, density)
                 off, size = _squares(out[:, rows], expected, options)
         share = float(of_all_heads(computed, options).double().mean())
-        self.sums.setdefault((self._step, layer), _Sums()).add(off, size, share)
+        self._note(layer, off, size, share)
         return out
+
+    def _note(self, layer: int, off: float, size: float, density: float) -> None:
+        _merge(self.sums, {(self._step, layer): _Sums(off, size, density, 1)})
 
     def _calibrate(self) -> None:
         """Give blocks from layers with a small error to those with a large one, after the first step.
@@ -184,18 +197,13 @@ class _Prompt:
             self.densities[layer] = min(max(share, self.densities[layer] if raised else 0.0), 1.0)
 
 
-class _Sums:
+class _Sums(NamedTuple):
     """Squares over all calls of a layer in a step: chunks of rows, items, windows."""
 
-    def __init__(self, off: float = 0.0, size: float = 0.0, densities: float = 0.0, calls: int = 0) -> None:
-        self.off, self.size, self.densities, self.calls = off, size, densities, calls
-
-    def add(self, off: float, size: float, density: float) -> None:
-        self.merge(_Sums(off, size, density, 1))
-
-    def merge(self, other: _Sums) -> None:
-        self.off, self.size = self.off + other.off, self.size + other.size
-        self.densities, self.calls = self.densities + other.densities, self.calls + other.calls
+    off: float = 0.0
+    size: float = 0.0
+    densities: float = 0.0
+    calls: int = 0
 
     def density(self) -> float:
         return self.densities / self.calls
@@ -216,7 +224,7 @@ def _prompts_of(transformer_options: Options) -> list[int]:
 
 def _merge(sums: dict[tuple[int, int], _Sums], others: dict[tuple[int, int], _Sums]) -> None:
     for place, other in others.items():
-        sums.setdefault(place, _Sums()).merge(other)
+        sums[place] = _Sums(*map(operator.add, sums.get(place, _Sums()), other))
 
 
 def _squares(out: Tensor, expected: Tensor, options: Options) -> tuple[float, float]:

@@ -110,6 +110,33 @@ def test_sparse_attention(count, limit):
     assert (max(alone[2].densities.values()) > 0.35) == bool(limit), "or the limit is not at work"
 
 
+def test_sparse_attention_on_another_number_of_ranks_in_each_step(monkeypatch):
+    """As where guidance is only for some steps: each prompt on GPUs of its own in these, one on all GPUs in others."""
+    monkeypatch.setattr(sparse_attention, "FEWEST_KEYS", 0)
+    torch.manual_seed(0)
+    network = SCAIL2Transformer(TransformerConfig(dim=HEADS * 128, num_heads=HEADS, ffn_dim=256, num_layers=2,
+                                                  text_dim=256),
+                                attention=attention_choice.choose("automatic", CPU, FAST, HOST))
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.02 if parameter.ndim > 1 else 0.3)
+    (x, timestep, *texts), conditions = inputs(additional=2)
+    found = []
+    for counts in ((1, 1, 1, 1), (1, 2, 4, 2)):
+        run, outs = SparseRun(SparseSettings(0.25, 0.2)), []
+        for step, count in enumerate(counts):
+            given, options = [x, timestep - step, *texts], {RUN: run, PROMPTS: [0]}
+            with torch.no_grad():
+                if count == 1:
+                    outs.append(network(*given, **conditions, transformer_options=options))
+                    network(*given, **conditions, transformer_options={RUN: run, PROMPTS: [1]})
+                else:
+                    outs.append(together_in(network, count, given, conditions, options))
+        found.append((outs, run._prompts[0].sums, run.calibration().densities))
+    (alone, *facts), (several, *others) = found
+    assert facts == others
+    assert all(torch.equal(*pair) for pair in zip(alone, several, strict=True))
+
+
 @pytest.mark.parametrize("rows", [None, 128])
 @pytest.mark.parametrize("count", [2, 4])
 @pytest.mark.parametrize("kind", ["8 bits", "sparse"])
