@@ -182,6 +182,7 @@ class _Exchange:
     def result(self) -> Tensor:
         """The own rows that are asked for, of all heads: [B, n, dim]."""
         self._own.clear()
+        self._theirs.clear()  # before they are told: it is theirs to give back
         for other in self.rank.others:
             self.rank.put(other, self._returned.get(other))
         for other in self.rank.others:

@@ -14,9 +14,11 @@ from itertools import permutations
 import torch
 from torch import Tensor
 
-_BYTES = 2**25  # from each GPU to each other one
+_BYTES = 2**26  # of a copy from each GPU to each other one
+_COPIES = 8  # of them in a row at most: on a fast link starting one takes about as long as it does
+_SECONDS = 0.02  # that are enough, on a slow one
 _CHECKED_BYTES = 2**20
-_REPEATS = 5
+_REPEATS = 3
 
 
 @cache
@@ -47,23 +49,26 @@ def link_rate(devices: tuple[torch.device, ...]) -> float | None:
     buffers = {device: torch.zeros(2, _BYTES, dtype=torch.uint8, device=device) for device in devices}
     _synchronized(devices)
 
-    def exchange() -> float:
+    def exchange(copies: int) -> float:
+        """Seconds for each of so many copies in a row."""
         start = time.perf_counter()
         for source, target in permutations(devices, 2):
             _copy(buffers[source][0], buffers[target][1],
-                  (streams[(source, target), source], streams[(source, target), target]))
+                  (streams[(source, target), source], streams[(source, target), target]), copies)
         _synchronized(devices)
-        return time.perf_counter() - start
+        return (time.perf_counter() - start) / copies
 
-    exchange()  # peer access is set up by the first copy
-    return (len(devices) - 1) * _BYTES / min(exchange() for _ in range(_REPEATS))
+    exchange(1)  # peer access is set up by the first copy
+    copies = min(_COPIES, 1 + int(_SECONDS / exchange(1)))
+    return (len(devices) - 1) * _BYTES / min(exchange(copies) for _ in range(_REPEATS))
 
 
-def _copy(source: Tensor, target: Tensor, streams: tuple[torch.cuda.Stream, torch.cuda.Stream]) -> None:
+def _copy(source: Tensor, target: Tensor, streams: tuple[torch.cuda.Stream, torch.cuda.Stream], copies: int) -> None:
     with ExitStack() as stack:
         for stream in streams:
             stack.enter_context(torch.cuda.stream(stream))
-        target.copy_(source, non_blocking=True)
+        for _ in range(copies):
+            target.copy_(source, non_blocking=True)
 
 
 def _synchronized(devices: tuple[torch.device, ...]) -> None:

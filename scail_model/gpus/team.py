@@ -6,7 +6,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from queue import SimpleQueue
 from typing import Any, Protocol, TypeVar
@@ -62,7 +62,8 @@ class Team:
             return [results[number] for number in range(len(self.devices))]
         for device in self.devices:  # copies may still be on their way into memory that was given back
             if device.type == "cuda":
-                torch.cuda.synchronize(device)
+                with suppress(RuntimeError):  # of a GPU that is broken: the first error is the one to tell
+                    torch.cuda.synchronize(device)
         error, run.error = run.error, None  # nothing else may hold what its traceback holds
         try:
             raise error

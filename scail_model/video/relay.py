@@ -45,9 +45,13 @@ class Relay:
             finally:
                 if not all(work.done() and not _error(work) for work in running):
                     self._ended.set()
-        if errors := [error for work in running if (error := _error(work))]:
-            raise min(errors, key=_rank)
-        return [work.result() for work in running]
+        errors = list(filter(None, map(_error, running)))
+        try:
+            if errors:
+                raise min(errors, key=_rank)
+            return [work.result() for work in running]
+        finally:
+            del errors, running  # else the error would hold itself, and all that was on the GPUs
 
     def at_once(self, lanes: Mapping[str, Sequence[int]]) -> None:
         self._tell(self._watch.at_once, lanes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import weakref
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from scail_model.config import TransformerConfig
 from scail_model.gpus import workers
 from scail_model.gpus.forward import forward_together
 from scail_model.gpus.rows import rows_of, within
-from scail_model.gpus.team import Rank, Team
+from scail_model.gpus.team import Rank, Team, _ThreadState
 from scail_model.transformer import SCAIL2Transformer
 
 CPU = torch.device("cpu")
@@ -176,6 +177,15 @@ def test_two_hundred_starts_and_cancels_leave_nothing(monkeypatch):
 
 def waiting() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name == "SCAIL-2 cpu:7"]
+
+
+def test_every_rank_works_with_its_gpu_as_the_current_one(monkeypatch):
+    """The caller's own too: a lane's thread may be the caller of all."""
+    entered = []
+    monkeypatch.setattr(_ThreadState, "entered", lambda state, device: nullcontext(entered.append(device)))
+    devices = [torch.device("cpu", place) for place in range(3)]
+    Team(devices).run(lambda rank: None)
+    assert sorted(map(str, entered)) == ["cpu:0", "cpu:1", "cpu:2"]
 
 
 def test_gathered_in_the_order_of_the_ranks():

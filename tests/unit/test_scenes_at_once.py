@@ -4,9 +4,12 @@ by one host, whichever began and whichever goes on; and what ends one lane ends 
 from __future__ import annotations
 
 import copy
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -29,6 +32,7 @@ from scail_model.video import engine
 from scail_model.video.at_once import shared_out
 from scail_model.video.engine import make_video
 from scail_model.video.options import VideoOptions
+from scail_model.video.relay import Relay
 from scail_model.video.segment_inputs import Given
 from scail_model.video.start import make_task
 from tests.demo import drawing
@@ -278,6 +282,26 @@ def test_an_error_of_the_watch_ends_all(given, tmp_path):
 
     with pytest.raises(RuntimeError, match="nobody can be told"):
         make(given, tmp_path, Watch(("step", 1), fail))
+
+
+def test_an_error_that_is_told_holds_nothing():
+    """Without Python's search for cycles, which comes late: what failed may have filled a GPU."""
+    class Held:
+        pass
+
+    def fail(held):
+        raise RuntimeError("no more memory")
+
+    works = [partial(fail, Held()), lambda: None]
+    kept = weakref.ref(works[0].args[0])
+    gc.disable()
+    try:
+        with pytest.raises(RuntimeError, match="no more memory"):
+            Relay(SimpleNamespace(tick=lambda: None)).run(works)
+        del works
+        assert kept() is None
+    finally:
+        gc.enable()
 
 
 # Who makes what
