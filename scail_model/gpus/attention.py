@@ -55,7 +55,8 @@ class Across:
         asked = self.rows if of_all else self.asked
         exchange = _Exchange(self.rank, self.rows, asked)
         for what, compute in zip((_KEYS, _VALUES, _QUERIES), project, strict=True):
-            exchange.send(what, compute())
+            # products in 8 bits do not take no rows at all
+            exchange.send(what, compute() if what != _QUERIES or exchange.asks_here else exchange.no_rows())
         exchange.open_results()
         attend = prepare(exchange.arrived(_KEYS), exchange.arrived(_VALUES))
         for part in exchange.parts(together or of_all):
@@ -109,6 +110,16 @@ class _Exchange:
     @property
     def _mine(self) -> slice:
         return self.asked[self.rank.number]
+
+    @property
+    def asks_here(self) -> bool:
+        """Whether own rows are asked for."""
+        return size(self._mine) > 0
+
+    def no_rows(self) -> Tensor:
+        """Of all heads, as what was sent before."""
+        like = self._own[_KEYS]
+        return like.new_empty(like.shape[0], 0, like.shape[2] * self.rank.count)
 
     @property
     def queries(self) -> Tensor:

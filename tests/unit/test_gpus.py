@@ -13,7 +13,7 @@ import torch
 from scail_model.config import TransformerConfig
 from scail_model.gpus import workers
 from scail_model.gpus.forward import forward_together
-from scail_model.gpus.rows import rows_of, within
+from scail_model.gpus.rows import rows_of, size, within
 from scail_model.gpus.team import Rank, Team, _ThreadState
 from scail_model.transformer import SCAIL2Transformer
 
@@ -63,6 +63,22 @@ def test_equals_one_device_to_the_bit(network, count, kind):
     with torch.no_grad():
         expected = network(*given, **conditions)
     assert torch.equal(together(network, count, given, conditions), expected)
+
+
+def test_a_device_without_rows_of_the_video_is_asked_for_no_product_of_none(network):
+    """Those in 8 bits, with a scale of what they get, would fail."""
+    given, conditions = inputs()
+    assert any(size(within(rows, slice(96, 384))) == 0 for rows in rows_of(456, 8)), "or this tests nothing"
+
+    def refuse(layer, given):
+        assert given[0].shape[-2] > 0
+
+    hooks = [part.register_forward_pre_hook(refuse) for part in network.modules() if isinstance(part, torch.nn.Linear)]
+    try:
+        together(network, 8, given, conditions)
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def test_rows_in_chunks_equal_all_at_once(network, monkeypatch):
