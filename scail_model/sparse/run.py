@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import copy
 import math
-import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -68,8 +67,8 @@ class SparseRun:
         return twin
 
     def share(self, count: int, transformer_options: Options) -> None:
-        """Before so many ranks compute a call: tell each what is known of its prompts. Calls before may have had more
-        or fewer ranks, or none: how many prompts a step has decides how many GPUs compute each."""
+        """Before so many ranks compute a call: tell each what is known of its prompts. A call before may have had more
+        or fewer ranks, or none, because each step divides the GPUs among its prompts anew."""
         for number in range(1, count):
             for prompt in _prompts_of(transformer_options):
                 self.of_rank(number)._prompts[prompt] = self._prompt(prompt).copied()
@@ -205,6 +204,10 @@ class _Sums(NamedTuple):
     densities: float = 0.0
     calls: int = 0
 
+    def plus(self, other: _Sums) -> _Sums:
+        return _Sums(self.off + other.off, self.size + other.size, self.densities + other.densities,
+                     self.calls + other.calls)
+
     def density(self) -> float:
         return self.densities / self.calls
 
@@ -224,7 +227,7 @@ def _prompts_of(transformer_options: Options) -> list[int]:
 
 def _merge(sums: dict[tuple[int, int], _Sums], others: dict[tuple[int, int], _Sums]) -> None:
     for place, other in others.items():
-        sums[place] = _Sums(*map(operator.add, sums.get(place, _Sums()), other))
+        sums[place] = sums.get(place, _Sums()).plus(other)
 
 
 def _squares(out: Tensor, expected: Tensor, options: Options) -> tuple[float, float]:
