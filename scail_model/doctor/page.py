@@ -69,15 +69,22 @@ def _gpus(gpus: Values) -> Iterator[str]:
     yield from _row("GPUs", ", ".join(f"{names.count(name)} x {name}" for name in dict.fromkeys(names)))
     rates = [pair["rate"] / 1e9 for pair in gpus["pairs"] if pair["rate"] is not None]
     if rates:
-        yield from _row("", f"{min(rates):.0f} to {max(rates):.0f} GB/s between two of them, each way; "
-                            f"{gpus['link'] / 1e9:.0f} from each while all send")
+        least, most = (f"{rate:.0f}" for rate in (min(rates), max(rates)))
+        between = least if least == most else f"{least} to {most}"
+        several = gpus["together"] > 2 and gpus["link"] is not None
+        together = f"; {gpus['link'] / 1e9:.0f} from each while {gpus['together']} send" if several else ""
+        yield from _row("", f"{between} GB/s between two of them, each way{together}")
     for reason in dict.fromkeys(pair["apart"] for pair in gpus["pairs"] if pair["apart"]):
         first, *more = [" and ".join(pair["devices"]) for pair in gpus["pairs"] if pair["apart"] == reason]
         yield from _row("", f"{reason} between {first}{f', and in {len(more)} more pairs' if more else ''}")
-    yield from _row("", gpus["fewer"] or f"all {gpus['together']} can make one video")
+    yield from _row("", gpus["fewer"] or f"{_all(gpus['together'])} can make one video")
     if gpus["gain"]:
         gain = ", ".join(f"{times:g} with {count}" for count, times in gpus["gain"].items())
         yield from _row("", f"times as fast as one, reckoned for {gpus['size']}: {gain}")
+
+
+def _all(count: int) -> str:
+    return "both" if count == 2 else f"all {count}"
 
 
 def _files(values: Values) -> Iterator[str]:

@@ -41,17 +41,29 @@ def test_gain_is_told_for_every_number_that_shares_the_heads():
 
 def test_gain_is_not_known_without_a_gpus_speed():
     text = report([CPU] * 2, Machine(0, 0, 2**34, None)).as_text()
-    assert "all 2 can make one video" in text
+    assert "both can make one video" in text
     assert "times as fast" not in text
 
 
 def test_page_of_a_machine_with_a_switch():
-    lines = list(page._gpus(machine([], [180e9, 190e9, 181e9], together=2, link=175e9, gain={"2": 1.95})))
+    lines = list(page._gpus(machine([], [180e9, 190e9, 181e9], together=4, link=175e9, gain={"2": 1.95})))
     assert lines == [
         "  GPUs           3 x NVIDIA H200",
-        "                 180 to 190 GB/s between two of them, each way; 175 from each while all send",
-        "                 all 2 can make one video",
+        "                 180 to 190 GB/s between two of them, each way; 175 from each while 4 send",
+        "                 all 4 can make one video",
         "                 times as fast as one, reckoned for 896x512, 81 frames, exact: 1.95 with 2"]
+
+
+def test_page_of_a_machine_with_two():
+    found = machine([None], [180.2e9], together=2, link=179.9e9, gain={})
+    assert list(page._gpus(found))[1:] == ["                 180 GB/s between two of them, each way",
+                                           "                 both can make one video"]
+
+
+def test_page_of_two_kinds_that_reach_each_other():
+    found = machine([None], [50e9], together=1, link=None, gain={}) | {"fewer": "gpus is ...: 1 GPU is used."}
+    assert list(page._gpus(found))[1:] == ["                 50 GB/s between two of them, each way",
+                                           "                 gpus is ...: 1 GPU is used."]
 
 
 def test_page_of_a_machine_without_peer_access():
@@ -62,7 +74,7 @@ def test_page_of_a_machine_without_peer_access():
 
 
 def machine(apart, rates, **values):
-    pairs = [["cuda:0", "cuda:1"], ["cuda:0", "cuda:2"], ["cuda:1", "cuda:2"]]
+    pairs = [["cuda:0", "cuda:1"], ["cuda:0", "cuda:2"], ["cuda:1", "cuda:2"]][: len(rates)]
     return {"cards": [{"name": "NVIDIA H200"}] * 3, "fewer": None, "size": "896x512, 81 frames, exact", **values,
             "pairs": [{"devices": devices, "apart": reason, "rate": rate}
                       for devices, reason, rate in zip(pairs, apart or [None] * 3, rates, strict=True)]}
