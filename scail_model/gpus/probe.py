@@ -1,4 +1,5 @@
-"""What the link between GPUs delivers, and whether it delivers it whole: measured once a process, in less than 0.2 s.
+"""What the link between GPUs delivers, and whether it delivers it whole: measured once a process, in a fraction of a
+second.
 
 All copies are issued on streams of their own on both sides. PyTorch lets a copy between GPUs wait for the current
 streams of both, so that on those the two directions would run one after the other.
