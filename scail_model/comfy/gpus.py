@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 _DEVICES = "scail2_devices"  # where `transformer_options` hold the GPUs of a sampling
 _CLONES = "multigpu_clones"  # core's name of its copies, by device
 _COMPILED = "torch.compile"  # core's key of its wrapper
+_FUNCTION = "model_function_wrapper"  # core's key of a function that takes the place of the network's call
+_AROUND = (WrappersMP.APPLY_MODEL, WrappersMP.DIFFUSION_MODEL)  # what it calls in the thread of a GPU
 _BLOCKS = 2  # whose weights are on a GPU at the least: the one that computes, and the next one
 
 
@@ -161,12 +163,12 @@ def _with_devices(executor, *arguments, **options):
 
 def _in_groups(executor, model, conds: Sequence, x: Tensor, timestep: Tensor, model_options: dict[str, Any]):
     options, copies = model_options.get("transformer_options", {}), model_options.get(_CLONES)
-    shared_by = options.get(_DEVICES, ())
-    if not copies or (len(shared_by) < 2 and _bound(model.current_patcher) is None):
+    shared_by, wrapped = options.get(_DEVICES, ()), _wrapped(model_options)
+    if not copies or (len(shared_by) < 2 and not wrapped and _bound(model.current_patcher) is None):
         return executor(model, conds, x, timestep, model_options)
     asked = _forwards(conds, float(timestep[0]))
     # several of one prompt, as with areas, come one after the other: each may learn from the one before
-    prompts = sum(asked) if max(asked) == 1 else 1
+    prompts = sum(asked) if max(asked) == 1 and not wrapped else 1
     count = len(shared_by) if prompts >= len(copies) else groups(prompts, len(shared_by))
     size = len(shared_by) // count
     sharing = Sharing({shared_by[first]: tuple(copies[device] for device in shared_by[first : first + size])
@@ -184,6 +186,13 @@ def _in_groups(executor, model, conds: Sequence, x: Tensor, timestep: Tensor, mo
             raise
         finally:
             del first  # with all that its traceback holds
+
+
+def _wrapped(model_options: dict[str, Any]) -> bool:
+    """Whether another node stands around the network's call, as EasyCache does. It may keep something from one prompt
+    for the other, or from one call for the next, so it must hear of both as on one GPU, and from one thread."""
+    wrappers = model_options.get("transformer_options", {}).get("wrappers", {})
+    return _FUNCTION in model_options or any(wrappers.get(kind) for kind in _AROUND)
 
 
 def _forwards(conds: Sequence, sigma: float) -> list[int]:

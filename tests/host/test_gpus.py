@@ -9,6 +9,7 @@ import assets
 import pytest
 import torch
 from graphs import Graph, add_inputs, add_ksampler, add_motion, add_sample_video, load
+from recordings import recorded
 from safetensors.torch import save_file
 from sampling import sampled
 
@@ -171,6 +172,22 @@ def test_what_other_nodes_do(comfy):
     assert on_one == {"nag", "enhance", "wrapped", "chunked_feed_forward", "linear", "compiled", "several"}
     assert {line.endswith("so each prompt is computed on one GPU") for name, line in told.items()
             if name not in on_one} == {True}
+
+
+@pytest.mark.parametrize("gpus", ["2", "4"])
+def test_who_stands_around_the_network_hears_what_it_hears_on_one(latent, tmp_path, gpus):
+    """As caches do, which keep the answer of both prompts: from threads they would get each alone, in any order."""
+    heard = {}
+    for number in ("1", gpus):
+        folder = tmp_path / number
+        folder.mkdir()
+        latent(number, lambda graph, model, folder=folder: graph.add(
+            "recorded", "TestRecord", model=model, folder=str(folder)), 5.0, FOUR_HEADS)
+        heard[number] = recorded(folder)
+    assert [call["x"].shape[0] for call in heard[gpus]] == [2, 2]
+    for one, several in zip(heard["1"], heard[gpus], strict=True):
+        for name in one:
+            torch.testing.assert_close(several[name], one[name], rtol=0, atol=0)
 
 
 # A video
