@@ -74,7 +74,8 @@ def add_sharing(patcher) -> None:
     patcher.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, GPUS, _with_devices)
     patcher.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, GPUS, _in_groups)
     patcher.add_callback_with_key(CallbacksMP.ON_DEEPCLONE_MULTIGPU, GPUS, _like_the_first)
-    patcher.add_callback_with_key(CallbacksMP.ON_MATCH_MULTIGPU_CLONES, GPUS, _offloaded_at_home)
+    for callback in (_offloaded_at_home, _known_to_memory):
+        patcher.add_callback_with_key(CallbacksMP.ON_MATCH_MULTIGPU_CLONES, GPUS, callback)
 
 
 def _like_the_first(patcher, copy) -> None:
@@ -86,6 +87,17 @@ def _offloaded_at_home(patcher, copy) -> None:
     """Where ComfyUI keeps models that do not compute on the GPU, a copy stays on its own, not on the first one."""
     if patcher.offload_device == patcher.load_device:
         copy.offload_device = copy.load_device
+
+
+def _known_to_memory(patcher, copy) -> None:
+    """Core names the first GPU's patcher as the parent of a copy's. When the copy's is gone, as after a change further
+    down the line, ComfyUI's memory management would free that one's GPU instead, or take the weights for a leak; and a
+    MODEL that holds copies which hold it stays until Python looks for cycles. The parent is the first patcher of the
+    same weights."""
+    first = next(each for each in patcher.get_additional_models_with_key(COPIES) if each.is_clone(copy))
+    while first.parent is not None and first.parent.is_clone(first):
+        first = first.parent
+    first.parent, copy.parent = None, first
 
 
 def gpus_of(model, hooked: bool = False) -> GpuChoice:

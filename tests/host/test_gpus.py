@@ -190,6 +190,23 @@ def test_who_stands_around_the_network_hears_what_it_hears_on_one(latent, tmp_pa
             torch.testing.assert_close(several[name], one[name], rtol=0, atol=0)
 
 
+def test_copies_stay_known_to_memory_when_the_line_changes(comfy, latent):
+    """The loader's copies are kept while nodes behind it come and go."""
+    size, how = comfy.log_size(), {"file": FOUR_HEADS, "guidance": 5.0}
+    expected = latent("2", **how)
+    for patch in (lora, unchanged, multigpu_of_4):
+        found = latent("2", patch, **how)
+        if patch is not lora:
+            assert_equal(found, expected)
+        graph = Graph(comfy.images)
+        graph.add("loaded", "TestLoaded", asked=next(_count))
+        graph.add("text", "PreviewAny", source=["loaded", 0])
+        loaded = json.loads(comfy.run(graph)["text"]["text"][0])
+        assert "cpu:1" in {device for device, _ in loaded}
+        assert all(device == freed for device, freed in loaded)
+    assert "memory leak" not in comfy.log_since(size)
+
+
 # A video
 
 def sample_video(comfy, graph, model, **options):

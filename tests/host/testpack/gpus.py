@@ -88,6 +88,21 @@ class TestGpusOf(io.ComfyNode):
         return io.NodeOutput(module(".comfy.gpus").line(model), module(".comfy.keys").model_key(model))
 
 
+class TestLoaded(io.ComfyNode):
+    """JSON: of each MODEL that ComfyUI has loaded, on which device it is, and which device the patcher is for that
+    would free it."""
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(node_id="TestLoaded", category="test", is_output_node=True, inputs=[io.Int.Input("asked")],
+                         outputs=[io.String.Output()])
+
+    @classmethod
+    def execute(cls, asked):
+        return io.NodeOutput(json.dumps([[str(each.device), str(each.model and each.model.load_device)]
+                                         for each in management.current_loaded_models]))
+
+
 def sample(model, **more):
     """At guidance 1: with patches core's batch of two prompts is one, as it always was."""
     positive = patched.conditioning(1)
