@@ -71,8 +71,8 @@ def _gpus(gpus: Values) -> Iterator[str]:
     if rates:
         least, most = (f"{rate:.0f}" for rate in (min(rates), max(rates)))
         between = least if least == most else f"{least} to {most}"
-        several = gpus["together"] > 2 and gpus["link"] is not None
-        together = f"; {gpus['link'] / 1e9:.0f} from each while {gpus['together']} send" if several else ""
+        link = gpus["link"] if gpus["together"] > 2 else None
+        together = "" if link is None else f"; {link / 1e9:.0f} from each while {gpus['together']} send"
         yield from _row("", f"{between} GB/s between two of them, each way{together}")
     for reason in dict.fromkeys(pair["apart"] for pair in gpus["pairs"] if pair["apart"]):
         first, *more = [" and ".join(pair["devices"]) for pair in gpus["pairs"] if pair["apart"] == reason]

@@ -106,6 +106,16 @@ def test_four_gpus_give_the_latent_of_one(latent, guidance):
 
 # How they are asked for
 
+def test_programs_may_ask_with_a_number(latent):
+    assert_equal(latent(gpus=2), latent())
+
+
+@pytest.mark.parametrize("wrong", [0, "two", 1.5])
+def test_nonsense_is_refused_before_anything_is_loaded(latent, wrong):
+    with pytest.raises(RuntimeError, match=rf'gpus is .*{wrong}.*: use a number of GPUs from 1, or'):
+        latent(gpus=wrong)
+
+
 @pytest.mark.parametrize("patch", [multigpu, multigpu_of_4], ids=["2", "4"])
 @pytest.mark.parametrize("guidance", [1.0, 5.0])
 def test_cores_node_alone_shares_what_guidance_leaves(comfy, latent, patch, guidance):
