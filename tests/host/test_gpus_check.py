@@ -57,7 +57,8 @@ def test_guidance_is_shared_first(checked):
 
 def test_fewer_than_asked_for_are_a_warning(checked):
     found, facts = checked("4")
-    assert found["fewer_gpus"] == "gpus is 4, but there are 3 here: 2 GPUs are used."
+    assert found["fewer_gpus"] == ("gpus is 4, but there are 3 here, and the model's 2 attention heads cannot be "
+                                   "shared equally by 3: 2 GPUs are used.")
     assert found["gpus"] == "GPUs: 2 make one video (cpu, cpu:1)"
     assert facts["gpus"] == 2
 

@@ -5,8 +5,8 @@ import threading
 
 import pytest
 import torch
-from test_gpus import inputs
-from test_gpus import together as together_in
+from test_forward_together import inputs
+from test_forward_together import together as together_in
 from test_sparse_attention import tokens
 
 from scail_model.attention import sdpa
