@@ -8,7 +8,8 @@ import { livePanel, valuesOf } from "./plan_panel.mjs";
 const WIDGETS = ["segment_length", "length", "overlap", "lengths", "scene_cuts", "fps", "steps", "guidance", "start_frame",
   "plan", "remake", "remake_scope", "remake_seed", "rate", "draft", "plate"];
 const HINT = "hatched: taken over from the segment before";
-const LANES = "the line below: one colour for each GPU";
+const LANES = "below: one colour for each GPU";
+const BOTH = `hatched: taken over; ${LANES}`; // as much as a line holds
 
 export function attach(node) {
   attachFacts(node);
@@ -26,8 +27,8 @@ function question(node) {
 }
 
 function hintOf(pieces) {
-  const hints = [pieces.some(({ overlap }) => overlap) && HINT, pieces.some(({ lane }) => lane !== null) && LANES];
-  return hints.filter(Boolean).join("; ") || "\u00a0";
+  const hatched = pieces.some(({ overlap }) => overlap), lanes = pieces.some(({ lane }) => lane !== null);
+  return hatched && lanes ? BOTH : hatched ? HINT : lanes ? LANES : "\u00a0";
 }
 
 /** The bar, and a line that tells of the segment under the pointer or the keyboard's focus. */
