@@ -238,7 +238,7 @@ class SCAIL2Transformer(nn.Module):
     def small_product(self, layer: nn.Module, x: Tensor) -> Tensor:
         """A linear in float32, item by item, as `each`."""
         weight, bias = self.parameters_of(layer, x)
-        return torch.cat([F.linear(item, weight, bias) for item in x.split(1)])
+        return each(partial(F.linear, weight=weight, bias=bias), x)
 
     def embed_context(self, context: Tensor, clip_features: Tensor | None) -> Tensor:
         """Text [B, L, 4096] and CLIP features [B, 257, 1280] or None -> context tokens [B, (257 +) 512, dim]."""

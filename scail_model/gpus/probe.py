@@ -8,12 +8,13 @@ streams of both, so that on those the two directions would run one after the oth
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
 from functools import cache
 from itertools import permutations
 
 import torch
 from torch import Tensor
+
+from . import links
 
 _BYTES = 2**26  # of a copy from each GPU to each other one
 _COPIES = 8  # of them in a row at most: on a fast link starting one takes about as long as it does
@@ -65,9 +66,7 @@ def link_rate(devices: tuple[torch.device, ...]) -> float | None:
 
 
 def _copy(source: Tensor, target: Tensor, streams: tuple[torch.cuda.Stream, torch.cuda.Stream], copies: int) -> None:
-    with ExitStack() as stack:
-        for stream in streams:
-            stack.enter_context(torch.cuda.stream(stream))
+    with links.streams(streams):
         for _ in range(copies):
             target.copy_(source, non_blocking=True)
 
