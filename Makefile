@@ -16,7 +16,7 @@ PYTEST := $(VENV)/bin/python -m pytest
 # the server's tests first: they take long, and what is left for the end should be short
 SHARED := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 SERVER_TESTS := tests/workflows tests/host
-OLDEST_TESTS := $(patsubst %,tests/host/test_%.py,compatibility core_features errors nodes pose_nodes poses samplers video video_files) \
+OLDEST_TESTS := $(patsubst %,tests/host/test_%.py,compatibility core_features errors gpus nodes pose_nodes poses samplers video video_files) \
   tests/workflows/test_workflows.py tests/workflows/test_runs.py
 NODE_FILES = $(shell grep -rlF --include='test_*.py' mark.node tests)
 
