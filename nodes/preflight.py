@@ -66,7 +66,7 @@ class SCAIL2Preflight(io.ComfyNode):
             folder=jobs_folder(), timed=True, full=options.full(reference, sigmas_of(sigmas)),
             sparse=options.sparse, plate=options.plate_choice(people)) + at_once.findings(plan, host.lane_count)
         report = findings.report(found)
-        facts = plan_facts(frames, reference, options.rate, found_cuts=options.found(cuts), model=model,
+        facts = plan_facts(frames, reference, options.rate, found_cuts=options.found(cuts), host=host,
                            pace=_pace(model))
         values = findings.as_json(found)
         return io.NodeOutput(report, values, not findings.of_level(found, findings.ERROR),

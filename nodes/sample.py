@@ -100,12 +100,12 @@ class SCAIL2SampleVideo(io.ComfyNode):
                      f"{time.monotonic() - started:.1f} s"]
             write_record(made, task, job.folder, lines, findings, compared)
         times = progress.times
-        pace = measured_pace(model, sized, options.guidance, times.sampled, times.sampled_seconds,
+        pace = measured_pace(host.model, sized, options.guidance, times.sampled, times.sampled_seconds,
                              alone=times.lanes > 1)
         coder_pace = measured_coder_pace(sized, times.decoded, times.decoded_seconds)
         return io.NodeOutput(InputImpl.VideoFromFile(str(made.path)), "\n".join(lines), segments_json(task),
                              ui=told(made.path, lines) | shown(task, compared) | plan_facts(
-                                 frames, reference, options.rate, found_cuts=options.found(cuts), model=model,
+                                 frames, reference, options.rate, found_cuts=options.found(cuts), host=host,
                                  pace=pace, coder_pace=coder_pace))
 
     @classmethod

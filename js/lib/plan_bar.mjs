@@ -2,7 +2,7 @@
 // bar. The server works it out.
 import { element } from "./dom.mjs";
 import { sourceOf } from "./graph.mjs";
-import { attach as attachFacts, machine, videoOf } from "./plan_facts.mjs";
+import { attach as attachFacts, machineOf, videoOf } from "./plan_facts.mjs";
 import { livePanel, valuesOf } from "./plan_panel.mjs";
 
 const WIDGETS = ["segment_length", "length", "overlap", "lengths", "scene_cuts", "fps", "steps", "guidance", "start_frame",
@@ -22,7 +22,7 @@ function question(node) {
   return {
     node: node.comfyClass, values: valuesOf(node, WIDGETS),
     size: reference?.comfyClass === "SCAIL2EncodeReference" ? valuesOf(reference, ["width", "height"]) : {},
-    continued: sourceOf(node, "previous_frames") !== null, video: videoOf(node), machine,
+    continued: sourceOf(node, "previous_frames") !== null, video: videoOf(node), machine: machineOf(node),
   };
 }
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..config import TransformerConfig
-from ..gpus.gain import NVLINK, Together
+from ..gpus.gain import ALONE, NVLINK, Together
 from ..kernels import chunks
 from ..preflight import budget
 from ..preflight.budget import Work, duration
@@ -28,18 +28,20 @@ class Estimate:
 
 
 def costs(width: int, height: int, additional: int, lengths: Sequence[int], steps: int | None, guidance: float | None,
-          machine: Mapping[str, Any]) -> tuple[Estimate, str]:
+          machine: Mapping[str, Any], lanes: Sequence[Sequence[int]] = ()) -> tuple[Estimate, str]:
     """Numbers and words. lengths: frames of the segments. steps, guidance: None where the node has none, or they are
-    not known. machine: what `plan_facts` tells of GPU and model; the 14B model where nothing was told yet."""
+    not known. machine: what `plan_facts` tells of GPU and model; the 14B model where nothing was told yet. lanes:
+    where GPUs make scenes at the same time, the frames of the segments of each."""
     gpu, weights, pace = machine.get("gpu_bytes", 0), machine.get("weight_bytes", 0), machine.get("pace")
     config = TransformerConfig(**machine.get("model", {}))
     tokens = budget.token_count(width, height, max(lengths), additional)
-    together = Together(machine.get("gpus") or 1, machine.get("link") or NVLINK)
-    work = Work(config, width, height, tuple(lengths), additional, steps or 1, guidance or 1.0, weights, width, height,
+    together = ALONE if lanes else Together(machine.get("gpus") or 1, machine.get("link") or NVLINK)
+    last = tuple(max(lanes, key=sum, default=lengths))  # of the lane that ends last
+    work = Work(config, width, height, last, additional, steps or 1, guidance or 1.0, weights, width, height,
                 together=together)
     activations = budget.activation_bytes(config, tokens, 1, gpu, work.shared[1].gpus)
     estimate = Estimate(activations, chunks.rows_at_once(tokens, config.dim, gpu))
-    text = _memory(activations, weights, gpu, together.gpus)
+    text = _memory(activations, weights, gpu, len(lanes) or together.gpus)
     if not pace:
         return estimate, f"{text}; time: {LATER}."
     if not (steps and guidance):
@@ -48,7 +50,7 @@ def costs(width: int, height: int, additional: int, lengths: Sequence[int], step
     coder_pace = machine.get("coder_pace", pace)
     one, whole = (budget.sampling_seconds(part, pace) + coder_pace * budget.coding_seconds(part)
                   for part in (replace(work, lengths=(max(lengths),)), work))
-    in_all = f", {duration(whole)} in all" if len(lengths) > 1 else ""
+    in_all = f", {duration(whole)} in all" if len(last) > 1 else ""
     return replace(estimate, segment_seconds=one, seconds=whole), f"{text}, {duration(one)} a segment{in_all}."
 
 

@@ -16,20 +16,23 @@ from ..media.clips import Clip
 from ..media.retiming import PickedClip, retimed
 from ..preflight.budget import DECODING, Work, sampling_seconds
 from .gpus import gpus_of
+from .host import ComfyHost
 
 _SIZES = ("dim", "ffn_dim", "num_heads", "num_layers")
 
 
-def plan_facts(clip: Clip, reference: Reference, rate: float, *, found_cuts: Sequence[int] | None = None, model=None,
-               pace: float | None = None, coder_pace: float | None = None) -> dict[str, list[dict[str, Any]]]:
+def plan_facts(clip: Clip, reference: Reference, rate: float, *, found_cuts: Sequence[int] | None = None,
+               host: ComfyHost | None = None, pace: float | None = None,
+               coder_pace: float | None = None) -> dict[str, list[dict[str, Any]]]:
     """A node's ui output, which the page keeps and sends along when it asks for a plan (`plan_view`).
 
     clip: as it was read at the setting `rate`; `every` has what it is without one. found_cuts: frames at which scenes
-    begin, if the run has looked for them. pace, coder_pace: seconds here for one on an NVIDIA H200, of the network and
-    of the VAE, None if it was not measured. fps is None if the driving video has none; gpu_bytes is 0 without a CUDA or
-    ROCm GPU.
+    begin, if the run has looked for them. host: who makes the video, None where another node samples. pace, coder_pace:
+    seconds here for one on an NVIDIA H200, of the network and of the VAE, None if it was not measured. fps is None if
+    the driving video has none; gpu_bytes is 0 without a CUDA or ROCm GPU; lanes is how many GPUs would make scenes at
+    the same time.
     """
-    device = comfy.model_management.get_torch_device() if model is None else model.load_device
+    device = comfy.model_management.get_torch_device() if host is None else host.model.load_device
     facts = {
         "frames": len(clip), "fps": None if clip.rate is None else str(clip.rate), "found_cuts": found_cuts,
         "rate": rate, "every": _every(clip), "filmed": [clip.width, clip.height],
@@ -37,11 +40,11 @@ def plan_facts(clip: Clip, reference: Reference, rate: float, *, found_cuts: Seq
         "gpu_bytes": comfy.model_management.get_total_memory(device) if device.type == "cuda" else 0, "pace": pace,
         "coder_pace": coder_pace,
     }
-    if model is not None and isinstance(model.model, comfy.model_base.WAN21_SCAIL2):
+    if host is not None and isinstance(host.model.model, comfy.model_base.WAN21_SCAIL2):
+        model, gpus = host.model, gpus_of(host.model).devices
         config = _config(model)
-        gpus = gpus_of(model).devices
         facts |= {"weight_bytes": model.model_size(), "model": {name: getattr(config, name) for name in _SIZES},
-                  "gpus": len(gpus), "link": link_rate(gpus)}
+                  "gpus": len(gpus), "link": link_rate(gpus), "lanes": host.lane_count}
     return {"scail2_plan": [facts]}
 
 

@@ -146,11 +146,12 @@ def _whole_video(question: Question) -> View:
                  f"{LATER}.", cost]
         return View([], lines, estimate=estimate)
     problems, changed, remade = _named(options, video, segments)
-    estimate, cost = _costs(question, [segment.length for segment in segments])
+    lanes = lanes_of(segments, question.machine.get("lanes") or 0)
+    lengths = [segment.length for segment in segments]
+    estimate, cost = _costs(question, lengths, [[lengths[index] for index in order] for order in lanes.values()])
     unsure = f" Scene cuts: {LATER}." if options.finds_cuts and found_cuts is None else ""
     rate = options.result_rate(video)
     lines = [f"{_size_text(question)}{frames_text(len(video), rate)}: {segments_text(segments)}.{unsure}", cost]
-    lanes = lanes_of(segments, question.machine.get("gpus") or 1)
     if lanes:
         lines.insert(1, f"Scenes at the same time: {in_words(lanes)}.")
     return View(problems, lines, pieces(segments, rate, changed, remade, lanes), estimate)
@@ -228,12 +229,13 @@ def _named(options: VideoOptions, video: KnownVideo, segments: list[Segment]
 
 # In words
 
-def _costs(question: Question, lengths: Sequence[int]) -> tuple[Estimate | None, str]:
+def _costs(question: Question, lengths: Sequence[int], lanes: Sequence[Sequence[int]] = ()
+           ) -> tuple[Estimate | None, str]:
     if question.result is None:
         return None, f"Memory: {LATER}."
     values, additional = question.values, (question.video or {}).get("additional", 0)
     steps = draft_steps(values["steps"]) if values.get("steps") and values.get("draft") else values.get("steps")
-    return costs(*question.result, additional, lengths, steps, values.get("guidance"), question.machine)
+    return costs(*question.result, additional, lengths, steps, values.get("guidance"), question.machine, lanes)
 
 
 def _size_text(question: Question) -> str:

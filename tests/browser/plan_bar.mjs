@@ -60,11 +60,29 @@ export default async function planBar(page, { facts, screenshot }) {
     await change(sample, name, value);
     answer[name] = await read();
   }
-  await executed(page, sample, { scail2_plan: [{ ...facts, gpus: 2 }] });
+  await executed(page, sample, { scail2_plan: [{ ...facts, gpus: 2, lanes: 0 }] });
+  answer.together = await read();
+  await executed(page, sample, { scail2_plan: [{ ...facts, gpus: 2, lanes: 2 }] });
   answer.lanes = { ...await read(), colours: await panels.first().locator(".scail2-plan-lane").evaluateAll(
     (lines) => lines.map((line) => line.offsetHeight > 0 && getComputedStyle(line).backgroundColor)) };
   if (screenshot) await page.screenshot({ path: screenshot.replace(".png", "_lanes.png") });
-  await executed(page, sample, { scail2_plan: [{ ...facts, gpus: 1 }] });
+  answer.other_gpus = [];
+  for (const gpus of ["1", "2"]) {
+    await page.evaluate(([sample, gpus]) => {
+      const { graph } = window.comfyAPI.app.app, node = graph.getNodeById(sample);
+      const loader = node.getInputNode(0) ?? window.LiteGraph.createNode("SCAIL2LoadModel");
+      if (!loader.graph) graph.add(loader);
+      loader.widgets.find(({ name }) => name === "gpus").value = gpus;
+      loader.connect(0, node, 0);
+    }, [sample, gpus]);
+    answer.other_gpus.push((await read()).lines);
+    await executed(page, sample, { scail2_plan: [{ ...facts, gpus: 2, lanes: 2 }] });
+  }
+  await page.evaluate((sample) => {
+    const { graph } = window.comfyAPI.app.app;
+    graph.remove(graph.getNodeById(sample).getInputNode(0));
+  }, sample);
+  await executed(page, sample, { scail2_plan: [{ ...facts, gpus: 1, lanes: 0 }] });
   await change(sample, "plan", '[{"segments": "2-3", "seed": 7}]');
   await change(sample, "remake", "3");
   await drawn(page);

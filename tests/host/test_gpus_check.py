@@ -42,13 +42,13 @@ def checked(comfy, graph):
 def test_one_gpu_is_not_worth_a_word(checked):
     found, facts = checked("1")
     assert "gpus" not in found
-    assert (facts["gpus"], facts["link"]) == (1, None)
+    assert (facts["gpus"], facts["link"], facts["lanes"]) == (1, None, 0)
 
 
 def test_two_gpus_are_a_fact(checked):
     found, facts = checked("2")
     assert found["gpus"] == "GPUs: 2 make one video (cpu, cpu:1)"
-    assert (facts["gpus"], facts["link"]) == (2, None)
+    assert (facts["gpus"], facts["link"], facts["lanes"]) == (2, None, 2)
 
 
 def test_guidance_is_shared_first(checked):
@@ -72,5 +72,22 @@ def test_a_node_that_needs_all_rows_in_one_place(checked, graph):
 
 def test_scenes_at_the_same_time_are_said(checked):
     assert "scenes" not in checked("2")[0]
-    assert checked("2", scene_cuts="9")[0]["scenes"] == (
-        "scenes at the same time: segment 1 on GPU 1; segment 2 on GPU 2")
+    found, facts = checked("2", guidance=5.0, scene_cuts="9")
+    assert found["scenes"] == "scenes at the same time: segment 1 on GPU 1; segment 2 on GPU 2"
+    assert facts["lanes"] == 2
+
+
+def test_all_gpus_make_each_scene_where_another_node_might_draw_noise(checked, graph):
+    sampler = graph.add("sampler", "KSamplerSelect", sampler_name="euler")
+    found, facts = checked("2", scene_cuts="9", sampler=sampler)
+    assert "scenes" not in found
+    assert (facts["gpus"], facts["lanes"]) == (2, 0)
+
+
+def test_copies_of_another_loaders_model(checked, graph):
+    def cores(_):
+        core = graph.add("core", "UNETLoader", unet_name="fp32.safetensors", weight_dtype="default")
+        return graph.add("multigpu", "MultiGPU_WorkUnits", model=core, max_gpus=2)
+
+    facts = checked("1", patch=cores)[1]
+    assert (facts["gpus"], facts["lanes"]) == (2, 2)

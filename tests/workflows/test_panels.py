@@ -189,6 +189,12 @@ def test_plan_bar(plan):
     assert set(places) == {"on GPU 1", "on GPU 2"}
     assert len(set(lanes["colours"])) == len(set(zip(places, lanes["colours"], strict=True))) == 2
     assert "one colour for each GPU" in lanes["told"]
+    assert " of GPU memory on each of 2 GPUs (with 140 GiB), " in plan["together"]["lines"][1]
+    assert plan["together"]["lines"][0] == lanes["lines"][0]
+    assert len(plan["together"]["lines"]) == 2, "no scenes at the same time"
+    for other in plan["other_gpus"]:
+        assert len(other) == 2, "not known of another model before it has run"
+        assert "GPUs" not in other[1]
     assert plan["named"][:4] == ["1", "2 ✎", "3 ✎ ↻", "4"]
     assert "99" in plan["wrong_plan"]["problems"][0]
     assert len(plan["wrong_plan"]["labels"]) == len(plan["scene_cuts"]["labels"]), "the rest of the plan stays"

@@ -65,13 +65,18 @@ def test_segments_are_those_of_a_run(plan):
 
 
 def test_scenes_that_several_gpus_make_at_the_same_time_are_told_with_their_places(plan):
-    two = MACHINE | {"gpus": 2}
+    two = MACHINE | {"gpus": 2, "lanes": 2}
     answer = plan(machine=two, scene_cuts="81, 220")  # 81 frames, 139 in two segments, 85 in two
     assert [(piece["place"], piece["lane"]) for piece in answer["pieces"]] == [
         ("GPU 1", 0), ("GPU 2", 1), ("GPU 2", 1), ("GPU 1", 0), ("GPU 1", 0)]
     assert answer["pieces"][1]["label"].endswith(", a new scene, on GPU 2")
     assert "Scenes at the same time: segments 1, 4 to 5 on GPU 1; segments 2 to 3 on GPU 2." in answer["lines"]
-    for alone in (plan(machine=two), plan(machine=MACHINE, scene_cuts="81, 220")):  # one scene; one GPU
+    one = plan(video=VIDEO | {"frames": 81 + 85}, scene_cuts="81")  # what the longer lane makes, on one GPU
+    assert answer["estimate"] == one["estimate"]
+    assert answer["lines"][-1] == one["lines"][-1].replace("(this GPU has", "on each of 2 GPUs (with")
+    together = two | {"lanes": 0}
+    for alone in (plan(machine=two),  # one scene
+                  *(plan(machine=machine, scene_cuts="81, 220") for machine in (MACHINE, together))):
         assert {(piece["place"], piece["lane"]) for piece in alone["pieces"]} == {("", None)}
         assert not any("same time" in line for line in alone["lines"])
 
