@@ -18,6 +18,7 @@ from comfy.patcher_extension import CallbacksMP, WrappersMP
 from torch import Tensor
 
 from ..gpus.choice import GpuChoice, choose_here
+from ..kernels.ranks import rank_of
 from . import overrides
 from .blocks import patches
 from .model import ComfyTransformer
@@ -46,7 +47,7 @@ def with_copies(patcher, wanted: int | None, build: Callable[[], Any]):
     network = patcher.model.diffusion_model
     streamed = _BLOCKS * patcher.model_size() // network.config.num_layers
     choice = choose_here(wanted, network.config.num_heads, devices(), lambda count: streamed, can_be_free)
-    network.fewer_gpus = choice.fewer
+    network.loaded_for = choice
     if choice.fewer:
         log.info("SCAIL-2: %s", choice.fewer)
     patcher.cached_patcher_init = (build, ())  # which core asks for a copy
@@ -79,8 +80,11 @@ def add_sharing(patcher) -> None:
 
 
 def _like_the_first(patcher, copy) -> None:
-    """A copy has chosen its attention for the first GPU, and a measured choice may differ from one time to the next."""
-    copy.model.diffusion_model.use_attention(patcher.model.diffusion_model.backend)
+    """A copy has chosen its attention for the first GPU, and a measured choice may differ from one time to the next. It
+    may take the first one's place, without other copies."""
+    first, other = patcher.model.diffusion_model, copy.model.diffusion_model
+    other.use_attention(first.backend)
+    other.loaded_for = first.loaded_for
 
 
 def _offloaded_at_home(patcher, copy) -> None:
@@ -107,13 +111,24 @@ def gpus_of(model, hooked: bool = False) -> GpuChoice:
     network = model.get_model_object(NETWORK)
     if not isinstance(network, ComfyTransformer):
         return GpuChoice((model.load_device,))
-    if len(all_devices) == 1:
-        return GpuChoice((model.load_device,), network.fewer_gpus)
-    reason = _HOOKED if hooked else _reason_for_one(model)
-    if reason is not None:
-        return GpuChoice((model.load_device,), reason)
-    choice = choose_here(len(all_devices), network.config.num_heads, all_devices, free=can_be_free)
-    return GpuChoice(choice.devices, choice.fewer or network.fewer_gpus)
+    choice = GpuChoice((model.load_device,))
+    if len(all_devices) > 1:
+        reason = _HOOKED if hooked else _reason_for_one(model)
+        if reason is not None:
+            return GpuChoice((model.load_device,), reason)
+        choice = choose_here(len(all_devices), network.config.num_heads, all_devices, free=can_be_free,
+                             instead=_EACH)
+    return GpuChoice(choice.devices, choice.fewer or _fewer_than_loaded(network.loaded_for, choice.devices))
+
+
+def _fewer_than_loaded(loaded: GpuChoice | None, left: Sequence[torch.device]) -> str | None:
+    """Why a MODEL is on fewer GPUs than its loader was asked for."""
+    if loaded is None or len(left) > len(loaded.devices):
+        return None
+    if len(left) == len(loaded.devices):
+        return loaded.fewer
+    return _MOVED.format(len(loaded.devices), ", ".join(map(str, left)),
+                         "1 GPU is" if len(left) == 1 else f"{len(left)} GPUs are")
 
 
 def line(model) -> str:
@@ -154,8 +169,11 @@ def _bound(model) -> str | None:
 
 
 _REMEDY = "remove that node from the model's line, or set gpus to 1."
-_EACH_ON_ONE = "{}, so each prompt is computed on one GPU: " + _REMEDY
+_EACH = "each prompt is computed on one GPU"
+_EACH_ON_ONE = "{}, so " + _EACH + ": " + _REMEDY
 _ALL_ON_ONE = "{}, so one GPU computes all: " + _REMEDY
+_MOVED = ("gpus is {}, but a node after the loader, such as Select Model Device, keeps the model on {} alone: {} used. "
+          "Remove that node, or put MultiGPU CFG Split after it.")
 _HOOKED = _EACH_ON_ONE.format("A node turns LoRAs on while the model samples")
 
 
@@ -164,10 +182,14 @@ _HOOKED = _EACH_ON_ONE.format("A node turns LoRAs on while the model samples")
 def _with_devices(executor, *arguments, **options):
     guider = executor.class_obj
     model = guider.model_patcher
-    if not model.get_additional_models_with_key(COPIES):
+    if rank_of(model.model_options.get("transformer_options", {})) is not None:  # a copy that samples a scene alone
         return executor(*arguments, **options)
     choice = gpus_of(model, any("hooks" in entry for entries in guider.conds.values() for entry in entries))
-    log.info("SCAIL-2: %s", choice.fewer or f"rows of tokens are shared by {', '.join(map(str, choice.devices))}.")
+    several = bool(model.get_additional_models_with_key(COPIES))
+    if several or choice.fewer:
+        log.info("SCAIL-2: %s", choice.fewer or f"rows of tokens are shared by {', '.join(map(str, choice.devices))}.")
+    if not several:
+        return executor(*arguments, **options)
     # core has copied them for this sampling
     guider.model_options.setdefault("transformer_options", {})[_DEVICES] = choice.devices
     return executor(*arguments, **options)

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from ..blocks import Block
 from ..config import TransformerConfig
+from ..gpus.choice import GpuChoice
 from ..gpus.forward import forward_together
 from ..kernels.attention_choice import Backend
 from ..kernels.chunks import rows_at_once
@@ -74,7 +75,7 @@ class ComfyTransformer(SCAIL2Transformer):
                          device=device, dtype=dtype)
         self._dtype: Any = dtype  # None: as in the file
         self._attention, self.precision = attention, EXACT
-        self.fewer_gpus: str | None = None  # why fewer work together than the user has asked for, a sentence
+        self.loaded_for: GpuChoice | None = None  # the GPUs that the loader has chosen, where several were asked for
         if dtype is not None and dtype.itemsize == 1:
             self._widen_small_parameters()
         for block in cast("Iterable[Block]", self.blocks):

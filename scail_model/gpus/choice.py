@@ -62,9 +62,11 @@ def no_need(count: int) -> int:
     return 0
 
 
-def choose(wanted: int | None, heads: int, gpus: Sequence[Gpu], needed: Callable[[int], int] = no_need) -> GpuChoice:
+def choose(wanted: int | None, heads: int, gpus: Sequence[Gpu], needed: Callable[[int], int] = no_need,
+           instead: str | None = None) -> GpuChoice:
     """The GPUs of a video. wanted: as `wanted_gpus` reads it. heads: of the model's attention. gpus: all that may be
-    used; the first always is. needed: number of GPUs -> bytes of memory on each.
+    used; the first always is. needed: number of GPUs -> bytes of memory on each. instead: what happens where none can
+    work together, other than that one makes all.
 
     ValueError without any GPU.
     """
@@ -79,7 +81,7 @@ def choose(wanted: int | None, heads: int, gpus: Sequence[Gpu], needed: Callable
     fewer = None
     if count < asked:
         only = "the CPU" if gpus[0].device.type == "cpu" else "1 GPU"
-        used = f"{only} is used" if count == 1 else f"{count} GPUs are used"
+        used = instead or f"{only} is used" if count == 1 else f"{count} GPUs are used"
         named = f'"{ALL}"' if wanted is None else str(wanted)
         next_smaller = next(n for n in range(min(asked - 1, len(gpus)), 0, -1) if heads % n == 0)
         refused = [asked, *([len(gpus)] if asked > len(gpus) and heads % len(gpus) else []),
@@ -90,11 +92,12 @@ def choose(wanted: int | None, heads: int, gpus: Sequence[Gpu], needed: Callable
 
 
 def choose_here(wanted: int | None, heads: int, devices: Sequence[torch.device],
-                needed: Callable[[int], int] = no_need, free: Callable[[torch.device], int] | None = None) -> GpuChoice:
+                needed: Callable[[int], int] = no_need, free: Callable[[torch.device], int] | None = None,
+                instead: str | None = None) -> GpuChoice:
     """`choose` among these devices, as PyTorch finds them; for one GPU the others are not touched, because already a
     look at its free memory takes some of it."""
     facts = gpu_facts(devices[:1] if wanted == 1 else devices, free)
-    return choose(wanted, heads, facts, needed)
+    return choose(wanted, heads, facts, needed, instead)
 
 
 def gpu_facts(devices: Sequence[torch.device], free: Callable[[torch.device], int] | None = None) -> list[Gpu]:

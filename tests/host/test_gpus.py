@@ -54,6 +54,26 @@ def multigpu_of_4(graph, model):
     return multigpu(graph, model, 4)
 
 
+def moved(graph, model, place=1):
+    return graph.add(f"moved {place}", "TestMoved", model=model, place=place, asked=next(_count))
+
+
+def moved_and_split(graph, model):
+    return multigpu(graph, moved(graph, model))
+
+
+def split_and_moved(graph, model):
+    return moved(graph, multigpu(graph, model))
+
+
+def moved_back(graph, model):
+    return moved(graph, moved(graph, model), 0)
+
+
+def moved_home(graph, model):
+    return moved(graph, model, 0)
+
+
 def attention_patch(graph, model):
     return graph.add("patched", "TestAttention", model=model, way="attn1_patch", scale=0.5, path="/dev/null")
 
@@ -140,6 +160,8 @@ def test_the_model_of_another_loader(comfy, graph, tmp_path):
     assert sampled[1].folder == sampled[2].folder  # so the second run has found the first one's segments
 
 
+LEFT = ("gpus is 2, but a node after the loader, such as Select Model Device, keeps the model on {} alone: 1 GPU is "
+        "used. Remove that node, or put MultiGPU CFG Split after it.")
 GPUS_OF = {
     "as asked": ("2", unchanged, "on 2 GPUs (cpu, cpu:1)"),
     "one": ("1", unchanged, ""),
@@ -148,7 +170,34 @@ GPUS_OF = {
     "a patch": ("2", attention_patch, "TestAttention (testpack) has put a patch of kind attn1_patch on the model, so "
                                       "each prompt is computed on one GPU: remove that node from the model's line, or "
                                       "set gpus to 1."),
+    "moved to the copy's": ("2", moved, LEFT.format("cpu:1")),
+    "moved back": ("2", moved_back, LEFT.format("cpu")),
+    "moved to where it is": ("2", moved_home, "on 2 GPUs (cpu, cpu:1)"),
+    "moved and split": ("2", moved_and_split, "on 2 GPUs (cpu:1, cpu)"),
+    "split and moved": ("1", split_and_moved, ""),
+    "fewer by core's node": ("2", lambda graph, model: multigpu(graph, model, 1), LEFT.format("cpu")),
 }
+
+
+@pytest.mark.parametrize("patch", [moved, moved_back, moved_home, moved_and_split, split_and_moved])
+def test_a_model_on_another_gpu_gives_the_latent_of_the_first(comfy, latent, patch):
+    size = comfy.log_size()
+    assert_equal(latent("2", patch, 5.0), latent(guidance=5.0))
+    log = comfy.log_since(size)
+    if patch is moved:
+        assert f"SCAIL-2: {LEFT.format('cpu:1')}" in log
+    if patch is moved_and_split:
+        assert "SCAIL-2: rows of tokens are shared by cpu:1, cpu." in log
+
+
+def test_gpus_that_do_not_reach_each_other_get_a_prompt_each(comfy, graph):
+    """As core's node does it for models of any kind."""
+    for gpus, patch in (("1", multigpu), ("2", unchanged)):
+        graph.clear()
+        graph.add("facts", "TestGpusOf", model=patch(graph, load(graph, gpus=gpus)), asked=next(_count), apart=True)
+        graph.add("line", "PreviewAny", source=["facts", 0])
+        assert comfy.run(graph)["line"]["text"][0] == (
+            "gpus is 2, but cpu:1 cannot be reached from cpu (no peer access): each prompt is computed on one GPU.")
 
 
 @pytest.mark.parametrize("kind", GPUS_OF)

@@ -91,6 +91,21 @@ def test_copies_that_core_has_made_of_its_own_model(comfy, graph, folder):
     assert places(comfy) == ["GPU 1", "GPU 2", "GPU 2", "GPU 1"]
 
 
+def test_a_model_that_has_been_moved(comfy, graph, folder, expected):
+    """To the GPU of its copy, and copied again for the first one."""
+    def moved(graph, model):
+        return graph.add("moved", "TestMoved", model=model, place=1, asked=next(_count))
+
+    def and_split(graph, model):
+        return graph.add("split", "MultiGPU_WorkUnits", model=moved(graph, model), max_gpus=2)
+
+    for patch, places_of in ((moved, [None] * 4), (and_split, ["GPU 1", "GPU 2", "GPU 2", "GPU 1"])):
+        shutil.rmtree(folder, ignore_errors=True)
+        comfy.run(video(graph, "2", patch))
+        assert contents(folder) == expected
+        assert places(comfy) == places_of
+
+
 def test_the_gpu_that_is_left_alone_with_a_long_scene_is_helped(comfy, graph, folder):
     made = []
     for gpus in ("1", "2"):

@@ -23,7 +23,7 @@ from .attention_overrides import TestOverrides
 from .bodies import TestBodies, TestDrawnBodies, TestDrawnKeyPoints, TestSavePoses, missing_of_core
 from .doors import TestRecordDoor, TestTwoHosts
 from .expanded import TestExpandedSample
-from .gpus import TestDevices, TestFailingGpu, TestGpusOf, TestLoaded, TestPatchedGpus
+from .gpus import TestDevices, TestFailingGpu, TestGpusOf, TestLoaded, TestMoved, TestPatchedGpus
 from .loading import TestLoading
 from .packed import TestLoadPacked
 from .patched import TestPatched
@@ -466,7 +466,7 @@ class TestExtension(ComfyExtension):
                 TestLoading, TestSleep, TestDevices, TestFailingGpu, TestGpusOf, TestPatchedGpus,
                 TestSlowSampler, TestOverrides, TestExpandedSample, TestBodies, TestDrawnBodies, TestDrawnKeyPoints,
                 TestSavePoses, TestWithoutBodyRender, TestPoses, TestKeyPoints, TestPlateLock, TestSparse, TestVae,
-                TestDecodingHost, TestLoaded,
+                TestDecodingHost, TestLoaded, TestMoved,
                 *missing_of_core()]
 
 

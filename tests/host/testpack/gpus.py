@@ -13,6 +13,7 @@ import comfy.sample
 import torch
 from comfy_api.latest import io
 from comfy_api.torch_helpers import set_torch_compile_wrapper
+from comfy_extras import nodes_multigpu
 
 from . import patched, sparse
 from .loading import module
@@ -75,17 +76,37 @@ class TestFailingGpu(io.ComfyNode):
         return io.NodeOutput(model)
 
 
+class TestMoved(io.ComfyNode):
+    """What Select Model Device does for a GPU; a CPU with a number it would take for the CPU."""
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(node_id="TestMoved", category="test", inputs=[
+            io.Model.Input("model"), io.Int.Input("place"), io.Int.Input("asked")], outputs=[io.Model.Output()])
+
+    @classmethod
+    def execute(cls, model, place, asked):
+        device = management.get_all_torch_devices()[place]
+        moved = nodes_multigpu._retarget_patcher(model.clone(), device, torch.device("cpu"))
+        nodes_multigpu._prune_multigpu_collision(moved, moved.load_device)
+        return io.NodeOutput(moved)
+
+
 class TestGpusOf(io.ComfyNode):
-    """What is said of a MODEL's GPUs, and its key."""
+    """What is said of a MODEL's GPUs, and its key. apart: whether none of them reaches another."""
 
     @classmethod
     def define_schema(cls):
         return io.Schema(node_id="TestGpusOf", category="test", outputs=[io.String.Output(), io.String.Output()],
-                         inputs=[io.Model.Input("model"), io.Int.Input("asked")])
+                         inputs=[io.Model.Input("model"), io.Int.Input("asked"),
+                                 io.Boolean.Input("apart", default=False, optional=True)])
 
     @classmethod
-    def execute(cls, model, asked):
-        return io.NodeOutput(module(".comfy.gpus").line(model), module(".comfy.keys").model_key(model))
+    def execute(cls, model, asked, apart=False):
+        reason = "no peer access" if apart else None
+        with mock.patch.object(module(".gpus.probe"), "why_apart", return_value=reason):
+            line = module(".comfy.gpus").line(model)
+        return io.NodeOutput(line, module(".comfy.keys").model_key(model))
 
 
 class TestLoaded(io.ComfyNode):
