@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import replace
 from functools import partial
@@ -113,8 +113,8 @@ class ComfyHost:
     def reference_key(self, reference: Reference | Pictures) -> str:
         return keys.reference_key(reference)
 
-    def encode(self, frames: Tensor) -> Tensor:
-        return video_vae.encode(self.vae, frames)
+    def encode(self, frames: Tensor, check: Callable[[], None]) -> Tensor:
+        return video_vae.encode(self.vae, frames, check)
 
     def sample(self, request: SampleRequest) -> Tensor:
         if self._lane is not None:
@@ -157,9 +157,9 @@ class ComfyHost:
     def find_not_finite(self, inputs: SegmentInputs) -> str:
         return not_finite.find(self.model, replace(inputs, reference=self._reference(inputs.reference)))
 
-    def decode(self, latent: Tensor) -> Tensor:
+    def decode(self, latent: Tensor, check: Callable[[], None]) -> Tensor:
         devices = gpus.gpus_of(self.model).devices
-        frames = video_vae.decode(self.vae, latent, devices if len(devices) > 1 else ()).cpu()
+        frames = video_vae.decode(self.vae, latent, devices if len(devices) > 1 else (), check).cpu()
         return frames.reshape(-1, *frames.shape[-3:])
 
     def reset_peak(self) -> None:

@@ -29,22 +29,28 @@ _COMPARED = 3  # latent frames: a clip's first, and two that have frames before 
 _equal: dict[tuple, bool] = {}  # what was found, by direction, device, dtype and size
 
 
-def decode(vae, latent: Tensor, others: Sequence[torch.device] = ()) -> Tensor:
+def _no_check() -> None:
+    """Nobody but the user can end it."""
+
+
+def decode(vae, latent: Tensor, others: Sequence[torch.device] = (), check: Callable[[], None] = _no_check) -> Tensor:
     """`vae.decode(latent)`: latent [1, 16, T', H', W'] -> frames [1, T, H, W, 3] in 0..1. others: GPUs that help the
-    VAE's own, where they have the memory for it."""
+    VAE's own, where they have the memory for it. check: called for every few frames, as ComfyUI's cancel is; what it
+    raises ends all."""
     faster = latent.shape[0] == 1 and latent.shape[2] > _COMPARED and _is_faster(vae)
-    found = _tried(vae, _decode, latent, latent.shape[3:], others) if faster else None
+    found = _tried(vae, _decode, latent, latent.shape[3:], check, others) if faster else None
     if found is not None:
         return found
     with loading:  # in which it loads its weights
         return vae.decode(latent)
 
 
-def encode(vae, pixels: Tensor) -> Tensor:
-    """`vae.encode(pixels)`: frames [T, H, W, 3] in 0..1 -> latent [1, 16, (T - 1) // 4 + 1, H / 8, W / 8]."""
+def encode(vae, pixels: Tensor, check: Callable[[], None] = _no_check) -> Tensor:
+    """`vae.encode(pixels)`: frames [T, H, W, 3] in 0..1 -> latent [1, 16, (T - 1) // 4 + 1, H / 8, W / 8]. check: as in
+    `decode`."""
     faster = (pixels.ndim == 4 and len(pixels) > 4 * _COMPARED and pixels.dtype == torch.float32
               and not any(size % 8 for size in pixels.shape[1:3]) and pixels.shape[3] == 3 and _is_faster(vae))
-    found = _tried(vae, _encode, pixels, pixels.shape[1:3]) if faster else None
+    found = _tried(vae, _encode, pixels, pixels.shape[1:3], check) if faster else None
     if found is not None:
         return found
     with loading:
@@ -60,7 +66,7 @@ class _Differs(Exception):
     """The faster way has other bits."""
 
 
-def _tried(vae, way: Callable[..., Tensor], given: Tensor, size: Sequence[int],
+def _tried(vae, way: Callable[..., Tensor], given: Tensor, size: Sequence[int], check: Callable[[], None],
            others: Sequence[torch.device] = ()) -> Tensor | None:
     """On several GPUs or on one. None where the bits differ, or memory runs out: then ComfyUI works in tiles."""
     helping = _helping(vae, others, size)
@@ -70,7 +76,7 @@ def _tried(vae, way: Callable[..., Tensor], given: Tensor, size: Sequence[int],
             continue
         try:
             with management.cuda_device_context(vae.device):
-                return way(vae, given, key)
+                return way(vae, given, key, check)
         except _Differs:
             continue
         except Exception as error:
@@ -108,7 +114,7 @@ def _load(vae, memory: float) -> None:
         management.load_models_gpu([vae.patcher], memory_required=memory, force_full_load=vae.disable_offload)
 
 
-def _decode(vae, latent: Tensor, key: tuple) -> Tensor:
+def _decode(vae, latent: Tensor, key: tuple, check: Callable[[], None] = _no_check) -> Tensor:
     _load(vae, vae.memory_used_decode(latent.shape, vae.vae_dtype))
     z = latent.to(device=vae.device, dtype=vae.vae_dtype)
     model = vae.first_stage_model
@@ -122,8 +128,7 @@ def _decode(vae, latent: Tensor, key: tuple) -> Tensor:
             pieces = _as_begun(begun.pop(), pieces, key)
         _collect(frames, (vae.process_output(piece.to(frames.dtype, copy=True)) for piece in pieces))
 
-    pipeline.run(decoder.devices, decoder.stages, decoder.pieces(z), collect,
-                 management.throw_exception_if_processing_interrupted)
+    pipeline.run(decoder.devices, decoder.stages, decoder.pieces(z), collect, _also_cancelled(check))
     return frames.movedim(1, -1)
 
 
@@ -138,16 +143,24 @@ def _as_begun(expected: Tensor, pieces: Iterable[Tensor], key: tuple) -> Iterato
         start = stop
 
 
-def _encode(vae, pixels: Tensor, key: tuple) -> Tensor:
+def _encode(vae, pixels: Tensor, key: tuple, check: Callable[[], None] = _no_check) -> Tensor:
     pixels = pixels[: (len(pixels) - 1) // 4 * 4 + 1].movedim(-1, 0)[None]  # [1, 3, T, H, W]
     _load(vae, vae.memory_used_encode(pixels.shape, vae.vae_dtype))
     x = vae.process_input(pixels.to(vae.device)).to(vae.vae_dtype)
     model = vae.first_stage_model
     begun = [] if key in _equal else [model.encode(x[:, :, : 4 * _COMPARED - 3])]
-    latent = wan_vae.Encoder(model, x).latent(x)
+    latent = wan_vae.Encoder(model, x).latent(x, _also_cancelled(check))
     if begun:
         _compare(key, latent[:, :, :_COMPARED], begun[0], last=True)
     return latent.to(vae.output_device).to(vae.vae_output_dtype()).clone(memory_format=torch.contiguous_format)
+
+
+def _also_cancelled(check: Callable[[], None]) -> Callable[[], None]:
+    def checked() -> None:
+        management.throw_exception_if_processing_interrupted()
+        check()
+
+    return checked
 
 
 def _compare(key: tuple, found: Tensor, expected: Tensor, *, last: bool) -> None:

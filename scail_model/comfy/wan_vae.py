@@ -8,7 +8,7 @@ convolutions is one kernel (`kernels.causal_video`). The decoder may be cut into
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple
@@ -147,11 +147,16 @@ class Encoder:
         self.small = [*layers[small:], *encoder.middle]
         self.kept: list[Any] = [None] * core.count_cache_layers(encoder)
 
-    def latent(self, x: Tensor) -> Tensor:
-        """x [1, 3, 4n + 1, H, W] in -1..1 -> the latent's mean [1, 16, n + 1, H / 8, W / 8]."""
+    def latent(self, x: Tensor, check: Callable[[], None]) -> Tensor:
+        """x [1, 3, 4n + 1, H, W] in -1..1 -> the latent's mean [1, 16, n + 1, H / 8, W / 8]. check: called for each
+        piece."""
         stops = range(1, x.shape[2] + 1, 2)  # one frame, then two at a time
-        pieces = (self._piece(x[:, :, max(stop - 2, 0) : stop], stop == stops[-1]) for stop in stops)
-        return self.model.conv1(torch.cat([piece for piece in pieces if piece is not None], dim=2)).chunk(2, dim=1)[0]
+        found = []
+        for stop in stops:
+            check()
+            piece = self._piece(x[:, :, max(stop - 2, 0) : stop], stop == stops[-1])
+            found += [] if piece is None else [piece]
+        return self.model.conv1(torch.cat(found, dim=2)).chunk(2, dim=1)[0]
 
     def _piece(self, x: Tensor, final: bool) -> Tensor | None:
         y = causal_video.add_(self.first(_continued(self.before, x)), self.first.bias)

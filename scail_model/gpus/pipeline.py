@@ -7,6 +7,7 @@ same to the bit, however many stages there are.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain, combinations
 from typing import Any, TypeVar
@@ -28,23 +29,24 @@ _AHEAD = 2  # pieces that a stage may have given and the next one not taken
 
 
 def run(devices: Sequence[torch.device], stages: Sequence[Stage], pieces: Iterable[Tensor],
-        use: Callable[[Iterable[Tensor]], R], tick: Callable[[], None]) -> R:
+        use: Callable[[Iterable[Tensor]], R], check: Callable[[], None]) -> R:
     """What `use` returns of the last stage's pieces.
 
-    The first stage and `tick`, which may raise, run in the caller's thread; `use` runs in the last stage's and has to
-    take all pieces. Raises the first error of any stage when all have stopped.
+    The first stage runs in the caller's thread; `use` runs in the last stage's and has to take all pieces. Every
+    stage's thread calls `check` before each piece, and no GPU is left further behind than a cancel may take. What that
+    raises ends all. Raises the first error of any stage when all have stopped.
     """
     last = len(stages) - 1
 
     def work(rank: Rank) -> R | None:
-        given = _ticking(pieces, tick) if rank.number == 0 else _received(rank)
+        given = _checked(rank, pieces) if rank.number == 0 else _received(rank)
         results = stages[rank.number](given)
         if rank.number == last:
             return use(results)
         _send(rank, results)
         return None
 
-    return Team(devices).run(work)[last]  # type: ignore[return-value]
+    return Team(devices, _Asked(check)).run(work)[last]  # type: ignore[return-value]
 
 
 @lru_cache
@@ -78,9 +80,16 @@ def _weights(part: Any) -> int:
     return sum(parameter.numel() for parameter in part.parameters())
 
 
-def _ticking(pieces: Iterable[Tensor], tick: Callable[[], None]) -> Iterator[Tensor]:
+@dataclass(frozen=True)
+class _Asked:
+    """Who knows when the work has to end."""
+
+    check: Callable[[], None]
+
+
+def _checked(rank: Rank, pieces: Iterable[Tensor]) -> Iterator[Tensor]:
     for piece in pieces:
-        tick()
+        rank.layer_queued()
         yield piece
 
 
@@ -100,6 +109,7 @@ def _received(rank: Rank) -> Iterator[Tensor]:
     """The pieces of the stage before, on this one's GPU."""
     before = rank.number - 1
     while (item := rank.get(before)) is not None:
+        rank.layer_queued()
         source, ready = item
         *moved, arrived = links.moved(source, rank.device, ready)
         yield moved.pop()  # nothing here holds it while the stage computes

@@ -135,34 +135,32 @@ class VAE:
         config = self.model.config
         self.mean, self.std = (torch.tensor(values, device=device).view(1, -1, 1, 1, 1)
                                for values in (config.latents_mean, config.latents_std))
-        self._encoder, self._decoder = (Stages(coder, gpus) if len(gpus) > 1 else None
-                                        for coder in (self.model.encoder, self.model.decoder))
+        places = [tuple(gpus), (device,)] if len(gpus) > 1 else [(device,)]
+        self._encoders, self._decoders = ([Stages(coder, devices) for devices in places]
+                                          for coder in (self.model.encoder, self.model.decoder))
 
-    def encode(self, pixels: Tensor) -> Tensor:
-        """[T, 3, H, W] in 0..1 -> the latent's mean, [1, 16, (T-1)/4+1, H/8, W/8]."""
+    def encode(self, pixels: Tensor, check: Callable[[], None] = lambda: None) -> Tensor:
+        """[T, 3, H, W] in 0..1 -> the latent's mean, [1, 16, (T-1)/4+1, H/8, W/8]. check: called for each latent frame
+        by the thread of each GPU; what it raises ends all."""
         video = (pixels.to(self.device) * 2 - 1).movedim(0, 1)[None]  # [1, 3, T, H, W]
-        if video.shape[2] == 1 or (mean := self._together(self._encoder, _encode, video)) is None:
-            mean = self.model.encode(video).latent_dist.mean
-        return mean
+        return self._tried(self._encoders, _encode, video, check)
 
-    def decode(self, latent: Tensor) -> Tensor:
-        """[1, 16, T', H', W'] -> [4T'-3, 3, 8H', 8W'] in 0..1, on the CPU."""
-        if latent.shape[2] == 1 or (frames := self._together(self._decoder, _decode, latent)) is None:
-            frames = _as_frames(self.model.decode(latent).sample)
-        return frames
+    def decode(self, latent: Tensor, check: Callable[[], None] = lambda: None) -> Tensor:
+        """[1, 16, T', H', W'] -> [4T'-3, 3, 8H', 8W'] in 0..1, on the CPU. check: as in `encode`."""
+        return self._tried(self._decoders, _decode, latent, check)
 
-    def _together(self, stages: Stages | None, way: Callable[[Any, Stages, Tensor], Tensor],
-                  given: Tensor) -> Tensor | None:
-        """On several GPUs; None where there is one, or where memory runs out."""
-        if stages is None:
-            return None
-        try:
-            return way(self.model, stages, given)
-        except torch.OutOfMemoryError as error:
-            logger.warning("SCAIL-2: the VAE works on one GPU, because memory ran out on several (%s).",
-                           str(error).split("\n")[0])
-        free()  # outside of the exception, which holds on to what was allocated
-        return None
+    def _tried(self, stages: Sequence[Stages], way: Callable[[Any, Stages, Tensor, Callable[[], None]], Tensor],
+               given: Tensor, check: Callable[[], None]) -> Tensor:
+        """On several GPUs if there are; on one, the last of `stages`, for a picture and where memory runs out."""
+        *several, alone = stages
+        for together in several if given.shape[2] > 1 else ():
+            try:
+                return way(self.model, together, given, check)
+            except torch.OutOfMemoryError as error:
+                logger.warning("SCAIL-2: the VAE works on one GPU, because memory ran out on several (%s).",
+                               str(error).split("\n")[0])
+            free()  # outside of the exception, which holds on to what was allocated
+        return way(self.model, alone, given, check)
 
     def normalised(self, latent: Tensor) -> Tensor:
         """As the transformer reads it."""
@@ -173,14 +171,14 @@ class VAE:
         return latent * self.std + self.mean
 
 
-def _encode(model: Any, stages: Stages, video: Tensor) -> Tensor:
+def _encode(model: Any, stages: Stages, video: Tensor, check: Callable[[], None]) -> Tensor:
     pieces = (video[:, :, max(stop - 4, 0) : stop] for stop in range(1, video.shape[2] + 1, 4))
     found: list[Tensor] = []
-    stages.run(pieces, lambda encoded: found.extend(piece.to(video.device) for piece in encoded))
+    stages.run(pieces, lambda encoded: found.extend(piece.to(video.device) for piece in encoded), check)
     return model.quant_conv(torch.cat(found, dim=2)).chunk(2, dim=1)[0]
 
 
-def _decode(model: Any, stages: Stages, latent: Tensor) -> Tensor:
+def _decode(model: Any, stages: Stages, latent: Tensor, check: Callable[[], None]) -> Tensor:
     _, _, frames, height, width = latent.shape
     video = torch.empty(3, 4 * frames - 3, 8 * height, 8 * width).movedim(1, 0)
 
@@ -192,7 +190,7 @@ def _decode(model: Any, stages: Stages, latent: Tensor) -> Tensor:
             start = stop
 
     z = model.post_quant_conv(latent)
-    stages.run((z[:, :, number : number + 1] for number in range(frames)), collect)
+    stages.run((z[:, :, number : number + 1] for number in range(frames)), collect, check)
     return video
 
 

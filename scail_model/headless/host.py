@@ -164,9 +164,9 @@ class HeadlessHost:
 
     # The engine's four requests
 
-    def encode(self, frames: Tensor) -> Tensor:
+    def encode(self, frames: Tensor, check: Callable[[], None] = lambda: None) -> Tensor:
         with self._current():
-            return self._vae.encode(frames.movedim(-1, 1))
+            return self._vae.encode(frames.movedim(-1, 1), check)
 
     def sample(self, request: SampleRequest) -> Tensor:
         with self._current():
@@ -205,9 +205,9 @@ class HeadlessHost:
                                  ("CLIP", reference.clip)])
         return not_finite.AROSE if part is None else not_finite.in_reference(part)
 
-    def decode(self, latent: Tensor) -> Tensor:
+    def decode(self, latent: Tensor, check: Callable[[], None]) -> Tensor:
         with self._current():
-            return self._vae.decode(latent.to(self.device)).movedim(1, -1)
+            return self._vae.decode(latent.to(self.device), check).movedim(1, -1)
 
     def _current(self) -> contextlib.AbstractContextManager[Any]:
         """Kernels are launched on the thread's current GPU."""

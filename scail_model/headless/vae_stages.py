@@ -19,8 +19,8 @@ from ..gpus import pipeline
 
 
 class Stages:
-    """An encoder or a decoder on several devices, of which the first is its own; the others get copies of modules.
-    There may be fewer stages than `devices`."""
+    """An encoder or a decoder on one device or several, of which the first is its own; the others get copies of
+    modules. There may be fewer stages than `devices`."""
 
     def __init__(self, coder: WanEncoder3d | WanDecoder3d, devices: Sequence[torch.device]) -> None:
         parts = _parts(coder)
@@ -30,10 +30,11 @@ class Stages:
         for number in range(1, len(cuts)):
             self._stages[number] = copy.deepcopy(self._stages[number]).to(self.devices[number])
 
-    def run(self, pieces: Iterable[Tensor], use: Callable[[Iterable[Tensor]], None]) -> None:
-        """Hand `use` what comes of the pieces, on the last device; it runs in a thread."""
+    def run(self, pieces: Iterable[Tensor], use: Callable[[Iterable[Tensor]], None], check: Callable[[], None]) -> None:
+        """Hand `use` what comes of the pieces, on the last device, in that one's thread. check: called before each
+        piece by the thread of each device; what it raises ends all."""
         stages = [partial(_through, stage) for stage in self._stages]
-        pipeline.run(self.devices, stages, pieces, use, lambda: None)
+        pipeline.run(self.devices, stages, pieces, use, check)
 
 
 class _Convolution(nn.Module):

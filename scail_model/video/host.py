@@ -95,8 +95,9 @@ class Host(Protocol):
 
     def reference_key(self, reference: Any) -> str: ...
 
-    def encode(self, frames: Tensor) -> Tensor:
-        """Frames [T, H, W, 3] in 0..1, T = 4n+1 -> latents [1, 16, n + 1, H / 8, W / 8]."""
+    def encode(self, frames: Tensor, check: Callable[[], None]) -> Tensor:
+        """Frames [T, H, W, 3] in 0..1, T = 4n+1 -> latents [1, 16, n + 1, H / 8, W / 8]. check: as in `SampleRequest`,
+        for each few frames."""
         ...
 
     def sample(self, request: SampleRequest) -> Tensor:
@@ -108,8 +109,8 @@ class Host(Protocol):
         from: the end of a sentence, see `not_finite.py`."""
         ...
 
-    def decode(self, latent: Tensor) -> Tensor:
-        """Latent -> frames [T, H, W, 3] in 0..1, on the CPU."""
+    def decode(self, latent: Tensor, check: Callable[[], None]) -> Tensor:
+        """Latent -> frames [T, H, W, 3] in 0..1, on the CPU. check: as in `encode`."""
         ...
 
     def reset_peak(self) -> None:

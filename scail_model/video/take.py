@@ -176,7 +176,7 @@ class Takes:
             self.reader.begin(index, take.inputs.size)
             history = self._history(take)
             pixels, mask, filmed = self.reader.take(index, take.inputs.size)
-            driving = self.host.encode(pixels.movedim(1, -1))  # [1, 16, T', H / 16, W / 16]
+            driving = self._encoded(pixels.movedim(1, -1))  # [1, 16, T', H / 16, W / 16]
             self._check_latents(index, driving, history)
             lock = None if filmed is None else self._lock(index, filmed, history)
             del filmed  # with all of its frames
@@ -194,9 +194,12 @@ class Takes:
                                                      "errors": sparse_report.values(sparse.errors)})
         return latent
 
+    def _encoded(self, frames: Tensor) -> Tensor:
+        return self.host.encode(frames, self.watch.tick)
+
     def _lock(self, index: int, reading: Future[Filmed], history: Tensor | None) -> PlateLock:
         filmed = self.reader.waited(reading)
-        plate = self.host.encode(filmed.frames)
+        plate = self._encoded(filmed.frames)
         self._check_latents(index, plate, None)
         return filmed.locked(plate, history)
 
@@ -210,16 +213,16 @@ class Takes:
             return None
         frames = self._end(take.before)["frames"]
         if self.task.settings.history == FRAMES:
-            return self.host.encode(frames)
+            return self._encoded(frames)
         # The first latent frame of a video holds one picture, all others four: only these can be taken over.
         latents = self.job.load(take.before.file(LATENT))["samples"]
         groups = (len(frames) - 1) // 4
-        begin = self.host.encode(frames[:1])
+        begin = self._encoded(frames[:1])
         return torch.cat((begin, latents[:, :, latents.shape[2] - groups :].to(begin)), dim=2) if groups else begin
 
     def _decoded(self, take: Take, latent: Tensor) -> Tensor:
         segment = self.task.plan[take.index]
-        frames = self.host.decode(latent)[: segment.stop - segment.start]
+        frames = self.host.decode(latent, self.watch.tick)[: segment.stop - segment.start]
         if take.before is None or self.task.settings.colour_match == colour_match.OFF:
             return frames
         return colour_match.correct(self.task.settings.colour_match, frames, self._changeable(take), segment.overlap,

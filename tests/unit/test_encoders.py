@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import threading
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -176,19 +178,49 @@ def test_vae_latents_are_normalised_with_wans_numbers(files):
     torch.testing.assert_close(frames, expected[0].movedim(0, 1) / 2 + 0.5, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize(("gpus", "length"), [(2, 1), (2, 13), (3, 5), (4, 9), (40, 9)])
-def test_several_gpus_encode_and_decode_to_the_bit(diffusers_folder, gpus, length):
-    found = encoders.find_encoders(diffusers_folder)
-    alone, together = encoders.VAE(found, CPU), encoders.VAE(found, CPU, [CPU] * gpus)
+@pytest.mark.parametrize(("gpus", "length"), [(1, 1), (1, 9), (2, 1), (2, 13), (3, 5), (4, 9), (40, 9)])
+def test_any_number_of_gpus_encodes_and_decodes_as_diffusers_does_to_the_bit(diffusers_folder, gpus, length):
+    vae, plain = encoders.VAE(encoders.find_encoders(diffusers_folder), CPU, [CPU] * gpus), small_models.vae()
     pixels = torch.rand(length, 3, 32, 64, generator=torch.Generator().manual_seed(length))
     with torch.inference_mode():
+        latent = plain.encode((pixels * 2 - 1).movedim(0, 1)[None]).latent_dist.mean
+        frames = plain.decode(latent).sample[0].movedim(1, 0) / 2 + 0.5
         for _ in range(2):  # nothing of a clip is left for the next one
-            latents, frames = zip(*((vae.encode(pixels), vae.decode(vae.encode(pixels))) for vae in (alone, together)),
-                                  strict=True)
-            for one, several in (latents, frames):
-                assert torch.equal(one, several)
-                assert one.stride() == several.stride()
-            assert frames[0].shape == pixels.shape
+            for found, expected in ((vae.encode(pixels), latent), (vae.decode(latent), frames)):
+                assert torch.equal(found, expected)
+                assert found.stride() == expected.stride()
+
+
+@pytest.mark.parametrize("gpus", [1, 2, 4])
+@pytest.mark.parametrize("way", ["encode", "decode"])
+def test_a_cancel_ends_every_stage_before_its_next_piece(diffusers_folder, gpus, way):
+    vae = encoders.VAE(encoders.find_encoders(diffusers_folder), CPU, [CPU] * gpus)
+    cancelled, begun, after = threading.Event(), Counter(), Counter()
+    stages = {"encode": vae._encoders, "decode": vae._decoders}[way][0]._stages
+
+    def begins(stage):
+        begun[stage] += 1
+        after[stage] += cancelled.is_set()
+        if stage == len(stages) - 1 and begun[stage] == 2:
+            cancelled.set()
+
+    def check():
+        if cancelled.is_set():
+            raise KeyboardInterrupt
+
+    generator = torch.Generator().manual_seed(0)
+    given = torch.rand(*{"encode": (49, 3, 32, 64), "decode": (1, 16, 13, 4, 8)}[way], generator=generator)
+    with torch.inference_mode():
+        expected = getattr(vae, way)(given)
+        hooks = [stage[0].register_forward_pre_hook(lambda *_, number=number: begins(number))
+                 for number, stage in enumerate(stages)]
+        with pytest.raises(KeyboardInterrupt):
+            getattr(vae, way)(given, check)
+        assert max(begun.values()) < 13
+        assert max(after.values()) <= 1  # which had asked before
+        for hook in hooks:
+            hook.remove()
+        assert torch.equal(getattr(vae, way)(given, check=lambda: None), expected)
 
 
 def test_where_memory_runs_out_on_several_gpus_one_works_alone(diffusers_folder, monkeypatch, caplog):
@@ -200,7 +232,7 @@ def test_where_memory_runs_out_on_several_gpus_one_works_alone(diffusers_folder,
     with torch.inference_mode():
         latent = vae.encode(pixels)
         expected = latent, vae.decode(latent)
-        for stages in filter(None, (vae._encoder, vae._decoder)):
+        for stages in (vae._encoders[0], vae._decoders[0]):
             monkeypatch.setattr(stages._stages[1][0], "forward", no_room)
         found = vae.encode(pixels), vae.decode(latent)
     assert all(map(torch.equal, found, expected))

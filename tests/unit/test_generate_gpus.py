@@ -6,6 +6,8 @@ from __future__ import annotations
 import gc
 import json
 import re
+import threading
+import time
 import weakref
 from fractions import Fraction
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from test_generate import SIZE, command
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from scail_model.config import TransformerConfig
 from scail_model.gpus import choice
@@ -23,6 +26,8 @@ from scail_model.headless.cli import main
 from scail_model.headless.encoders import find_encoders
 from scail_model.headless.host import HeadlessHost
 from scail_model.headless.kept_models import KeptModels
+from scail_model.headless.terminal import Terminal
+from scail_model.headless.vae_stages import _Convolution
 from scail_model.headless.weights import open_weights
 from tests.demo import drawing, small_models
 
@@ -63,7 +68,7 @@ def make(models, tmp_path_factory):
     """Make a video; its file."""
     jobs = tmp_path_factory.mktemp("jobs")
 
-    def make(out, gpus, *, replace_flag=False, back=False, lora=False, **changes):
+    def make(out, gpus, *, replace_flag=False, back=False, lora=False, ends=0, **changes):
         folder = jobs / f"{replace_flag} {back}"
         if not folder.exists():
             drawing.write_job(folder, SIZE, FRAMES, replace_flag, fps=Fraction(16), back=back)
@@ -76,7 +81,7 @@ def make(models, tmp_path_factory):
         out.parent.mkdir(exist_ok=True)
         argv = command(models, {name: folder / file for name, file in names.items()}, out, gpus=gpus,
                        replace_flag=replace_flag, overwrite=True, **changes)
-        assert main(argv) == 0
+        assert main(argv) == ends
         return out
 
     return make
@@ -148,6 +153,40 @@ def test_scenes_are_made_on_different_gpus_at_once(make, tmp_path, capsys):
         out = make(tmp_path / str(gpus) / "out.mp4", gpus, **changes)
         assert out.read_bytes() == expected
         assert "GPU 2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("gpus", "more"), [(1, {}), (4, {}), (2, {"scene_cuts": "4"})], ids=["1", "4", "two lanes"])
+@pytest.mark.parametrize("at", ["encoding", "decoding"])
+def test_a_cancel_in_the_midst_of_the_vaes_work_leaves_nothing_half_done(make, tmp_path, at, gpus, more):
+    """Of a clip, and then the same command goes on."""
+    changes = {"sample_steps": 1, **more}
+    expected, out = make(tmp_path / "one" / "out.mp4", 1, **changes), tmp_path / "out.mp4"
+    cancelled, tell, now, seen = threading.Event(), Terminal.stage, {}, []
+
+    def stage(terminal, segment, text):
+        now[segment] = text
+        tell(terminal, segment, text)
+
+    def begins(module, _):
+        if isinstance(module, _Convolution) and (cancelled.is_set() or now.get(1) == at):
+            seen.append(threading.current_thread())
+            if not cancelled.is_set():
+                cancelled.set()
+                time.sleep(0.5)  # the thread that lanes are heard in looks ten times a second
+
+    def tick(terminal):
+        if cancelled.is_set():
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch, register_module_forward_pre_hook(begins):
+        patch.setattr(Terminal, "stage", stage)
+        patch.setattr(Terminal, "tick", tick)
+        make(out, gpus, ends=130, **changes)
+    assert 1 <= seen.count(seen[0]) <= 2  # of the first piece
+    assert not out.exists()
+    whole, begun = ({path.name for path in folder.glob("scail2_jobs/*/*")} for folder in (tmp_path / "one", tmp_path))
+    assert begun < whole | {"so-far.mp4"}
+    assert make(out, gpus, **changes).read_bytes() == expected.read_bytes()
 
 
 # The host

@@ -3,6 +3,8 @@
 import json
 import threading
 import time
+from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -122,17 +124,33 @@ def test_who_takes_the_pieces_may_fail():
         pipeline.run([CPU] * 3, [sums] * 3, pieces(100), use, nothing)
 
 
-def test_the_caller_is_asked_and_can_cancel():
-    asked = []
+@pytest.mark.parametrize("stages", [1, 3])
+def test_every_stage_asks_before_each_piece(stages):
+    asked = Counter()
+    pipeline.run([CPU] * stages, [iter] * stages, pieces(7), list, lambda: asked.update([threading.current_thread()]))
+    assert list(asked.values()) == [7] * stages
+    assert threading.current_thread() in asked
 
-    def tick():
-        asked.append(threading.current_thread())
-        if len(asked) == 5:
+
+@pytest.mark.parametrize("who", [0, 1, 2])
+def test_what_any_of_them_hears_ends_all(who):
+    threads, begun = [], Counter()
+
+    def counting(stage, given):
+        for piece in given:
+            begun[stage] += 1
+            yield piece
+
+    def check():
+        if threading.current_thread() not in threads:
+            threads.append(threading.current_thread())
+        if begun[who] == 4 and threads.index(threading.current_thread()) == who:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        pipeline.run([CPU] * 3, [sums] * 3, pieces(100), list, tick)
-    assert set(asked) == {threading.current_thread()}
+        pipeline.run([CPU] * 3, [partial(counting, stage) for stage in range(3)], pieces(100), list, check)
+    assert begun[who] == 4
+    assert max(begun.values()) <= 4 + 3 * who + 1
 
 
 @pytest.mark.parametrize("inference", [True, False])

@@ -36,10 +36,10 @@ class PooledVAE:
     def __init__(self, files, device, gpus=()) -> None:
         pass
 
-    def encode(self, pixels: torch.Tensor) -> torch.Tensor:
+    def encode(self, pixels: torch.Tensor, check=None) -> torch.Tensor:
         return F.avg_pool2d(pixels[::4] * 2 - 1, 8).movedim(0, 1).repeat(6, 1, 1, 1)[None, :16]
 
-    def decode(self, latent: torch.Tensor) -> torch.Tensor:
+    def decode(self, latent: torch.Tensor, check=None) -> torch.Tensor:
         frames = torch.cat((latent[0, :3, :1], latent[0, :3, 1:].repeat_interleave(4, 1)), 1).movedim(1, 0)
         return F.interpolate((frames / 2 + 0.5).clamp(0, 1), scale_factor=8)
 
