@@ -5,7 +5,7 @@ import { signature } from "./graph.mjs";
 
 export const live = new Set(); // refreshes of all panels, for what changes elsewhere
 export const machine = {}; // GPU, model and their pace
-const teams = new Map(); // how many GPUs, by all that decides it
+const teams = new Map(); // how many GPUs, and what the model computes in, by all that decides it
 const videos = new Map(); // by all that decides a driving video
 
 api.addEventListener("reconnected", refreshAll);
@@ -20,8 +20,8 @@ export function attach(node) {
     for (const name of ["gpu_bytes", "weight_bytes", "model", "pace", "coder_pace"]) {
       machine[name] = facts[name] ?? machine[name];
     }
-    const { gpus, link, lanes } = facts;
-    teams.set(decisive(node), { gpus, link, lanes });
+    const { gpus, link, lanes, int8 } = facts;
+    teams.set(decisive(node), { gpus, link, lanes, int8 });
     refreshAll();
   });
 }

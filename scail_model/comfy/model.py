@@ -27,7 +27,7 @@ from ..gpus.choice import GpuChoice
 from ..gpus.forward import forward_together
 from ..kernels.attention_choice import Backend
 from ..kernels.chunks import rows_at_once
-from ..kernels.precision import EXACT
+from ..kernels.precision import EXACT, int8_storage
 from ..kernels.ranks import rank_of
 from ..rope import Positions, Stretch
 from ..transformer import SCAIL2Transformer, Surroundings
@@ -256,6 +256,11 @@ def describe(model) -> str:
     if not isinstance(network, ComfyTransformer):
         return f"network {type(network).__name__}"
     return f"precision {network.precision}, weights {weight_format(network)}, attention {network.attention}"
+
+
+def in_int8(model) -> bool:
+    """Whether most linears of a MODEL are computed in int8."""
+    return int8_storage(getattr(model.get_model_object("diffusion_model"), "precision", EXACT))
 
 
 def weight_format(network: ComfyTransformer) -> str:

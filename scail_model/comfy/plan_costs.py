@@ -39,7 +39,8 @@ def costs(width: int, height: int, additional: int, lengths: Sequence[int], step
     last = tuple(max(lanes, key=sum, default=lengths))  # of the lane that ends last
     work = Work(config, width, height, last, additional, steps or 1, guidance or 1.0, weights, width, height,
                 together=together)
-    activations = budget.activation_bytes(config, tokens, 1, gpu, work.shared[1].gpus)
+    activations = budget.activation_bytes(config, tokens, 1, gpu, work.shared[1].gpus,
+                                          int8=machine.get("int8", False))
     estimate = Estimate(activations, chunks.rows_at_once(tokens, config.dim, gpu))
     text = _memory(activations, weights, gpu, len(lanes) or together.gpus)
     if not pace:

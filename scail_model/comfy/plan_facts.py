@@ -17,6 +17,7 @@ from ..media.retiming import PickedClip, retimed
 from ..preflight.budget import DECODING, Work, sampling_seconds
 from .gpus import gpus_of
 from .host import ComfyHost
+from .model import in_int8
 
 _SIZES = ("dim", "ffn_dim", "num_heads", "num_layers")
 
@@ -30,7 +31,7 @@ def plan_facts(clip: Clip, reference: Reference, rate: float, *, found_cuts: Seq
     begin, if the run has looked for them. host: who makes the video, None where another node samples. pace, coder_pace:
     seconds here for one on an NVIDIA H200, of the network and of the VAE, None if it was not measured. fps is None if
     the driving video has none; gpu_bytes is 0 without a CUDA or ROCm GPU; lanes is how many GPUs would make scenes at
-    the same time.
+    the same time; int8 says whether its linears are.
     """
     device = comfy.model_management.get_torch_device() if host is None else host.model.load_device
     facts = {
@@ -44,7 +45,7 @@ def plan_facts(clip: Clip, reference: Reference, rate: float, *, found_cuts: Seq
         model, gpus = host.model, gpus_of(host.model).devices
         config = _config(model)
         facts |= {"weight_bytes": model.model_size(), "model": {name: getattr(config, name) for name in _SIZES},
-                  "gpus": len(gpus), "link": link_rate(gpus), "lanes": host.lane_count}
+                  "gpus": len(gpus), "link": link_rate(gpus), "lanes": host.lane_count, "int8": in_int8(model)}
     return {"scail2_plan": [facts]}
 
 

@@ -21,7 +21,6 @@ from ..gpus.probe import link_rate
 from ..identity.identities import Identities
 from ..inputs.reference import Pictures, Reference
 from ..kernels.attention_choice import Backend
-from ..kernels.precision import EXACT, int8_storage
 from ..media.clips import Clip
 from ..plate.choice import Choice
 from ..preflight import checks
@@ -37,7 +36,7 @@ from ..video.task import LATENTS, Settings
 from . import conditioning, loras, overrides, patches
 from .blocks import not_steered
 from .gpus import can_be_free, gpus_of
-from .model import ComfyTransformer
+from .model import ComfyTransformer, in_int8
 from .sampler import check_sampler, sampler_name
 
 _OTHER_NAG = "WanCrossAttentionPatch"  # of KJNodes' WanVideoNAG
@@ -157,12 +156,8 @@ def _transformer(model, hooked: bool, choice: GpuChoice) -> Transformer | None:
         return None
     patched = len(loras.fitting(model))
     return Transformer(loras.config_of(model), model.model_size(), patched,
-                       bool(patched or model.injections or hooked), in_chunks(model), int8=_in_int8(model),
+                       bool(patched or model.injections or hooked), in_chunks(model), int8=in_int8(model),
                        gpus=choice.devices, fewer=choice.fewer)
-
-
-def _in_int8(model) -> bool:
-    return int8_storage(getattr(model.get_model_object("diffusion_model"), "precision", EXACT))
 
 
 def in_chunks(model) -> bool:

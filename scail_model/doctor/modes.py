@@ -94,7 +94,8 @@ def fitting(subject: Subject) -> Iterator[Size]:
 def estimates(subject: Subject, size: Size, mode: Mode) -> tuple[float | None, int]:
     """As the check of inputs has them: seconds of a forward, None without a GPU; bytes beside the weights."""
     machine, config = subject.machine, subject.config
-    needed = budget.activation_bytes(config, size.tokens, 1, machine.total_vram if subject.in_chunks else 0)
+    needed = budget.activation_bytes(config, size.tokens, 1, machine.total_vram if subject.in_chunks else 0,
+                                     int8=int8_storage(mode.precision))
     if machine.matmul_tflops is None:
         return None, needed
     return budget.token_seconds(config, size.tokens, machine.matmul_tflops, int8=int8_storage(mode.precision),

@@ -6,17 +6,11 @@ The constants are fitted to measurements in bfloat16 on one NVIDIA H200 (`tests/
 width f, c = 769 context tokens, A pixels in a frame:
 
     L             A / 256 * (references + latent frames) + A / 1024 * latent frames
-    in a block    14.05 * L * d bytes: the float32 stream; in two bytes its normalised copy, queries, keys, values and
-                  the attention output. 14.84 for each of two conditionings in one batch. Less in chunks of rows,
-                  which small cards use (`chunks`)
-    before them   24 * d^2 + 4 * L * d bytes: the float32 copy of the time projection, the stream
-    activations   the larger of these two
     linears       N * (2 * L * (6 * d^2 + 2 * d * f) + 4 * c * d^2) FLOP at 661 TFLOP/s
     attention     N * 4 * L * (L + c) * d FLOP at 588 TFLOP/s
     in int8       0.78 of the linears' time, with the Triton kernels
     sparse        for a share s of self-attention that is computed, 0.05 + 0.9 * s of its time
-    on n GPUs     R = L / n rows on each, in a block 2.45 + 4 * (n - 1) / n bytes more for each and channel: what any
-                  precision took at most (`tests/bench/gpus_h200.json`). 4 more in chunks. Time: `gpus.gain`
+    memory        of a forward: `activations`. Time on several GPUs: `gpus.gain`
     decoding      A * (7923 + 6.15 * frames) bytes, A * (42.9 + 52.9 * (frames - 1)) nanoseconds
     encoding      A * (5561 + 6.20 * frames) bytes, A * (27.1 + 33.5 * (frames - 1)) nanoseconds
 
@@ -34,17 +28,11 @@ from dataclasses import dataclass
 import torch
 
 from ..config import TransformerConfig
-from ..gpus.gain import ALONE, Together, largest_share
-from ..kernels import chunks
+from ..gpus.gain import ALONE, Together
 from ..kernels.precision import int8_linears, int8_storage
 from ..sparse.settings import SparseSettings
+from .activations import activation_bytes
 from .forward_time import H200_TFLOPS, forward_flops, token_seconds
-
-_BLOCK_BYTES, _BATCHED_BLOCK_BYTES = chunks.WHOLE_BYTES, 14.84  # per token and channel
-_RANK_BYTES, _TRAVEL_BYTES = 2.45, 4  # on several GPUs, more than on one
-_QUERY_BYTES = 4  # on several GPUs in chunks: queries of all rows, twice
-_STREAM_BYTES = 4  # of one GPU before the blocks
-_PROJECTION_BYTES = 6 * 4  # per square of the width
 
 # In main memory, per pixel of the result: decoded frames in float32 twice, driving frames, and the latter at half size
 # in float32.
@@ -169,7 +157,7 @@ def estimate(work: Work, total_vram: int = 0) -> Need:
     longest = max(work.lengths)
     tokens = token_count(work.width, work.height, longest, work.additional)
     rounds, together = work.shared
-    activations = activation_bytes(work.config, tokens, 1, total_vram, together.gpus)
+    activations = activation_bytes(work.config, tokens, 1, total_vram, together.gpus, int8=work.int8)
     encoding = 1 if work.locked else 2
     vae = max(work.decoder.bytes(work.width, work.height, longest),
               ENCODING.bytes(work.width // encoding, work.height // encoding, longest))
@@ -177,7 +165,8 @@ def estimate(work: Work, total_vram: int = 0) -> Need:
     sampling = activations + 2 * block_weights(work)  # one block computes while the next one is loaded
     return Need(
         activations=activations,
-        activations_together=activation_bytes(work.config, tokens, rounds, total_vram, together.gpus),
+        activations_together=activation_bytes(work.config, tokens, rounds, total_vram, together.gpus,
+                                              int8=work.int8),
         vae=vae,
         whole=max(work.weight_bytes + activations, vae),
         sampling=sampling,
@@ -226,21 +215,6 @@ def token_count(width: int, height: int, frames: int, additional: int) -> int:
     """Tokens of one forward: references and video at full size, the driving video at half of it."""
     area, latent_frames = width * height, (frames - 1) // 4 + 1
     return area // 256 * (additional + 1 + latent_frames) + area // 1024 * latent_frames
-
-
-def activation_bytes(config: TransformerConfig, tokens: int, batch: int = 1, total_vram: int = 0, gpus: int = 1) -> int:
-    """Peak memory of a forward on each of `gpus` GPUs, without the weights. total_vram: bytes of the card if blocks may
-    use chunks, else 0."""
-    rows, own = chunks.rows_at_once(tokens, config.dim, total_vram, batch), largest_share(tokens, gpus)
-    if rows is None:
-        blocks = (_BLOCK_BYTES if batch == 1 else _BATCHED_BLOCK_BYTES) * batch * own * config.dim
-    else:
-        blocks = chunks.chunked_bytes(own, config.dim, min(rows, own), batch)
-        blocks += _QUERY_BYTES * (gpus > 1) * batch * own * config.dim
-    if gpus > 1:
-        blocks += (_RANK_BYTES + _TRAVEL_BYTES * (gpus - 1) / gpus) * batch * own * config.dim
-    embedding = _PROJECTION_BYTES * config.dim**2 + _STREAM_BYTES * batch * own * config.dim
-    return round(max(blocks, embedding))
 
 
 def block_weights(work: Work) -> int:

@@ -15,7 +15,7 @@ SIZES = {"width": 96, "height": 64}
 MODEL = {"dim": TINY.dim, "ffn_dim": TINY.ffn_dim, "num_heads": TINY.num_heads,
          "num_layers": TINY.num_layers}
 CPU = {"gpu_bytes": 0}
-ONE = {"gpus": 1, "link": None, "lanes": 0}
+ONE = {"gpus": 1, "link": None, "lanes": 0, "int8": False}
 
 
 @pytest.fixture

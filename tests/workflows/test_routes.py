@@ -244,6 +244,13 @@ def test_several_gpus_need_less_time_and_memory_on_each(plan):
     assert plan(machine=two | {"gpus": None})["estimate"] == plan()["estimate"]
 
 
+def test_a_model_in_int8_needs_more_beside_its_weights(plan):
+    tokens = budget.token_count(896, 512, 81, 0)
+    found = plan(machine=MACHINE | {"int8": True})["estimate"]
+    assert found["activation_bytes"] == budget.activation_bytes(TransformerConfig(), tokens, int8=True)
+    assert found["activation_bytes"] > plan()["estimate"]["activation_bytes"]
+
+
 @pytest.mark.parametrize(("frames", "changed", "words"), [
     (61, {}, "1 segment of 61."), (309, {}, "4 segments of 81, overlap 5."),
     (305, {}, "4 segments of 81, overlap 5, last 77."),
