@@ -186,8 +186,10 @@ def _with_devices(executor, *arguments, **options):
         return executor(*arguments, **options)
     choice = gpus_of(model, any("hooks" in entry for entries in guider.conds.values() for entry in entries))
     several = bool(model.get_additional_models_with_key(COPIES))
-    if several or choice.fewer:
-        log.info("SCAIL-2: %s", choice.fewer or f"rows of tokens are shared by {', '.join(map(str, choice.devices))}.")
+    loaded = getattr(model.get_model_object(NETWORK), "loaded_for", None)
+    fewer = None if loaded is not None and choice.fewer == loaded.fewer else choice.fewer  # as was said on loading
+    if several or fewer:
+        log.info("SCAIL-2: %s", fewer or f"rows of tokens are shared by {', '.join(map(str, choice.devices))}.")
     if not several:
         return executor(*arguments, **options)
     # core has copied them for this sampling

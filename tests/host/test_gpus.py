@@ -144,6 +144,20 @@ def test_cores_node_alone_shares_what_guidance_leaves(comfy, latent, patch, guid
     assert "SCAIL-2: rows of tokens are shared by cpu, cpu:1" in comfy.log_since(size)
 
 
+def test_why_they_are_fewer_is_logged_once(comfy, latent):
+    """All of three, of which two fit the model's heads; sampled twice."""
+    set_devices(comfy, 3)
+    try:
+        size = comfy.log_size()
+        found = [latent("all", file=FOUR_HEADS, seed=seed) for seed in (3, 4)]
+        log = comfy.log_since(size)
+    finally:
+        set_devices(comfy, 8)
+    assert_equal(found[0], latent(file=FOUR_HEADS))
+    assert log.count('gpus is "all", but the model\'s 4 attention heads cannot be shared equally by 3: 2 GPUs') == 1
+    assert log.count("SCAIL-2: rows of tokens are shared by cpu, cpu:1.") == 2
+
+
 def test_cores_node_after_ours(latent):
     assert_equal(latent("2", multigpu_of_4, 5.0, FOUR_HEADS), latent(guidance=5.0, file=FOUR_HEADS))
 
