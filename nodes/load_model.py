@@ -55,7 +55,7 @@ class SCAIL2LoadModel(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, gpus: str | int = OFFERED[0]) -> bool | str:
+    def validate_inputs(cls, gpus: str | float = OFFERED[0]) -> bool | str:
         """In place of core's check of the choices: programs may ask for 2 as a number, and for any number."""
         try:
             wanted_gpus(gpus)
@@ -66,7 +66,7 @@ class SCAIL2LoadModel(io.ComfyNode):
     @classmethod
     @working("loading the model")
     def execute(cls, model_name: str, weight_dtype: str, precision: str = EXACT,
-                attention: str = AUTOMATIC, gpus: str | int = OFFERED[0]) -> io.NodeOutput:
+                attention: str = AUTOMATIC, gpus: str | float = OFFERED[0]) -> io.NodeOutput:
         wanted = wanted_gpus(gpus)
         path = folder_paths.get_full_path_or_raise("diffusion_models", model_name)
         how = {"precision": precision, "attention": attention}

@@ -98,10 +98,15 @@ def _known_to_memory(patcher, copy) -> None:
     down the line, ComfyUI's memory management would free that one's GPU instead, or take the weights for a leak; and a
     MODEL that holds copies which hold it stays until Python looks for cycles. The parent is the first patcher of the
     same weights."""
-    first = next(each for each in patcher.get_additional_models_with_key(COPIES) if each.is_clone(copy))
-    while first.parent is not None and first.parent.is_clone(first):
-        first = first.parent
+    first = first_of(next(each for each in patcher.get_additional_models_with_key(COPIES) if each.is_clone(copy)))
     first.parent, copy.parent = None, first
+
+
+def first_of(patcher):
+    """The first patcher of the same weights, which lives as long as any that was made from it."""
+    while patcher.parent is not None and patcher.parent.is_clone(patcher):
+        patcher = patcher.parent
+    return patcher
 
 
 def gpus_of(model, hooked: bool = False) -> GpuChoice:

@@ -21,7 +21,7 @@ from ..gpus.team import Team
 from ..kernels.ranks import RANK
 from ..video.at_once import place_of
 from . import wan_vae
-from .gpus import gpus_of
+from .gpus import first_of, gpus_of
 from .patches import COPIES, GPUS
 from .video_vae import loading
 
@@ -75,10 +75,12 @@ def _stays(model, device: torch.device) -> bool:
 
 
 def _alone(model):
-    model = model.clone()
-    model.remove_additional_models(COPIES)
-    model.is_multigpu_base_clone = False
-    return model
+    alone = model.clone()
+    alone.remove_additional_models(COPIES)
+    alone.is_multigpu_base_clone = False
+    # Python frees this one and the next together, and ComfyUI's memory management looks for the weights' owner there
+    alone.parent = first_of(model)
+    return alone
 
 
 def _has_copies(vae) -> bool:

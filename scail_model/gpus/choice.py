@@ -47,9 +47,9 @@ class GpuChoice:
     fewer: str | None = None
 
 
-def wanted_gpus(value: str | int) -> int | None:
+def wanted_gpus(value: str | float) -> int | None:
     """The number that a user asks for, None for all. ValueError where it is neither a number from 1 nor "all"."""
-    text = str(value).strip().lower()
+    text = (f"{value:.0f}" if isinstance(value, float) and value.is_integer() else str(value)).strip().lower()
     if text == ALL:
         return None
     if not (text.isascii() and text.isdigit()) or int(text) < 1:

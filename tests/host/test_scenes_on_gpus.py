@@ -1,6 +1,7 @@
 """Scenes that several GPUs make at the same time in a real ComfyUI, over CPU devices (testpack/gpus.py)."""
 
 import itertools
+import json
 import shutil
 import time
 
@@ -49,6 +50,14 @@ def contents(folder):
     return {path.name: path.read_bytes() for path in folder.glob("*/*") if path.suffix != ".json"}
 
 
+def lora(graph, model):
+    return graph.add("lora", "LoraLoaderModelOnly", model=model, lora_name="lora.safetensors", strength_model=0.7)
+
+
+def split(graph, model):
+    return graph.add("split", "MultiGPU_WorkUnits", model=model, max_gpus=2)
+
+
 @pytest.fixture(scope="module")
 def expected(comfy):
     """The files of one GPU."""
@@ -71,6 +80,18 @@ def test_two_gpus_make_the_files_of_one(comfy, graph, folder, expected):
     lines = [line for line in comfy.log_since(size).splitlines() if "SCAIL-2: segment " in line]
     assert sum("GPU 1" in line for line in lines) == sum("GPU 2" in line for line in lines) == 2
     assert "lane" not in set_devices(comfy, 2)
+
+
+@pytest.mark.parametrize("patch", [lambda graph, model: model, lora, split], ids=["as loaded", "LoRA", "core's copies"])
+def test_memory_management_knows_what_lanes_have_loaded(comfy, graph, patch):
+    """The loader's MODEL, which outlives the lanes, so that its weights can be freed on every GPU."""
+    comfy.run(video(graph, "1" if patch is split else "2", patch, seed=31))
+    asking = Graph(comfy.images)
+    asking.add("loaded", "TestLoaded", asked=next(_count))
+    asking.add("text", "PreviewAny", source=["loaded", 0])
+    loaded = json.loads(comfy.run(asking)["text"]["text"][0])
+    assert {"cpu", "cpu:1"} <= {device for device, _ in loaded}
+    assert all(device == freed for device, freed in loaded)
 
 
 def test_with_one_scene_all_gpus_make_it(comfy, graph):
@@ -96,10 +117,8 @@ def test_a_model_that_has_been_moved(comfy, graph, folder, expected):
     def moved(graph, model):
         return graph.add("moved", "TestMoved", model=model, place=1, asked=next(_count))
 
-    def and_split(graph, model):
-        return graph.add("split", "MultiGPU_WorkUnits", model=moved(graph, model), max_gpus=2)
-
-    for patch, places_of in ((moved, [None] * 4), (and_split, ["GPU 1", "GPU 2", "GPU 2", "GPU 1"])):
+    for patch, places_of in ((moved, [None] * 4), (lambda graph, model: split(graph, moved(graph, model)),
+                                                   ["GPU 1", "GPU 2", "GPU 2", "GPU 1"])):
         shutil.rmtree(folder, ignore_errors=True)
         comfy.run(video(graph, "2", patch))
         assert contents(folder) == expected

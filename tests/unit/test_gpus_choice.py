@@ -27,7 +27,7 @@ def places(choice):
     return [device.index for device in choice.devices]
 
 
-@pytest.mark.parametrize(("value", "wanted"), [("1", 1), ("8", 8), (5, 5), (ALL, None), (" ALL ", None)])
+@pytest.mark.parametrize(("value", "wanted"), [("1", 1), ("8", 8), (5, 5), (2.0, 2), (ALL, None), (" ALL ", None)])
 def test_what_a_user_asks_for(value, wanted):
     assert wanted_gpus(value) == wanted
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import threading
@@ -111,7 +112,7 @@ class TestGpusOf(io.ComfyNode):
 
 class TestLoaded(io.ComfyNode):
     """JSON: of each MODEL that ComfyUI has loaded, on which device it is, and which device the patcher is for that
-    would free it."""
+    would free it, when Python has looked for cycles."""
 
     @classmethod
     def define_schema(cls):
@@ -120,6 +121,7 @@ class TestLoaded(io.ComfyNode):
 
     @classmethod
     def execute(cls, asked):
+        gc.collect()
         return io.NodeOutput(json.dumps([[str(each.device), str(each.model and each.model.load_device)]
                                          for each in management.current_loaded_models]))
 
