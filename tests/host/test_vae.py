@@ -38,6 +38,10 @@ def test_several_gpus_decode_together(found):
     assert found["one without memory"] == [True, [2]]
 
 
+def test_whoever_waits_for_frames_can_end_it(found):
+    assert found["ended by the caller"] == [True, True]
+
+
 def test_a_gpu_that_cannot_leaves_the_others_with_nothing(found):
     """One GPU decodes where memory runs out on several, or where their bits differ."""
     assert found["no room"] == [True, [1]]

@@ -78,6 +78,8 @@ class TestVae(io.ComfyNode):
                     decoded()
                 except management.InterruptProcessingException:
                     found["interrupted after"] = time.monotonic() - begun
+            found["ended by the caller"] = [TestVae.ended(video_vae.decode, vae, latent, others),
+                                            TestVae.ended(video_vae.encode, vae, torch.rand(33, 32, 64, 3))]
             for name, call in {"again": head, "no room": no_room, "differs": differs}.items():
                 with mock.patch.object(wan_vae.Head, "__call__", call):
                     found[name] = decoded()
@@ -88,6 +90,22 @@ class TestVae(io.ComfyNode):
         video_vae._equal.clear()
         found["more threads"] = threading.active_count() > threads  # some wait for more work
         return found
+
+    @staticmethod
+    def ended(way, vae, given, *others):
+        """How often the caller was asked, who says no at the third time."""
+        asked = []
+
+        def check():
+            asked.append(threading.current_thread())
+            if len(asked) == 3:
+                raise KeyError("nobody waits")
+
+        try:
+            way(vae, given, *others, check=check)
+        except KeyError:
+            return len(asked) < 6
+        return False
 
     @staticmethod
     def decoded(vae, video_vae, frames, devices):
