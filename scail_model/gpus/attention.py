@@ -8,11 +8,13 @@ rows comes first, while the others' queries arrive, and half last, while the oth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..kernels.in_parts import begun
 from . import links
 from .rows import TILE, rows_of, shifted, size, within
 from .team import Rank
@@ -59,8 +61,14 @@ class Across:
             exchange.send(what, compute() if what != _QUERIES or exchange.asks_here else exchange.no_rows())
         exchange.open_results()
         attend = prepare(exchange.arrived(_KEYS), exchange.arrived(_VALUES))
-        for part in exchange.parts(together or of_all):
-            exchange.send_back(part, attend(exchange.queries[:, part]))
+        if together or of_all:
+            rows = begun(attend, exchange.all_queries())
+            for part in exchange.others_first():
+                exchange.send_back(part, rows(part))
+            del rows
+        else:
+            for part in exchange.half_of_own_first():
+                exchange.send_back(part, attend(exchange.queries[:, part]))
         del attend  # with keys and values
         return exchange.result()[:, shifted(self.asked[self.rank.number], -asked[self.rank.number].start)]
 
@@ -69,30 +77,31 @@ class Across:
         rank = self.rank
         if rank.number:
             target, ready = rank.get(0)
-            event = links.copy(x.contiguous(), target, (links.mark(rank.device), ready))
+            event = links.send(rank.device, [(x.contiguous(), target)], [rank.mark(), ready])
             rank.put(0, event)
-            links.wait(rank.device, event)
+            rank.wait(event)
             return x[:, :0]
         whole = x.new_empty(x.shape[0], size(self.video), x.shape[2])
-        ready = links.mark(rank.device)
+        ready = rank.mark()
         places = [shifted(within(rows, self.video), -self.video.start) for rows in self.rows]
         for other in rank.others:
             rank.put(other, (whole[:, places[other]], ready))
         whole[:, places[0]] = x
         for other in rank.others:
-            links.wait(rank.device, rank.get(other))
+            rank.wait(rank.get(other))
         return whole
 
 
-_KEYS, _VALUES, _QUERIES, _RESULTS = "keys", "values", "queries", "results"
-_Memory = tuple[Tensor, links.Event]  # and when it may be written
+_KEYS, _VALUES, _QUERIES = "keys", "values", "queries"
 
 
 class _Exchange:
     """One block's. rows, asked: of the whole sequence, by rank.
 
     Each rank has memory for the keys and values of all rows and for the queries that are asked for, [B, rows, own heads
-    * 128], and for the results of its own rows, by the rank whose heads they are. The others write there.
+    * 128], and for the results of its own rows, by the rank whose heads they are. The others write there. Every pair of
+    ranks gives each other, in this order: the memory for all three, when each of the three arrives, the memory for
+    results, when all of them have arrived.
     """
 
     def __init__(self, rank: Rank, rows: Sequence[slice], asked: Sequence[slice]) -> None:
@@ -101,11 +110,12 @@ class _Exchange:
         whole = slice(some[0].start, some[-1].stop)  # a rank that has none of them may lie before or after
         self.asked = [shifted(within(whole, part), -whole.start) for part in asked]
         self._own: dict[str, Tensor] = {}
-        self._arriving: dict[str, list[links.Event]] = {}
-        self._leaving: list[tuple[Tensor, links.Event]] = []
+        self._theirs: dict[int, dict[str, Tensor]] = {}
         self._results: list[Tensor] = []
-        self._theirs: dict[int, _Memory] = {}
+        self._for_results: dict[int, Tensor] = {}
         self._returned: dict[int, links.Event] = {}
+        self._ready: list[links.Event] = []  # what the next piece that leaves has to wait for
+        self._leaving: list[tuple[list[Tensor], links.Event]] = []
 
     @property
     def _mine(self) -> slice:
@@ -128,81 +138,131 @@ class _Exchange:
 
     def send(self, what: str, x: Tensor) -> None:
         """Own rows x [B, n, dim] of all heads, each head to its rank."""
-        heads = x.split(x.shape[-1] // self.rank.count, dim=-1)
-        rows = self.asked if what == _QUERIES else self.rows
-        place = rows[self.rank.number]
-        own = self._own[what] = x.new_empty(x.shape[0], rows[-1].stop, heads[0].shape[-1])
-        theirs = self._swapped({other: own for other in self.rank.others})
+        if not self._own:
+            self._open(x)
+        place, heads = self._places(what)[self.rank.number], wide(x).unflatten(-1, (self.rank.count, -1))
+        pieces = dict(self._apart(heads))
         self._release()  # what was sent before has left by now
-        for other, (memory, ready) in theirs.items():
-            self.rank.put(other, self._give(heads[other].contiguous(), memory[:, place], ready))
-        own[:, place] = heads[self.rank.number]
-        self._arriving[what] = [self.rank.get(other) for other in self.rank.others]
+        left = self._send([(pieces[other].view(x.dtype), self._theirs[other][what][:, place])
+                           for other in self.rank.others])
+        for other in self.rank.others:
+            self.rank.put(other, left)
+        wide(self._own[what])[:, place] = heads[:, :, self.rank.number]
 
-    def _swapped(self, own: dict[int, Tensor]) -> dict[int, _Memory]:
-        """What the other ranks give in exchange for memory here."""
-        ready = links.mark(self.rank.device)
+    def _apart(self, heads: Tensor) -> Iterator[tuple[int, Tensor]]:
+        """The other ranks' heads among [B, n, ranks, c], each rank's [B, n, c] without gaps."""
+        for ranks in (range(self.rank.number), range(self.rank.number + 1, self.rank.count)):
+            if ranks:
+                yield from zip(ranks, heads[:, :, ranks.start : ranks.stop].movedim(2, 0).contiguous(), strict=True)
+
+    def _places(self, what: str) -> Sequence[slice]:
+        return self.asked if what == _QUERIES else self.rows
+
+    def _open(self, x: Tensor) -> None:
+        """Memory for what is sent, which is like x."""
+        self._own = {what: x.new_empty(x.shape[0], self._places(what)[-1].stop, x.shape[2] // self.rank.count)
+                     for what in (_KEYS, _VALUES, _QUERIES)}
+        self._offer(dict.fromkeys(self.rank.others, self._own))
+        self._theirs = self._offered()
+
+    def _offer(self, own: Mapping[int, Any]) -> None:
+        """Give the other ranks memory here, which they may write to when what has been computed until now is done."""
+        ready = self.rank.mark()
         for other, memory in own.items():
             self.rank.put(other, (memory, ready))
-        return {other: self.rank.get(other) for other in own}
 
-    def _give(self, x: Tensor, target: Tensor, ready: links.Event) -> links.Event:
-        arrived = links.copy(x, target, (links.mark(self.rank.device), ready))
-        self._leaving.append((x, arrived))
-        return arrived
+    def _offered(self) -> dict[int, Any]:
+        """What the other ranks give in turn."""
+        theirs = {other: self.rank.get(other) for other in self.rank.others}
+        self._ready += [ready for _, ready in theirs.values()]
+        return {other: memory for other, (memory, _) in theirs.items()}
+
+    def _send(self, pieces: list[tuple[Tensor, Tensor]]) -> links.Event:
+        left = links.send(self.rank.device, pieces, [self.rank.mark(), *self._ready])
+        self._ready.clear()  # all that leaves this GPU leaves in turn
+        self._leaving.append(([piece for piece, _ in pieces], left))
+        return left
 
     def arrived(self, what: str) -> Tensor:
         """Of all rows and own heads, for what is computed from now on; it is not kept here."""
-        self._await(what)
+        self._await_all()
         return self._own.pop(what)
 
-    def _await(self, what: str) -> None:
-        for event in self._arriving.pop(what):
-            links.wait(self.rank.device, event)
+    def _await_all(self) -> None:
+        """What the others have sent in turn."""
+        for other in self.rank.others:
+            self.rank.wait(self.rank.get(other))
 
     def open_results(self) -> None:
         """Memory for the results of the own rows, before attention begins."""
         like, own = self.queries, size(self._mine)
         self._results = [like.new_empty(like.shape[0], own, like.shape[2]) for _ in range(self.rank.count)]
-        self._theirs = self._swapped({other: self._results[other] for other in self.rank.others})
+        self._offer({other: self._results[other] for other in self.rank.others})
 
-    def parts(self, together: bool) -> Iterator[slice]:
-        """The rows that are asked for, in the order in which they are attended."""
+    def _await_queries(self) -> None:
+        self._await_all()
+        self._release()
+        self._for_results = self._offered()
+
+    def all_queries(self) -> Tensor:
+        """`queries`, when they have arrived."""
+        self._await_queries()
+        return self.queries
+
+    def half_of_own_first(self) -> Iterator[slice]:
+        """The rows that are asked for, in the order in which they are attended: of the own ones the first half while
+        the others' queries arrive, and the second while the others' results travel back."""
         mine, whole = self._mine, slice(0, self.asked[-1].stop)
         middle = mine.start + size(mine) // 2 // TILE * TILE
-        order = [whole] if together else [slice(mine.start, middle), slice(0, mine.start),
-                                          slice(mine.stop, whole.stop), slice(middle, mine.stop)]
-        for place, part in enumerate(order):
-            if together or place == 1:
-                self._await(_QUERIES)
-                self._release()
-            if size(part):
-                yield part
+        yield from _some(slice(mine.start, middle))
+        self._await_queries()
+        yield from _some(slice(0, mine.start), slice(mine.stop, whole.stop), slice(middle, mine.stop))
+
+    def others_first(self) -> Iterator[slice]:
+        """The rows that are asked for, whose queries are all there: the own ones while the others' results travel back.
+        All parts begin at a multiple of TILE."""
+        mine, end = self._mine, self.asked[-1].stop
+        start = min(-(-mine.start // TILE) * TILE, end)
+        stop = end if mine.stop == end else max(mine.stop // TILE * TILE, start)
+        yield from _some(slice(0, start), slice(stop, end), slice(start, stop))
 
     def send_back(self, part: slice, y: Tensor) -> None:
         """Attention y [B, n, own heads * 128] of rows that are asked for, each row to its rank."""
+        pieces: dict[int, tuple[Tensor, Tensor]] = {}
         for number, rows in enumerate(self.asked):
             there = within(part, rows)
             piece, place = y[:, shifted(there, -part.start)], shifted(there, -rows.start)
             if number == self.rank.number:
                 self._results[number][:, place] = piece
             elif size(there):
-                memory, ready = self._theirs[number]
-                self._returned[number] = self._give(piece, memory[:, place], ready)
+                pieces[number] = piece, self._for_results[number][:, place]
+        if pieces:
+            left = self._send([pieces[number] for number in self.rank.others if number in pieces])
+            self._returned |= dict.fromkeys(pieces, left)
 
     def result(self) -> Tensor:
         """The own rows that are asked for, of all heads: [B, n, dim]."""
         self._own.clear()
         self._theirs.clear()  # before they are told: it is theirs to give back
+        self._for_results.clear()
         for other in self.rank.others:
             self.rank.put(other, self._returned.get(other))
-        for other in self.rank.others:
-            links.wait(self.rank.device, self.rank.get(other))
+        self._await_all()
         self._release()
         return torch.cat(self._results, dim=-1)
 
     def _release(self) -> None:
         """Give back the memory of what has left, to what is computed from now on."""
         for _, event in self._leaving:
-            links.wait(self.rank.device, event)
+            self.rank.wait(event)
         self._leaving.clear()
+
+
+def _some(*parts: slice) -> Iterator[slice]:
+    return (part for part in parts if size(part))
+
+
+def wide(x: Tensor) -> Tensor:
+    """The same memory in elements of 16 bytes: PyTorch copies rows with gaps between them at half the speed in smaller
+    ones."""
+    return x.contiguous().view(torch.complex128)

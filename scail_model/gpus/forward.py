@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..kernels.ranks import RANK
 from ..kernels.sparse_attention import RUN
+from . import links
 from .team import Checked, Rank, Team
 
 
@@ -24,8 +25,9 @@ def forward_together(devices: Sequence[torch.device], forwards: Sequence[Callabl
 
     def work(rank: Rank) -> Tensor:
         there = {name: _moved(value, rank.device) for name, value in conditions.items()}
-        return forwards[rank.number](*(_moved(value, rank.device) for value in inputs),
-                                     transformer_options={**transformer_options, RANK: rank}, **there)
+        own = [_moved(value, rank.device) for value in inputs]
+        with links.sending(rank.device, devices):
+            return forwards[rank.number](*own, transformer_options={**transformer_options, RANK: rank}, **there)
 
     if RUN in transformer_options:
         transformer_options[RUN].share(len(devices), transformer_options)

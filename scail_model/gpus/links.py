@@ -18,44 +18,56 @@ from torch import Tensor
 Event = Any  # a torch.cuda.Event, or None on CPUs
 
 
-def mark(device: torch.device) -> Event:
-    """What has been computed on a GPU until now, for others to wait for."""
-    if device.type != "cuda":
+def current(device: torch.device) -> torch.cuda.Stream | None:
+    """The stream on which the calling thread computes on a GPU; None on CPUs."""
+    return torch.cuda.current_stream(device) if device.type == "cuda" else None
+
+
+@contextmanager
+def sending(source: torch.device, others: Sequence[torch.device]) -> Iterator[None]:
+    """While this lasts, the calling thread, which computes on `source`, may `send` to other GPUs beside what they
+    compute. It costs as much as a copy does, so a whole forward is within."""
+    if source.type != "cuda":
+        yield
+        return
+    beside = [_stream(other, source) for other in dict.fromkeys(others) if other != source]
+    with streams([*beside, torch.cuda.current_stream(source)]):
+        yield
+
+
+def send(source: torch.device, pieces: Sequence[tuple[Tensor, Tensor]], ready: Sequence[Event]) -> Event:
+    """Copy tensors [B, ...] of a GPU to such of others, (source, target) each, when all of `ready` have happened. All
+    must be held until what is returned has."""
+    if source.type != "cuda":
+        _copy(pieces)
         return None
-    return torch.cuda.current_stream(device).record_event()
-
-
-def wait(device: torch.device, event: Event) -> None:
-    """What is computed on a GPU from now on waits for an event, of any GPU."""
-    if event is not None:
-        torch.cuda.current_stream(device).wait_event(event)
-
-
-def copy(source: Tensor, target: Tensor, ready: Sequence[Event]) -> Event:
-    """Copy [B, ...] between GPUs when all of `ready` have happened. Both must be held until what is returned has."""
-    if source.device.type != "cuda":
-        target.copy_(source)
-        return None
-    leaving, arriving = _streams(source.device, target.device)
-    with torch.cuda.stream(arriving), torch.cuda.stream(leaving):
+    leaving = _stream(source, source)
+    with torch.cuda.stream(leaving):
         for event in ready:
             if event is not None:
                 leaving.wait_event(event)
-        for old, new in zip(source, target, strict=True):  # an item is contiguous where a whole batch is not
-            new.copy_(old, non_blocking=True)
+        _copy(pieces)
         return leaving.record_event()
 
 
+def _copy(pieces: Sequence[tuple[Tensor, Tensor]]) -> None:
+    for source, target in pieces:
+        # an item is contiguous where a whole batch is not
+        for old, new in [(source, target)] if len(source) == 1 else zip(source, target, strict=True):
+            new.copy_(old, non_blocking=True)
+
+
 def fetched(source: Tensor, device: torch.device, ready: Event) -> Tensor:
-    """A small tensor of another GPU, on `device`, for what is computed from now on."""
-    if source.device == device:
-        wait(device, ready)
+    """A small tensor of another GPU, on `device`, for what is computed from now on. Within `sending` it does not wait
+    for what the other one computes meanwhile."""
+    if source.device.type != "cuda":
         return source
-    target = torch.empty(source.shape, dtype=source.dtype, device=device)
-    wait(device, copy(source[None], target[None], (ready, mark(device))))
-    if source.device.type == "cuda":
-        source.record_stream(_streams(source.device, device)[0])
-    return target
+    theirs = torch.cuda.current_stream(source.device)
+    theirs.wait_event(ready)
+    if source.device == device:
+        return source
+    source.record_stream(theirs)
+    return source.to(device, non_blocking=True)
 
 
 def moved(source: Tensor, device: torch.device, ready: Event) -> tuple[Tensor, Event]:
@@ -63,12 +75,16 @@ def moved(source: Tensor, device: torch.device, ready: Event) -> tuple[Tensor, E
     beside what is computed before. `source` must be held until the event has happened."""
     if source.device.type != "cuda":
         return source.to(device, copy=True), None
-    _, arriving = _streams(source.device, device)
-    with torch.cuda.stream(arriving):  # the memory is free for this stream, not only after what the GPU now computes
+    leaving, arriving = _stream(source.device, device), _stream(device, source.device)
+    # memory from the arriving stream is free for it now, not only after what the GPU computes
+    with streams((arriving, leaving)):
+        leaving.wait_event(ready)
         target = torch.empty_like(source, device=device)
-    arrived = copy(source, target, (ready,))
-    wait(device, arrived)
-    target.record_stream(torch.cuda.current_stream(device))
+        target.copy_(source, non_blocking=True)
+        arrived = leaving.record_event()
+    computing = torch.cuda.current_stream(device)
+    computing.wait_event(arrived)
+    target.record_stream(computing)
     return target, arrived
 
 
@@ -82,5 +98,6 @@ def streams(current: Sequence[torch.cuda.Stream]) -> Iterator[None]:
 
 
 @functools.cache  # PyTorch has a limited number of streams, and these carry nothing from one forward to the next
-def _streams(source: torch.device, target: torch.device) -> tuple[torch.cuda.Stream, torch.cuda.Stream]:
-    return torch.cuda.Stream(source), torch.cuda.Stream(target)
+def _stream(device: torch.device, other: torch.device) -> torch.cuda.Stream:
+    """For what travels between two GPUs, or, where both are the same, for all that leaves it."""
+    return torch.cuda.Stream(device)

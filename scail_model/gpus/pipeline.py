@@ -97,7 +97,7 @@ def _send(rank: Rank, pieces: Iterable[Tensor]) -> None:
     """Give pieces to the next stage, no more than it can take soon: they lie in this GPU's memory until then."""
     following = rank.number + 1
     for number, piece in enumerate(pieces):
-        ready = links.mark(rank.device)
+        ready = rank.mark()
         if number >= _AHEAD:
             rank.get(following)
         rank.put(following, (piece, ready))

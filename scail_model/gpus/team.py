@@ -3,11 +3,13 @@ them, which may be a user's cancel, ends all."""
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
+from itertools import product
 from queue import SimpleQueue
 from typing import Any, Protocol, TypeVar
 
@@ -18,6 +20,7 @@ from . import links, workers
 
 T = TypeVar("T")
 
+_WORK, _GATHER = "work", "gather"  # what ranks exchange, and what attention gathers in the midst of that
 _LAYERS_AHEAD = 2  # of its GPU that a thread may be: what is queued there still runs after a cancel
 
 
@@ -82,6 +85,10 @@ class Rank:
         self.number, self.device, self._run = number, device, run
         self._layers: deque[links.Event] = deque()
 
+    @functools.cached_property
+    def _stream(self) -> torch.cuda.Stream | None:
+        return links.current(self.device)  # asked in the rank's own thread, once: it takes a while
+
     @property
     def count(self) -> int:
         return self._run.count
@@ -91,26 +98,36 @@ class Rank:
         """The other ranks, each rank's in another order: so that not all send to the same one first."""
         return [(self.number + step) % self.count for step in range(1, self.count)]
 
-    def put(self, to: int, item: Any) -> None:
-        """Give another rank's thread something."""
-        self._run.queue(self.number, to).put(item)
+    def put(self, to: int, item: Any, line: str = _WORK) -> None:
+        """Give another rank's thread something. On each line it gets things in their order."""
+        self._run.queue(self.number, to, line).put(item)
 
-    def get(self, source: int) -> Any:
+    def get(self, source: int, line: str = _WORK) -> Any:
         """The next thing that another rank's thread gives; waits for it. Raises Ended if a rank has failed."""
-        item = self._run.queue(source, self.number).get()
+        queue = self._run.queue(source, self.number, line)
+        item = queue.get()
         if item is _END:
-            self._run.queue(source, self.number).put(_END)
+            queue.put(_END)
             raise Ended
         return item
 
+    def mark(self) -> links.Event:
+        """What has been computed here until now, for others to wait for."""
+        return None if self._stream is None else self._stream.record_event()
+
+    def wait(self, event: links.Event) -> None:
+        """What is computed here from now on waits for an event, of any rank."""
+        if self._stream is not None and event is not None:
+            self._stream.wait_event(event)
+
     def gather(self, x: Tensor) -> list[Tensor]:
         """A small tensor of each rank, in their order, on the own device."""
-        ready = links.mark(self.device)
+        ready = self.mark()
         for other in self.others:
-            self.put(other, (x, ready))
+            self.put(other, (x, ready), _GATHER)
         pieces = {self.number: x}
         for other in self.others:
-            piece, ready = self.get(other)
+            piece, ready = self.get(other, _GATHER)
             pieces[other] = links.fetched(piece, self.device, ready)
         return [pieces[number] for number in range(self.count)]
 
@@ -124,7 +141,7 @@ class Rank:
     def layer_queued(self) -> None:
         """A layer has been queued: wait until the GPU is not far behind."""
         self.check()
-        self._layers.append(links.mark(self.device))
+        self._layers.append(self.mark())
         if len(self._layers) > _LAYERS_AHEAD:
             event = self._layers.popleft()
             if event is not None:
@@ -139,11 +156,12 @@ class _Run:
         self.count, self.within = count, within
         self.error: BaseException | None = None
         self._lock = threading.Lock()
-        self._queues: dict[tuple[int, int], SimpleQueue[Any]] = {
-            (source, target): SimpleQueue() for source in range(count) for target in range(count)}
+        ranks = range(count)
+        self._queues: dict[tuple[int, int, str], SimpleQueue[Any]] = {
+            place: SimpleQueue() for place in product(ranks, ranks, (_WORK, _GATHER))}
 
-    def queue(self, source: int, target: int) -> SimpleQueue[Any]:
-        return self._queues[source, target]
+    def queue(self, source: int, target: int, line: str) -> SimpleQueue[Any]:
+        return self._queues[source, target, line]
 
     def end(self, error: BaseException) -> None:
         """Wake everybody who waits. The first error is kept, of which the others follow."""

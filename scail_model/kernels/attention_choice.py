@@ -28,6 +28,7 @@ from . import (
 )
 from .attention_backends import AUTOMATIC, BACKENDS, CORE, CUDNN, FLASH4, FP8, INT8, SOL, SPARSE, fastest
 from .backends import one_at_a_time
+from .in_parts import SparseInParts
 from .precision import EIGHT_BIT, EXACT, FAST, int8_storage
 
 log = logging.getLogger(__name__)
@@ -181,7 +182,7 @@ def _in_8_bits(name: str, reason: str,
 
 
 def _sparse(backend: Backend, takes: Callable[[Tensor, int, dict[str, Any] | None], bool],
-            prepare: Callable[[Tensor, Tensor, int], sparse_attention.SparseFunction]) -> Backend:
+            prepare: Callable[[Tensor, Tensor, int], SparseInParts]) -> Backend:
     """An exact backend made sparse as far as the sampling's `SparseRun` says; not without one, nor for keys that the
     kernels do not take."""
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .attention_probe import Candidate, kitchen_lacks
-from .sparse_attention import SparseFunction
+from .in_parts import Rows, SparseInParts, of_whole
 
 _DENSITY = 0.2  # for which it is measured
 FEWEST_KEYS = 12288  # below, it gains little
@@ -40,14 +40,14 @@ def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, density: float = _DEN
     return out
 
 
-def prepare_kv(k: Tensor, v: Tensor, heads: int) -> SparseFunction:
+def prepare_kv(k: Tensor, v: Tensor, heads: int) -> SparseInParts:
     """`attention` as `sparse_attention.prepare_kv` has it: of q, as many as there are keys, and the share of the blocks
     that is computed, without those that always are."""
 
-    def sparse(q: Tensor, density: float) -> tuple[Tensor, Tensor]:
-        return attention(q, k, v, heads, density), torch.full((len(q), heads), density, device=q.device)
+    def begin(q: Tensor, density: float) -> tuple[Rows, Tensor]:
+        return of_whole(attention(q, k, v, heads, density)), torch.full((len(q), heads), density, device=q.device)
 
-    return sparse
+    return SparseInParts(begin)
 
 
 _candidate = Candidate("sol", attention, partial(kitchen_lacks, "sol_attn"))

@@ -37,6 +37,10 @@ class Chosen(NamedTuple):
     counts: Tensor
     blocks: Tensor
 
+    def of(self, queries: slice) -> Chosen:
+        """Those of some blocks of queries."""
+        return Chosen(*(x[:, :, queries].contiguous() for x in self))
+
 
 def pool(x: Tensor, heads: int, size: int) -> Tensor:
     """The means of `size` rows each of x [B, L, heads * 128]: [B, heads, n, 128] in x's dtype. The last one is of the

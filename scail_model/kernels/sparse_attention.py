@@ -8,7 +8,6 @@ What is left out counts by its means. On the CPU, for tests, PyTorch computes th
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -19,14 +18,13 @@ from torch import Tensor
 from . import flash_attention, sparse
 from .backends import once_a_device, uncompiled, why_wrong
 from .eager.fp8 import HEAD
+from .in_parts import Rows, SparseInParts
 
 KEYS, PIECE = 128, 16  # rows of a block, and of the parts of it that are compared
 RUN = "scail2_sparse"  # the key in `transformer_options` of what decides how much a layer computes (`sparse.run`)
 # ComfyUI's name of the option that says whose items are in a batch, as many of each prompt: 0, and 1 the negative one
 PROMPTS = "cond_or_uncond"
 FEWEST_KEYS = 8 * KEYS  # with fewer there is nothing to choose from
-
-SparseFunction = Callable[[Tensor, float], tuple[Tensor, Tensor]]
 
 
 @once_a_device
@@ -59,12 +57,8 @@ def takes(k: Tensor, heads: int, transformer_options: dict[str, Any] | None = No
 
 
 @torch.no_grad()
-def prepare_kv(k: Tensor, v: Tensor, heads: int) -> SparseFunction:
-    """Attention to k and v [B, M, heads * 128] as a function of queries [B, L, heads * 128] and a density.
-
-    The density is the share of the blocks that is computed. Returned are the result [B, L, heads * 128], and the share
-    that was computed of each head, float32 [B, heads].
-    """
+def prepare_kv(k: Tensor, v: Tensor, heads: int) -> SparseInParts:
+    """Attention to k and v [B, M, heads * 128] as a function of queries [B, L, heads * 128] and a density."""
     length = k.shape[1]
     pieces = sparse.pool(k, heads, PIECE)
     means = _blocks(pieces, length), _blocks(sparse.pool(v, heads, PIECE), length)
@@ -72,15 +66,21 @@ def prepare_kv(k: Tensor, v: Tensor, heads: int) -> SparseFunction:
     logarithms = (length - first).clamp(max=KEYS).log()
 
     @torch.no_grad()
-    def attention(q: Tensor, density: float) -> tuple[Tensor, Tensor]:
+    def begin(q: Tensor, density: float) -> tuple[Rows, Tensor]:
         size = queries_in_block(q.device)
         shares = sparse.estimate(sparse.pool(q, heads, PIECE), pieces, length, PIECE, (size // PIECE, KEYS // PIECE))
         chosen = sparse.choose(shares, _least(shares, density))
-        out, sums = sparse.attend(q, k, v, heads, chosen, (size, KEYS))
-        out = sparse.add_rest_(out, sums, q, *means, logarithms, chosen.kept, size)
-        return out, chosen.counts.sum(-1) / chosen.kept[0, 0].numel()
+        del shares
 
-    return attention
+        @torch.no_grad()
+        def rows(part: slice) -> Tensor:
+            queries, own = q[:, part], chosen.of(slice(part.start // size, -(-part.stop // size)))
+            out, sums = sparse.attend(queries, k, v, heads, own, (size, KEYS))
+            return sparse.add_rest_(out, sums, queries, *means, logarithms, own.kept, size)
+
+        return rows, chosen.counts.sum(-1) / chosen.kept[0, 0].numel()
+
+    return SparseInParts(begin)
 
 
 @functools.cache

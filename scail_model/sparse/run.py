@@ -21,6 +21,7 @@ from torch import Tensor
 
 from ..kernels.backends import uncompiled
 from ..kernels.eager.fp8 import HEAD
+from ..kernels.in_parts import InParts, Rows, SparseInParts, of_whole
 from ..kernels.ranks import of_all_heads
 from ..kernels.sparse_attention import PROMPTS
 from .calibration import Calibration
@@ -30,7 +31,6 @@ ROWS = 2048  # that are computed exactly, of each item
 _TURNS = 8  # steps in which every layer is measured once
 _GOLDEN = 0.6180339887498949
 
-SparseFunction = Callable[[Tensor, float], tuple[Tensor, Tensor]]
 ExactFunction = Callable[[Tensor], Tensor]
 Options = dict[str, Any] | None
 
@@ -79,8 +79,8 @@ class SparseRun:
         for prompt in sorted(set(_prompts_of(transformer_options))):
             self._prompt(prompt).begin(step)
 
-    def attention(self, layer: int, length: int, sparse: SparseFunction, exact: ExactFunction,
-                  transformer_options: Options = None) -> ExactFunction:
+    def attention(self, layer: int, length: int, sparse: SparseInParts, exact: ExactFunction,
+                  transformer_options: Options = None) -> InParts:
         """Attention of a layer to `length` keys of one item as a function of queries [1, L, heads * 128]. sparse,
         exact: the same in both ways. transformer_options: whose item it is, and of which rank."""
         prompt = self._prompt(_prompts_of(transformer_options)[0])
@@ -129,23 +129,22 @@ class _Prompt:
         if self.sums and not self.calibrated and (step, 0) > max(self.sums):
             self._calibrate()
 
-    def attention(self, layer: int, length: int, sparse: SparseFunction, exact: ExactFunction, options: Options
-                  ) -> ExactFunction:
+    def attention(self, layer: int, length: int, sparse: SparseInParts, exact: ExactFunction, options: Options
+                  ) -> InParts:
         @uncompiled
-        def attend(q: Tensor) -> Tensor:
+        def begin(q: Tensor) -> Rows:
             self.length = self.length or length
             density = self.densities.setdefault(layer, self._first(layer, length))
             turn = not self.calibrated or (layer + self._step) % _TURNS == 0
             if density >= 1:
                 if turn:
                     self._note(layer, 0.0, 0.0, 1.0)
-                return exact(q)
-            out, computed = sparse(q, density)
+                return lambda part: exact(q[:, part])
             if turn:
-                out = self._measured(layer, q, out, computed, sparse, exact, options)
-            return out
+                return of_whole(self._measured(layer, q, density, sparse, exact, options))
+            return sparse.begin(q, density)[0]
 
-        return attend
+        return InParts(begin)
 
     def _first(self, layer: int, length: int) -> float:
         """The density of a layer at first, for `length` keys."""
@@ -155,9 +154,10 @@ class _Prompt:
         # a segment of another length has another density for as many keys
         return min(self.given[layer] * (usual / self.settings.first(self.given_length)), 1.0)
 
-    def _measured(self, layer: int, q: Tensor, out: Tensor, computed: Tensor, sparse: SparseFunction,
-                  exact: ExactFunction, options: Options) -> Tensor:
-        """`out`, or the same with more blocks if its error is over the limit."""
+    def _measured(self, layer: int, q: Tensor, density: float, sparse: SparseInParts, exact: ExactFunction,
+                  options: Options) -> Tensor:
+        """The result with this density, or with a higher one if its error is over the limit."""
+        out, computed = sparse(q, density)
         rows = sampled_rows(q.shape[1], layer + self._step, q.device)
         expected = exact(q[:, rows])
         off, size = _squares(out[:, rows], expected, options)

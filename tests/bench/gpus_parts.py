@@ -16,10 +16,12 @@ from torch import Tensor
 
 from scail_model.attention import sdpa
 from scail_model.config import CLIP_TOKENS, TransformerConfig
+from scail_model.gpus.attention import wide
 from scail_model.gpus.gain import largest_share
 from scail_model.gpus.rows import TILE
 from scail_model.kernels import attention_choice, elementwise
 from scail_model.kernels.attention_backends import AUTOMATIC
+from scail_model.kernels.in_parts import begun
 from scail_model.kernels.linears import FullPrecision, QuantizingInt8
 from scail_model.kernels.precision import FAST, int8_linears, int8_storage
 from scail_model.kernels.sparse_attention import RUN
@@ -87,10 +89,12 @@ class OneRank:
             all_queries = self._spread(queries, "queries")
             attended = self._prepared(all_keys, all_values, self.all_heads // self.count, options)
             own = torch.empty_like(queries[..., : all_queries.shape[-1]])
-            for part in [slice(0, self.tokens)] if self.queries_together(options) else apart:
+            together = self.queries_together(options)
+            rows_of = begun(attended, all_queries) if together else lambda part: attended(all_queries[:, part])
+            for part in [slice(rows, self.tokens), slice(0, rows)] if together else apart:
                 if part.stop == part.start:
                     continue
-                result = attended(all_queries[:, part])
+                result = rows_of(part)
                 here = slice(part.start, min(part.stop, rows))
                 if here.start < here.stop:
                     own[:, here] = result[:, : here.stop - here.start]
@@ -107,9 +111,9 @@ class OneRank:
 
     def _spread(self, x: Tensor, what: str) -> Tensor:
         """As the exchange does: own heads of the own rows to their place, the others' laid apart to leave."""
-        pieces = x.split(x.shape[-1] // self.count, dim=-1)
-        self.arrived[what][:, : x.shape[1]] = pieces[0]
-        self.leaving += [piece.contiguous() for piece in pieces[1:]]
+        heads = wide(x).unflatten(-1, (self.count, -1))
+        wide(self.arrived[what])[:, : x.shape[1]] = heads[:, :, 0]
+        self.leaving.append(heads[:, :, 1:].movedim(2, 0).contiguous())
         return self.arrived[what]
 
 

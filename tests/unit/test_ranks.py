@@ -11,13 +11,17 @@ from test_sparse_attention import tokens
 
 from scail_model.attention import sdpa
 from scail_model.config import TransformerConfig
+from scail_model.gpus.attention import Across
+from scail_model.gpus.rows import rows_of, size, within
 from scail_model.gpus.team import Team
 from scail_model.kernels import attention_choice, cudnn_attention, fp8_attention, sparse_attention
 from scail_model.kernels.attention_choice import HostAttention
 from scail_model.kernels.backends import once_a_device, one_at_a_time
+from scail_model.kernels.in_parts import InParts
 from scail_model.kernels.precision import EIGHT_BIT, FAST
 from scail_model.kernels.ranks import RANK, of_all_heads
 from scail_model.kernels.sparse_attention import PROMPTS, RUN
+from scail_model.sparse.calibration import Calibration
 from scail_model.sparse.run import SparseRun
 from scail_model.sparse.settings import SparseSettings
 from scail_model.transformer import SCAIL2Transformer
@@ -170,6 +174,46 @@ def test_the_whole_network(in_8_bits, monkeypatch, kind, count, rows):
         assert not torch.equal(alone[0], network(x, timestep, *texts, **conditions)), "or it was exact"
     if kind == "sparse":
         assert {error.layer for error in facts[0]} == {0, 1}
+
+
+@pytest.mark.parametrize("count", [2, 4])
+@pytest.mark.parametrize("video", [slice(0, 1500), slice(300, 1400)])
+def test_the_own_rows_come_last_so_that_the_results_of_others_travel_meanwhile(video, count):
+    """Also where the rows that are asked for begin within a block of queries."""
+    backend = attention_choice.choose("automatic", CPU, FAST, HOST)
+    q, k, v = tokens(1500, HEADS)
+    parts = {}
+
+    def options():
+        run = SparseRun(SparseSettings(0.2, 0.0), Calibration(1500, {1: 0.2}))
+        run.begin(1000.0)
+        return {RUN: run, "block_index": 1}  # which is not measured in this step
+
+    def work(rank):
+        across, mine = Across(rank, 1500, video), {**options(), RANK: rank}
+        across.video_only()
+        own = across.own
+
+        def prepare(keys, values):
+            attend = backend.prepare_kv(keys, values, HEADS // count, mine)
+
+            def begin(queries):
+                rows, parts[rank.number] = attend.begin(queries), []
+                return lambda part: (parts[rank.number].append(part), rows(part))[1]
+
+            return InParts(begin)
+
+        project = [lambda: k[:, own], lambda: v[:, own], lambda: q[:, within(own, video)]]
+        return across.attended(project, prepare, of_all=False, together=True)
+
+    with torch.no_grad():
+        expected = backend.prepare_kv(k, v, HEADS, options())(q[:, video])
+        assert torch.equal(torch.cat(together(count, work), dim=1), expected)
+    assert all(part.start % 256 == 0 for computed in parts.values() for part in computed)
+    *others, last = parts[count - 1]
+    own = within(rows_of(1500, count)[-1], slice(last.start + video.start, last.stop + video.start))
+    assert others
+    assert size(own) == size(last), "and nobody else's"
 
 
 def test_prompts_in_one_batch_one_after_the_other_and_at_the_same_time():

@@ -7,6 +7,7 @@ import torch
 from scail_model.attention import sdpa
 from scail_model.kernels import attention_choice, sparse_attention
 from scail_model.kernels.attention_choice import HostAttention
+from scail_model.kernels.in_parts import SparseInParts, of_whole
 from scail_model.kernels.precision import FAST
 from scail_model.sparse import report
 from scail_model.sparse.calibration import Calibration
@@ -173,18 +174,37 @@ def test_a_layer_that_was_not_sparse_leaves_the_others_their_calibration():
     assert later.calibration().densities == {0: 0.1, 1: 0.2, 2: 0.4}
 
 
+def whole(function):
+    """A sparse attention that computes all rows at once, and exactly as many blocks as it is asked for."""
+    return SparseInParts(lambda q, density: (of_whole(function(q, density)), torch.tensor(density)))
+
+
 def test_a_shorter_segment_looks_at_as_many_keys():
     settings, found = SparseSettings(), Calibration(56320, {0: 0.05, 1: 0.1, 2: 0.2})
     run = SparseRun(settings, found)
     for layer in range(3):
-        run.attention(layer, 14080, lambda q, density: (q, torch.tensor(density)), lambda q: q)(torch.ones(1, 9, 128))
+        run.attention(layer, 14080, whole(lambda q, density: q), lambda q: q)(torch.ones(1, 9, 128))
     assert run.calibration().densities == pytest.approx({0: 0.2, 1: 0.4, 2: 0.8})
 
 
 def test_all_of_a_short_first_segment_is_no_reason_to_compute_all_of_a_long_one():
     run = SparseRun(SparseSettings(), Calibration(3000, {0: 1.0}))
-    run.attention(0, 56320, lambda q, density: (q, torch.tensor(density)), lambda q: q)(torch.ones(1, 9, 128))
+    run.attention(0, 56320, whole(lambda q, density: q), lambda q: q)(torch.ones(1, 9, 128))
     assert run.calibration().densities == {0: 0.1}
+
+
+def test_rows_in_parts_are_those_of_all_at_once():
+    q, k, v = tokens(1300, 2)
+    attention = sparse_attention.prepare_kv(k, v, 2)
+    rows, computed = attention.begin(q, 0.2)
+    parts = [slice(0, 256), slice(512, 1300), slice(256, 512)]
+    found = torch.empty_like(q)
+    for part in parts:
+        found[:, part] = rows(part)
+    expected, share = attention(q, 0.2)
+    assert torch.equal(found, expected)
+    assert torch.equal(computed, share)
+    assert float(share.max()) < 0.5, "or nothing is left out"
 
 
 def test_nan_goes_through_so_that_the_sampler_can_tell():
@@ -227,7 +247,7 @@ def test_after_the_first_step_layers_get_blocks_by_the_roots_of_their_errors():
     """At a sixteenth of the smallest root a layer keeps half, at a hundred times the largest it gets twice as much."""
     run, q = started(density=0.1), torch.ones(1, 9, 128)
     for layer, error in enumerate((0.01, 0.01, 0.02, 1e-6)):
-        run.attention(layer, 4000, lambda q, density, error=error: (q * (1 + error), torch.tensor(density)),
+        run.attention(layer, 4000, whole(lambda q, density, error=error: q * (1 + error)),
                       lambda q: q)(q)
     assert [error.error for error in run.errors] == pytest.approx([0.01, 0.01, 0.02, 1e-6], rel=0.1)
     run.begin(900.0)
