@@ -37,7 +37,7 @@ from .gpus.team import Rank
 from .kernels import elementwise
 from .kernels.backends import uncompiled
 from .kernels.linears import FullPrecision
-from .kernels.ranks import rank_of
+from .kernels.ranks import numbers, rank_of
 from .kernels.sparse_attention import RUN
 from .layout import Layout, checked_layout
 from .rope import TRAINED_POSITIONS, Positions, segment_rotations
@@ -133,7 +133,7 @@ class SCAIL2Transformer(nn.Module):
         transformer_options = {} if transformer_options is None else transformer_options
         across = self.laid_across(layout, transformer_options)
         if RUN in transformer_options:
-            transformer_options[RUN].begin(float(timestep.flatten()[0]), transformer_options)
+            transformer_options[RUN].begin(numbers(timestep.flatten()[0], transformer_options), transformer_options)
         rows = slice(0, layout.tokens) if across is None else across.own
         history_mask = torch.zeros_like(x[:, :4]) if history_mask is None else history_mask
         tokens = self.embed_tokens(x, history_mask, reference_latents, reference_masks, driving_latents, driving_masks,

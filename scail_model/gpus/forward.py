@@ -26,7 +26,7 @@ def forward_together(devices: Sequence[torch.device], forwards: Sequence[Callabl
     def work(rank: Rank) -> Tensor:
         there = {name: _moved(value, rank.device) for name, value in conditions.items()}
         own = [_moved(value, rank.device) for value in inputs]
-        with links.sending(rank.device, devices):
+        with links.sending(rank.device, devices), rank.launching():
             return forwards[rank.number](*own, transformer_options={**transformer_options, RANK: rank}, **there)
 
     if RUN in transformer_options:

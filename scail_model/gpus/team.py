@@ -7,7 +7,7 @@ import functools
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
 from itertools import product
 from queue import SimpleQueue
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from . import links, workers
+from .turns import Turn
 
 T = TypeVar("T")
 
@@ -84,6 +85,7 @@ class Rank:
     def __init__(self, number: int, device: torch.device, run: _Run) -> None:
         self.number, self.device, self._run = number, device, run
         self._layers: deque[links.Event] = deque()
+        self._turn = Turn()
 
     @functools.cached_property
     def _stream(self) -> torch.cuda.Stream | None:
@@ -105,7 +107,11 @@ class Rank:
     def get(self, source: int, line: str = _WORK) -> Any:
         """The next thing that another rank's thread gives; waits for it. Raises Ended if a rank has failed."""
         queue = self._run.queue(source, self.number, line)
-        item = queue.get()
+        if queue.empty():
+            with self._turn.waiting():
+                item = queue.get()
+        else:
+            item = queue.get()
         if item is _END:
             queue.put(_END)
             raise Ended
@@ -145,7 +151,17 @@ class Rank:
         if len(self._layers) > _LAYERS_AHEAD:
             event = self._layers.popleft()
             if event is not None:
-                event.synchronize()
+                with self.waiting():
+                    event.synchronize()
+
+    def launching(self) -> AbstractContextManager[None]:
+        """While this lasts, the thread launches kernels in turn with those of other ranks. On CPUs, which compute what
+        they are told at once, nobody has to wait."""
+        return self._turn.launching() if self.device.type == "cuda" else nullcontext()
+
+    def waiting(self) -> AbstractContextManager[None]:
+        """Around what waits for the GPU: the other ranks' threads may launch meanwhile."""
+        return self._turn.waiting()
 
 
 _END = object()

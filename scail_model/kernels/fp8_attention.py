@@ -28,7 +28,7 @@ from . import fp8
 from .backends import once_a_device, uncompiled, why_wrong
 from .eager.fp8 import HEAD
 from .fp8 import Stats
-from .ranks import of_all_heads
+from .ranks import numbers, of_all_heads
 
 KEYS = 256  # cuDNN computes a multiple of this many
 LARGEST_KEYS = 1.6  # scores are off by 0.1, if queries are as large as keys, so probabilities by a tenth
@@ -80,7 +80,9 @@ def prepare_kv(k: Tensor, v: Tensor, heads: int, transformer_options: dict[str, 
     _load_kernels(k.device)
     stats = [fp8.stats(item) for item in k]
     of_all = [item.of_all_heads(transformer_options) for item in stats]
-    if any(float(item.size()) > LARGEST_KEYS for item in of_all):  # waits for the GPU, which has enough to do
+    sizes = torch.stack([item.size() for item in of_all])
+    # the GPU has enough to do meanwhile
+    if any(size > LARGEST_KEYS for size in numbers(sizes, transformer_options)):
         return None
     return _prepare_kv(k, v, heads, stats, of_all, transformer_options)
 
@@ -91,7 +93,7 @@ def keys_are_large(k: Tensor, transformer_options: dict[str, Any] | None = None)
     # as `Stats.size`, without a float32 copy of k; a head at a time, as a sum of rows has other bits in another width
     squares = [torch.cat([head.var(0, correction=0).float() for head in item.split(HEAD, -1)]) for item in k]
     sizes = of_all_heads(torch.stack(squares), transformer_options).mean(-1).sqrt()  # [B]
-    return not bool((sizes <= LARGEST_KEYS).all())
+    return not numbers((sizes <= LARGEST_KEYS).all(), transformer_options)
 
 
 def _prepare_kv(k: Tensor, v: Tensor, heads: int, stats: Sequence[Stats], of_all: Sequence[Stats],

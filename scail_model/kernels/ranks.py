@@ -6,6 +6,7 @@ to know of the other heads, it asks for here.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 import torch
@@ -31,6 +32,10 @@ class Rank(Protocol):
         for the others' threads, and for nothing on a GPU."""
         ...
 
+    def waiting(self) -> AbstractContextManager[None]:
+        """Around what waits for the GPU: the other ranks' threads may launch kernels meanwhile."""
+        ...
+
 
 def rank_of(transformer_options: dict[str, Any] | None) -> Rank | None:
     """The rank that computes a call, if there are several."""
@@ -43,3 +48,10 @@ def of_all_heads(x: Tensor, transformer_options: dict[str, Any] | None) -> Tenso
     so the same bits. Call it as `Rank.gather`."""
     rank = rank_of(transformer_options)
     return x if rank is None else torch.cat(rank.gather(x), dim=-1)
+
+
+def numbers(x: Tensor, transformer_options: dict[str, Any] | None) -> Any:
+    """x as Python's numbers, for what is decided by them. Waits for the GPU."""
+    rank = rank_of(transformer_options)
+    with nullcontext() if rank is None else rank.waiting():
+        return x.tolist()

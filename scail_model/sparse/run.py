@@ -22,7 +22,7 @@ from torch import Tensor
 from ..kernels.backends import uncompiled
 from ..kernels.eager.fp8 import HEAD
 from ..kernels.in_parts import InParts, Rows, SparseInParts, of_whole
-from ..kernels.ranks import of_all_heads
+from ..kernels.ranks import numbers, of_all_heads
 from ..kernels.sparse_attention import PROMPTS
 from .calibration import Calibration
 from .settings import SparseSettings, more
@@ -168,7 +168,7 @@ class _Prompt:
             else:
                 out, computed = sparse(q, density)
                 off, size = _squares(out[:, rows], expected, options)
-        share = float(of_all_heads(computed, options).double().mean())
+        share = numbers(of_all_heads(computed, options).double().mean(), options)
         self._note(layer, off, size, share)
         return out
 
@@ -234,5 +234,5 @@ def _squares(out: Tensor, expected: Tensor, options: Options) -> tuple[float, fl
     """_Sums of squares of the difference and of what was expected, over all heads. Waits for the GPU."""
     both = torch.stack((out.float() - expected.float(), expected.float())).square()  # [2, 1, rows, heads * 128]
     of_heads = both.unflatten(-1, (-1, HEAD)).sum(-1)
-    off, size = of_all_heads(of_heads, options).double().sum((1, 2, 3)).tolist()
+    off, size = numbers(of_all_heads(of_heads, options).double().sum((1, 2, 3)), options)
     return off, size

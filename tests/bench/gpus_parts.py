@@ -82,7 +82,7 @@ class OneRank:
         self.leaving.clear()
         rows = keys.shape[1]
         all_keys, all_values = self._spread(keys, "keys"), self._spread(values, "values")
-        middle = rows // 2 // TILE * TILE
+        middle, cut = rows // 2 // TILE * TILE, rows // TILE * TILE
         apart = [slice(0, middle), slice(rows, self.tokens), slice(middle, rows)]
 
         def attend(queries: Tensor) -> Tensor:
@@ -91,7 +91,7 @@ class OneRank:
             own = torch.empty_like(queries[..., : all_queries.shape[-1]])
             together = self.queries_together(options)
             rows_of = begun(attended, all_queries) if together else lambda part: attended(all_queries[:, part])
-            for part in [slice(rows, self.tokens), slice(0, rows)] if together else apart:
+            for part in [slice(cut, self.tokens), slice(0, cut)] if together else apart:
                 if part.stop == part.start:
                     continue
                 result = rows_of(part)
