@@ -8,15 +8,15 @@ GPU that has most (`rows`), and seconds of one GPU for the whole:
     travel      t = 2 * R * d * (n - 1) / n bytes over the link for each of keys, values, queries and results
     waiting     for keys and values 2 * max(0, t - p), because the next projection is computed meanwhile, of p seconds
                 for the own rows; for queries and for results max(0, t - attention * R / L / n / 2) each, because half
-                of the own rows are attended meanwhile; t each where a layer's queries must come in one call, as in
-                8-bit and sparse attention
+                of the own rows are attended meanwhile. Where queries must be seen together, t for them; for results
+                then max(0, t - attention * R / L / n) if rows come in parts, as in sparse attention, and t if they
+                come all at once, as in 8-bit
     lost        a millisecond: kernels fill a GPU less with fewer rows and heads
     launching   n times what a thread needs to launch a layer is the least that it takes, because Python lets one thread
                 run at a time
 
-Without travel and launching that is within 4 % of what one H200 took for the work of one GPU of n, 6 % in 8-bit on
-eight (`tests/bench/gpus_gpu.py --parts`). Launching is not measured for several GPUs: PyTorch gives Python's lock back
-while it launches, but threads that wait for it take longer than one alone.
+Without travel and launching that is within 5 % of what one H200 took for the work of one GPU of n
+(`tests/bench/gpus_gpu.py --parts`). Launching is measured with the threads of all GPUs on one H200, in turn (`turns`).
 
 Where a prompt and its negative are sampled and n is even, each half of the GPUs computes one of them.
 """
@@ -57,8 +57,8 @@ ALONE = Together()
 @dataclass(frozen=True)
 class Layer:
     """Seconds of one layer on one GPU. linears: of its rows, without `context`: keys and values of text and image.
-    projection: one of the linears from width to width. one_call: whether attention needs all queries at once.
-    launching: of a thread, whatever the size."""
+    projection: one of the linears from width to width. one_call: whether attention needs all queries at once;
+    in_parts: and then computes them part by part. launching: of a thread, whatever the size."""
 
     tokens: int
     dim: int
@@ -67,6 +67,7 @@ class Layer:
     context: float
     attention: float
     one_call: bool
+    in_parts: bool = False
     launching: float = 0.0
 
     @property
@@ -85,8 +86,9 @@ def layer_seconds(layer: Layer, together: Together) -> float:
     own = layer.linears * share + layer.context + layer.attention / count
     copies = (16 + 4 / count) * rows * layer.dim / _COPY_RATE
     travel = _TYPE * rows * layer.dim * (count - 1) / count / together.link
-    hidden = 0.0 if layer.one_call else layer.attention * share / count / 2
-    waiting = 2 * max(0.0, travel - layer.projection * share) + 2 * max(0.0, travel - hidden)
+    of_own = layer.attention * share / count
+    first, last = (of_own / 2, of_own / 2) if not layer.one_call else (0.0, of_own if layer.in_parts else 0.0)
+    waiting = 2 * max(0.0, travel - layer.projection * share) + max(0.0, travel - first) + max(0.0, travel - last)
     return max(own + copies + waiting + _LOST, launching)
 
 

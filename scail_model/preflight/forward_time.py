@@ -41,7 +41,7 @@ def _layer(config: TransformerConfig, tokens: int, int8: bool, density: float) -
     attention = forward_flops(config, tokens)[1] / config.num_layers / _ATTENTION_RATE
     attention *= 1.0 if density == 1 else min(1.0, _CHOOSING_TIME + _CHOSEN_TIME * density)
     return Layer(tokens, config.dim, _rows_flops(config, tokens) / rate, 2 * tokens * config.dim**2 / rate,
-                 _context_flops(config) / rate, attention, one_call=int8 or density != 1)
+                 _context_flops(config) / rate, attention, one_call=int8 or density != 1, in_parts=density != 1)
 
 
 def _rows_flops(config: TransformerConfig, tokens: int) -> int:

@@ -47,6 +47,13 @@ def test_queries_and_results_are_waited_for_where_queries_come_in_one_call():
     assert waiting == pytest.approx(13e-3 + COPIES[2] + LOST + 2 * 0.5e-3)
 
 
+def test_results_travel_behind_the_own_rows_where_rows_come_in_parts():
+    tensor, layer = 2 * 2048 * 1000 / 2, replace(LAYER, one_call=True, in_parts=True, projection=40e-3)
+    own = 13e-3 + COPIES[2] + LOST  # of it 4 ms of attention to the own rows
+    assert layer_seconds(layer, Together(2, tensor / 3e-3)) == pytest.approx(own + 3e-3)
+    assert layer_seconds(layer, Together(2, tensor / 5e-3)) == pytest.approx(own + 5e-3 + 1e-3)
+
+
 def test_each_of_four_sends_three_quarters_of_its_rows():
     tensor = 2 * 1024 * 1000 * 3 / 4
     waiting = layer_seconds(replace(LAYER, one_call=True), Together(4, tensor / 0.1e-3))
