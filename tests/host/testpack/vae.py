@@ -133,7 +133,7 @@ class TestDecodingHost(io.ComfyNode):
         video_vae, latent = pack("comfy.video_vae"), drawn(vae, 5)
         with mock.patch.object(video_vae, "_is_faster", return_value=True), \
                 mock.patch.object(video_vae.causal_video, "ready", return_value=True):
-            frames = pack("comfy.host").ComfyHost(model, vae).decode(latent)
+            frames = pack("comfy.host").ComfyHost(model, vae).decode(latent, lambda: None)
         ((_, devices, *_),) = video_vae._equal
         video_vae._equal.clear()
         return io.NodeOutput(json.dumps([len(devices), torch.equal(frames, vae.decode(latent)[0])]))
