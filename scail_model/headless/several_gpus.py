@@ -48,6 +48,8 @@ class SeveralGpus:
 
 
 def fill(network: SCAIL2Transformer, source: SCAIL2Transformer, device: torch.device) -> None:
-    """Give a network the weights of another one, copied to its own device, unless it has them already."""
+    """Give a network the weights of another one, copied to its own device, unless it has them already. Another thread
+    may move the source meanwhile."""
     if next(network.parameters()).is_meta:
-        network.load_state_dict({name: weight.to(device) for name, weight in source.state_dict().items()}, assign=True)
+        weights = source.state_dict(keep_vars=True)  # each is looked up, and held, only while it is copied
+        network.load_state_dict({name: weight.data.to(device) for name, weight in weights.items()}, assign=True)
