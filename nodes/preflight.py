@@ -7,6 +7,7 @@ import folder_paths
 from comfy_api.latest import io, ui
 
 from ..scail_model.comfy import preflight
+from ..scail_model.comfy.gpus import are_hooked
 from ..scail_model.comfy.host import ComfyHost
 from ..scail_model.comfy.mask_inputs import plate_masks_input, read_plate_masks
 from ..scail_model.comfy.plan_facts import plan_facts
@@ -56,7 +57,7 @@ class SCAIL2Preflight(io.ComfyNode):
         options = with_sampler(VideoOptions(**options), sampler)
         options.check_values()
         frames, identities = options.timed(as_clip(driving), identities)
-        host = ComfyHost(model, vae, clip, sampler)
+        host = ComfyHost(model, vae, clip, sampler, hooked=are_hooked(positive, negative))
         cuts, plan, wrong = _plan_errors(options, frames, reference, more_references, host)
         people, unread = _plate_masks(plate_masks)
         found = wrong + unread + preflight.check(

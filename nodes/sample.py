@@ -8,6 +8,7 @@ from comfy_api.latest import InputImpl, io
 
 from ..scail_model.comfy import preflight
 from ..scail_model.comfy.emitted_videos import emitted
+from ..scail_model.comfy.gpus import are_hooked
 from ..scail_model.comfy.host import ComfyHost
 from ..scail_model.comfy.mask_inputs import plate_masks_input, read_plate_masks
 from ..scail_model.comfy.plan_facts import measured_coder_pace, measured_pace, plan_facts
@@ -65,7 +66,7 @@ class SCAIL2SampleVideo(io.ComfyNode):
         started, options, levels = time.monotonic(), with_sampler(VideoOptions(**options), sampler), sigmas_of(sigmas)
         check_seed(seed)
         options.check_values()
-        host = ComfyHost(model, vae, clip, sampler)
+        host = ComfyHost(model, vae, clip, sampler, hooked=are_hooked(positive, negative))
         options.check()
         with Working(cls.hidden, "checking the inputs"):
             frames, identities = options.timed(as_clip(driving, told_on=cls.hidden.unique_id), identities)
@@ -100,7 +101,7 @@ class SCAIL2SampleVideo(io.ComfyNode):
                      f"{time.monotonic() - started:.1f} s"]
             write_record(made, task, job.folder, lines, findings, compared)
         times = progress.times
-        pace = measured_pace(host.model, sized, options.guidance, times.sampled, times.sampled_seconds,
+        pace = measured_pace(host, sized, options.guidance, times.sampled, times.sampled_seconds,
                              alone=times.lanes > 1)
         coder_pace = measured_coder_pace(sized, times.decoded, times.decoded_seconds)
         return io.NodeOutput(InputImpl.VideoFromFile(str(made.path)), "\n".join(lines), segments_json(task),

@@ -136,9 +136,14 @@ def _fewer_than_loaded(loaded: GpuChoice | None, left: Sequence[torch.device]) -
                          "1 GPU is" if len(left) == 1 else f"{len(left)} GPUs are")
 
 
-def line(model) -> str:
-    """The GPUs of a MODEL, for reports; "" where it is on one as asked."""
-    choice = gpus_of(model)
+def are_hooked(*prompts) -> bool:
+    """Whether CONDITIONINGs turn LoRAs on and off while the MODEL samples."""
+    return any("hooks" in options for entries in prompts for _, options in entries)
+
+
+def line(model, hooked: bool = False) -> str:
+    """The GPUs of a MODEL, for reports; "" where it is on one as asked. hooked: as in `gpus_of`."""
+    choice = gpus_of(model, hooked)
     several = f"on {len(choice.devices)} GPUs ({', '.join(map(str, choice.devices))})"
     return ", ".join([*([several] if len(choice.devices) > 1 else []), *([choice.fewer] if choice.fewer else [])])
 

@@ -31,12 +31,12 @@ from .sharing import ticking
 
 class ComfyHost:
     """The engine's `Host` over a MODEL, a VAE and, for prompts in the plan, a CLIP. Prompts are CONDITIONINGs. sampler:
-    the SAMPLER that takes the place of the setting solver, or None. A MODEL of another loader is sampled with our
-    network."""
+    the SAMPLER that takes the place of the setting solver, or None. hooked: whether prompts turn LoRAs on and off. A
+    MODEL of another loader is sampled with our network."""
 
-    def __init__(self, model, vae, clip: Any = None, sampler: Any = None) -> None:
+    def __init__(self, model, vae, clip: Any = None, sampler: Any = None, *, hooked: bool = False) -> None:
         self._given, self.model = model, with_our_network(model)
-        self.vae, self.clip, self.sampler = vae, clip, sampler
+        self.vae, self.clip, self.sampler, self.hooked = vae, clip, sampler, hooked
         self._references: dict[Pictures, Reference] = {}  # of drafts
         self._lane: Lane | None = None
 
@@ -48,7 +48,12 @@ class ComfyHost:
     @property
     def gpus(self) -> str:
         """Those that make the video, for reports: "on 2 GPUs (cuda:0, cuda:1)", and why they are fewer than asked."""
-        return gpus.line(self.model)
+        return gpus.line(self.model, self.hooked)
+
+    @property
+    def devices(self) -> tuple[torch.device, ...]:
+        """Those that make a segment."""
+        return gpus.gpus_of(self.model, self.hooked).devices
 
     @property
     def sparse(self) -> bool:
@@ -61,8 +66,8 @@ class ComfyHost:
     @property
     def lane_count(self) -> int:
         """How many lanes there are, without making them."""
-        if self.sampler is not None and not is_ours(self.sampler):
-            return 0  # it may draw noise from the generator that all threads share
+        if self.hooked or (self.sampler is not None and not is_ours(self.sampler)):
+            return 0  # all threads share the hooks, and the generator from which a sampler may draw noise
         return len(gpus_of_lanes(self.model, self.vae))
 
     def _on(self, lane: Lane) -> ComfyHost:
@@ -78,7 +83,7 @@ class ComfyHost:
     def place(self) -> str:
         if self._lane is not None:
             return self._lane.place
-        count = len(gpus.gpus_of(self.model).devices)
+        count = len(self.devices)
         return f"{count} GPUs" if count > 1 else ""
 
     @property
@@ -100,6 +105,7 @@ class ComfyHost:
     def encode_text(self, text: str, name: str) -> list:
         entries = self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text))
         conditioning.check_prompt(entries, name)
+        self.hooked = self.hooked or gpus.are_hooked(entries)
         return entries
 
     def saved_prompt(self, name: str) -> list:
@@ -158,17 +164,17 @@ class ComfyHost:
         return not_finite.find(self.model, replace(inputs, reference=self._reference(inputs.reference)))
 
     def decode(self, latent: Tensor, check: Callable[[], None]) -> Tensor:
-        devices = gpus.gpus_of(self.model).devices
+        devices = self.devices
         frames = video_vae.decode(self.vae, latent, devices if len(devices) > 1 else (), check).cpu()
         return frames.reshape(-1, *frames.shape[-3:])
 
     def reset_peak(self) -> None:
-        for device in gpus.gpus_of(self.model).devices:
+        for device in self.devices:
             if device.type == "cuda":
                 torch.cuda.reset_peak_memory_stats(device)
 
     def memory(self) -> str:
-        devices = gpus.gpus_of(self.model).devices
+        devices = self.devices
         if devices[0].type != "cuda":
             return f"{comfy.model_management.get_free_memory(devices[0]) / 2**30:.1f} GiB of main memory free"
         # weights that ComfyUI's dynamic memory holds are none of PyTorch's

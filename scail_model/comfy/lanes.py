@@ -22,9 +22,10 @@ from ..kernels.ranks import RANK
 from ..video.at_once import place_of
 from . import wan_vae
 from .gpus import first_of, gpus_of
-from .patches import COPIES, GPUS
+from .patches import COPIES, GPUS, OURS
 from .video_vae import loading
 
+_PLAIN = (type(None), bool, int, float, str, Tensor, torch.device, torch.dtype)
 _ROOM = 2  # times the weights that a GPU must have, so that they stay there while it samples and decodes
 
 _vaes: WeakKeyDictionary[nn.Module, dict[torch.device, Any]] = WeakKeyDictionary()
@@ -51,8 +52,8 @@ class Lane:
 
 
 def lanes_of(model, vae) -> list[Lane]:
-    """One for each GPU of a MODEL; none where there is one GPU, where weights would come and go, or where the VAE is
-    none of which another GPU can have its own."""
+    """One for each GPU of a MODEL; none where there is one GPU, where weights would come and go, where another node's
+    code runs while it samples, or where the VAE is none of which another GPU can have its own."""
     devices = gpus_of_lanes(model, vae)
     if not devices:
         return []
@@ -67,7 +68,21 @@ def gpus_of_lanes(model, vae) -> tuple[torch.device, ...]:
     """The GPU of each of the lanes."""
     devices = gpus_of(model).devices
     several = len(devices) > 1 and _has_copies(vae) and all(_stays(model, device) for device in devices)
-    return devices if several else ()
+    return devices if several and not _others_run(model) else ()
+
+
+def _others_run(model) -> bool:
+    """Whether another node's code runs while a MODEL samples. It may keep something from one step to the next, as APG
+    does, which threads would take from each other."""
+    return _holds_code(model.model_options) or any(
+        key not in OURS for of_kind in (*model.wrappers.values(), *model.callbacks.values()) for key in of_kind)
+
+
+def _holds_code(value: Any) -> bool:
+    """Whether anything but plain values is in the options of a MODEL."""
+    if isinstance(value, (dict, list, tuple)):
+        return any(map(_holds_code, value.values() if isinstance(value, dict) else value))
+    return not isinstance(value, _PLAIN)
 
 
 def _stays(model, device: torch.device) -> bool:

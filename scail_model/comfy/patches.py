@@ -11,7 +11,7 @@ import comfy.model_patcher
 from comfy.patcher_extension import WrappersMP
 
 CHECK, RUNS, GPUS = "scail2_check", "scail2_sparse", "scail2_gpus"  # the keys of our own wrappers and callbacks
-_OURS = {CHECK, RUNS, GPUS}
+OURS = {CHECK, RUNS, GPUS}
 NETWORK = "diffusion_model"
 COPIES = "multigpu"  # core's key of a MODEL's copies on other GPUs
 
@@ -75,8 +75,8 @@ def add_check(patcher: comfy.model_patcher.ModelPatcher) -> None:
 
 def without_ours(held: dict[str, dict]) -> dict[str, dict]:
     """A patcher's wrappers or callbacks as they would be without ours."""
-    return {kind: {key: functions for key, functions in of_kind.items() if key not in _OURS}
-            for kind, of_kind in held.items() if not of_kind.keys() <= _OURS}
+    return {kind: {key: functions for key, functions in of_kind.items() if key not in OURS}
+            for kind, of_kind in held.items() if not of_kind.keys() <= OURS}
 
 
 def _checked(executor, model, *rest, **options):

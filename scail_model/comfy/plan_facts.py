@@ -15,7 +15,6 @@ from ..inputs.reference import Pictures, Reference
 from ..media.clips import Clip
 from ..media.retiming import PickedClip, retimed
 from ..preflight.budget import DECODING, Work, sampling_seconds
-from .gpus import gpus_of
 from .host import ComfyHost
 from .model import in_int8
 
@@ -42,7 +41,7 @@ def plan_facts(clip: Clip, reference: Reference, rate: float, *, found_cuts: Seq
         "coder_pace": coder_pace,
     }
     if host is not None and isinstance(host.model.model, comfy.model_base.WAN21_SCAIL2):
-        model, gpus = host.model, gpus_of(host.model).devices
+        model, gpus = host.model, host.devices
         config = _config(model)
         facts |= {"weight_bytes": model.model_size(), "model": {name: getattr(config, name) for name in _SIZES},
                   "gpus": len(gpus), "link": link_rate(gpus), "lanes": host.lane_count, "int8": in_int8(model)}
@@ -56,17 +55,18 @@ def _every(clip: Clip) -> dict[str, Any]:
     return {"frames": len(usual), "fps": fps, "seconds": None if fps is None else float(stored.times()[-1])}
 
 
-def measured_pace(model, reference: Reference | Pictures, guidance: float, steps: Mapping[int, int], spent: float, *,
-                  alone: bool = False) -> float | None:
-    """Seconds here for one on an NVIDIA H200, or on as many as the MODEL has; None if the run had no sampling steps.
+def measured_pace(host: ComfyHost, reference: Reference | Pictures, guidance: float, steps: Mapping[int, int],
+                  spent: float, *, alone: bool = False) -> float | None:
+    """Seconds here for one on an NVIDIA H200, or on as many as the host has; None if the run had no sampling steps.
 
     steps: number of timed steps by frames of their segment. spent: seconds of all of them together. alone: whether each
     segment was made by one GPU.
     """
-    width, height, gpus = reference.width, reference.height, gpus_of(model).devices
+    config, width, height, gpus = _config(host.model), reference.width, reference.height, host.devices
     together = ALONE if alone else Together(len(gpus), link_rate(gpus) or NVLINK)
-    expected = sum(sampling_seconds(Work(_config(model), width, height, (length,), reference.masks.shape[1] - 1, count,
-                                         guidance, 0, width, height, together=together))
+    additional = reference.masks.shape[1] - 1
+    expected = sum(sampling_seconds(Work(config, width, height, (length,), additional, count, guidance, 0, width,
+                                         height, together=together))
                    for length, count in steps.items())
     return spent / expected if expected else None
 

@@ -35,7 +35,7 @@ from ..video.denoising import driven_steps
 from ..video.task import LATENTS, Settings
 from . import conditioning, loras, overrides, patches
 from .blocks import not_steered
-from .gpus import can_be_free, gpus_of
+from .gpus import are_hooked, can_be_free, gpus_of
 from .model import ComfyTransformer, in_int8
 from .sampler import check_sampler, sampler_name
 
@@ -70,7 +70,7 @@ def check(model, positive: list, negative: list, vae, reference: Reference | Pic
     if isinstance(network, ComfyTransformer):
         found += [*checks.not_sparse(network.precision, network.backend), *_not_used(model, network.backend)]
     found += checks.without_effect(sparse, settings.sparse)
-    hooked = any("hooks" in options for entries in prompts.values() for _, options in entries)
+    hooked = are_hooked(*prompts.values())
     choice = gpus_of(model, hooked)
     return found + checks.check(Job(
         identities, driving, fps, reference.width, reference.height, reference.masks[0],

@@ -99,6 +99,39 @@ def test_with_one_scene_all_gpus_make_it(comfy, graph):
     assert set(places(comfy)) == {"2 GPUs"}
 
 
+def apg(graph, model):
+    """A running average over steps, which starts anew where noise rises."""
+    return graph.add("apg", "APG", model=model, eta=0.5, norm_threshold=5.0, momentum=0.7)
+
+
+def hooked(graph, model):
+    """A LoRA on the positive prompt alone, fading."""
+    graph.add("hook", "CreateHookLora", lora_name="lora.safetensors", strength_model=0.7, strength_clip=0.0)
+    graph.add("keyframes", "CreateHookKeyframesInterpolated", strength_start=1.0, strength_end=0.0,
+              interpolation="linear", start_percent=0.0, end_percent=1.0, keyframes_count=4, print_keyframes=False)
+    hooks = graph.add("hooks", "SetHookKeyframes", hooks=["hook", 0], hook_kf=["keyframes", 0])
+    graph.add("hooked", "ConditioningSetProperties", cond_NEW=["positive", 0], strength=1.0, set_cond_area="default",
+              hooks=hooks)
+    return model
+
+
+@pytest.mark.parametrize(("patch", "place"), [(apg, "2 GPUs"), (hooked, None)], ids=["APG", "LoRA hooks"])
+def test_threads_do_not_share_what_another_node_keeps_between_steps(comfy, graph, folder, patch, place):
+    made = {}
+    for gpus in ("1", "2"):
+        shutil.rmtree(folder, ignore_errors=True)
+        video(graph, gpus, patch, steps=4)
+        if patch is hooked:
+            graph.set("sampled", positive=["hooked", 0])
+        report = comfy.run(graph)["report"]["text"][0]
+        made[gpus] = {path.name[:4]: path.read_bytes() for path in folder.glob("*/*.latent.safetensors")}
+    assert len(made["1"]) == 4
+    assert made["1"] == made["2"]
+    assert set(places(comfy)) == {place}
+    assert ("on 2 GPUs" in report) == (patch is apg)
+    assert ("A node turns LoRAs on while the model samples" in report) == (patch is hooked)
+
+
 def test_copies_that_core_has_made_of_its_own_model(comfy, graph, folder):
     """Core's loader and its MultiGPU node; our network stands in each copy's place."""
     made = []
