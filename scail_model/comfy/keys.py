@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 from weakref import WeakKeyDictionary
 
+from comfy.hooks import HookKeyframeGroup
 from comfy.model_patcher import ModelPatcher
 from comfy.quant_ops import QuantizedTensor
 from torch import Tensor, nn
@@ -92,7 +93,14 @@ def vae_key(vae) -> str:
 
 def prompt_key(prompts: list[list]) -> str:
     """Of several CONDITIONINGs."""
-    return digest(prompts)
+    return digest(prompts, known=_settings_of_hooks)
+
+
+def _settings_of_hooks(value: Any) -> tuple[str, Sequence[Any]] | None:
+    """The keyframes of LoRA hooks, in which core keeps where the last sampling was."""
+    if isinstance(value, HookKeyframeGroup):
+        return "keyframes", [(each.strength, each.start_percent, each.guarantee_steps) for each in value.keyframes]
+    return None
 
 
 def reference_key(reference: Reference | Pictures) -> str:

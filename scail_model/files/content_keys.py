@@ -33,11 +33,11 @@ _VALUE_LIMIT = 100_000
 Known = Callable[[Any], tuple[str, Sequence[Any]] | None]
 
 
-def digest(*values: Any) -> str:
+def digest(*values: Any, known: Known | None = None) -> str:
     """Hexadecimal digest of numbers, texts, tensors, containers, functions (by name and what they hold), modules (by
     weights, and attributes that are numbers, texts, tensors and containers of these) and other objects (by type and
     attributes)."""
-    return _digested(values, whole=True)
+    return _digested(values, whole=True, known=known)
 
 
 def sampled_digest(*values: Any, known: Known | None = None) -> str:

@@ -57,6 +57,26 @@ def test_notes_of_a_patch_on_shared_modules_are_not_part_of_the_job(comfy, sampl
     assert [sampled(add) for add in (first, load, second, first, load, second)] == [1, 1, 1, 0, 0, 0]
 
 
+def hooked(end):
+    """A LoRA on the positive prompt alone, whose strength goes from 1 to `end`."""
+    def add(graph):
+        graph["text"] = graph["positive"]
+        graph.add("hook", "CreateHookLora", lora_name="lora.safetensors", strength_model=0.7, strength_clip=0.0)
+        graph.add("keyframes", "CreateHookKeyframesInterpolated", strength_start=1.0, strength_end=end,
+                  interpolation="linear", start_percent=0.0, end_percent=1.0, keyframes_count=3, print_keyframes=False)
+        graph.add("hooks", "SetHookKeyframes", hooks=["hook", 0], hook_kf=["keyframes", 0])
+        graph.add("positive", "ConditioningSetProperties", cond_NEW=["text", 0], strength=1.0,
+                  set_cond_area="default", hooks=["hooks", 0])
+        return load(graph)
+
+    return add
+
+
+def test_where_the_hooks_of_a_prompt_were_last_is_not_part_of_the_job(comfy, sampled):
+    shutil.rmtree(comfy.base / "output/scail2_jobs", ignore_errors=True)
+    assert [sampled(hooked(end)) for end in (0.0, 0.0, 0.5, 0.0)] == [1, 0, 1, 0]
+
+
 def test_a_lora_that_is_on_the_shared_model_is_not_part_of_another_job(comfy, sampled):
     """It changes a weight and a modulation; ComfyUI leaves both in the loaded model until another MODEL is sampled."""
     shutil.rmtree(comfy.base / "output/scail2_jobs", ignore_errors=True)
