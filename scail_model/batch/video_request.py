@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..gpus.choice import ALL, wanted_gpus
 from ..media.source import WHOLE, Window
 from ..video.options import VideoOptions, check_range, check_seed, check_value, option_fields
 from ..video.task import check_strength
@@ -17,7 +18,7 @@ from .row_values import SAMPLER, Applied, our_inputs
 _PASSING = {"GetVideoComponents": "video", "CreateVideo": "images", "SCAIL2Poses": "driving",
             "SCAIL2SavePoses": "poses", "SCAIL2RetargetPoses": "poses", "SCAIL2RenderPoses": "poses",
             "SCAIL2CropPerson": "driving"}
-_CUT = "Video Slice"
+_LOADER, _CUT = "SCAIL2LoadModel", "Video Slice"
 _SIZED = ("SCAIL2EncodeReference", "SCAIL2CropPerson", "SCAIL2ReframeReference", "SCAIL2PlatePreview")
 _LORAS = ("SCAIL2LoadLora", "LoraLoaderModelOnly", "LoraLoader")
 
@@ -48,8 +49,10 @@ class Asked:
 
 
 def settings_faults(prompt: Prompt) -> Iterator[str]:
-    """What is wrong with the settings of every node that has those of a video."""
+    """What is wrong with the settings of every node that has those of a video, and with the GPUs asked for."""
     for about in prompt.values():
+        if about["class_type"] == _LOADER and not is_link(gpus := about["inputs"].get("gpus", ALL)):
+            yield from _refused(wanted_gpus, gpus)
         if not our_inputs(about["class_type"]):
             continue
         where = "" if about["class_type"] == SAMPLER else f'"{title(about)}": '

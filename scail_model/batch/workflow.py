@@ -66,7 +66,7 @@ def graph_of(row: Row, *, smaller: bool = False, gpus: int = 1) -> Graph:
         given = {place.name for place in made.given if place.node == node}
         _save_apart(row, about, given)
         if gpus > 1 and about["class_type"] == _LOADER and _GPUS not in given and (
-                about["inputs"].get(_GPUS, _ONE) == _ONE):
+                str(about["inputs"].get(_GPUS, _ONE)) == _ONE):
             about["inputs"][_GPUS] = ALL
     return Graph(made.prompt, tuple(staged.values()), made.output, made.sampler, made.seed)
 

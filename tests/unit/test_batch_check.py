@@ -55,6 +55,7 @@ MISTAKES = [
     ({"Nowhere.image": "x"}, "names no node"), ({"LoadImage.image": "anna.png"}, "fits 2 nodes"),
     ({"SCAIL2SampleVideo.driving": "x"}, "is connected to"), ({"SCAIL2SampleVideo.steps": "many"}, "must be a number"),
     ({"SCAIL2SampleVideo.steps": 0}, "steps is 0, but it must be a whole number from 1 to 1000"),
+    ({"SCAIL2LoadModel.gpus": "two"}, 'gpus is "two": use a number of GPUs from 1, or "all".'),
     ({"SCAIL2SampleVideo.guidance": 99}, "guidance is 99.0, but it must be 1.0 to 30.0"),
     ({"SCAIL2SampleVideo.codec": "mpeg"}, 'codec is "mpeg", but it must be one of'),
     ({"SCAIL2SampleVideo.seed": -1}, "a seed is a whole number from 0"),

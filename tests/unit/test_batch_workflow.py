@@ -56,6 +56,9 @@ def test_a_model_uses_all_gpus_of_its_row(inputs):
     (inputs / "four.json").write_text(json.dumps(workflow), encoding="utf-8")
     assert graph_of(row_of(inputs, "four.json"), gpus=8).prompt[loader]["inputs"]["gpus"] == "4"
     assert fingerprint(row) == fingerprint(row_of(inputs, "four.json"))
+    workflow[loader]["inputs"]["gpus"] = 1  # as a program may write it
+    (inputs / "one.json").write_text(json.dumps(workflow), encoding="utf-8")
+    assert graph_of(row_of(inputs, "one.json"), gpus=2).prompt[loader]["inputs"]["gpus"] == "all"
 
 
 def test_files_are_named_after_their_content(inputs, tmp_path):
