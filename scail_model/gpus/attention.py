@@ -210,21 +210,25 @@ class _Exchange:
         return self.queries
 
     def half_of_own_first(self) -> Iterator[slice]:
-        """The rows that are asked for, in the order in which they are attended: of the own ones the first half while
-        the others' queries arrive, and the second while the others' results travel back."""
-        mine, whole = self._mine, slice(0, self.asked[-1].stop)
+        """The rows that are asked for, in the order in which they are attended: of the own ones one half while the
+        others' queries arrive, and the other while the others' results travel back. Of the rows before and behind the
+        own ones, the fewer come with the last half, because each call takes its time to launch."""
+        mine, end = self._mine, self.asked[-1].stop
         middle = mine.start + size(mine) // 2 // TILE * TILE
-        yield from _some(slice(mine.start, middle))
+        before = mine.start > end - mine.stop  # whether more rows are before
+        yield from _some(slice(mine.start, middle) if before else slice(middle, mine.stop))
         self._await_queries()
-        yield from _some(slice(0, mine.start), slice(mine.stop, whole.stop), slice(middle, mine.stop))
+        yield from _some(*((slice(0, mine.start), slice(middle, end)) if before else
+                           (slice(mine.stop, end), slice(0, middle))))
 
     def others_first(self) -> Iterator[slice]:
-        """The rows that are asked for, whose queries are all there: the own ones while the others' results travel back.
-        All parts begin at a multiple of TILE."""
+        """The same where all queries are there: the own rows last. Parts begin at multiples of TILE."""
         mine, end = self._mine, self.asked[-1].stop
-        start = min(-(-mine.start // TILE) * TILE, end)
-        stop = end if mine.stop == end else max(mine.stop // TILE * TILE, start)
-        yield from _some(slice(0, start), slice(stop, end), slice(start, stop))
+        if mine.start > end - mine.stop:
+            middle = min(-(-mine.start // TILE) * TILE, end)
+            return _some(slice(0, middle), slice(middle, end))
+        middle = end if mine.stop == end else mine.stop // TILE * TILE
+        return _some(slice(middle, end), slice(0, middle))
 
     def send_back(self, part: slice, y: Tensor) -> None:
         """Attention y [B, n, own heads * 128] of rows that are asked for, each row to its rank."""

@@ -69,10 +69,11 @@ class Int8(FullPrecision):
 
     def feed_forward(self, layers: nn.Sequential, x: Input) -> Tensor:
         first, _, second = layers
-        middle = self.product(first, x)
-        if self.uses(second, middle.device):
-            return self.product(second, int8.gelu(middle))
-        return self.activated(second, middle)
+        middle: Input = self.product(first, x)
+        if not self.uses(second, middle.device):
+            return self.activated(second, middle)
+        middle = int8.gelu(middle)  # the hidden values themselves are the largest tensor of all
+        return self.product(second, middle)
 
     def activated(self, layer: nn.Module, x: Tensor) -> Tensor:
         """A linear that is not stored in int8 of GELU(x)."""
