@@ -51,8 +51,10 @@ def check(job: Job) -> list[Finding]:
     if plan:
         findings += [*segments(job, plan), *rate(job), *driven(job)]
         if job.transformer is not None:
+            work = work_of(job, job.transformer, plan)
             findings += gpu_checks.check(job.transformer)
-            findings += memory_checks.check(job.machine, work_of(job, job.transformer, plan), job.free_disk)
+            findings += [] if job.cuts else gpu_checks.more_than_help(work, job.machine)
+            findings += memory_checks.check(job.machine, work, job.free_disk)
             if job.full:
                 findings += memory_checks.later(job.machine, work_of(job.at_full, job.transformer, plan), job.free_disk)
     if job.identities.whole_picture:

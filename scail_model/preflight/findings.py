@@ -25,7 +25,7 @@ _INPUTS = {
     "reference_count": "reference", "reference_mode": "reference", "reference_masks": "reference",
     "reference_file": "reference", "reference_crop": "reference", "result_size": "reference", "scale": "reference",
     "longest": "segment_length", "weights": "model", "gpus": "model", "scenes": "scene_cuts",
-    "fewer_gpus": "model", "model": "model",
+    "fewer_gpus": "model", "many_gpus": "model", "model": "model",
     "vae": "vae", "vae_vram": "reference", "vram": "reference", "ram": "segment_length",
     "prompt": "positive", "prompts": "positive", "guidance": "guidance", "steps": "steps", "sampling": "steps",
     "segments": "segment_length", "segment_length": "segment_length", "overlap": "overlap",

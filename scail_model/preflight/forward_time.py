@@ -12,8 +12,9 @@ _LINEAR_RATE, _ATTENTION_RATE = 661e12, 588e12  # FLOP/s on the H200
 _INT8_TIME = 0.78  # of the linears' in bfloat16
 _CHOOSING_TIME, _CHOSEN_TIME = 0.05, 0.9  # of self-attention's: what sparse attention takes anyway, and for its share
 
-# Of a thread that launches a layer's kernels: 2.6 to 3.7 ms in exact, 3.8 to 4.5 in fast, beside one H200
-LAUNCHING = 4e-3
+# Of a thread that launches a layer's kernels and its exchange in turn with others: 5.9 ms of eight threads in exact, 8.8
+# and 9.1 of four in 8-bit and fast, beside one H200
+LAUNCHING, INT8_LAUNCHING = 6e-3, 9e-3
 
 
 def token_seconds(config: TransformerConfig, tokens: int, matmul_tflops: float = H200_TFLOPS, *, int8: bool = False,
@@ -24,7 +25,7 @@ def token_seconds(config: TransformerConfig, tokens: int, matmul_tflops: float =
     there = replace(together, link=together.link * slower)
     layer = _layer(config, tokens, int8, density)
     if together.gpus * together.forwards > 1:
-        layer = replace(layer, launching=LAUNCHING / slower)
+        layer = replace(layer, launching=(INT8_LAUNCHING if int8 else LAUNCHING) / slower)
     return slower * config.num_layers * layer_seconds(layer, there)
 
 

@@ -17,6 +17,24 @@ def check(transformer: Transformer) -> list[Finding]:
     return [] if transformer.fewer is None else [warning("fewer_gpus", transformer.fewer)]
 
 
+def more_than_help(work: Work, machine: Machine) -> list[Finding]:
+    """More GPUs than are reckoned to be fastest, by a tenth at least: launching is not reckoned better than that."""
+    longest, count = replace(work, lengths=(max(work.lengths),)), work.together.gpus
+    heads = work.config.num_heads
+    found = {gpus: budget.seconds(replace(longest, together=replace(work.together, gpus=gpus)), machine)
+             for gpus in range(1, count + 1) if heads % gpus == 0}
+    known = {gpus: seconds for gpus, seconds in found.items() if seconds is not None}
+    if not known:
+        return []
+    best = min(known, key=lambda gpus: known[gpus])
+    if known[best] > 0.9 * known[count]:
+        return []
+    return [warning("many_gpus", f"{count} GPUs are reckoned to take about {budget.duration(known[count])} a segment "
+                                 f"and {best} about {budget.duration(known[best])}, because it takes longer to start "
+                                 f"so little work than to do it: set gpus to {best}, and use the others for another "
+                                 "video.")]
+
+
 def facts(transformer: Transformer, work: Work, machine: Machine) -> Iterator[Finding]:
     """How the video is made by several GPUs, and how much sooner than by one."""
     count = work.together.gpus

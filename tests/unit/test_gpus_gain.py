@@ -87,7 +87,8 @@ ONE = {(row["precision"], row["tokens"]): row["block_ms"] / 1e3 for row in MEASU
                          ids=lambda row: f"{row['precision']} {row['tokens']} {row['n']}")
 def test_a_gpus_own_work_is_what_was_measured(row, monkeypatch):
     """Where nothing travels, and nothing is launched by others, as a share of one GPU's."""
-    monkeypatch.setattr(forward_time, "LAUNCHING", 0.0)
+    for name in ("LAUNCHING", "INT8_LAUNCHING"):
+        monkeypatch.setattr(forward_time, name, 0.0)
     config, count, tokens = TransformerConfig(), row["n"], row["tokens"]
     how = {"int8": True} if row["precision"] != "exact" else {}
     if row["precision"] == FAST_PRECISION:

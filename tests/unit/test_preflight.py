@@ -209,6 +209,25 @@ def test_fewer_gpus_than_asked_for_are_a_doubt():
     assert texts(large(transformer=replace(REAL, fewer=sentence))) == {"fewer_gpus": sentence}
 
 
+def test_more_gpus_than_help_are_a_doubt():
+    """Exact at 512x896 on eight: they launch a layer in 48 ms, and one computes it in 131, four in 34."""
+    several = [torch.device("cuda", place) for place in range(8)]
+
+    def found(count, **changes):
+        transformer = replace(REAL, lora=True, gpus=tuple(several[:count]))
+        return texts(large(tflops=798.0, steps=60, guidance=1.0, transformer=transformer, **changes)).get("many_gpus")
+
+    took, best, least = re.fullmatch(
+        r"8 GPUs are reckoned to take about 1 min (\d+) s a segment and (\d) about 1 min (\d+) s, because .*: set gpus "
+        r"to 5, and use the others for another video\.", found(8)).groups()
+    assert int(best) == 5
+    assert int(took) == pytest.approx(60 * 40 * 8 * 6e-3 + 2.3 - 60, abs=6)
+    assert int(least) == pytest.approx(60 * 40 * 5 * 6e-3 + 2.3 - 60, abs=6)
+    assert found(4) is found(2) is found(1) is None
+    assert found(8, cuts=(40,)) is None, "scenes may be made at the same time"
+    assert texts(large(guidance=1.0, transformer=replace(REAL, gpus=tuple(several)))).get("many_gpus") is None
+
+
 def test_too_little_memory_on_each_of_several_gpus():
     two = large(guidance=1.0, transformer=replace(REAL, lora=True, gpus=TWO))
     found = texts(replace(two, machine=Machine(139 * GIB, 2 * GIB, 64 * GIB, None)))["vram"]
