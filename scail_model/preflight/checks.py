@@ -53,10 +53,12 @@ def check(job: Job) -> list[Finding]:
         if job.transformer is not None:
             work = work_of(job, job.transformer, plan)
             findings += gpu_checks.check(job.transformer)
-            findings += [] if job.cuts else gpu_checks.more_than_help(work, job.machine)
+            later = work_of(job.at_full, job.transformer, plan) if job.full else None
+            if len(job.cuts) + 1 < work.together.gpus:  # otherwise scenes may be made at the same time
+                findings += gpu_checks.more_than_help(work, job.machine, later)
             findings += memory_checks.check(job.machine, work, job.free_disk)
-            if job.full:
-                findings += memory_checks.later(job.machine, work_of(job.at_full, job.transformer, plan), job.free_disk)
+            if later is not None:
+                findings += memory_checks.later(job.machine, later, job.free_disk)
     if job.identities.whole_picture:
         findings.append(warning("whole_picture", "There are no masks (whole_picture), but the model was trained with "
                                                  "masks and may not follow the person without: connect masks, for "

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 
 from ..gpus.gain import ALONE
 from . import budget
-from .budget import Machine, Work
+from .budget import STREAMED, Machine, Work
 from .findings import Finding, fact, warning
 from .job import Transformer
+
+_WORTH_IT = 0.9  # of the time with all GPUs
 
 
 def check(transformer: Transformer) -> list[Finding]:
@@ -17,22 +20,39 @@ def check(transformer: Transformer) -> list[Finding]:
     return [] if transformer.fewer is None else [warning("fewer_gpus", transformer.fewer)]
 
 
-def more_than_help(work: Work, machine: Machine) -> list[Finding]:
-    """More GPUs than are reckoned to be fastest, by a tenth at least: launching is not reckoned better than that."""
-    longest, count = replace(work, lengths=(max(work.lengths),)), work.together.gpus
-    heads = work.config.num_heads
-    found = {gpus: budget.seconds(replace(longest, together=replace(work.together, gpus=gpus)), machine)
-             for gpus in range(1, count + 1) if heads % gpus == 0}
-    known = {gpus: seconds for gpus, seconds in found.items() if seconds is not None}
-    if not known:
+def more_than_help(work: Work, machine: Machine, later: Work | None = None) -> list[Finding]:
+    """More GPUs than are reckoned to be fastest, by a tenth at least: launching is not reckoned better than that.
+    later: the video that `work` is a draft of."""
+    count = work.together.gpus
+    took = _by_number(work, machine)
+    best = min(took, key=lambda gpus: took[gpus], default=count)
+    if best == count or took[best] > _WORTH_IT * took[count]:
         return []
-    best = min(known, key=lambda gpus: known[gpus])
-    if known[best] > 0.9 * known[count]:
-        return []
-    return [warning("many_gpus", f"{count} GPUs are reckoned to take about {budget.duration(known[count])} a segment "
-                                 f"and {best} about {budget.duration(known[best])}, because it takes longer to start "
-                                 f"so little work than to do it: set gpus to {best}, and use the others for another "
-                                 "video.")]
+    without_link = _by_number(replace(work, together=replace(work.together, link=math.inf)), machine)
+    slow_link = without_link[best] > _WORTH_IT * without_link[count]
+    reason = (f"too much travels between them for {work.together.link / 1e9:.0f} GB/s" if slow_link
+              else "it takes longer to start so little work than to do it")
+    for_draft = "" if later is None else " for the draft"
+    back = later is not None and not more_than_help(later, machine)
+    rest = f"back to {count} for the video" if back else "use the others for another video"
+    return [warning("many_gpus", f"{count} GPUs are reckoned to take about {budget.duration(took[count])} a segment "
+                                 f"and {best} about {budget.duration(took[best])}, because {reason}: set gpus to "
+                                 f"{best}{for_draft}, and {rest}.")]
+
+
+def _by_number(work: Work, machine: Machine) -> dict[int, float]:
+    """Numbers of GPUs up to those of `work` -> seconds of its longest segment; numbers that cannot be chosen are left
+    out, because heads or memory do not allow them, and all without a GPU."""
+    found: dict[int, float] = {}
+    for gpus in range(1, work.together.gpus + 1):
+        fewer = replace(work, lengths=(max(work.lengths),), together=replace(work.together, gpus=gpus))
+        seconds = None if work.config.num_heads % gpus else budget.seconds(fewer, machine)
+        # streamed weights leave room on fewer GPUs too
+        room = (gpus == work.together.gpus or work.weights == STREAMED
+                or budget.estimate(fewer, machine.total_vram).least <= machine.free_vram)
+        if seconds is not None and room:
+            found[gpus] = seconds
+    return found
 
 
 def facts(transformer: Transformer, work: Work, machine: Machine) -> Iterator[Finding]:

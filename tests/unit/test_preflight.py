@@ -16,9 +16,9 @@ from scail_model.plate.choice import Choice
 from scail_model.preflight import findings
 from scail_model.preflight.budget import OFFLOADED, Machine, estimate
 from scail_model.preflight.checks import check
-from scail_model.preflight.job import work_of
+from scail_model.preflight.job import Full, work_of
 from scail_model.preflight.memory_checks import needed_on_each
-from scail_model.segments import Segment
+from scail_model.segments import Segment, plan_segments
 from scail_model.video.options import option_fields
 
 ROOT = Path(__file__).parents[2]
@@ -224,8 +224,32 @@ def test_more_gpus_than_help_are_a_doubt():
     assert int(took) == pytest.approx(60 * 40 * 8 * 6e-3 + 2.3 - 60, abs=6)
     assert int(least) == pytest.approx(60 * 40 * 5 * 6e-3 + 2.3 - 60, abs=6)
     assert found(4) is found(2) is found(1) is None
-    assert found(8, cuts=(40,)) is None, "scenes may be made at the same time"
+    assert "set gpus to 4" in found(8, cuts=(40,)), "all GPUs make one of two scenes after the other"
+    assert found(8, cuts=(10, 20, 30, 40, 50, 60, 70)) is None, "scenes may be made at the same time"
     assert texts(large(guidance=1.0, transformer=replace(REAL, gpus=tuple(several)))).get("many_gpus") is None
+
+
+def test_fewer_gpus_are_advised_for_what_is_slow():
+    """A link of 5 GB/s, not launching; of a draft, what is set for the video too."""
+    two = large(tflops=798.0, guidance=1.0, transformer=replace(REAL, lora=True, gpus=TWO, int8=True))
+    slow = replace(two, machine=replace(two.machine, link=5e9))
+    assert re.search("1 about .*, because too much travels between them for 5 GB/s: set gpus to 1, and use the others",
+                     texts(slow)["many_gpus"])
+    assert "many_gpus" not in texts(two)
+    eight = large(tflops=798.0, steps=8, guidance=1.0, transformer=replace(
+        REAL, lora=True, gpus=tuple(torch.device("cuda", place) for place in range(8))))
+    for size, rest in (((1280, 704), "back to 8 for the video"), ((896, 512), "use the others for another video")):
+        draft = texts(replace(eight, full=Full(*size, 40)))["many_gpus"]
+        assert draft.endswith(f"than to do it: set gpus to 5 for the draft, and {rest}.")
+
+
+def test_gpus_without_room_for_a_larger_part_are_not_advised():
+    eight = tuple(torch.device("cuda", place) for place in range(8))
+    resident = large(tflops=798.0, guidance=1.0, transformer=replace(REAL, lora=True, gpus=eight, weights=OFFLOADED))
+    of_five = needed_on_each(work_of(resident, resident.transformer, plan_segments(81, 81, 5)))(5) / GIB
+    for room, advised in ((of_five + 0.01, True), (of_five - 0.01, False)):
+        machine = replace(resident.machine, free_vram=round(room * GIB))
+        assert ("many_gpus" in texts(replace(resident, machine=machine))) is advised
 
 
 def test_too_little_memory_on_each_of_several_gpus():
