@@ -66,7 +66,7 @@ def facts(transformer: Transformer, work: Work, machine: Machine) -> Iterator[Fi
 
 
 def _gain(work: Work, machine: Machine) -> str:
-    """In words. A draft's segments and the video's gain about the same."""
+    """In words, for the job at hand: of a draft it is less than of its video."""
     longest = replace(work, lengths=(max(work.lengths),))
     together = budget.seconds(longest, machine)
     alone = budget.seconds(replace(longest, together=ALONE), machine)

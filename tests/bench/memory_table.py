@@ -4,7 +4,7 @@
 
 No GPU is needed, and none of these cards was measured: the formulas were fitted on one H200. A card is taken to have as
 many GiB as its name says, less 1 GiB for CUDA, its kernels and a desktop. One conditioning is computed at a time, with
-activations as in bfloat16; in 8 bits they were 0.5 GiB more at 512x896x81. Seconds are the formula's, times what the
+activations as in bfloat16; in 8 bits they were 0.2 GiB less at 512x896x81. Seconds are the formula's, times what the
 faster attention and the 8-bit mode took of it on that GPU at that size.
 
 --tflops: of a bfloat16 matrix product of 8192; the default is the H200's. A slower GPU computes longer while the
