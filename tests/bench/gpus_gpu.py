@@ -2,6 +2,7 @@
 
     python tests/bench/gpus_gpu.py [--counts 2 4 5 8] [--precisions exact 8-bit fast] [--layers 3] [--json FILE]
     python tests/bench/gpus_gpu.py --parts [--json FILE]
+    python tests/bench/gpus_gpu.py --launching [--json FILE]
 
 14B widths, random weights, bfloat16, the command line's forward. Where the machine has as many GPUs as a count says,
 they share a forward, and "times" is how many times as fast that is. Where it has fewer, all ranks are on the first one:
@@ -9,6 +10,8 @@ they share a forward, and "times" is how many times as fast that is. Where it ha
 against one GPU's; where ranks are on one, of all of them together divided by their number.
 
 `--parts`: a layer's own work of one rank of n on one GPU (`gpus_parts.py`): nothing travels.
+`--launching`: a layer of a video so small that many ranks take longer to launch it than to compute it, in steps after
+the first.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -41,6 +44,8 @@ from scail_model.transformer import SCAIL2Transformer  # noqa: E402
 
 SIZES = ((512, 896, 1, 0), (704, 1280, 1, 0), (512, 896, 2, 0), (480, 832, 1, 2))  # height, width, batch, references
 SMALL = ((64, 96, 1, 0), (64, 96, 2, 0), (64, 96, 1, 2))  # on a CPU
+LAUNCHED = (256, 448, 1, 0)
+_STEPS = 6
 GIB = 2**30
 Made = tuple[Tensor, float, float]  # a velocity, seconds, and GiB added at the peak of the GPU that needs most
 
@@ -123,7 +128,24 @@ def row(nets: Sequence[SCAIL2Transformer], devices: Sequence[torch.device], give
     return found
 
 
-def forwards(options: argparse.Namespace, report: dict) -> None:
+def launching(nets: Sequence[SCAIL2Transformer], devices: Sequence[torch.device], given: dict, precision: str,
+              counts: Sequence[int]) -> Iterator[dict]:
+    """Each count of ranks, on as many GPUs if there are."""
+    layers = nets[0].config.num_layers
+    for count in counts:
+        spread = count <= len(devices)
+        used, own = (devices[:count], nets[:count]) if spread else (devices[:1] * count, nets[:1] * count)
+        for _ in range(2):  # the first time compiles
+            options, seconds = options_of(precision), []
+            for step in range(_STEPS):
+                at = given | {"timestep": given["timestep"] - step}
+                seconds.append(measured(lambda at=at, options=options, used=used, own=own: forward_together(
+                    used, own, **at, transformer_options=dict(options)), used)[1])
+        yield {"n": count, "gpus": count if spread else 1,
+               "layer_ms": round(1e3 * sum(seconds[1:]) / (_STEPS - 1) / layers, 2)}
+
+
+def measure(options: argparse.Namespace, report: dict) -> None:
     """Every precision, size and count."""
     devices = all_gpus(gpus_parts.first_device())[: max(options.counts)]
     cuda = devices[0].type == "cuda"
@@ -143,6 +165,13 @@ def forwards(options: argparse.Namespace, report: dict) -> None:
             prepare_further(device, backend, precision)
         nets = [gpus_parts.network(config, precision, backend, device)
                 for backend, device in zip(backends, devices, strict=True)]
+        if options.launching:
+            size = LAUNCHED if cuda else SMALL[0]
+            given = inputs(config, size, devices[0], 21 if cuda else 3)
+            for found in launching(nets, devices, given, precision, options.counts):
+                report["rows"].append({"precision": precision, "size": f"{size[0]}x{size[1]}", **found})
+                print(json.dumps(report["rows"][-1]), flush=True)
+            continue
         sizes = SMALL if not cuda else SIZES if precision == EXACT else SIZES[:2]
         for size in sizes:
             given = inputs(config, size, devices[0], 21 if cuda else 3)
@@ -163,6 +192,7 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=4)
     parser.add_argument("--parts", action="store_true")
+    parser.add_argument("--launching", action="store_true")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     device = gpus_parts.first_device()
@@ -172,7 +202,7 @@ def main() -> None:
     if options.parts:
         report["parts"] = gpus_parts.rows(device, options.precisions, [1, *options.counts])
     else:
-        forwards(options, report)
+        measure(options, report)
     if options.json:
         options.json.write_text(json.dumps(report, indent=1) + "\n")
 

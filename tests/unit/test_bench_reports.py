@@ -117,7 +117,10 @@ def test_a_forward_on_several_gpus_is_compared_with_one(devices, gpus, ratio):
     given = gpus_gpu.inputs(config, (64, 64, 2, 1), cpu[0], 1)
     with torch.inference_mode():
         found = gpus_gpu.row(nets, cpu, given, "exact", [2], repeats=1)
+        (launched,) = gpus_gpu.launching(nets, cpu, given, "exact", [2])
     assert found["batch_equal"]
     assert found["2"]["equal"]
     assert found["2"]["gpus"] == gpus
     assert found["2"][ratio] > 0
+    assert (launched["n"], launched["gpus"]) == (2, gpus)
+    assert launched["layer_ms"] > 0
