@@ -46,10 +46,10 @@ def costs(width: int, height: int, additional: int, lengths: Sequence[int], step
     if not pace:
         return estimate, f"{text}; time: {LATER}."
     if not (steps and guidance):
-        forward = budget.token_seconds(config, tokens, budget.H200_TFLOPS / pace, together=together)
+        forward = pace * budget.token_seconds(config, tokens, together=together)
         return estimate, f"{text}, {duration(forward)} a forward pass."
     coder_pace = machine.get("coder_pace", pace)
-    one, whole = (budget.sampling_seconds(part, pace) + coder_pace * budget.coding_seconds(part)
+    one, whole = (pace * budget.sampling_seconds(part) + coder_pace * budget.coding_seconds(part)
                   for part in (replace(work, lengths=(max(lengths),)), work))
     in_all = f", {duration(whole)} in all" if len(last) > 1 else ""
     return replace(estimate, segment_seconds=one, seconds=whole), f"{text}, {duration(one)} a segment{in_all}."

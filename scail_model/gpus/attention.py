@@ -140,7 +140,7 @@ class _Exchange:
         """Own rows x [B, n, dim] of all heads, each head to its rank."""
         if not self._own:
             self._open(x)
-        place, heads = self._places(what)[self.rank.number], wide(x).unflatten(-1, (self.rank.count, -1))
+        place, heads = self._places(what)[self.rank.number], wide(x.contiguous()).unflatten(-1, (self.rank.count, -1))
         pieces = dict(self._apart(heads))
         self._release()  # what was sent before has left by now
         left = self._send([(pieces[other].view(x.dtype), self._theirs[other][what][:, place])
@@ -269,4 +269,4 @@ def _some(*parts: slice) -> Iterator[slice]:
 def wide(x: Tensor) -> Tensor:
     """The same memory in elements of 16 bytes: PyTorch copies rows with gaps between them at half the speed in smaller
     ones."""
-    return x.contiguous().view(torch.complex128)
+    return x.view(torch.complex128)

@@ -13,7 +13,7 @@ _INT8_TIME = 0.78  # of the linears' in bfloat16
 _CHOOSING_TIME, _CHOSEN_TIME = 0.05, 0.9  # of self-attention's: what sparse attention takes anyway, and for its share
 
 # Of a thread that launches a layer's kernels and its exchange in turn with others: beside one H200 5.9 ms each of eight
-# threads in exact, 8.8 and 9.1 of four in 8-bit and fast
+# threads in exact, 8.8 and 9.1 of four in 8-bit and fast (9.9 of eight in fast)
 LAUNCHING, INT8_LAUNCHING = 6e-3, 9e-3
 
 

@@ -244,11 +244,18 @@ def test_several_gpus_need_less_time_and_memory_on_each(plan):
     assert plan(machine=two | {"gpus": None})["estimate"] == plan()["estimate"]
 
 
-def test_a_model_in_int8_needs_more_beside_its_weights(plan):
-    tokens = budget.token_count(896, 512, 81, 0)
-    found = plan(machine=MACHINE | {"int8": True})["estimate"]
-    assert found["activation_bytes"] == budget.activation_bytes(TransformerConfig(), tokens, int8=True)
-    assert found["activation_bytes"] > plan()["estimate"]["activation_bytes"]
+def test_a_run_on_several_gpus_is_reckoned_to_take_as_long_again(plan):
+    """Its pace is what it took against the budget, also where eight GPUs take longer to launch than to compute."""
+    machine = MACHINE | {"gpus": 8, "link": 1e15, "coder_pace": 0.0}
+    usual, slow = (plan(machine=machine | {"pace": pace}, guidance=1.0)["estimate"] for pace in (1.0, 1.5))
+    assert slow["seconds"] == pytest.approx(1.5 * usual["seconds"])
+
+
+def test_a_model_in_int8_needs_more_on_a_small_card(plan):
+    tokens, small = budget.token_count(896, 512, 81, 0), MACHINE | {"gpu_bytes": 8 * GIB}
+    found = plan(machine=small | {"int8": True})["estimate"]
+    assert found["activation_bytes"] == budget.activation_bytes(TransformerConfig(), tokens, 1, 8 * GIB, int8=True)
+    assert found["activation_bytes"] > plan(machine=small)["estimate"]["activation_bytes"]
 
 
 @pytest.mark.parametrize(("frames", "changed", "words"), [
