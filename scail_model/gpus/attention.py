@@ -30,7 +30,7 @@ class Across:
 
     def __init__(self, rank: Rank, tokens: int, video: slice) -> None:
         self.rank, self.video = rank, video
-        self.rows = self.asked = rows_of(tokens, rank.count)
+        self.rows = self.asked = rows_of(tokens, rank.count, video)
 
     @property
     def own(self) -> slice:
@@ -76,8 +76,9 @@ class Across:
         """The video's rows [B, n, C] of all ranks on the first one; no rows on the others."""
         rank = self.rank
         if rank.number:
+            x = x.contiguous()  # held here until it has been sent
             target, ready = rank.get(0)
-            event = links.send(rank.device, [(x.contiguous(), target)], [rank.mark(), ready])
+            event = links.send(rank.device, [(x, target)], [rank.mark(), ready])
             rank.put(0, event)
             rank.wait(event)
             return x[:, :0]

@@ -6,6 +6,7 @@ import threading
 import time
 import weakref
 from contextlib import nullcontext
+from itertools import product
 
 import pytest
 import torch
@@ -110,6 +111,26 @@ def test_rows_cover_the_sequence_once(tokens, count):
 
 def test_long_sequences_are_cut_between_tiles():
     assert all(part.start % 256 == 0 for part in rows_of(48832, 8))
+
+
+def test_no_gpu_has_a_few_rows_of_the_video():
+    """The last block computes these alone, and few of them may have other bits on a GPU."""
+    moved = 0
+    for height, width, frames, references in product((256, 480, 512, 704), (544, 832, 896, 1280), (9, 17, 21), (1, 3)):
+        frame = height // 16 * (width // 16)
+        video = slice(references * frame, (references + frames) * frame)
+        tokens = video.stop + frames * frame // 4
+        for count in (2, 4, 5, 8):
+            rows = rows_of(tokens, count, video)
+            assert [part.start for part in rows[1:]] == [part.stop for part in rows[:-1]]
+            assert (rows[0].start, rows[-1].stop) == (0, tokens)
+            assert all(part.start % 256 == 0 for part in rows)
+            if tokens >= 2048 * count:
+                assert not any(0 < size(within(part, video)) < 512 for part in rows)
+                assert all(abs(part.start - other.start) <= 512
+                           for part, other in zip(rows, rows_of(tokens, count), strict=True))
+                moved += rows != rows_of(tokens, count)
+    assert moved > 10, "or this tests nothing"
 
 
 def test_fewer_rows_than_devices_are_refused():
