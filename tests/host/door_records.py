@@ -38,7 +38,8 @@ class DoorRecord:
         for owner, name, original in self.originals:
             setattr(owner, name, original)
 
-    def _encoded(self, _vae: Any, pixels: Tensor, latent: Tensor) -> None:
+    def _encoded(self, _vae: Any, pixels: Tensor, *others: Any) -> None:
+        *_, latent = others  # ComfyUI's VAE is told nothing else
         self._save("encoded", {"frames": self.frames(pixels), "latent": latent})
 
     def _sampled(self, host: Any, request: Any, latent: Tensor) -> None:

@@ -89,8 +89,8 @@ def _headless_host(model, vae, weights):
     class Host(_command_line_host().HeadlessHost):
         key = "headless"
         _vae = SimpleNamespace(
-            encode=lambda pixels: vae.encode(pixels.movedim(1, -1)),
-            decode=lambda latent: vae.decode(latent)[0].movedim(-1, 1),
+            encode=lambda pixels, check: vae.encode(pixels.movedim(1, -1)),
+            decode=lambda latent, check: vae.decode(latent)[0].movedim(-1, 1),
             normalised=model.model.process_latent_in, denormalised=model.model.process_latent_out)
 
         def prompt_key(self, positive, negative):
