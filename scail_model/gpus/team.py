@@ -107,10 +107,7 @@ class Rank:
     def get(self, source: int, line: str = _WORK) -> Any:
         """The next thing that another rank's thread gives; waits for it. Raises Ended if a rank has failed."""
         queue = self._run.queue(source, self.number, line)
-        if queue.empty():
-            with self._turn.waiting():
-                item = queue.get()
-        else:
+        with self.waiting() if queue.empty() else nullcontext():
             item = queue.get()
         if item is _END:
             queue.put(_END)

@@ -1,7 +1,7 @@
 """Threads that launch kernels for several GPUs take turns.
 
 Python runs one thread at a time, but PyTorch gives that up in every call, and eight threads that ask for it back after
-every call took 64 ms a layer on one H200 where eight in turn took 46. Waiting, for another rank or for a GPU, is
+every call took 71 ms a layer on one H200 where eight in turn took 47. Waiting, for another rank or for a GPU, is
 nobody's turn.
 """
 
