@@ -24,6 +24,7 @@ from torch import Tensor
 
 from .clips import Tick
 from .workers import together
+from .x264 import SAME_FILE
 
 _BT709, _LIMITED = Colorspace.ITU709, ColorRange.MPEG
 _RGB, _FULL = 0, ColorRange.JPEG
@@ -45,8 +46,9 @@ class Codec:
 
 
 # A part that is encoded again has to be the same to the bit. With several threads, x264 gave another one about once in
-# a thousand times on a busy machine. So every encoder has one, and there is one for each piece of a part. Longer pieces
-# keep one waiting; shorter ones make larger files (20 frames: about 4 %, because each begins with a whole picture).
+# a thousand times on a busy machine, perhaps only for the reason in `x264.py`. So every encoder has one, and there is
+# one for each piece of a part. Longer pieces keep one waiting; shorter ones make larger files (20 frames: about 4 %,
+# because each begins with a whole picture).
 _PIECE = 20
 _AT_ONCE = 2 * 3840 * 2160  # pixels: an encoder keeps all frames of its piece, which at 4K are hundreds of MB
 _X265 = "log-level=error:bframes=0:frame-threads=1:pools=none{narrow}"
@@ -61,7 +63,7 @@ _FILMED = np.minimum(np.rint(_LEVELS * 4095 / 255), 16 * _LEVELS + 5)
 _FILMED[255] = 4095
 _FILMED = _FILMED.astype(np.uint16)
 CODECS = {
-    "h264": Codec("libx264", "yuv420p", "rgb24", 255, {"crf": "{quality}", "bf": "0", "threads": "1"},
+    "h264": Codec("libx264", "yuv420p", "rgb24", 255, {"crf": "{quality}", "bf": "0", "threads": "1", **SAME_FILE},
                   "plays everywhere"),
     "h265 10-bit": Codec("libx265", "yuv420p10le", "rgb48le", 65535,
                          {"crf": "{quality}", "x265-params": _X265},

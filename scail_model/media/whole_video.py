@@ -22,6 +22,7 @@ from torch import Tensor
 
 from .clips import Clip, Tick
 from .sound import SoundStream, Track
+from .x264 import SAME_FILE
 
 _QUALITY = "10"  # CRF
 _LOSSLESS = "0"
@@ -63,7 +64,7 @@ def write_frames(path: Path, frames: Iterable[Tensor], clip: Clip, tick: Tick, t
 def _stream(output: OutputContainer, picture: Tensor, rate: Fraction, clock: Fraction, *, masks: bool
             ) -> av.VideoStream:
     # no B-frames: then the first time stamp is 0 for every reader
-    options = {"crf": _LOSSLESS if masks else _QUALITY, "bf": "0"}
+    options = {"crf": _LOSSLESS if masks else _QUALITY, "bf": "0", **SAME_FILE}
     stream = cast(av.VideoStream, output.add_stream("libx264", rate=rate, options=options))
     stream.height, stream.width = picture.shape[:2]
     stream.pix_fmt = "yuv444p" if masks or stream.width % 2 or stream.height % 2 else "yuv420p"

@@ -17,6 +17,8 @@ import world
 from PIL import Image
 from torch import Tensor
 
+from scail_model.media.x264 import SAME_FILE
+
 FPS = Fraction(world.FPS)
 SEED = 2
 
@@ -66,7 +68,7 @@ def write_video(path: Path, frames: list[Image.Image], fps: Fraction = FPS, tone
     Colour at full resolution: at this size, halved colour would blur a tenth of a mask.
     """
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=fps, options={"crf": "4"})
+        stream = container.add_stream("libx264", rate=fps, options={"crf": "4", **SAME_FILE})
         stream.width, stream.height = frames[0].size
         stream.pix_fmt = "yuv444p"
         sound = container.add_stream("aac", rate=44100, layout="stereo") if tone else None

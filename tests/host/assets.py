@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from scail_model.lora import merge_lora
+from scail_model.media.x264 import SAME_FILE
 
 FRAMES, HEIGHT, WIDTH = 21, 64, 96  # of the drawn driving clip
 FPS = Fraction(25, 2)
@@ -198,7 +199,7 @@ def write_video(path: Path, frames: Tensor, *, pixels: str = "yuv420p", options:
                 rate: Fraction = FPS, sound: np.ndarray | None = None) -> None:
     """H.264. sound: samples [n] at SAMPLE_RATE."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=rate, options=options or {"crf": "12"})
+        stream = container.add_stream("libx264", rate=rate, options={**(options or {"crf": "12"}), **SAME_FILE})
         stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], pixels
         track = None if sound is None else container.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
         for frame in frames:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 from time import monotonic
@@ -19,7 +20,7 @@ import pytest
 import torch
 from av.bitstream import BitStreamFilterContext
 
-from scail_model.media import encoding
+from scail_model.media import encoding, whole_video
 from scail_model.media.encoding import (
     _PIECE,
     CODECS,
@@ -32,6 +33,8 @@ from scail_model.media.encoding import (
 )
 from scail_model.media.sound import track_of_waveform, write_sound
 from scail_model.media.video_file import FileClip
+from scail_model.media.x264 import SAME_FILE
+from tests.demo import drawing
 from tests.demo.faster import FASTER
 
 PACK = Path(__file__).parents[2]
@@ -254,6 +257,25 @@ def test_what_memory_held_before_does_not_matter(tmp_path, codec):
     result = subprocess.run([sys.executable, "-c", textwrap.dedent(REUSED_MEMORY), str(tmp_path / "part.mp4"), codec],
                             capture_output=True, text=True, cwd=PACK, env=environment, timeout=60)
     assert result.stdout.strip() == "1", result.stderr
+
+
+def test_what_lies_behind_a_row_of_blocks_does_not_matter(tmp_path):
+    """Pictures of two blocks a row, in threads whose heaps differ; with colour at full resolution it shows soonest."""
+    masks = drawing.images(drawing.draw((32, 32), 31).driving_mask)
+
+    def written(number):
+        drawing.write_video(tmp_path / f"{number}.mp4", masks)
+        return (tmp_path / f"{number}.mp4").read_bytes()
+
+    with ThreadPoolExecutor(4) as threads:
+        assert len(set(threads.map(written, range(150)))) == 1
+
+
+def test_whatever_is_encoded_by_x264_has_the_options_for_that():
+    assert CODECS["h264"].options.items() >= SAME_FILE.items()
+    with av.open(io.BytesIO(), "w", format="mp4") as output:
+        stream = whole_video._stream(output, torch.zeros(32, 32, 3), RATES[0], 1 / RATES[0], masks=False)
+        assert stream.codec_context.options.items() >= SAME_FILE.items()
 
 
 def test_quality_decides_the_size_and_beyond_the_range_is_clamped(tmp_path):
