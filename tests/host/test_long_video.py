@@ -1,5 +1,6 @@
 """Work that is kept: runs that break off and go on, segments that are made again, scenes, and what is taken over."""
 
+import hashlib
 import json
 import shutil
 import signal
@@ -59,8 +60,9 @@ def job(folder):
 
 
 def contents(job):
-    """Everything that makes up a result, by name."""
-    return {path.name: path.read_bytes() for path in job.iterdir() if path.suffix != ".json"}
+    """Digests of everything that makes up a result, by name."""
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in job.iterdir() if path.suffix != ".json"}
 
 
 def frames_of(path):

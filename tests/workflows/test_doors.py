@@ -97,8 +97,9 @@ def test_comfy_cli_is_told_what_is_wrong(server, comfy, tmp_path):
 def test_comfy_cli_does_not_leave_during_a_long_step(server, comfy, tmp_path, usual_silence):
     """It leaves after so many seconds of silence, of which a step here has more; also while another run goes on and
     its own waits."""
-    other = server.queue(slowed(shrunk(server, QUICK)))
-    code, events = run_file(server, comfy, tmp_path, slowed(shrunk(server, QUICK)), timeout=1)
+    first, second = (slowed(shrunk(server, QUICK)) for _ in range(2))  # which writes files that a run reads
+    other = server.queue(first)
+    code, events = run_file(server, comfy, tmp_path, second, timeout=1)
     assert code == 0, events[-1]
     assert server.wait(other)["status"]["status_str"] == "success"
 
