@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-# To weigh blocks by what later frames use of them, x264's code for AVX-512 takes eight of a row at a time, also what
-# memory holds behind the last one where their number is no multiple of eight. So equal frames gave another file now and
-# then, seen at widths of 32, 96 and 480: up to one in four, as the heap happened to lie. Its code for AVX2 ends with
-# the row, writes the file that nearly all the others are equal to, and takes as long.
+# With x264's code for AVX-512, equal frames gave another file now and then, seen at widths of 32, 96 and 480: up to one
+# in four, as the heap happened to lie. With that for AVX2, or without mbtree, none did; that for AVX2 gives the file
+# that nearly all the others were equal to, and takes as long. By its source, the likely reason is that mbtree takes
+# eight blocks of a row at a time, and what memory holds behind the last one with them.
 SAME_FILE: dict[str, str] = (
     {"x264-params": "asm=avx2"} if torch.backends.cpu.get_cpu_capability() == "AVX512" else {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Iterable
@@ -193,6 +194,11 @@ def _background(mask: Tensor, level: int) -> Tensor:
 
 def _grid(height: int, width: int) -> tuple[Tensor, Tensor]:
     return torch.meshgrid(torch.arange(float(height)), torch.arange(float(width)), indexing="ij")
+
+
+def digest(path: Path) -> str:
+    """Of a file's content: short where a failing test shows what differs."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def write_video(path: Path, frames: Tensor, *, pixels: str = "yuv420p", options: dict | None = None,

@@ -1,6 +1,5 @@
 """Work that is kept: runs that break off and go on, segments that are made again, scenes, and what is taken over."""
 
-import hashlib
 import json
 import shutil
 import signal
@@ -61,8 +60,7 @@ def job(folder):
 
 def contents(job):
     """Digests of everything that makes up a result, by name."""
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in job.iterdir() if path.suffix != ".json"}
+    return {path.name: assets.digest(path) for path in job.iterdir() if path.suffix != ".json"}
 
 
 def frames_of(path):

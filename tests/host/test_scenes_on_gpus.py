@@ -1,12 +1,12 @@
 """Scenes that several GPUs make at the same time in a real ComfyUI, over CPU devices (testpack/gpus.py)."""
 
-import hashlib
 import itertools
 import json
 import shutil
 import time
 
 import pytest
+from assets import digest
 from graphs import Graph, add_inputs, add_sample_video, load
 
 SIDE, FRAMES, CUTS = 64, 19, "5, 14"  # segments 1 | 2, 3 | 4
@@ -49,10 +49,6 @@ def video(graph, gpus, patch=lambda graph, model: model, **options):
 def contents(folder):
     """Digests of the one job's files, by name."""
     return {path.name: digest(path) for path in folder.glob("*/*") if path.suffix != ".json"}
-
-
-def digest(path):
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def lora(graph, model):

@@ -259,7 +259,7 @@ def test_what_memory_held_before_does_not_matter(tmp_path, codec):
     assert result.stdout.strip() == "1", result.stderr
 
 
-def test_what_lies_behind_a_row_of_blocks_does_not_matter(tmp_path):
+def test_x264_writes_one_file_as_often_as_it_is_asked(tmp_path):
     """Pictures of two blocks a row, in threads whose heaps differ; with colour at full resolution it shows soonest."""
     masks = drawing.images(drawing.draw((32, 32), 31).driving_mask)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import copy
 import gc
-import hashlib
 import threading
 import time
 import weakref
@@ -17,6 +16,7 @@ from typing import Any
 
 import pytest
 import torch
+from assets import digest
 from test_sparse_jobs import PooledVAE
 
 from scail_model.files.jobs import Job
@@ -150,10 +150,6 @@ def make(given, folder: Path, watch=None, *, cuts=CUTS, one=False, in_lane=None,
 def files(folder: Path) -> dict[str, str]:
     """Digests of the one job's files in a folder, without that of its times."""
     return {path.name: digest(path) for path in folder.glob("*/*") if path.name != "job.json"}
-
-
-def digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 @pytest.fixture(scope="module")
